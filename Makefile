@@ -1,0 +1,47 @@
+# The two commands: `make demo` and `make test`. Each sets up everything it needs in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed-dev
+
+.PHONY: demo test test-engines lint soak types-tree debian clean
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "setuptools>=77"
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/gasmcast demo demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+# What some tests of faults need: an RTSP server, a broker, FFmpeg's own tool. Without them those tests are skipped, and say so.
+DEBIAN := ffmpeg gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly mosquitto python3-gi
+debian:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(DEBIAN)
+
+# Ten minutes of four cameras with faults at random; GASMCAST_SOAK_SEED chooses which, GASMCAST_SOAK_S how long.
+soak: $(STAMP)
+	GASMCAST_SOAK_S=$${GASMCAST_SOAK_S:-600} $(BIN)/python -m pytest -s tests/runtime/faults/test_soak.py
+
+# Every graph in every precision at real size through TensorRT-RTX, minutes each; on a machine with a GPU, the GPU tests too.
+test-engines: $(STAMP)
+	GASMCAST_REAL_SIZE=1 $(BIN)/python -m pytest tests/runtime/engines tests/export/test_tensorrt_rtx.py tests/export/test_torch_tensorrt.py --timeout 7200
+
+# mypy and import-linter do not see setuptools' mapped folders: give them the tree as it is imported.
+types-tree:
+	rm -rf build/typing && mkdir -p build/typing/gasmcast
+	for p in gasmcast/*; do ln -s ../../../$$p build/typing/gasmcast/; done
+	for p in export runtime calibration; do ln -s ../../../$$p build/typing/gasmcast/; done
+
+lint: $(STAMP) types-tree
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy build/typing/gasmcast
+	cd build/typing && PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../pyproject.toml
+
+clean:
+	rm -rf .venv build demo *.egg-info
