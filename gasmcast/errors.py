@@ -1,0 +1,43 @@
+"""The errors a user sees: what happened, where, and what to do next.
+
+The command line prints one as a single line and exits with its `exit_code`; anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+__all__ = ["GasmcastError", "GateError", "MachineError", "SourceError", "UsageError"]
+
+
+class GasmcastError(Exception):
+    """What went wrong and where (`what`), and what to do about it (`hint`)."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(f"{what} {hint}".strip())
+        self.what = what
+        self.hint = hint
+
+
+class UsageError(GasmcastError):
+    """A wrong argument, configuration, data set, checkpoint or bundle."""
+
+    exit_code = 2
+
+
+class MachineError(GasmcastError):
+    """This machine lacks something: a package, a device, the network, disk space."""
+
+    exit_code = 3
+
+
+class GateError(GasmcastError):
+    """A parity or accuracy gate did not hold; nothing that failed it was written."""
+
+    exit_code = 4
+
+
+class SourceError(GasmcastError):
+    """A video or camera could not be opened or read."""
+
+    exit_code = 5

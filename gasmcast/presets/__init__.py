@@ -1,0 +1,1 @@
+"""The YAML presets and the official class names."""
