@@ -1,0 +1,1 @@
+"""The model: two frozen streams and the fusion head between them."""
