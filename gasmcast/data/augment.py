@@ -1,0 +1,194 @@
+"""Augmentation of a training clip: everything is drawn once, then done to every frame alike.
+
+RandAugment (Cubuk et al. 2020, arXiv 1909.13719) with the operations and ranges of timm's `rand-m7-inc1` (timm/data/auto_augment.py),
+whose magnitude runs from 0 to 10. The operations that bend a picture are joined into one warp, those that mix channels
+into one matrix, those that map grey levels into one table, so a frame is touched four times at most whatever was drawn.
+What a warp leaves bare is grey, never a mirror image: a reflected motion would be a motion of another class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gasmcast.config import AugmentConfig
+from gasmcast.runtime.video import Frame, fit_frame
+from gasmcast.spec import ClipSpec
+
+__all__ = ["Augmentation", "draw_augmentation", "draw_crop"]
+
+_FILL = (124, 116, 104)  # ImageNet's mean
+_GREY = np.array([0.299, 0.587, 0.114])
+_GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+_CHANNELS = ("brightness", "contrast", "colour")
+_LEVELS = ("posterize", "solarize", "solarize_add", "invert", "autocontrast", "equalize")
+_OPERATIONS = (*_GEOMETRIC, *_CHANNELS, *_LEVELS, "sharpness")
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """One draw for one clip; call it on every frame of the clip."""
+
+    spec: ClipSpec
+    crop: tuple[float, float, float, float] | None = None  # top, left, height, width as shares of the frame; None: the spec's fit
+    flip: bool = False
+    warp: NDArray[np.float64] | None = None  # (2, 3), output to input pixels, on the square frame
+    matrix: NDArray[np.float64] | None = None  # (3, 4), RGB1 -> RGB
+    table: NDArray[np.uint8] | None = None  # (256, 3) levels to levels
+    sharpness: float = 0.0  # share of the sharpened frame's difference that is added; negative blurs
+
+    def __call__(self, frame: Frame) -> Frame:
+        """`(H, W, 3)` uint8 to `(pixels, pixels, 3)` uint8."""
+        pixels = self.spec.pixels
+        image = fit_frame(frame, pixels, self.spec.fit) if self.crop is None else fit_frame(_cut(frame, self.crop), pixels, "squash")
+        if self.flip:
+            image = image[:, ::-1]
+        if self.warp is not None:
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            image = cv2.warpAffine(image, self.warp, (pixels, pixels), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=_FILL)
+        if self.matrix is not None:
+            image = cv2.transform(image, self.matrix)
+        if self.table is not None:
+            image = cv2.LUT(np.ascontiguousarray(image), self.table[None])
+        if self.sharpness:
+            smooth = cv2.GaussianBlur(image, (3, 3), 0.7)
+            image = cv2.addWeighted(image, 1 + self.sharpness, smooth, -self.sharpness, 0)
+        return np.ascontiguousarray(image)
+
+
+def draw_augmentation(rng: np.random.Generator, config: AugmentConfig, spec: ClipSpec, sample: Callable[[], Frame]) -> Augmentation:
+    """Draw what happens to one clip.
+
+    Args:
+        rng: the clip's own generator.
+        config: what may be drawn, and how strongly.
+        spec: the clip spec.
+        sample: gives a frame of the clip, for the operations that look at its levels; called only when one is drawn.
+
+    Returns:
+        The augmentation of every frame of this clip.
+    """
+    crop = draw_crop(rng, config.crop_scale, config.crop_ratio) if config.crop_scale != (1.0, 1.0) else None
+    flip = config.flip and rng.random() < 0.5
+    jitter = config.colour_jitter
+    matrix = np.eye(4)
+    if jitter:
+        for name in rng.permutation(_CHANNELS):
+            matrix = _channels(str(name), float(rng.uniform(max(0.0, 1 - jitter), 1 + jitter))) @ matrix
+    warp, sharpness, mapped = np.eye(3), 0.0, []
+    if config.randaugment is not None:
+        count, level = config.randaugment
+        for name in rng.choice(_OPERATIONS, count):
+            sign = 1.0 if rng.random() < 0.5 else -1.0
+            if rng.random() < 0.5:  # as in timm, an operation that was drawn is done with even odds
+                continue
+            if name in _GEOMETRIC:
+                warp = _geometric(str(name), sign * level / 10, spec.pixels) @ warp
+            elif name in _CHANNELS:
+                matrix = _channels(str(name), 1 + sign * 0.9 * level / 10) @ matrix
+            elif name in _LEVELS:
+                mapped.append(str(name))
+            else:
+                sharpness = sign * 0.9 * level / 10
+    table = None
+    for name in mapped:
+        own = _levels(name, level / 10, lambda: np.asarray(cv2.transform(sample(), matrix[:3]), np.uint8))
+        table = own if table is None else np.take_along_axis(own, table.astype(np.intp), axis=0)
+    still, plain = np.array_equal(warp, np.eye(3)), np.array_equal(matrix, np.eye(4))
+    return Augmentation(spec, crop, flip, None if still else warp[:2], None if plain else matrix[:3], table, sharpness)
+
+
+def draw_crop(rng: np.random.Generator, scale: tuple[float, float], ratio: tuple[float, float]) -> tuple[float, float, float, float]:
+    """A random resized crop (Szegedy et al. 2015) as shares of a frame.
+
+    Args:
+        rng: the clip's own generator.
+        scale: least and greatest share of the area.
+        ratio: least and greatest width / height, where the frame itself counts as 1.
+
+    Returns:
+        `(top, left, height, width)`, each in 0..1.
+    """
+    for _ in range(10):
+        area = rng.uniform(*scale)
+        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        height, width = math.sqrt(area / aspect), math.sqrt(area * aspect)
+        if height <= 1 and width <= 1:
+            return float(rng.uniform(0, 1 - height)), float(rng.uniform(0, 1 - width)), height, width
+    side = math.sqrt(scale[1])
+    return (1 - side) / 2, (1 - side) / 2, side, side
+
+
+def _cut(frame: Frame, crop: tuple[float, float, float, float]) -> Frame:
+    height, width = frame.shape[:2]
+    top, left = round(crop[0] * height), round(crop[1] * width)
+    bottom, right = max(top + 1, round((crop[0] + crop[2]) * height)), max(left + 1, round((crop[1] + crop[3]) * width))
+    return frame[min(top, height - 1) : bottom, min(left, width - 1) : right]
+
+
+def _geometric(name: str, amount: float, pixels: int) -> NDArray[np.float64]:
+    """Output to input pixels about the centre; `amount` -1..1 of timm's range."""
+    inner = np.eye(3)
+    if name == "rotate":
+        angle = math.radians(30 * amount)
+        inner[:2, :2] = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+    elif name == "shear_x":
+        inner[0, 1] = 0.3 * amount
+    elif name == "shear_y":
+        inner[1, 0] = 0.3 * amount
+    else:
+        inner[0 if name == "translate_x" else 1, 2] = 0.45 * amount * pixels
+    centre = np.eye(3)
+    centre[:2, 2] = (pixels - 1) / 2
+    return np.asarray(centre @ inner @ np.linalg.inv(centre))
+
+
+def _channels(name: str, factor: float) -> NDArray[np.float64]:
+    """A `(4, 4)` matrix on RGB1: `factor` 1 leaves the picture alone, 0 gives black, mid-grey, or no colour."""
+    matrix = np.eye(4)
+    if name == "brightness":
+        matrix[:3, :3] *= factor
+    elif name == "contrast":
+        matrix[:3, :3] *= factor
+        matrix[:3, 3] = 128 * (1 - factor)
+    else:
+        matrix[:3, :3] = factor * np.eye(3) + (1 - factor) * np.tile(_GREY, (3, 1))
+    return matrix
+
+
+def _levels(name: str, amount: float, sample: Callable[[], Frame]) -> NDArray[np.uint8]:
+    """A `(256, 3)` table; `amount` 0..1 of timm's range."""
+    levels = np.arange(256)
+    if name == "posterize":
+        keep = 8 - round(4 * amount)
+        one = levels >> (8 - keep) << (8 - keep)
+    elif name == "solarize":
+        one = np.where(levels < 256 - round(256 * amount), levels, 255 - levels)
+    elif name == "solarize_add":
+        one = np.where(levels < 128, np.minimum(levels + round(110 * amount), 255), levels)
+    elif name == "invert":
+        one = 255 - levels
+    else:
+        frame = sample()
+        return np.stack([_stretch(frame[..., c]) if name == "autocontrast" else _equalise(frame[..., c]) for c in range(3)], axis=1)
+    return np.repeat(one.astype(np.uint8)[:, None], 3, axis=1)
+
+
+def _stretch(channel: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    low, high = int(channel.min()), int(channel.max())
+    if high <= low:
+        return np.arange(256, dtype=np.uint8)
+    return np.clip((np.arange(256) - low) * 255 / (high - low), 0, 255).astype(np.uint8)
+
+
+def _equalise(channel: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    counts = np.bincount(channel.reshape(-1), minlength=256).cumsum()
+    first = counts[counts > 0][0]
+    if counts[-1] == first:
+        return np.arange(256, dtype=np.uint8)
+    return np.asarray(np.clip((counts - first) * 255 / (counts[-1] - first), 0, 255).round(), np.uint8)

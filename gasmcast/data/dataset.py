@@ -1,0 +1,244 @@
+"""Clips for training and evaluation: decoded by the runtime's reader, augmented, in uint8."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from gasmcast.config import AugmentConfig
+from gasmcast.data.annotations import Sample
+from gasmcast.data.augment import Augmentation, draw_augmentation
+from gasmcast.errors import SourceError
+from gasmcast.runtime.video import Frame, duration_s, fit_frame, read_frames, read_slots
+from gasmcast.spec import ClipSpec, nearest_frames
+
+__all__ = ["BAD_SHARE", "ClipDataset"]
+
+BAD_SHARE = 0.01  # of a set's clips may fail to decode before the run stops
+_KEEP = 1.3  # how much larger than a clip's frames preloaded frames are, where crops are drawn from them
+
+
+class _Kept(NamedTuple):
+    """A decoded video, made small."""
+
+    stamps: NDArray[np.float64]  # (n,)
+    frames: NDArray[np.uint8]  # (n, h, w, 3)
+    length_s: float
+
+
+class ClipDataset(Dataset[tuple[Tensor, int, int]]):
+    """The clips of a split, `(clip uint8 (1+S, F, H, W, 3), label, index)` each.
+
+    What is drawn for a clip depends on seed, epoch and index alone, so neither the number of workers nor the order in which
+    clips are asked for matters. A clip that does not decode is marked in `failed`, which all workers share: in training
+    another one takes its place, drawn the same way (and its index is returned); in evaluation it comes black, and the caller
+    leaves it out.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        spec: ClipSpec,
+        augment: AugmentConfig | None = None,
+        seed: int = 0,
+        swap: Mapping[int, int] | None = None,
+    ) -> None:
+        """A set of clips.
+
+        Args:
+            samples: the clips.
+            spec: the sampling contract.
+            augment: training; None: evaluation, the centred window of each clip and nothing drawn.
+            seed: of everything drawn.
+            swap: `Labels.left_right_swap()`, the classes that a mirrored clip changes to.
+        """
+        self.samples = list(samples)
+        self.spec = spec
+        self.augment = augment
+        self.seed = seed
+        self.swap = dict(swap or {})
+        self.failed = torch.zeros(len(self.samples), dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]  # torch has no types here
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]  # nor here
+        lengths = torch.full((len(self.samples),), torch.nan, dtype=torch.float64)
+        self._lengths = lengths.share_memory_()  # type: ignore[no-untyped-call]  # nor here
+        self._kept: dict[int, _Kept] = {}
+
+    @property
+    def labels(self) -> list[int]:
+        """The class of each clip; -1 where it has none."""
+        return [-1 if sample.label is None else sample.label for sample in self.samples]
+
+    @property
+    def ids(self) -> list[str]:
+        """The name of each clip."""
+        return [sample.id for sample in self.samples]
+
+    def failures(self) -> list[str]:
+        """The names of the clips that did not decode so far."""
+        return [self.samples[int(i)].id for i in self.failed.nonzero()[:, 0]]
+
+    def plain(self) -> ClipDataset:
+        """The same clips as evaluation sees them."""
+        return ClipDataset(self.samples, self.spec, None, self.seed)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw anew, in running workers too."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
+        """Clip `index`, or in training the one that stands in for it.
+
+        Raises:
+            SourceError: more than `BAD_SHARE` of the set's clips do not decode.
+        """
+        return self.draw(index, int(self._epoch))
+
+    def draw(self, index: int, epoch: int) -> tuple[Tensor, int, int]:
+        """Clip `index` as it is drawn in an epoch that need not be the present one.
+
+        Raises:
+            SourceError: more than `BAD_SHARE` of the set's clips do not decode.
+        """
+        # Keyed by the clip that was asked for, so that what stands in for it is the same whether it was known to be bad or not.
+        others = np.random.default_rng((self.seed, epoch, index, 1))
+        while True:
+            if not self.failed[index]:
+                try:
+                    return self._clip(index, np.random.default_rng((self.seed, epoch, index)))
+                except SourceError as error:
+                    self._mark(index, error)
+            if self.augment is None:
+                label = self.samples[index].label
+                return torch.zeros(self.spec.clip_shape, dtype=torch.uint8), -1 if label is None else label, index
+            index = int(others.integers(len(self.samples)))
+
+    def preload(self, budget_bytes: int, threads: int = 2, on_clip: Callable[[int, int], None] | None = None) -> bool:
+        """Decode the whole set into memory, so that epochs cost no decoding; call it before workers are started.
+
+        Frames are kept as evaluation sees them, or, where crops are drawn, somewhat larger than a clip's.
+
+        Args:
+            budget_bytes: keep nothing when the set would need more.
+            threads: that decode at once.
+            on_clip: called with clips done and all clips.
+
+        Returns:
+            Whether the set is in memory now.
+
+        Raises:
+            SourceError: more than `BAD_SHARE` of the set's clips do not decode.
+        """
+        kept: dict[int, _Kept] = {}
+        used = 0
+        with ThreadPoolExecutor(threads) as pool:
+            waiting = list(range(len(self.samples)))
+            block = 4 * threads
+            for first in range(0, len(waiting), block):
+                for index, clip in zip(waiting[first : first + block], pool.map(self._decode, waiting[first : first + block]), strict=True):
+                    if clip is not None:
+                        kept[index] = clip
+                        used += clip.frames.nbytes
+                    if on_clip is not None:
+                        on_clip(index + 1, len(waiting))
+                if used / len(kept or [0]) * len(waiting) > budget_bytes:
+                    return False
+        self._kept = kept
+        return True
+
+    def _clip(self, index: int, rng: np.random.Generator) -> tuple[Tensor, int, int]:
+        sample = self.samples[index]
+        path, kept = self._path(sample), self._kept.get(index)
+        start = self._start(self.length_s(index) if kept is None else kept.length_s, rng)
+        slots = self.spec.slot_times(start)
+        label = -1 if sample.label is None else sample.label
+        drawn: list[Augmentation] = []
+
+        def shape(frame: Frame) -> Frame:
+            if not drawn:  # at the clip's first frame, whose levels some operations look at
+                config = self.augment
+                drawn.append(Augmentation(self.spec) if config is None else draw_augmentation(rng, config, self.spec, lambda: frame))
+            return drawn[0](frame)
+
+        frames = read_slots(path, slots, shape, threads=1) if kept is None else _from_memory(kept, slots, shape)
+        if drawn[0].flip:
+            label = self.swap.get(label, label)
+        return torch.from_numpy(frames.reshape(self.spec.clip_shape)), label, index
+
+    def length_s(self, index: int) -> float:
+        """How long the video of clip `index` is by its header, which is read once.
+
+        Raises:
+            SourceError: it cannot be opened.
+        """
+        if not torch.isfinite(self._lengths[index]):
+            self._lengths[index] = duration_s(self._path(self.samples[index]))
+        return float(self._lengths[index])
+
+    def start_s(self, index: int) -> float:
+        """Where clip `index` begins its window in the present epoch."""
+        return self._start(self.length_s(index), np.random.default_rng((self.seed, int(self._epoch), index)))
+
+    def _start(self, length_s: float, rng: np.random.Generator) -> float:
+        """Where the window begins: centred, or with time jitter anywhere that it fits (or that fits into it)."""
+        slack = length_s - self.spec.window_s
+        if self.augment is None or not self.augment.time_jitter:
+            return max(0.0, slack / 2)
+        return float(rng.uniform(min(0.0, slack), max(0.0, slack)))
+
+    def _decode(self, index: int) -> _Kept | None:
+        try:
+            path = self._path(self.samples[index])
+            stamps: list[float] = []
+            frames: list[Frame] = []
+            for stamp, frame in read_frames(path, threads=1):
+                small = self._small(frame)
+                if frames and small.shape != frames[0].shape:  # the video changes its size
+                    small = np.asarray(cv2.resize(small, frames[0].shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
+                stamps.append(stamp)
+                frames.append(small)
+            return _Kept(np.array(stamps), np.stack(frames), duration_s(path))
+        except SourceError as error:
+            self._mark(index, error)
+            return None
+
+    def _small(self, frame: Frame) -> Frame:
+        """As evaluation sees it; where crops are drawn, the whole frame with its short side `_KEEP` times the clip's."""
+        if self.augment is None or self.augment.crop_scale == (1.0, 1.0):
+            return fit_frame(frame, self.spec.pixels, self.spec.fit)
+        height, width = frame.shape[:2]
+        scale = _KEEP * self.spec.pixels / min(height, width)
+        if scale >= 1:
+            return frame
+        return np.asarray(cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA), np.uint8)
+
+    def _path(self, sample: Sample) -> Path:
+        if sample.path is None:
+            raise SourceError(f"Clip {sample.id} has no video file.")
+        return sample.path
+
+    def _mark(self, index: int, error: SourceError) -> None:
+        self.failed[index] = 1
+        count = int(self.failed.sum())
+        if count > BAD_SHARE * len(self.samples):
+            names = self.failures()
+            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            share = f"{count} of {len(self.samples)} clips do not decode ({shown}), above {BAD_SHARE:.0%}."
+            raise SourceError(f"{share} The last: {error.what}", "Repair them, or take them out of the annotation file.") from None
+
+
+def _from_memory(kept: _Kept, slots_s: NDArray[np.float64], shape: Callable[[Frame], Frame]) -> NDArray[np.uint8]:
+    """What `read_slots` gives, from decoded frames."""
+    used, where = np.unique(nearest_frames(kept.stamps, slots_s), return_inverse=True)
+    return np.stack([shape(kept.frames[i]) for i in used])[where]

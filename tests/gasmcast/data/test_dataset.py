@@ -1,0 +1,140 @@
+"""ClipDataset: the runtime's pixels, draws that do not depend on workers, and clips that do not decode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from gasmcast.config import AugmentConfig
+from gasmcast.data.annotations import Sample
+from gasmcast.data.dataset import ClipDataset
+from gasmcast.errors import SourceError
+from gasmcast.runtime.video import duration_s, read_clip
+from gasmcast.spec import ClipSpec
+
+SPEC = ClipSpec(segments=2, segment_s=0.25, motion_frames=4, semantic_frames=1, pixels=32)
+AUGMENT = AugmentConfig(flip=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four clips of 0.3 to 1.5 s whose grey level rises frame by frame."""
+    folder = tmp_path_factory.mktemp("clips")
+    for i, count in enumerate((6, 10, 20, 30)):
+        writer = cv2.VideoWriter(str(folder / f"{i}.mp4"), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 20, (64, 48))
+        for k in range(count):
+            frame = np.full((48, 64, 3), 20 + 7 * k, np.uint8)
+            frame[:, :32] = 0
+            writer.write(frame)
+        writer.release()
+    return folder
+
+
+def samples(folder: Path, bad: int = 0) -> list[Sample]:
+    good = [Sample(str(i), i % 2, str(folder / f"{i}.mp4")) for i in range(4)]
+    return good + [Sample(f"bad{i}", 1, str(folder / f"missing{i}.mp4")) for i in range(bad)]
+
+
+def test_evaluation_is_the_runtimes_centred_clip(folder: Path) -> None:
+    dataset = ClipDataset(samples(folder), SPEC)
+    for i, sample in enumerate(samples(folder)):
+        clip, label, index = dataset[i]
+        assert sample.path is not None
+        expected = read_clip(sample.path, SPEC, max(0.0, (duration_s(sample.path) - SPEC.window_s) / 2))
+        assert np.array_equal(clip.numpy(), expected)
+        assert (label, index) == (i % 2, i)
+
+
+@pytest.mark.parametrize("augment", [None, AUGMENT])
+def test_workers_change_nothing(folder: Path, augment: AugmentConfig | None) -> None:
+    dataset = ClipDataset(samples(folder), SPEC, augment, seed=3, swap={0: 1, 1: 0})
+    alone = [dataset[i] for i in range(4)]
+    for clips, labels, indices in DataLoader(dataset, batch_size=2, num_workers=2, shuffle=True):
+        for clip, label, index in zip(clips, labels, indices, strict=True):
+            assert torch.equal(clip, alone[int(index)][0])
+            assert int(label) == alone[int(index)][1]
+
+
+def test_epochs_draw_anew_and_repeat(folder: Path) -> None:
+    dataset = ClipDataset(samples(folder), SPEC, AUGMENT, seed=3)
+    first = dataset[3][0]
+    dataset.set_epoch(1)
+    second = dataset[3][0]
+    dataset.set_epoch(0)
+    assert torch.equal(dataset[3][0], first)
+    assert not torch.equal(first, second)
+    assert not torch.equal(ClipDataset(samples(folder), SPEC, AUGMENT, seed=4)[3][0], first)
+
+
+def test_time_jitter_stays_within_the_clip(folder: Path) -> None:
+    """A long clip: the window lies in it. A short one: it lies in the window."""
+    jitter = AugmentConfig(crop_scale=(1, 1), colour_jitter=0, randaugment=None)
+    dataset = ClipDataset(samples(folder), SPEC, jitter)
+    length = duration_s(folder / "3.mp4")
+    starts = [dataset._start(length, np.random.default_rng(s)) for s in range(50)]
+    assert 0 <= min(starts) < 0.2
+    assert length - SPEC.window_s - 0.2 < max(starts) <= length - SPEC.window_s
+    short = [dataset._start(0.3, np.random.default_rng(s)) for s in range(50)]
+    assert min(short) >= 0.3 - SPEC.window_s
+    assert max(short) <= 0
+
+
+def test_flip_swaps_the_label(folder: Path) -> None:
+    """The dark half is on the left; mirrored it is on the right, and the class is the other one."""
+    plain = AugmentConfig(crop_scale=(1, 1), colour_jitter=0, randaugment=None, flip=True)
+    dataset = ClipDataset(samples(folder), SPEC, plain, swap={0: 1, 1: 0})
+    seen = set()
+    for epoch in range(8):
+        dataset.set_epoch(epoch)
+        clip, label, index = dataset[3]
+        left, right = clip[..., :16, :].float().mean(), clip[..., 16:, :].float().mean()
+        mirrored = bool(left > right)
+        assert label == (0 if mirrored else 1)
+        assert index == 3
+        seen.add(mirrored)
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("augment", [None, AugmentConfig(crop_scale=(1, 1), flip=True, randaugment=(2, 5))])
+def test_preloaded_clips_are_the_same(folder: Path, augment: AugmentConfig | None) -> None:
+    fresh, kept = ClipDataset(samples(folder), SPEC, augment), ClipDataset(samples(folder), SPEC, augment)
+    assert kept.preload(1 << 30)
+    for i in range(4):
+        a, b = fresh[i], kept[i]
+        assert a[1:] == b[1:]
+        assert (a[0].int() - b[0].int()).abs().max() <= (0 if augment is None else 255)
+        assert a[0].shape == b[0].shape
+    assert not ClipDataset(samples(folder), SPEC, augment).preload(1000)
+
+
+def test_a_bad_clip_is_replaced_named_and_counted(folder: Path) -> None:
+    dataset = ClipDataset(samples(folder, 1) + samples(folder) * 40, SPEC, AUGMENT)
+    clip, _, index = dataset[4]
+    assert index != 4
+    assert clip.any()
+    assert torch.equal(dataset[4][0], clip)
+    assert dataset.failures() == ["bad0"]
+    for _ in DataLoader(dataset, batch_size=32, num_workers=1):
+        pass
+    assert dataset.failures() == ["bad0"]
+
+
+def test_a_bad_clip_is_marked_from_a_worker(folder: Path) -> None:
+    dataset = ClipDataset(samples(folder, 1) + samples(folder) * 40, SPEC)
+    rows = list(DataLoader(dataset, batch_size=None, num_workers=2))
+    assert dataset.failures() == ["bad0"]
+    assert not rows[4][0].any()
+    assert len(rows) == len(dataset)
+
+
+def test_too_many_bad_clips_stop_the_run(folder: Path) -> None:
+    dataset = ClipDataset(samples(folder, 2) + samples(folder) * 40, SPEC)
+    dataset[4]
+    with pytest.raises(SourceError, match=r"2 of 166 clips do not decode \(bad0, bad1\), above 1%") as caught:
+        dataset[5]
+    assert "\n" not in str(caught.value)

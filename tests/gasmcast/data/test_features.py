@@ -1,0 +1,178 @@
+"""The feature cache: the same logits, resumed, verified, and never used for another model or set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from gasmcast.config import Config, load_config
+from gasmcast.data import cacheplan
+from gasmcast.data.annotations import Sample
+from gasmcast.data.cacheplan import plan_cache, pool, unpool
+from gasmcast.data.dataset import ClipDataset
+from gasmcast.data.encoding import fill_cache, missing_shards
+from gasmcast.data.features import FeatureDataset
+from gasmcast.errors import MachineError, UsageError
+from gasmcast.models.model import GasmCast, build_model
+
+COUNT = 5
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return load_config("demo", {"model.freeze": True, "model.classes": 2})
+
+
+@pytest.fixture(scope="module")
+def model(config: Config) -> GasmCast:
+    torch.manual_seed(0)
+    return build_model(config).eval()
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
+    folder = tmp_path_factory.mktemp("clips")
+    rng = np.random.default_rng(0)
+    for i in range(COUNT):
+        writer = cv2.VideoWriter(str(folder / f"{i}.mp4"), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 10, (80, 64))
+        for _ in range(8):
+            writer.write(np.kron(rng.integers(0, 256, (8, 10, 3)), np.ones((8, 8, 1))).astype(np.uint8))
+        writer.release()
+    return [Sample(str(i), i % 2, str(folder / f"{i}.mp4")) for i in range(COUNT)]
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cacheplan, "SHARD_BYTES", 300_000)
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_rows_give_the_logits_of_clips(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample], dtype: str) -> None:
+    plan = plan_cache(model, config, samples, tmp_path, "validation", dtype=dtype)
+    assert len(plan.shards) > 1
+    assert fill_cache(plan, model, config, samples, {}) == []
+    assert sum(path.stat().st_size for path in plan.shards) == pytest.approx(plan.bytes, rel=0.01)
+    cache, clips = FeatureDataset(plan, samples, model), ClipDataset(samples, config.spec)
+    assert (len(cache), cache.labels, cache.ids) == (COUNT, clips.labels, clips.ids)
+    for rows, labels, indices in DataLoader(cache, batch_size=3, num_workers=1):
+        with torch.no_grad():
+            expected = model(torch.stack([clips[int(i)][0] for i in indices]))
+            given = model.classify(model.encode(rows))
+        assert (given - expected).abs().max() < (1e-5 if dtype == "float32" else 5e-2)
+        assert labels.tolist() == [clips.labels[i] for i in indices]
+
+
+def test_views_are_what_training_draws(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]) -> None:
+    plan = plan_cache(model, config, samples, tmp_path, "train", views=3, dtype="float32")
+    fill_cache(plan, model, config, samples, {})
+    cache = FeatureDataset(plan, samples, model, seed=1, draw=True)
+    drawn = ClipDataset(samples, config.spec, config.augment, config.train.seed)
+    with torch.no_grad():
+        views = [model.backbone_taps((drawn.draw(2, v) if v else ClipDataset(samples, config.spec)[2])[0][None])[0] for v in range(3)]
+    seen = set()
+    for epoch in range(12):
+        cache.set_epoch(epoch)
+        row = cache[2][0]
+        assert torch.equal(row, cache[2][0])
+        seen.add(next(v for v in range(3) if torch.allclose(row, views[v], atol=1e-4)))
+    assert seen == {0, 1, 2}
+    assert torch.allclose(cache.plain()[2][0], views[0], atol=1e-4)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_goes_on_after_a_stop_and_mends_what_is_torn(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]) -> None:
+    plan = plan_cache(model, config, samples, tmp_path, "train", dtype="float32")
+
+    def stop(done: int, count: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill_cache(plan, model, config, samples, {}, batch_size=1, on_rows=stop)
+    with pytest.raises(UsageError, match="unfinished"):
+        FeatureDataset(plan, samples, model)
+    left = missing_shards(plan)
+    assert 0 < len(left) < len(plan.shards)
+    kept = plan.shards[0].stat().st_mtime_ns
+    fill_cache(plan, model, config, samples, {})
+    assert plan.shards[0].stat().st_mtime_ns == kept
+    content = bytearray(plan.shards[1].read_bytes())
+    content[-5] ^= 1
+    plan.shards[1].write_bytes(content)
+    with pytest.raises(UsageError, match="digest"):
+        FeatureDataset(plan, samples, model)
+    assert missing_shards(plan) == [1]
+    fill_cache(plan, model, config, samples, {})
+    assert len(FeatureDataset(plan, samples, model)) == COUNT
+    plan.shards[1].unlink()
+    with pytest.raises(UsageError, match="lacks shard-00001"):
+        FeatureDataset(plan, samples, model)
+
+
+def test_another_model_or_set_is_another_cache(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]) -> None:
+    plan = plan_cache(model, config, samples, tmp_path, "train")
+    fill_cache(plan, model, config, samples, {})
+    torch.manual_seed(1)
+    other = build_model(config)
+    changed = [*samples[:-1], Sample("9", 1, samples[-1].video)]
+    for differing, what in (
+        (plan_cache(other, config, samples, tmp_path, "train"), "weights"),
+        (plan_cache(model, config, changed, tmp_path, "train"), "set"),
+        (plan_cache(model, config, samples, tmp_path, "train", views=2), "views"),
+        (plan_cache(model, config, samples, tmp_path, "train", dtype="float32"), "dtype"),
+    ):
+        assert differing.key != plan.key
+        with pytest.raises(UsageError, match=f"differs in {what}") as caught:
+            FeatureDataset(differing, samples, model)
+        assert "\n" not in str(caught.value)
+    cache = FeatureDataset(plan, samples, model)
+    cache.check(model)
+    with pytest.raises(UsageError, match="other backbone weights"):
+        cache.check(other)
+
+
+def test_pooling(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]) -> None:
+    full = plan_cache(model, config, samples, tmp_path, "train", dtype="float32")
+    plan = plan_cache(model, config, samples, tmp_path, "train", dtype="float32", pooled=True)
+    assert plan.bytes < full.bytes
+    fill_cache(plan, model, config, samples, {})
+    semantic, _ = model.encoder.tap_shapes()
+    clips = ClipDataset(samples, config.spec)
+    with torch.no_grad():
+        row = model.backbone_taps(clips[0][0][None])
+    stored = FeatureDataset(plan, samples, model)[0][0]
+    assert stored.shape == row[0].shape
+    assert torch.allclose(stored, unpool(pool(row, semantic)[0], semantic), atol=1e-5)
+    assert torch.allclose(pool(stored[None], semantic), pool(row, semantic), atol=1e-5)
+
+
+def test_bad_clips_are_left_out(
+    tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gasmcast.data.dataset.BAD_SHARE", 0.5)
+    some = [*samples[:2], Sample("bad", 1, str(tmp_path / "none.mp4")), *samples[2:]]
+    plan = plan_cache(model, config, some, tmp_path / "caches", "train", views=2)
+    assert fill_cache(plan, model, config, some, {}) == ["bad"]
+    cache = FeatureDataset(plan, some, model)
+    assert cache.ids == [sample.id for sample in samples]
+    assert cache[2][1:] == (0, 2)
+
+
+def test_refusals(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+    live = config.model_copy(update={"model": config.model.model_copy(update={"freeze": False})})
+    with pytest.raises(UsageError, match="backbones of this model train"):
+        plan_cache(model, live, samples, tmp_path, "train")
+    with pytest.raises(UsageError, match="is empty"):
+        plan_cache(model, config, [], tmp_path, "train")
+    plan = plan_cache(model, config, samples, tmp_path, "train")
+    with pytest.raises(UsageError, match="no cache of the train split"):
+        FeatureDataset(plan, samples, model)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})())
+    with pytest.raises(MachineError, match="The cache needs"):
+        fill_cache(plan, model, config, samples, {})
