@@ -1,0 +1,1 @@
+"""Looking inside: counts, attention maps, error analysis, plots."""

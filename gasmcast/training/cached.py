@@ -1,0 +1,121 @@
+"""A run from a feature cache: the same configuration, set and model as any other run, with rows in place of clips."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from gasmcast.config import Config
+from gasmcast.data.annotations import Sample
+from gasmcast.data.cacheplan import CachePlan, Precision, plan_cache
+from gasmcast.data.features import FeatureDataset
+from gasmcast.labels import Labels
+from gasmcast.models.model import GasmCast, build_model
+from gasmcast.training.start import Opened, open_run
+
+__all__ = ["Cached", "open_any", "open_cached"]
+
+
+@dataclass(frozen=True)
+class Cached:
+    """What a cache is made for, and made from."""
+
+    run: Opened
+    model: GasmCast
+    parts: list[tuple[Sequence[Sample], CachePlan]]
+    """Training, then validation where there is one."""
+
+    @property
+    def config(self) -> Config:
+        """The run's configuration."""
+        return self.run.config
+
+    @property
+    def labels(self) -> Labels:
+        """The set's classes."""
+        return self.run.labels
+
+    def opened(self) -> Opened:
+        """The run with its clips from the cache.
+
+        Raises:
+            UsageError: there is no whole cache of this model and set.
+        """
+        seed = self.config.train.seed
+        sets = [FeatureDataset(plan, samples, self.model, seed=seed, draw=i == 0) for i, (samples, plan) in enumerate(self.parts)]
+        augment = self.config.augment.model_copy(update={"cutmix": 0.0})
+        loud = self.run.warnings
+        if self.config.augment.cutmix:
+            loud = (*loud, "Features cannot be cut and pasted: cutmix is off.")
+        config = self.config.model_copy(update={"augment": augment})
+        return replace(self.run, config=config, clips=sets[0], validation=sets[1] if len(sets) > 1 else None, warnings=loud)
+
+
+def open_cached(
+    source: str | Path,
+    data: Path,
+    overrides: dict[str, Any],
+    out: Path,
+    *,
+    views: int = 1,
+    dtype: Precision = "float16",
+    pooled: bool = False,
+) -> Cached:
+    """The caches that a run needs.
+
+    Args:
+        source: a preset, or a YAML file.
+        data: folder of a set in Something-Something-V2's format.
+        overrides: dotted settings.
+        out: folder of caches.
+        views: of each training clip; validation has one.
+        dtype: of the stored numbers.
+        pooled: semantic patches averaged 2 x 2.
+
+    Raises:
+        UsageError: as `open_run` and `plan_cache`.
+        MachineError: weights that are not there.
+    """
+    run, model = _open(source, data, overrides)
+    return _plan(run, model, out, views=views, dtype=dtype, pooled=pooled)
+
+
+def open_any(source: str | Path, data: Path, overrides: dict[str, Any], caches: Path | None) -> Opened:
+    """A run on clips, or from the one of the caches in `caches` that is of its backbones and its set.
+
+    Raises:
+        UsageError: as `open_run`; no cache fits.
+        MachineError: weights that are not there.
+    """
+    if caches is None:
+        return open_run(source, data, overrides)
+    run, model = _open(source, data, overrides)
+    wanted = [(1, "float16", False)]
+    for index in sorted(caches.glob("train-*/index.json")):
+        facts = json.loads(index.read_text(encoding="utf-8"))["facts"]
+        wanted.append((facts["views"][0], facts["dtype"], facts["pooled"]))
+    for views, dtype, pooled in reversed(wanted):
+        cached = _plan(run, model, caches, views=views, dtype=cast("Precision", dtype), pooled=pooled)
+        if cached.parts[0][1].folder.is_dir():
+            break
+    return cached.opened()
+
+
+def _open(source: str | Path, data: Path, overrides: dict[str, Any]) -> tuple[Opened, GasmCast]:
+    run = open_run(source, data, {**overrides, "train.memory_gb": 0.0})
+    torch.manual_seed(run.config.train.seed)  # as the run itself does: random backbones are the same ones
+    return run, build_model(run.config)
+
+
+def _plan(run: Opened, model: GasmCast, out: Path, *, views: int, dtype: Precision, pooled: bool) -> Cached:
+    parts: list[tuple[Sequence[Sample], CachePlan]] = []
+    for split, clips, count in (("train", run.clips, views), ("validation", run.validation, 1)):
+        if clips is not None:
+            plan = plan_cache(model, run.config, clips.samples, out, split, views=count, dtype=dtype, pooled=pooled)
+            parts.append((clips.samples, plan))
+    return Cached(run, model, parts)

@@ -1,0 +1,83 @@
+"""What training and evaluation ask of a set of clips, and its batches."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from torch.utils.data import DataLoader
+
+from gasmcast.errors import GasmcastError, MachineError
+
+__all__ = ["ClipSet", "TrainingClips", "batches", "steady_worker", "worker_died"]
+
+
+class ClipSet(Protocol):
+    """Clips by number: `(clip uint8 (1+S, F, H, W, 3), label, index)`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Any, int, int]: ...
+
+
+class TrainingClips(ClipSet, Protocol):
+    """A set that also knows all labels without decoding, the names of its clips, and draws anew each epoch."""
+
+    @property
+    def labels(self) -> Sequence[int]:
+        """The class of each clip."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The name of each clip."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw anew: the augmentation of a clip depends on seed, epoch and clip alone."""
+
+
+def batches(loader: DataLoader[Any]) -> Iterator[Any]:
+    """The batches of a loader; what goes wrong in a worker becomes the sentence that it was there.
+
+    Raises:
+        MachineError: a worker process died.
+        SourceError: too many clips do not decode.
+    """
+    try:
+        yield from loader
+    except GasmcastError as error:
+        if "Original Traceback" not in error.what:
+            raise
+        # The loader made a new error of the same kind, of the worker's whole traceback; its last line is the sentence.
+        last = error.what.strip().splitlines()[-1]
+        raise type(error)(last.partition(": ")[2]) from None
+    except RuntimeError as error:
+        raise worker_died(error) or error from None
+
+
+def worker_died(error: RuntimeError) -> MachineError | None:
+    """The sentence for a loader's error that says that one of its workers is gone; None for any other error.
+
+    The loader raises it wherever the process happens to be when the worker ends, not only where it waits for a batch.
+    """
+    if "DataLoader worker" not in str(error):
+        return None
+    return MachineError(
+        f"A data worker died ({str(error).splitlines()[0]}).",
+        "Often memory: use fewer (--set train.workers=1), or 0 to see its own error; --resume goes on from the last checkpoint.",
+    )
+
+
+def steady_worker(number: int) -> None:  # noqa: ARG001  # the signature that a loader calls
+    """Starts a worker: Ctrl-C and a scheduler's SIGTERM reach the whole process group, but ending the run is the main process's to do."""
+    for watched in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(watched, signal.SIG_IGN)
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Workers that an error left behind ignore the SIGTERM by which multiprocessing would end them, and it would wait for ever."""
+    for worker in multiprocessing.active_children():
+        worker.kill()

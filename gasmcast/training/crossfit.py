@@ -1,0 +1,158 @@
+"""The gate of a guarded model, before its run: folds of the training set tell which read-out is worth what on clips it has not seen.
+
+A stream that knows the training footage by heart looks best on it, so the gate cannot be learnt where the weights are. Each fold
+trains on the others and scores its own clips; clips cut from one footage stay together. No validation clip is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gasmcast.config import Config
+from gasmcast.errors import UsageError
+from gasmcast.files import write_atomic
+from gasmcast.labels import Labels
+from gasmcast.training.checkpoint import load_checkpoint
+from gasmcast.training.clips import ClipSet, TrainingClips
+from gasmcast.training.evaluate import predict
+from gasmcast.training.gate import fit_gate
+from gasmcast.training.loop import train
+from gasmcast.training.start import Opened
+
+__all__ = ["crossfit_gate", "gate_first", "split_folds"]
+
+NAMES = ("semantic", "motion", "fused")
+GATE = "gate.json"
+
+
+def split_folds(labels: Sequence[int], groups: Sequence[str], folds: int, seed: int = 0) -> NDArray[np.int64]:
+    """`(N,)` fold of each clip: groups whole, classes and sizes as even as that allows (the largest group first, greedily).
+
+    Raises:
+        UsageError: fewer groups than folds.
+    """
+    members: dict[str, list[int]] = {}
+    for i, group in enumerate(groups):
+        members.setdefault(group, []).append(i)
+    if len(members) < folds:
+        raise UsageError(
+            f"The training clips come from {len(members)} sources: not enough for {folds} folds.", "Use --set train.gate_folds=0, or fewer."
+        )
+    names = sorted(members)
+    random.Random(seed).shuffle(names)
+    names.sort(key=lambda name: -len(members[name]))
+    classes = max(labels) + 1
+    load = np.zeros((folds, classes))
+    fold = np.zeros(len(labels), np.int64)
+    for name in names:
+        own = np.bincount([labels[i] for i in members[name]], minlength=classes)
+        grown = ((load + own) ** 2).sum(1) - (load**2).sum(1)
+        chosen = int(grown.argmin())
+        load[chosen] += own
+        fold[members[name]] = chosen
+    return fold
+
+
+class _Part:
+    """Some of a set's clips."""
+
+    def __init__(self, clips: TrainingClips, chosen: NDArray[np.int64]) -> None:
+        self.clips, self.chosen = clips, chosen
+        self.labels = [clips.labels[i] for i in chosen]
+        self.ids = [clips.ids[i] for i in chosen]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw anew."""
+        self.clips.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, index: int) -> tuple[Any, int, int]:
+        clip, label, _ = self.clips[int(self.chosen[index])]
+        return clip, label, index
+
+
+def gate_first(run: Opened, folder: Path, *, resume: bool) -> tuple[Config | None, str]:
+    """The configuration to train with, its gate fitted where the model has one and `train.gate_folds` asks for it.
+
+    Returns:
+        The configuration, None when a signal stopped a fold; what there is to say of the gate.
+    """
+    config = run.config
+    if not config.train.gate_folds or config.model.read_out != "guarded" or config.model.streams != "both":
+        return config, ""
+    groups = [sample.source or sample.id for sample in run.clips.samples]
+    config, whole = crossfit_gate(config, run.clips, run.clips.plain(), groups=groups, labels=run.labels, folder=folder, resume=resume)
+    shares = ", ".join(f"{name} {share:.2f}" for name, share in zip(NAMES, config.model.gate, strict=True))
+    return config if whole else None, f"Gate, fitted on {config.train.gate_folds} folds of the training clips: {shares}." if whole else ""
+
+
+def crossfit_gate(
+    config: Config, clips: TrainingClips, plain: TrainingClips, *, groups: Sequence[str], labels: Labels, folder: Path, resume: bool = False
+) -> tuple[Config, bool]:
+    """Train the folds, fit the gate, and keep it in `folder/gate/gate.json`.
+
+    Args:
+        config: of the run to come; `train.gate_folds` says how many folds.
+        clips: augmented training clips.
+        plain: the same clips as evaluation sees them.
+        groups: what each clip was cut from; its own name where nothing is known.
+        labels: class names.
+        folder: the run folder.
+        resume: go on with folds that were begun, and take a gate that is there.
+
+    Returns:
+        The configuration with its gate; whether all folds were trained (False: a signal stopped one).
+
+    Raises:
+        UsageError: too few groups, or what `train` raises.
+    """
+    kept = folder / "gate" / GATE
+    if resume and kept.is_file():
+        return _with_gate(config, json.loads(kept.read_text(encoding="utf-8"))["gate"]), True
+    fold = split_folds(clips.labels, groups, config.train.gate_folds, config.train.seed)
+    scores: list[NDArray[np.float32]] = []
+    truth: list[NDArray[np.int64]] = []
+    for k in range(config.train.gate_folds):
+        place = folder / "gate" / f"fold{k}"
+        summary = train(config, _Part(clips, np.flatnonzero(fold != k)), None, labels, place, resume=resume)
+        if summary["stopped"]:
+            return config, False
+        rows, targets = _held_out(place / str(summary["checkpoint"]), _Part(plain, np.flatnonzero(fold == k)), config)
+        scores.append(rows)
+        truth.append(targets)
+    found = np.concatenate(scores, 1)
+    gate = fit_gate(found, np.concatenate(truth))
+    accuracy = {name: float((part.argmax(-1) == np.concatenate(truth)).mean()) for name, part in zip(NAMES, found, strict=False)}
+    write_atomic(kept, json.dumps({"gate": gate.tolist(), "held_out_top1": accuracy, "clips": len(fold)}, indent=1))
+    return _with_gate(config, gate.tolist()), True
+
+
+def _with_gate(config: Config, gate: list[float]) -> Config:
+    padded = (*gate, 0.0, 0.0)[:3]
+    return config.model_copy(update={"model": config.model.model_copy(update={"gate": padded})})
+
+
+def _held_out(checkpoint: Path, clips: ClipSet, config: Config) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """`(R, N, classes)` scores of the read-outs, and `(N,)` labels."""
+    model = load_checkpoint(checkpoint)[0]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)
+    count = config.model.classes
+
+    def run(batch: Any) -> NDArray[np.float32]:  # noqa: ANN401 - pixels, or rows of a cache
+        with torch.inference_mode():
+            found = model.classify_streams(model.encode(torch.as_tensor(batch).to(device)))
+        return np.concatenate([found[name].float().cpu().numpy() for name in NAMES if name in found], 1)
+
+    rows, targets = predict(run, clips, batch_size=config.train.batch_size, workers=config.train.workers)
+    return np.stack([rows[:, i : i + count] for i in range(0, rows.shape[1], count)]), targets

@@ -1,0 +1,52 @@
+"""Where and with what a run was made: versions, machine, state of the source tree."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import gasmcast
+
+__all__ = ["describe_environment", "git_state"]
+
+PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "safetensors", "av", "opencv-python")
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit of the tree that holds `folder` and whether files differ from it; None outside a repository."""
+
+    def ask(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = ask("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changed = ask("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "changed": (changed or "").splitlines()}
+
+
+def describe_environment() -> dict[str, Any]:
+    """Everything of it that JSON can hold; packages that are not installed are left out."""
+    versions = {name: metadata.version(name) for name in PACKAGES if find_spec(name.replace("opencv-python", "cv2"))}
+    return {
+        "gasmcast": gasmcast.__version__,
+        "git": git_state(Path(gasmcast.__file__).parent),
+        "python": platform.python_version(),
+        "command": sys.argv,
+        "machine": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "cuda": torch.version.cuda,
+        "packages": versions,
+    }

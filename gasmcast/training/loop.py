@@ -1,0 +1,219 @@
+"""The training loop: one process or many, stopped and resumed at any step with the same result."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gasmcast.config import Config
+from gasmcast.errors import MachineError, UsageError
+from gasmcast.labels import Labels
+from gasmcast.training.clips import ClipSet, TrainingClips, worker_died
+from gasmcast.training.loss import soft_targets
+from gasmcast.training.meter import Meter
+from gasmcast.training.mix import mix_batch
+from gasmcast.training.optimiser import lr_factor
+from gasmcast.training.session import Session
+from gasmcast.training.signals import StopSignal
+from gasmcast.training.tensorfile import is_full
+from gasmcast.training.validation import validate
+
+__all__ = ["train"]
+
+AGREE_EVERY = 10
+SAVE, STOP = 1, 2
+
+
+class _Stopped(Exception):  # noqa: N818  # no error, the run ends as it was asked to
+    """A signal asked the run to end; its state is on the disk."""
+
+
+def train(
+    config: Config, clips: TrainingClips, validation: ClipSet | None, labels: Labels, folder: Path, *, resume: bool = False
+) -> dict[str, Any]:
+    """Train a model and leave a run folder.
+
+    Args:
+        config: all that decides the run; `model.classes` is the number of labels.
+        clips: augmented training clips.
+        validation: clips evaluated after each epoch; None: the last weights are the result.
+        labels: class names, kept in the checkpoints.
+        folder: the run folder.
+        resume: go on from the folder's newest whole state, or begin where there is none.
+
+    Returns:
+        The summary: figures of the best epoch, counts, speed, `stopped` (a signal's name, or empty).
+
+    Raises:
+        UsageError: the folder holds another run, a set that cannot be trained on, a loss that is not finite.
+        MachineError: no space left, a worker died, no weights.
+    """
+    try:
+        session = Session(config, clips, labels, folder, resume)
+        return _run(session, validation)
+    except RuntimeError as error:
+        raise worker_died(error) or error from None
+    except OSError as error:  # the small files of the run; a checkpoint says it for itself
+        if not is_full(error):
+            raise
+        raise MachineError(f"No space left for {folder}; its checkpoints are whole.", "Free some space, then use --resume.") from None
+
+
+def _run(session: Session, validation: ClipSet | None) -> dict[str, Any]:
+    loop = _Loop(session, validation)
+    with StopSignal() as stop, session.display:
+        loop.stop = stop
+        try:
+            while session.progress.epoch < session.config.train.epochs:
+                loop.epoch()
+                loop.validate()
+        except _Stopped:
+            session.display.say(f"Stopped by {stop.asked}: the state is written.")
+        finally:
+            if session.record is not None:
+                session.record.close()
+    return loop.summary()
+
+
+class _Loop:
+    """The steps of a run; what they work on is the session's."""
+
+    def __init__(self, session: Session, validation: ClipSet | None) -> None:
+        self.session = session
+        self.validation = validation
+        self.stop = StopSignal()
+        self.meter = Meter(session.progress)
+
+    def epoch(self) -> None:
+        """Updates to the end of the epoch, with checkpoints by the clock and at a signal, and one at the end."""
+        session, progress = self.session, self.session.progress
+        stream = session.stream()
+        session.objective.train()
+        try:
+            while progress.step < session.steps:
+                self._update(stream)
+                progress.step += 1
+                progress.updates += 1
+                if session.main:
+                    self._show()
+                if session.world > 1 and progress.step % AGREE_EVERY:
+                    continue
+                due = time.monotonic() - session.saved_at > 60 * session.config.train.checkpoint_minutes
+                flag = session.agree(STOP if self.stop.asked else SAVE if due else 0)
+                if flag:
+                    session.save()
+                if flag == STOP:
+                    raise _Stopped
+        except MachineError:
+            # A worker died between two updates: what was reached is whole and kept.
+            if session.world == 1 and self.meter.moved(progress):
+                session.save()
+            raise
+        session.save()
+
+    def _update(self, stream: Iterator[Any]) -> None:
+        """One weight update: `accumulate` batches forward and backward, then a step."""
+        session, progress, train = self.session, self.session.progress, self.session.config.train
+        accelerator, objective, optimiser = session.accelerator, session.objective, session.optimiser
+        factor = lr_factor(progress.updates, train.epochs * session.steps, round(train.warmup_epochs * session.steps))
+        for group in optimiser.param_groups:
+            group["lr"] = train.lr * factor
+        rng = np.random.default_rng((train.seed, progress.updates, 2))
+        used: list[int] = []
+        for micro in range(train.accumulate):
+            clips, labels, indices = self.meter.next(stream)
+            clips, labels = session.to_device(clips), labels.to(accelerator.device)
+            used += indices.tolist()
+            targets = soft_targets(labels, len(session.labels), train.label_smoothing)
+            clips, targets = mix_batch(clips, targets, session.config.augment.mixup, session.config.augment.cutmix, rng)
+            last = micro == train.accumulate - 1
+            with nullcontext() if last else accelerator.no_sync(objective):
+                outcome = objective(clips, targets)
+                loss = outcome.loss.item()
+                if not math.isfinite(loss):
+                    self._diverged("loss", used)
+                accelerator.backward(outcome.loss / train.accumulate)
+            self.meter.count(progress, outcome.logits.detach(), targets, loss, session.world)
+        norm = accelerator.clip_grad_norm_(objective.parameters(), train.clip_norm or math.inf)
+        if accelerator.scaler is None and not math.isfinite(float(norm)):
+            self._diverged("gradient", used)
+        optimiser.step()
+        optimiser.zero_grad()
+        if session.average is not None:
+            session.average.update()
+
+    def _diverged(self, what: str, indices: list[int]) -> None:
+        """Raise, naming the clips of the update that broke."""
+        names = [self.session.clips.ids[i] for i in dict.fromkeys(indices)]
+        listed = ", ".join(names[:16]) + (f" and {len(names) - 16} more" if len(names) > 16 else "")
+        raise UsageError(
+            f"The {what} is not finite at epoch {self.session.progress.epoch + 1}, step {self.session.progress.step + 1}; clips: {listed}.",
+            f"The checkpoint before it is kept in {self.session.folder}. Lower train.lr, or look at these clips.",
+        )
+
+    def validate(self) -> None:
+        """Evaluate, write best and last weights and the records, and turn to the next epoch."""
+        session, progress = self.session, self.session.progress
+        whole = session.totals()
+        row = {
+            "epoch": progress.epoch + 1,
+            "train_loss": whole.loss_sum / max(whole.clips, 1),
+            "train_top1": whole.hits1 / max(whole.clips, 1),
+            "train_top5": whole.hits5 / max(whole.clips, 1),
+            "lr": session.optimiser.param_groups[0]["lr"],
+        }
+        began = time.monotonic()
+        if self.validation is not None:
+            row |= validate(session, self.validation, self._watch)
+        self.meter.validation_s = time.monotonic() - began
+        progress.seconds = self.meter.seconds()
+        row |= {**self.meter.rates(), "hours": progress.seconds / 3600}
+        progress.history.append(row)
+        if row.get("top1", -1.0) > progress.best:
+            progress.best, progress.best_epoch = row["top1"], progress.epoch
+            session.write("best.safetensors")
+        session.display.epoch(progress.epoch, row)
+        if session.record is not None:
+            session.record.epochs(progress.updates, progress.history)
+        progress.epoch += 1
+        progress.step = progress.clips = 0
+        progress.loss_sum = progress.hits1 = progress.hits5 = 0.0
+        session.write("last.safetensors")
+
+    def _watch(self, done: int, count: int) -> None:  # noqa: ARG002  # the signature of a progress callback
+        if self.stop.asked:  # the state at the end of the epoch is on the disk: nothing is lost
+            raise _Stopped
+
+    def _show(self) -> None:
+        session, progress = self.session, self.session.progress
+        lr = session.optimiser.param_groups[0]["lr"]
+        pulse = self.meter.pulse(progress, session.config.train, session.steps, lr, session.accelerator.device.type == "cuda")
+        session.display.pulse(pulse)
+        if session.record is not None and progress.updates % AGREE_EVERY == 0:
+            figures = {"loss": pulse.loss, "lr": lr, "clips_per_s": pulse.clips_per_s, "wait_share": pulse.wait_share}
+            session.record.step(progress.updates, figures)
+
+    def summary(self) -> dict[str, Any]:
+        """What the run came to; written when it is finished."""
+        session, progress = self.session, self.session.progress
+        best = progress.history[progress.best_epoch] if progress.best_epoch >= 0 else (progress.history[-1] if progress.history else {})
+        finished = progress.epoch >= session.config.train.epochs
+        summary = {
+            **best,
+            "hours": progress.seconds / 3600,
+            "epochs": session.config.train.epochs,
+            "updates": progress.updates,
+            "trainable": session.trainable,
+            "processes": session.world,
+            "checkpoint": "best.safetensors" if progress.best_epoch >= 0 else "last.safetensors",
+            "stopped": "" if finished else self.stop.asked,
+        }
+        if finished and session.record is not None:
+            session.record.finish(summary)
+        return summary

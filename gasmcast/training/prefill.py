@@ -1,0 +1,67 @@
+"""Encode first, then train: for small sets and frozen backbones, whose every further epoch would only repeat the encoding."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gasmcast.config import load_config
+from gasmcast.data.encoding import fill_cache
+from gasmcast.training.cached import open_any, open_cached
+from gasmcast.training.start import Opened
+
+__all__ = ["open_best", "open_prefilled"]
+
+
+def open_best(source: str | Path, data: Path, overrides: dict[str, Any], caches: Path | None, run: Path) -> Opened:
+    """A run from the caches given; else from one filled in `run`, where `train.cache_views` asks for it; else from clips.
+
+    Several processes do not fill a cache together: there it is clips, or `gasmcast cache` beforehand.
+
+    Raises:
+        UsageError: as `open_any`.
+        MachineError: as `open_any`.
+    """
+    views = load_config(source, overrides).train.cache_views
+    if views and caches is None and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return open_prefilled(source, data, overrides, run / "features", views)
+    return open_any(source, data, overrides, caches)
+
+
+def open_prefilled(source: str | Path, data: Path, overrides: dict[str, Any], caches: Path, views: int) -> Opened:
+    """A run on features that are encoded here and now, as far as they are not in `caches` already.
+
+    Args:
+        source: a preset, or a YAML file.
+        data: folder of a set in Something-Something-V2's format.
+        overrides: dotted settings.
+        caches: folder of caches.
+        views: of each training clip: the first as in evaluation, the others augmented.
+
+    Raises:
+        UsageError: as `open_cached`, and a set that does not decode.
+        MachineError: the disk is too small; weights that are not there.
+    """
+    cached = open_cached(source, data, overrides, caches, views=views)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        for samples, plan in cached.parts:
+            task = progress.add_task(f"encoding {plan.folder.name.rsplit('-', 1)[0]}", total=plan.rows)
+            fill_cache(
+                plan,
+                cached.model,
+                cached.config,
+                samples,
+                cached.labels.left_right_swap(),
+                batch_size=2,
+                workers=min(1, cached.config.train.workers),
+                device=device,
+                on_rows=lambda done, _, task=task: progress.update(task, completed=done),  # type: ignore[misc]
+            )
+            progress.update(task, completed=plan.rows)
+    return cached.opened()

@@ -1,0 +1,80 @@
+"""What a run leaves in its folder for people: configuration, environment, figures by epoch, curves, TensorBoard, summary."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from gasmcast.config import Config
+from gasmcast.files import write_atomic
+from gasmcast.insight.plots import draw_curves
+from gasmcast.training.environment import describe_environment
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+__all__ = ["RunRecord"]
+
+Row = dict[str, float]
+
+
+class RunRecord:
+    """Writes the files of one run; only the first process has one."""
+
+    def __init__(self, folder: Path, config: Config, first_step: int) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        sessions = self._sessions()
+        write_atomic(folder / "environment.json", json.dumps([*sessions, {"from_step": first_step, **describe_environment()}], indent=1))
+        self._board = self._open_board(first_step)
+
+    def _sessions(self) -> list[dict[str, Any]]:
+        """One entry a start: a resumed run may go on with other versions, and it must show."""
+        path = self.folder / "environment.json"
+        if not path.exists():
+            return []
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return known if isinstance(known, list) else []
+
+    def _open_board(self, first_step: int) -> SummaryWriter | None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  # TensorBoard is optional and slow to import
+        except ImportError:
+            return None
+        return SummaryWriter(str(self.folder / "tensorboard"), purge_step=first_step or None)
+
+    def step(self, step: int, row: Row) -> None:
+        """Figures of one weight update, for TensorBoard only."""
+        if self._board is not None:
+            for name, value in row.items():
+                self._board.add_scalar(f"step/{name}", value, step)
+
+    def epochs(self, step: int, history: list[Row]) -> None:
+        """All epochs so far: `metrics.csv` and `curves.png` anew, the last one to TensorBoard."""
+        if not history:
+            return
+        table = io.StringIO()
+        writer = csv.DictWriter(table, list(dict.fromkeys(name for row in history for name in row)))
+        writer.writeheader()
+        writer.writerows(history)
+        write_atomic(self.folder / "metrics.csv", table.getvalue())
+        draw_curves(history, self.folder / "curves.png")
+        if self._board is not None:
+            for name, value in history[-1].items():
+                self._board.add_scalar(f"epoch/{name}", value, step)
+            self._board.flush()
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """`summary.json`: what `gasmcast runs` lists."""
+        write_atomic(self.folder / "summary.json", json.dumps(summary, indent=1))
+
+    def close(self) -> None:
+        """Flush TensorBoard."""
+        if self._board is not None:
+            self._board.close()

@@ -1,0 +1,77 @@
+"""What must hold before the first step: processes and precision from Accelerate, a set that can be trained on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from numpy.typing import NDArray
+
+from gasmcast.config import Config, TrainConfig
+from gasmcast.errors import MachineError, UsageError
+
+__all__ = ["check_counts", "differences", "open_accelerator", "updates_per_epoch"]
+
+
+def open_accelerator(train: TrainConfig) -> tuple[Accelerator, str]:
+    """Processes, device and precision, as `accelerate launch` or `torchrun` say; one process without them.
+
+    Returns:
+        The accelerator, and a sentence where the precision had to change (empty otherwise).
+
+    Raises:
+        MachineError: fp16 without a GPU.
+    """
+    gpu = torch.cuda.is_available()
+    precision, remark = train.precision, ""
+    if not gpu and precision == "fp16":
+        raise MachineError("fp16 training needs a GPU.", "Use --set train.precision=fp32 (or bf16).")
+    if not gpu and precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001  # torch has no public name for it
+        precision, remark = "fp32", "This CPU has no bf16 arithmetic: training in fp32."
+    mixed = "no" if precision == "fp32" else precision
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:  # noqa: SLF001  # an earlier run of this process
+        AcceleratorState._reset_state()  # noqa: SLF001
+    return Accelerator(mixed_precision=mixed, cpu=not gpu), remark
+
+
+def updates_per_epoch(clips: int, train: TrainConfig, world: int) -> int:
+    """Weight updates an epoch: whole global batches only."""
+    return clips // (train.batch_size * train.accumulate * world)
+
+
+def check_counts(labels: NDArray[np.integer], train: TrainConfig, world: int) -> None:
+    """Whether a training set can be trained on.
+
+    Raises:
+        UsageError: no clips, a clip without a label, one class only, or fewer clips than a batch.
+    """
+    if len(labels) == 0:
+        raise UsageError("The set has no training clips.", "Check --data.")
+    if (labels < 0).any():
+        raise UsageError(f"Training clip {int(np.flatnonzero(labels < 0)[0])} has no label.", "Train on an annotated split.")
+    if len(np.unique(labels)) < 2:
+        raise UsageError(f"All {len(labels)} training clips are of one class.", "There is nothing to tell apart: add another class.")
+    if updates_per_epoch(len(labels), train, world) == 0:
+        parts = f"{train.batch_size} clips x {train.accumulate} steps x {world} processes"
+        raise UsageError(
+            f"There are {len(labels)} training clips, fewer than one batch ({parts}).",
+            f"Use --set train.batch_size={max(1, len(labels) // 4)}.",
+        )
+
+
+def differences(ours: Config, theirs: Config) -> list[str]:
+    """Dotted names of the settings in which two configurations differ."""
+
+    def walk(a: dict[str, Any], b: dict[str, Any], prefix: str) -> list[str]:
+        found = []
+        for key, value in a.items():
+            if isinstance(value, dict) and isinstance(b[key], dict):
+                found += walk(value, b[key], f"{prefix}{key}.")
+            elif value != b[key]:
+                found.append(f"{prefix}{key}")
+        return found
+
+    return walk(ours.model_dump(), theirs.model_dump(), "")

@@ -1,0 +1,230 @@
+"""From a folder of videos to figures, by the commands."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from gasmcast.cli import app
+from gasmcast.errors import GasmcastError, MachineError, UsageError
+
+CLASSES = ("Holding something", "Moving something down", "Moving something up")
+
+
+def _video(path: Path, label: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 8.0, (64, 48))
+    still = int(rng.integers(4, 36))
+    for frame in range(12):
+        picture = np.full((48, 64, 3), 30, np.uint8)
+        top = (still, 4 + 3 * frame, 37 - 3 * frame)[label]
+        picture[top : top + 8, 20:44] = 220
+        writer.write(picture)
+    writer.release()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Nine training and six validation clips of three classes, two of which are each other backwards."""
+    root = tmp_path_factory.mktemp("data")
+    (root / "labels").mkdir()
+    (root / "videos").mkdir()
+    (root / "labels" / "labels.json").write_text(json.dumps({name: str(i) for i, name in enumerate(CLASSES)}))
+    number = 0
+    for split, count in (("train", 9), ("validation", 6)):
+        rows = []
+        for i in range(count):
+            number += 1
+            _video(root / "videos" / f"{number}.mp4", i % 3, number)
+            rows.append({"id": str(number), "template": CLASSES[i % 3], "label": "", "placeholders": []})
+        (root / "labels" / f"{split}.json").write_text(json.dumps(rows))
+    return root
+
+
+@pytest.fixture(scope="module")
+def preset(fake, tmp_path_factory) -> Path:
+    """The tiny configuration as a file; the number of classes is left to the data."""
+    tree = {section: dict(values) for section, values in fake.TINY.items()}
+    del tree["model"]["classes"]
+    tree["train"] |= {"epochs": 1, "batch_size": 3, "workers": 0}
+    path = tmp_path_factory.mktemp("preset") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def _call(*words: object) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def run(data, preset, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    output = _call("train", preset, "--data", data, "--out", folder, "--set", "train.lr=1e-3")
+    assert "9 training clips, 6 validation clips, 3 classes" in output
+    assert "RANDOM" in output
+    assert f"gasmcast eval {folder}" in output
+    return folder
+
+
+def test_a_run_folder_has_what_people_expect(run):
+    names = {path.name for path in run.iterdir()}
+    assert names >= {
+        "best.safetensors", "last.safetensors", "frozen.safetensors", "state.safetensors", "config.yaml", "environment.json",
+        "metrics.csv", "curves.png", "summary.json", "tensorboard",
+    }  # fmt: skip
+    assert yaml.safe_load((run / "config.yaml").read_text())["train"]["lr"] == 1e-3
+    assert json.loads((run / "environment.json").read_text())[0]["packages"]["torch"]
+    assert list((run / "tensorboard").iterdir())
+
+
+def test_eval_prints_and_keeps_the_figures(run, data, tmp_path):
+    output = _call("eval", run, "--data", data, "--reversed", "--shuffled", "--workers", 0, "--analyse", tmp_path / "errors")
+    for figure in ("top-1", "top-5", "mean-class", "ECE", "backwards", "shuffled"):
+        assert figure in output
+    assert {"confusion.png", "reliability.png", "scores.json"} <= {path.name for path in (run / "eval").iterdir()}
+    from gasmcast.training.assess import read_temperature
+
+    assert 0.05 <= read_temperature(run / "best.safetensors") <= 20
+    assert read_temperature(run / "last.safetensors") == 1.0  # not the one that was fitted
+    page = (tmp_path / "errors" / "index.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "http" not in page
+    assert "Accuracy by motion" in page
+    assert "Accuracy by clip length" in page
+
+
+def test_eval_as_json_with_views(run, data, tmp_path):
+    found = json.loads(_call("eval", run, "--data", data, "--views", "2x3", "--json", "--workers", 0, "--out", tmp_path))
+    assert found["clips"] == 6
+    assert 0 <= found["top1_interval"][0] <= found["top1"] <= found["top1_interval"][1] <= 1
+    assert len(found["classes"]) == 3
+
+
+def test_a_checkpoint_loads_without_any_weights_elsewhere(run):
+    import torch
+
+    from gasmcast.training.checkpoint import load_checkpoint
+
+    model, config, labels, info = load_checkpoint(run)
+    assert labels.names == CLASSES
+    assert config.model.classes == 3
+    assert info["epoch"] >= 0
+    assert not model.training
+    clip = torch.zeros((2, *config.spec.clip_shape), dtype=torch.uint8)
+    assert model(clip).shape == (2, 3)
+
+
+def test_runs_lists_them(run):
+    rows = json.loads(_call("runs", run.parent, "--json"))
+    assert [row["run"] for row in rows] == ["one"]
+    assert rows[0]["finished"]
+    assert rows[0]["trainable"] > 0
+    assert "one" in _call("runs", run.parent)
+
+
+def test_the_same_folder_twice_needs_resume(run, data, preset):
+    with pytest.raises(UsageError, match="holds a run already"):
+        _call("train", preset, "--data", data, "--out", run)
+    assert "Resuming" in _call("train", preset, "--data", data, "--out", run, "--resume", "--set", "train.lr=1e-3")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--set", "model.width=32"), "another model.width"),
+        (("--set", "model.classes=5"), "has 3 classes"),
+        (("--set", "train.epoch=5"), "Did you mean 'epochs'"),
+        (("--set", "epochs"), "section.name=value"),
+        (("--set", "train.batch_size=99"), "fewer than one batch"),
+    ],
+)
+def test_wrong_settings_get_one_sentence(run, data, preset, words, sentence):
+    before = (run / "last.safetensors").read_bytes()
+    with pytest.raises(UsageError, match=sentence):
+        _call("train", preset, "--data", data, "--out", run, "--resume", *words)
+    assert (run / "last.safetensors").read_bytes() == before
+
+
+def _copy(data: Path, into: Path) -> Path:
+    shutil.copytree(data, into)
+    return into
+
+
+def test_one_class_only(data, preset, tmp_path):
+    root = _copy(data, tmp_path / "one")
+    rows = [row for row in json.loads((root / "labels/train.json").read_text()) if row["template"] == CLASSES[0]]
+    (root / "labels/train.json").write_text(json.dumps(rows))
+    with pytest.raises(UsageError, match="of one class"):
+        _call("train", preset, "--data", root, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_videos_that_are_missing_or_broken(data, preset, run, tmp_path):
+    root = _copy(data, tmp_path / "set")
+    (root / "videos/10.mp4").write_bytes(b"no video")
+    with pytest.raises(GasmcastError, match="do not decode"):
+        _call("eval", run, "--data", root, "--workers", 0)
+    with pytest.raises(GasmcastError, match="do not decode") as told:
+        _call("eval", run, "--data", root, "--workers", 1)
+    assert "Traceback" not in str(told.value)
+    (root / "videos/3.mp4").unlink()
+    with pytest.raises(UsageError, match="1 of 9 videos are not there, for one 3"):
+        _call("train", preset, "--data", root, "--out", tmp_path / "run")
+
+
+def test_other_classes_and_no_checkpoint(data, run, tmp_path):
+    root = _copy(data, tmp_path / "set")
+    (root / "labels/labels.json").write_text(json.dumps({**{name: i for i, name in enumerate(CLASSES)}, "Another": 3}))
+    with pytest.raises(UsageError, match="other classes"):
+        _call("eval", run, "--data", root)
+    with pytest.raises(UsageError, match="No checkpoint"):
+        _call("eval", tmp_path, "--data", data)
+    torn = tmp_path / "best.safetensors"
+    torn.write_bytes((run / "best.safetensors").read_bytes()[:-50])
+    with pytest.raises(UsageError, match="whole file"):
+        _call("eval", torn, "--data", data)
+    alone = tmp_path / "alone.safetensors"
+    shutil.copy(run / "best.safetensors", alone)
+    with pytest.raises(UsageError, match=r"frozen\.safetensors"):
+        _call("eval", alone, "--data", data)
+    with pytest.raises(MachineError, match="fp16"):
+        _call("eval", run, "--data", data, "--precision", "fp16")
+
+
+@pytest.mark.slow
+def test_a_study_resumes_and_writes_its_table(data, preset, tmp_path, monkeypatch):
+    from gasmcast.training import session
+
+    build = session.build_model
+
+    def without(config):
+        if config.model.fusion == "late":
+            raise MachineError("These weights are not to be had.")
+        return build(config)
+
+    monkeypatch.setattr(session, "build_model", without)
+    rows = {"joined": {}, "summed": {"model.fusion": "add"}, "no weights": {"model.fusion": "late"}}
+    study = tmp_path / "study.yaml"
+    study.write_text(yaml.safe_dump({"about": "A try.", "base": str(preset), "seeds": [0, 1], "rows": rows}, sort_keys=False))
+    out = tmp_path / "out"
+    first = json.loads(_call("ablate", study, "--data", data, "--out", out, "--seeds", 1, "--json").splitlines()[-1])
+    assert [line["row"] for line in first] == list(rows)
+    assert first[0]["difference"] is None
+    assert first[1]["difference_interval"] is not None
+    assert "not to be had" in first[2]["not_run"]
+    kept = (out / "joined/seed0/last.safetensors").stat().st_mtime_ns
+    _call("ablate", study, "--data", data, "--out", out, "--seeds", 1)
+    assert (out / "joined/seed0/last.safetensors").stat().st_mtime_ns == kept
+    assert {"table.md", "table.csv", "table.json", "table.png"} <= {path.name for path in out.iterdir()}
+    assert "| summed |" in (out / "table.md").read_text()
+    with pytest.raises(UsageError, match="other settings"):
+        _call("ablate", study, "--data", data, "--out", out, "--seeds", 1, "--set", "train.lr=0.1")

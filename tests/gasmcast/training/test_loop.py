@@ -1,0 +1,132 @@
+"""What stops a run, and what is left when it stops."""
+
+import errno
+import os
+
+import pytest
+import torch
+
+from gasmcast.errors import MachineError, UsageError
+from gasmcast.labels import Labels
+from gasmcast.training import loop as loop_module
+from gasmcast.training.checkpoint import frozen_names, load_checkpoint, read_checkpoint
+from gasmcast.training.loop import train
+from gasmcast.training.state import load_state
+from gasmcast.training.tensorfile import read_tensors
+
+
+def _train(fake, folder, resume=False, fault="", validation=True, **settings):
+    config = fake.tiny_config(**settings)
+    held = fake.FakeClips(config, 9, seed=1, augment=False) if validation else None
+    return train(config, fake.FakeClips(config, fault=fault), held, Labels(fake.CLASSES), folder, resume=resume)
+
+
+def test_only_what_should_train_does(fake, tmp_path):
+    _train(fake, tmp_path / "run", train__epochs=1)
+    model, config, labels, info = load_checkpoint(tmp_path / "run")
+    kept, _ = read_tensors(tmp_path / "run" / "best.safetensors")
+    frozen, _ = read_tensors(tmp_path / "run" / "frozen.safetensors")
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trainable <= kept.keys()
+    assert not trainable & frozen.keys()
+    assert any(name.endswith("running_mean") for name in frozen)  # BatchNorm of a frozen backbone
+    assert any(name.endswith("standard.mean") for name in kept)  # statistics of the taps belong to the run
+    assert frozen.keys() == frozen_names(model)
+
+    torch.manual_seed(config.train.seed)
+    from gasmcast.models.model import build_model
+
+    fresh = build_model(config)
+    start = fresh.state_dict()
+    assert [name for name in frozen if not frozen[name].equal(start[name])] == []  # bit for bit
+    # Zero-initialised branches need a step before what lies under them gets a gradient; after an epoch all have moved.
+    assert [name for name in trainable if kept[name].equal(start[name])] == []
+    assert info["metrics"]["epoch"] == 1
+    assert labels.names == fake.CLASSES
+
+
+def test_a_loss_that_is_not_finite_names_the_clips_and_keeps_the_checkpoint(fake, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    _train(fake, folder, train__epochs=1)
+    before = read_tensors(folder / "last.safetensors")[0]
+    real = loop_module.soft_targets
+    monkeypatch.setattr(loop_module, "soft_targets", lambda *a: real(*a) * float("nan"))
+    with pytest.raises(UsageError, match=r"loss is not finite at epoch 2, step 1; clips: clip\d+, clip\d+, clip\d+, clip\d+\."):
+        _train(fake, folder, resume=True, train__epochs=2)
+    after = read_tensors(folder / "last.safetensors")[0]
+    assert [name for name in before if not before[name].equal(after[name])] == []
+    assert load_state(folder)[1]["progress"]["updates"] == 6
+
+
+def test_a_worker_that_dies(fake, tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(MachineError, match="data worker died"):
+        _train(fake, folder, fault="die", train__epochs=2, train__workers=1)
+    assert load_state(folder)[1]["progress"]["updates"] >= 6  # the first epoch is kept
+    summary = _train(fake, folder, resume=True, train__epochs=2)
+    assert summary["updates"] == 12
+
+
+def test_no_space_left_stops_with_the_checkpoint_before(fake, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    _train(fake, folder, train__epochs=1)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(MachineError, match="No space left"):
+            _train(fake, folder, resume=True, train__epochs=2)
+    assert load_state(folder)[1]["progress"]["updates"] == 6
+    assert _train(fake, folder, resume=True, train__epochs=2)["updates"] == 12
+
+
+def test_averaged_weights_are_the_ones_kept(fake, tmp_path):
+    folder = tmp_path / "run"
+    _train(fake, folder, train__epochs=1, train__ema=0.5)
+    state, record, _ = load_state(folder)
+    kept, _ = read_tensors(folder / "last.safetensors")
+    assert record["average_updates"] == 6
+    name = next(name for name in kept if name.endswith("classifier.weight"))
+    assert kept[name].equal(state[f"average/model.{name}"])
+    assert not kept[name].equal(state[f"weights/{name}"])
+
+
+def test_mixing_balance_and_stream_losses_run(fake, tmp_path):
+    settings = {"augment__mixup": 0.8, "augment__cutmix": 1.0, "train__balanced": True, "train__stream_loss": 0.3, "train__epochs": 1}
+    summary = _train(fake, tmp_path / "run", validation=False, **settings)
+    assert summary["checkpoint"] == "last.safetensors"
+    assert 0 < summary["train_loss"] < 5
+    _, _, info = read_checkpoint(tmp_path / "run")
+    assert info["path"].endswith("last.safetensors")
+
+
+def test_fp16_needs_a_gpu(fake, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(MachineError, match="fp16"):
+        _train(fake, tmp_path / "run", train__precision="fp16")
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"), [([0, 0, 0, 0], "of one class"), ([0, 1], "fewer than one batch"), ([0, -1, 1, 1], "no label")]
+)
+def test_sets_that_cannot_be_trained_on(fake, tmp_path, labels, sentence):
+    config = fake.tiny_config()
+    clips = fake.FakeClips(config)
+    clips.labels = labels
+    with pytest.raises(UsageError, match=sentence):
+        train(config, clips, None, Labels(fake.CLASSES), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_of_another_architecture(fake, tmp_path):
+    from gasmcast.models.model import GasmCast
+    from gasmcast.training.checkpoint import fill
+
+    _train(fake, tmp_path / "run", train__epochs=1)
+    kept = read_tensors(tmp_path / "run" / "best.safetensors")[0] | read_tensors(tmp_path / "run" / "frozen.safetensors")[0]
+    wider = fake.tiny_config(model__width=32)
+    with pytest.raises(UsageError, match="another architecture"):
+        fill(GasmCast(wider.model, wider.spec), kept, "best.safetensors")
