@@ -1,0 +1,1 @@
+"""Calibration clips, activation statistics, and quantisation to explicit Q/DQ."""
