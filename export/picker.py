@@ -1,0 +1,126 @@
+"""The precision picker: every precision of every component, timed on this machine's engines; the fastest that passed is picked.
+
+A smaller type is not always a faster one, so "INT8 lost to FP16 here" is an ordinary result and is written down.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gasmcast.export.sessions import open_arbiter, open_uncached
+from gasmcast.runtime.engines import Engine, choose_backend
+from gasmcast.spec import ClipSpec
+
+__all__ = ["Picked", "Timing", "pick", "time_engine"]
+
+BUDGET_S = 6.0
+RUNS = (3, 30)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One graph in one precision on one engine."""
+
+    component: str
+    precision: str
+    engine: str
+    median_ms: float
+    p90_ms: float
+    runs: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Picked:
+    """All timings, the fastest of each component, and sentences for the surprises."""
+
+    timings: tuple[Timing, ...]
+    fastest: Mapping[str, Timing]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for a report."""
+        return {
+            "timings": [asdict(t) for t in self.timings],
+            "picked": {c: {"precision": t.precision, "engine": t.engine, "median_ms": t.median_ms} for c, t in self.fastest.items()},
+            "notes": list(self.notes),
+        }
+
+
+def time_engine(engine: Engine, budget_s: float = BUDGET_S, clock: Callable[[], float] = time.perf_counter) -> tuple[float, float, int]:
+    """Median and 90th percentile of one call in ms, batch 1, after a warm-up; as many runs as the budget allows, 3 to 30."""
+    rng = np.random.default_rng(0)
+    feeds = {}
+    for name, (shape, dtype) in engine.inputs.items():
+        size = tuple(1 if d is None else d for d in shape)
+        feeds[name] = rng.integers(0, 256, size).astype(dtype) if dtype == np.uint8 else rng.normal(size=size).astype(dtype)
+    engine.run(feeds)
+    times: list[float] = []
+    started = clock()
+    while len(times) < RUNS[0] or (len(times) < RUNS[1] and clock() - started < budget_s):
+        before = clock()
+        engine.run(feeds)
+        times.append(1000 * (clock() - before))
+    return float(np.median(times)), float(np.quantile(times, 0.9)), len(times)
+
+
+def pick(
+    graphs: Mapping[str, Mapping[str, Path]], spec: ClipSpec, threads: int | None = None, each: Callable[[str], None] | None = None
+) -> Picked:
+    """Time encoder and head (the complete graph where there is no encoder) of every precision.
+
+    Args:
+        graphs: precision -> component -> file; only precisions that passed the gate.
+        spec: for the note on the time there is: a decision must take less than a segment.
+        threads: of the engines.
+        each: called with what is being timed.
+    """
+    timings = []
+    for precision, parts in graphs.items():
+        for component, path in parts.items():
+            if component == "complete" and "encoder" in parts:
+                continue
+            for name, opener in (("openvino", open_uncached), ("onnxruntime", open_arbiter if precision.endswith("fp16") else _plain)):
+                if each is not None:
+                    each(f"{component} {precision} on {name}")
+                median, p90, runs = time_engine(opener(path, threads))
+                timings.append(Timing(component, precision, name, median, p90, runs, path.stat().st_size))
+    fastest = {}
+    for component in dict.fromkeys(t.component for t in timings):
+        # OpenVINO computes FP16 files in FP32 on a CPU: a timing of it, but no other precision.
+        fastest[component] = min((t for t in timings if t.component == component), key=lambda t: t.median_ms)
+    return Picked(tuple(timings), fastest, tuple(_notes(timings, fastest, spec)))
+
+
+def _plain(path: Path, threads: int | None) -> Engine:
+    from gasmcast.runtime.engines.onnxruntime import compile_graph  # noqa: PLC0415 - another engine may be the only one
+
+    return compile_graph(path, threads)
+
+
+def _notes(timings: list[Timing], fastest: Mapping[str, Timing], spec: ClipSpec) -> list[str]:
+    notes = []
+    backend, _ = choose_backend("auto")
+    for component, best in fastest.items():
+        by_precision = {
+            p: min((t.median_ms for t in timings if t.component == component and t.precision == p), default=None)
+            for p in dict.fromkeys(t.precision for t in timings)
+        }
+        int8 = by_precision.get("int8")
+        for other in ("fp16", "fp32"):
+            rival = by_precision.get(other)
+            if int8 is not None and rival is not None and rival < int8:
+                notes.append(f"{component}: INT8 lost to {other.upper()} here ({int8:.1f} ms against {rival:.1f} ms)")
+        notes.append(f"{component}: {best.precision} on {best.engine} is the fastest here, {best.median_ms:.1f} ms")
+    total = sum(t.median_ms for t in fastest.values())
+    share = total / (1000 * spec.segment_s)
+    notes.append(f"a decision costs {total:.0f} ms of the {1000 * spec.segment_s:.0f} ms of a segment ({100 * share:.0f} %)")
+    if backend == "tensorrt":
+        notes.append("TensorRT is here: measure it with `gasmcast bench --engine tensorrt`")
+    return notes

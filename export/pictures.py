@@ -1,0 +1,65 @@
+"""Pieces of a report page: tables, bars as SVG, strips of frames as data URIs."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+__all__ = ["bars", "table", "text", "thumbnail"]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """An HTML table; a cell that is `True` or `False` becomes ok or fails."""
+    top = "".join(f"<th>{text(h)}</th>" for h in head)
+    body = "".join("<tr>" + "".join(f"<td>{_cell(c)}</td>" for c in row) + "</tr>" for row in rows)
+    return f"<table><tr>{top}</tr>{body}</table>"
+
+
+def bars(rows: Sequence[tuple[str, float]], unit: str, marks: Sequence[bool] = (), log: bool = False) -> str:
+    """Horizontal bars as SVG; marked rows are red. With `log`, lengths go by the logarithm."""
+    finite = [v for _, v in rows if np.isfinite(v) and v > 0]
+    if not finite:
+        return ""
+    top, low = max(finite), min(finite)
+    height = 20 * len(rows) + 8
+    out = [f"<svg viewBox='0 0 760 {height}' width='760' height='{height}' role='img'>"]
+    for i, (name, value) in enumerate(rows):
+        share = 0.0
+        if np.isfinite(value) and value > 0:
+            share = (np.log(value / low) + 0.3) / (np.log(top / low) + 0.3) if log and top > low else value / top
+        colour = "#b3261e" if i < len(marks) and marks[i] else "#3f6fb5"
+        y = 20 * i + 4
+        out.append(
+            f"<text x='300' y='{y + 12}' text-anchor='end' font-size='12'>{text(name)}</text>"
+            f"<rect x='308' y='{y}' width='{max(1.0, 350 * share):.1f}' height='14' fill='{colour}' rx='2'/>"
+            f"<text x='{314 + max(1.0, 350 * share):.1f}' y='{y + 12}' font-size='12'>{value:.3g} {text(unit)}</text>"
+        )
+    return "".join(out) + "</svg>"
+
+
+def thumbnail(clip: np.ndarray[Any, Any], count: int = 4, side: int = 96) -> str:
+    """Frames over the window side by side, as a data URI."""
+    frames = clip[1:].reshape(-1, *clip.shape[2:])
+    chosen = frames[np.linspace(0, len(frames) - 1, count).astype(int)]
+    strip = np.concatenate([cv2.resize(f, (side, side), interpolation=cv2.INTER_AREA) for f in chosen], axis=1)
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(strip, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
+    assert done
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+
+
+def text(value: object) -> str:
+    """Escaped for HTML."""
+    return html.escape(str(value))
+
+
+def _cell(value: object) -> str:
+    if value is True:
+        return "<span class='ok'>ok</span>"
+    if value is False:
+        return "<span class='bad'>fails</span>"
+    return "" if value is None else text(value)

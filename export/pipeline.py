@@ -1,0 +1,282 @@
+"""`gasmcast export`, step by step: trace, check, compare, calibrate, write, judge, measure, report; each step may stop it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gasmcast.calibration.clips import choose_clips
+from gasmcast.calibration.policy import Policy
+from gasmcast.calibration.store import CalibrationSet, write_set
+from gasmcast.data.annotations import read_split
+from gasmcast.errors import GateError, MachineError
+from gasmcast.export.bundle import draft_bundle, write_manifest
+from gasmcast.export.gate import Verdict, judge
+from gasmcast.export.graphs import export_onnx, is_streaming
+from gasmcast.export.heldout import Clips, held_out_clips, made_up_clips, run_streaming, stored_clips
+from gasmcast.export.origin import Origin
+from gasmcast.export.picker import pick
+from gasmcast.export.plan import ExportPlan, ExportResult
+from gasmcast.export.precisions import Precision, Prepared, file_name, prepare, write_precision
+from gasmcast.export.report import calibration_figures, write_reports
+from gasmcast.export.rules import RuleReport, check_rules
+from gasmcast.export.search import relax, sensitivity
+from gasmcast.export.sessions import open_for
+from gasmcast.export.verify import verify_against_torch
+from gasmcast.manifest import Graph, Manifest
+
+__all__ = ["export_bundle"]
+
+Say = Callable[[str, int, int], None]
+
+
+def export_bundle(
+    origin: Origin, out: Path, plan: ExportPlan, *, data: Path | None = None, calibration: Path | None = None, say: Say | None = None
+) -> ExportResult:
+    """Write a verified bundle.
+
+    Args:
+        origin: the model and where it comes from.
+        out: the bundle's folder; an older bundle there is replaced when all is done.
+        plan: precisions and thresholds.
+        data: a set in Something-Something-V2's format: its training split calibrates, its validation split judges.
+        calibration: a set made by `gasmcast calibrate`, in place of choosing clips from `data`.
+        say: called with the step, and how much of how much is done.
+
+    Returns:
+        what was written; precisions that failed the gate are in `failed` and not in the bundle.
+
+    Raises:
+        GateError: FP32 parity does not hold, or a graph breaks a rule; nothing was written.
+        UsageError: a precision was asked for without clips to calibrate and judge it on; bad data.
+        MachineError: no room on the disk.
+    """
+    plan.check(data, is_streaming(origin.model))
+    _check_disk(out, origin)
+    with tempfile.TemporaryDirectory(prefix="gasmcast-export-") as scratch, draft_bundle(out) as draft:
+        work = _Export(origin, plan, data, calibration, say=say or (lambda *_: None), draft=draft, scratch=Path(scratch))
+        work.graphs()
+        work.precisions()
+        manifest = work.finish()
+    return ExportResult(out, manifest, tuple(work.verdicts), work.report)
+
+
+def _check_disk(out: Path, origin: Origin) -> None:
+    parent = next(p for p in (out.parent.resolve(), *out.parent.resolve().parents) if p.exists())
+    free = shutil.disk_usage(parent).free
+    # Encoder and head, and both again as the complete graph, in up to four precisions of 4 + 1 + 2 + 1 bytes a weight.
+    wanted = 2 * 8 * sum(p.numel() for p in origin.model.parameters()) + 50_000_000
+    if free < wanted:
+        raise MachineError(
+            f"{parent} has {free / 1e9:.1f} GB free, this export may need {wanted / 1e9:.1f} GB.",
+            "Free some disk space, or give another --out.",
+        )
+
+
+class _Export:
+    """The state of one export; its methods run in order."""
+
+    def __init__(
+        self, origin: Origin, plan: ExportPlan, data: Path | None, calibration: Path | None, *, say: Say, draft: Path, scratch: Path
+    ) -> None:
+        self.origin, self.plan, self.say = origin, plan, say
+        self.data, self.calibration = data, calibration
+        self.draft, self.scratch = draft, scratch
+        self.spec = origin.config.spec
+        self.written: dict[str, tuple[Graph, str]] = {}
+        self.verdicts: list[Verdict] = []
+        self.rules: list[RuleReport] = []
+        self.report: dict[str, Any] = {"steps_s": {}, "engines": {}}
+        self.paths: dict[str, Path] = {}
+        self._clips: Clips | None = None
+        self._since = time.monotonic()
+
+    def graphs(self) -> None:
+        """FP32: trace, check the rules, compare with torch."""
+        self.paths = export_onnx(self.origin.model, self.draft, lambda name: self.say(f"tracing {name}", 0, 0))
+        self._done("trace")
+        self.rules = [check_rules(path) for path in self.paths.values()]
+        broken = next((r for r in self.rules if not r), None)
+        if broken is not None:
+            raise GateError(f"{broken}.", "Nothing was written. Report the model's configuration.")
+        self._record("fp32", self.paths)
+        probe = self.clips().first(self.plan.parity_clips)
+        self._done("held-out clips")
+        parity = verify_against_torch(
+            self.origin.model, self.paths, probe.pixels, threads=self.plan.threads, each=lambda what: self.say(f"parity: {what}", 0, 0)
+        )
+        self._done("parity")
+        self.report["parity"] = {"clips": list(probe.ids), "origin": probe.origin, **parity.to_json()}
+        if not parity:
+            raise GateError(f"{str(parity)[0].upper()}{str(parity)[1:]}.", "Nothing was written.")
+
+    def clips(self) -> Clips:
+        """Held-out clips, or the best there is for parity."""
+        if self._clips is None:
+            plan = self.plan
+            if self.data is not None:
+                self._clips = held_out_clips(
+                    self.data,
+                    self.spec,
+                    self.origin.labels,
+                    self.scratch,
+                    count=plan.held_out,
+                    seed=plan.seed,
+                    each=lambda done, of: self.say("reading held-out clips", done, of),
+                )
+            elif self.calibration is not None:
+                self._clips = stored_clips(CalibrationSet.open(self.calibration, self.spec), self.scratch, plan.parity_clips)
+            else:
+                self._clips = made_up_clips(self.spec, self.scratch, plan.parity_clips)
+        return self._clips
+
+    def stored(self) -> CalibrationSet:
+        """The calibration set: the one given, or one chosen from the training split now."""
+        if self.calibration is not None:
+            return CalibrationSet.open(self.calibration, self.spec)
+        assert self.data is not None  # `ExportPlan.check`
+        chosen, _ = choose_clips(
+            read_split(self.data, "train"),
+            self.spec,
+            self.plan.calibration_clips,
+            self.plan.seed,
+            lambda done, of: self.say("choosing calibration clips", done, of),
+        )
+        return write_set(
+            self.scratch / "calibration",
+            chosen,
+            self.spec,
+            self.plan.seed,
+            lambda done, of: self.say("storing calibration clips", done, of),
+        )
+
+    def precisions(self) -> None:
+        """FP16 and INT8: calibrate once, then write and judge each; FP32 is judged too, for its own temperature and threshold."""
+        if self.clips().origin == "validation":
+            fp32 = self._logits(self.paths, "fp32")
+            self.verdicts.append(self._judge("fp32", fp32, fp32))
+            self._done("fp32")
+            if self.plan.precisions:
+                self._others(fp32)
+        if self.plan.measure:
+            chosen = {p: {n: self.draft / file_name(n, p) for n in self.paths} for p in ("fp32", *self._passed())}
+            picked = pick(chosen, self.spec, self.plan.threads, lambda what: self.say(f"measuring {what}", 0, 0))
+            self.report["speed"] = picked.to_json()
+            self._done("measuring")
+
+    def _passed(self) -> tuple[str, ...]:
+        return tuple(v.precision for v in self.verdicts if v and v.precision != "fp32")
+
+    def _others(self, fp32: NDArray[np.float32]) -> None:
+        plan, stored = self.plan, self.stored()
+        self._done("calibration clips")
+        prepared = prepare(
+            self.paths,
+            stored,
+            self.scratch,
+            recipe=plan.recipe,
+            policy=plan.policy,
+            int8=any(p.startswith("int8") for p in plan.precisions),
+            fp16=any(p.endswith("fp16") for p in plan.precisions),
+            each=self.say,
+            threads=plan.threads or 0,
+        )
+        self.report["calibration"] = calibration_figures(stored, prepared)
+        self._done("calibration")
+        policy = plan.policy
+        for precision in plan.precisions:
+            policy = self._one(prepared, precision, policy, fp32)
+        int8 = next((p for p in plan.precisions if p.startswith("int8")), None)
+        if plan.sensitivity and int8 and "search" not in self.report:
+            losses = sensitivity(prepared, int8, plan.policy, self.scratch, threads=plan.threads, say=self.say)
+            self.report["search"] = {
+                int8: {"sensitivity": [loss.to_json() for loss in losses], "moved_back": [], "passed": True, "tried": []}
+            }
+            self._done("sensitivity")
+
+    def _one(self, prepared: Prepared, precision: Precision, policy: Policy, fp32: NDArray[np.float32]) -> Policy:
+        """Write and judge one precision; INT8 that fails may shed blocks until it passes, and the next precision starts from there."""
+        paths, rules = write_precision(prepared, precision, self.draft, policy)
+        verdict = self._judge(precision, fp32, self._logits(paths, precision))
+        if not verdict and self.plan.search and precision.startswith("int8"):
+            found = relax(
+                prepared,
+                precision,
+                policy,
+                self.clips(),
+                fp32,
+                gate=self.plan.gate,
+                folder=self.scratch,
+                threads=self.plan.threads,
+                say=self.say,
+            )
+            self.report.setdefault("search", {})[precision] = {**found.to_json(), "before": verdict.to_json()}
+            if found.policy is not None:
+                policy = found.policy
+                paths, rules = write_precision(prepared, precision, self.draft, policy)
+                verdict = self._judge(precision, fp32, self._logits(paths, precision))
+        self.verdicts.append(verdict)
+        if verdict:
+            self.rules += rules
+            self._record(precision, paths)
+        else:
+            for path in paths.values():
+                path.unlink()
+        self._done(precision)
+        return policy
+
+    def _record(self, precision: str, paths: dict[str, Path]) -> None:
+        for name, path in paths.items():
+            graph: Graph = name  # type: ignore[assignment]
+            self.written[path.name] = (graph, precision)
+            beside = path.with_name(path.name + ".data")
+            if beside.exists():
+                self.written.setdefault(beside.name, (graph, f"{precision} weights"))
+
+    def _logits(self, paths: dict[str, Path], precision: str) -> NDArray[np.float32]:
+        clips = self.clips()
+        if "encoder" not in paths:
+            engine = open_for(precision, paths["complete"], self.plan.threads)
+            self.report["engines"][precision] = engine.describe()
+            return np.concatenate([engine.run({"clip": np.asarray(clip[None])})["logits"] for clip in clips.pixels])
+        encoder, head = (open_for(precision, paths[name], self.plan.threads) for name in ("encoder", "head"))
+        self.report["engines"][precision] = encoder.describe()
+        return run_streaming(encoder, head, clips.pixels, lambda done, of: self.say(f"judging {precision}", done, of))
+
+    def _judge(self, precision: str, fp32: NDArray[np.float32], logits: NDArray[np.float32]) -> Verdict:
+        engine = self.report["engines"].get(precision, "")
+        return judge(precision, engine, fp32, logits, self.clips().labels, recipe=self.plan.gate)
+
+    def finish(self) -> Manifest:
+        """Reports and manifest."""
+        clips = self.clips()
+        self.report |= {
+            "checkpoint": self.origin.name,
+            "random_weights": self.origin.random,
+            "clips": {"count": len(clips), "origin": clips.origin, "labelled": clips.labels is not None, "unread": list(clips.unread)},
+            "rules": [r.to_json() for r in self.rules],
+            "verdicts": [v.to_json() for v in self.verdicts],
+            "files": {name: (self.draft / name).stat().st_size for name in self.written},
+        }
+        write_reports(self.draft, self.report, self.origin.labels, clips)
+        return write_manifest(
+            self.draft,
+            self.written,
+            labels=self.origin.labels,
+            spec=self.spec,
+            model=self.origin.config.model.model_dump(mode="json"),
+            checkpoint_sha256=self.origin.sha256,
+            precisions={v.precision: v.measured() for v in self.verdicts if v},
+        )
+
+    def _done(self, step: str) -> None:
+        now = time.monotonic()
+        self.report["steps_s"][step] = round(self.report["steps_s"].get(step, 0.0) + now - self._since, 2)
+        self._since = now

@@ -1,0 +1,70 @@
+"""What an export is asked for, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gasmcast.calibration.policy import Policy
+from gasmcast.calibration.quantise import Recipe
+from gasmcast.errors import UsageError
+from gasmcast.export.gate import GateRecipe, Verdict
+from gasmcast.export.precisions import PRECISIONS, Precision
+from gasmcast.manifest import Manifest
+
+__all__ = ["ExportPlan", "ExportResult"]
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """What to export and how hard to look."""
+
+    precisions: tuple[Precision, ...] = ()
+    """Beside FP32, which is always there."""
+    calibration_clips: int = 64
+    held_out: int = 256
+    parity_clips: int = 8
+    seed: int = 0
+    threads: int | None = None
+    recipe: Recipe = field(default=Recipe())
+    policy: Policy = field(default=Policy())
+    gate: GateRecipe = field(default=GateRecipe())
+    search: bool = True
+    """Move the worst blocks back to high precision when INT8 fails the gate."""
+    sensitivity: bool = False
+    """Measure every block's loss under INT8 even when the gate holds."""
+    measure: bool = True
+    """Time every precision on this machine's engines and pick the fastest."""
+
+    def check(self, data: Path | None, streaming: bool) -> None:
+        """Refuse what cannot be done, before anything is started.
+
+        Raises:
+            UsageError: an unknown precision, no clips to judge it on, or a model without streaming graphs.
+        """
+        unknown = [p for p in self.precisions if p not in PRECISIONS]
+        if unknown:
+            raise UsageError(f"No precision {unknown[0]!r}.", f"Precisions: fp32 (always), {', '.join(PRECISIONS)}.")
+        if self.precisions and data is None:
+            raise UsageError(
+                f"{self.precisions[0]} is only written after held-out clips have judged it, and there are none.",
+                "Give --data with a training and a validation split.",
+            )
+        if self.precisions and not streaming:
+            raise UsageError("A model whose motion stream sees the whole clip exports in FP32 only.", "Leave --precision away.")
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """A bundle that was written, and what was left out of it."""
+
+    path: Path
+    manifest: Manifest
+    verdicts: tuple[Verdict, ...]
+    report: dict[str, Any]
+
+    @property
+    def failed(self) -> tuple[Verdict, ...]:
+        """Precisions that did not pass the gate; their graphs are not in the bundle."""
+        return tuple(v for v in self.verdicts if not v)

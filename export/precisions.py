@@ -1,0 +1,201 @@
+"""Making the other precisions of a bundle's graphs: calibrate encoder and head once, then write any of them from that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from gasmcast.calibration.policy import Policy
+from gasmcast.calibration.qdq import ALL_LEVELS, SAFE_LEVELS
+from gasmcast.calibration.quantise import Calibrated, Recipe, calibrate
+from gasmcast.calibration.store import CalibrationSet
+from gasmcast.errors import GateError
+from gasmcast.export.fp16 import measure_tops, to_fp16
+from gasmcast.export.graphs import compose_complete, save_graph
+from gasmcast.export.heldout import pair_chunks
+from gasmcast.export.rules import RuleReport, check_rules, load_graph
+from gasmcast.spec import ClipSpec
+
+__all__ = ["GRAPHS", "PRECISIONS", "Precision", "Prepared", "file_name", "prepare", "write_precision"]
+
+Precision = Literal["int8", "fp16", "int8_fp16"]
+PRECISIONS: tuple[Precision, ...] = ("int8", "fp16", "int8_fp16")
+GRAPHS = ("encoder", "head")
+HEAD_CLIPS = 64
+"""The head's ranges come from the features of at most so many clips, kept on disk as FP32: 22 MB a clip at real size."""
+FP16_CLIPS = 4
+Each = Callable[[str, int, int], None]
+
+
+def file_name(graph: str, precision: str) -> str:
+    """`encoder.onnx`, `encoder.int8.onnx`, ..."""
+    return f"{graph}.onnx" if precision == "fp32" else f"{graph}.{precision}.onnx"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that is known of a model's graphs before a precision is written."""
+
+    spec: ClipSpec
+    fp32: Mapping[str, Path]
+    calibrated: Mapping[str, Calibrated]
+    tops: Mapping[str, Mapping[str, float]]
+    stored: CalibrationSet
+    head_clips: int
+
+    def graph(self, name: str, precision: str, policy: Policy) -> ModelProto:
+        """One component in one precision."""
+        if precision == "fp16":
+            return to_fp16(load_graph(self.fp32[name]), self.tops[name])
+        if precision == "int8":  # the file that CPUs run
+            return self.calibrated[name].quantise(policy, SAFE_LEVELS)
+        return to_fp16(self.calibrated[name].quantise(policy, ALL_LEVELS), self.tops[name])
+
+
+def prepare(
+    fp32: Mapping[str, Path],
+    stored: CalibrationSet,
+    folder: Path,
+    *,
+    recipe: Recipe | None = None,
+    policy: Policy | None = None,
+    int8: bool = True,
+    fp16: bool = True,
+    each: Each | None = None,
+    threads: int = 0,
+) -> Prepared:
+    """Calibrate encoder and head.
+
+    One clip is decoded at a time; what stays in memory are histograms, and on disk the features of at most `HEAD_CLIPS` clips.
+
+    Args:
+        fp32: the FP32 files of `encoder` and `head`.
+        stored: calibration clips.
+        folder: for features.
+        recipe: how ranges are taken.
+        policy: what may become INT8.
+        int8: prepare INT8.
+        fp16: prepare FP16.
+        each: called with what is done, and how much of how much.
+        threads: of ONNX Runtime; 0: all.
+
+    Raises:
+        UsageError: no clips, or activations that are not numbers.
+    """
+    spec = stored.index.spec
+    say = each or (lambda *_: None)
+    total = len(stored) * sum(1 for _ in pair_chunks(np.empty(spec.clip_shape, np.uint8)))
+    calibrated: dict[str, Calibrated] = {}
+    features = _Features(folder, min(len(stored), HEAD_CLIPS), spec.segments)
+    encoder = load_graph(fp32["encoder"])
+    if int8:
+        calibrated["encoder"] = calibrate(
+            encoder,
+            lambda: _pairs(stored.clips()),
+            recipe,
+            policy,
+            each=lambda done: say("encoder ranges", done, total),
+            keep=features.keep,
+            threads=threads,
+        )
+    else:
+        _fill(features, fp32["encoder"], stored)
+    head = load_graph(fp32["head"])
+    if int8:
+        calibrated["head"] = calibrate(
+            head, features.feeds, recipe, policy, each=lambda done: say("head ranges", done, len(features)), threads=threads
+        )  # fmt: skip
+    tops: dict[str, Mapping[str, float]] = {}
+    if fp16:
+        say("FP16 ranges", 0, 2)
+        few = [pairs for pairs, _ in zip(_pairs(stored.clips()), range(FP16_CLIPS), strict=False)]
+        # The smoothed graph is the one that INT8 is written from; plain FP16 is written from the graph as it was. Both are measured.
+        tops["encoder"] = measure_tops(encoder, few)
+        if int8:
+            tops["encoder"] = _larger(tops["encoder"], measure_tops(calibrated["encoder"].model, few))
+        say("FP16 ranges", 1, 2)
+        some = [feed for feed, _ in zip(features.feeds(), range(FP16_CLIPS), strict=False)]
+        tops["head"] = measure_tops(head, some)
+        if int8:
+            tops["head"] = _larger(tops["head"], measure_tops(calibrated["head"].model, some))
+        say("FP16 ranges", 2, 2)
+    return Prepared(spec, dict(fp32), calibrated, tops, stored, len(features))
+
+
+def write_precision(
+    prepared: Prepared, precision: Precision, folder: Path, policy: Policy | None = None, complete: bool = True
+) -> tuple[dict[str, Path], list[RuleReport]]:
+    """Write encoder, head and complete graph of one precision and check them against TensorRT's rules.
+
+    Raises:
+        GateError: a graph breaks a rule; this is a defect of the converter, and the file is removed.
+    """
+    policy = policy or Policy()
+    parts = {name: prepared.graph(name, precision, policy) for name in GRAPHS}
+    paths = {name: save_graph(part, folder / file_name(name, precision)) for name, part in parts.items()}
+    if complete:
+        whole = compose_complete(parts["encoder"], parts["head"], prepared.spec)
+        paths["complete"] = save_graph(whole, folder / file_name("complete", precision))
+    reports = [check_rules(path) for path in paths.values()]
+    broken = next((r for r in reports if not r), None)
+    if broken is not None:
+        for path in paths.values():
+            path.unlink()
+        raise GateError(f"{broken}.", "Leave this precision out, and report the model.")
+    return paths, reports
+
+
+def _pairs(clips: Iterable[NDArray[np.uint8]]) -> Iterator[dict[str, NDArray[Any]]]:
+    for clip in clips:
+        for pairs in pair_chunks(clip):
+            yield {"segments": pairs}
+
+
+def _larger(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
+    return {name: max(a.get(name, 0.0), b.get(name, 0.0)) for name in {*a, *b}}
+
+
+class _Features:
+    """Encoded clips on disk: what the head is calibrated on."""
+
+    def __init__(self, folder: Path, clips: int, segments: int) -> None:
+        self.folder, self.clips, self.segments = folder, clips, segments
+        self.maps: dict[str, NDArray[np.float32]] = {}
+        self.filled = 0
+
+    def __len__(self) -> int:
+        return self.clips
+
+    def keep(self, _: int, values: dict[str, NDArray[Any]]) -> None:
+        rows = len(next(iter(values.values())))
+        room = self.clips * self.segments - self.filled
+        if room <= 0:
+            return
+        for name, value in values.items():
+            if name not in self.maps:
+                shape = (self.clips * self.segments, *value.shape[1:])
+                self.maps[name] = np.memmap(self.folder / f"features-{name}.f32", np.float32, "w+", shape=shape)
+            self.maps[name][self.filled : self.filled + rows] = value[:room]
+        self.filled += rows
+
+    def feeds(self) -> Iterator[dict[str, NDArray[Any]]]:
+        for i in range(self.clips):
+            rows = slice(i * self.segments, (i + 1) * self.segments)
+            yield {name: np.asarray(values[rows])[None] for name, values in self.maps.items()}
+
+
+def _fill(features: _Features, encoder: Path, stored: CalibrationSet) -> None:
+    """Features for measuring alone: a few clips through the FP32 encoder."""
+    from gasmcast.export.sessions import open_uncached  # noqa: PLC0415 - opens OpenVINO
+
+    engine = open_uncached(encoder)
+    features.clips = min(features.clips, FP16_CLIPS)
+    for _, clip in zip(range(features.clips), stored.clips(), strict=False):
+        for pairs in pair_chunks(clip):
+            features.keep(0, dict(engine.run({"segments": pairs})))

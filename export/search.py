@@ -1,0 +1,106 @@
+"""Blocks of encoder and head under INT8 one at a time, and the search that gives the worst of them back.
+
+The ranking uses calibration clips, the gate held-out ones: what is judged did not choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gasmcast.calibration.policy import Policy
+from gasmcast.calibration.sensitivity import BlockLoss, Relaxed, fewest_back, loss_of, rank
+from gasmcast.export.gate import GateRecipe, judge
+from gasmcast.export.graphs import save_graph
+from gasmcast.export.heldout import Clips, encode_clip, run_streaming
+from gasmcast.export.precisions import GRAPHS, Precision, Prepared, file_name
+from gasmcast.export.sessions import open_for
+
+__all__ = ["Found", "relax", "sensitivity"]
+
+CLIPS = 12
+Say = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The ranking and how the search ended; `policy` is None where nothing passed."""
+
+    losses: tuple[BlockLoss, ...]
+    relaxed: Relaxed
+    policy: Policy | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for a report."""
+        return {
+            "sensitivity": [loss.to_json() for loss in self.losses],
+            "moved_back": list(self.relaxed.back) if self.policy is not None else [],
+            "passed": self.relaxed.passed,
+            "tried": [{"moved_back": count, "passed": held} for count, held in self.relaxed.tried],
+        }
+
+
+def sensitivity(
+    prepared: Prepared,
+    precision: Precision,
+    policy: Policy,
+    folder: Path,
+    *,
+    clips: int = CLIPS,
+    threads: int | None = None,
+    say: Say | None = None,
+) -> list[BlockLoss]:
+    """The loss of each block on calibration clips when only it is quantised, worst first."""
+    say = say or (lambda *_: None)
+    chosen = [clip for _, clip in zip(range(clips), prepared.stored.clips(), strict=False)]
+    encoder, head = (open_for("fp32", prepared.fp32[name], threads) for name in GRAPHS)
+    features = [encode_clip(encoder, clip) for clip in chosen]
+    exact = np.concatenate([head.run(f)["logits"] for f in features])
+    blocks = [(name, block) for name in GRAPHS for block in prepared.calibrated[name].blocks(policy)]
+    losses = []
+    for done, (component, block) in enumerate(blocks, start=1):
+        others = [b for b in prepared.calibrated[component].blocks(policy) if b != block]
+        path = save_graph(prepared.graph(component, precision, policy.without(others)), folder / f"one-block.{component}.onnx")
+        engine = open_for(precision, path, threads)
+        if component == "encoder":
+            logits = run_streaming(engine, head, chosen)
+        else:
+            logits = np.concatenate([engine.run(f)["logits"] for f in features])
+        losses.append(loss_of(component, block, exact, logits))
+        say("sensitivity", done, len(blocks))
+    return rank(losses)
+
+
+def relax(
+    prepared: Prepared,
+    precision: Precision,
+    policy: Policy,
+    clips: Clips,
+    fp32: NDArray[np.float32],
+    *,
+    gate: GateRecipe,
+    folder: Path,
+    threads: int | None = None,
+    say: Say | None = None,
+) -> Found:
+    """Rank the blocks, then find the fewest that must stay in high precision for the gate to hold."""
+    say = say or (lambda *_: None)
+    losses = sensitivity(prepared, precision, policy, folder, threads=threads, say=say)
+
+    def passes(back: tuple[str, ...]) -> bool:
+        say(f"{precision} without {len(back)} blocks", 0, 0)
+        relaxed = policy.without(back)
+        engines = [
+            open_for(precision, save_graph(prepared.graph(name, precision, relaxed), folder / file_name(name, precision)), threads)
+            for name in GRAPHS
+        ]
+        logits = run_streaming(engines[0], engines[1], clips.pixels)
+        return bool(judge(precision, "", fp32, logits, clips.labels, recipe=gate))
+
+    found = fewest_back(losses, passes)
+    return Found(tuple(losses), found, policy.without(found.back) if found.passed else None)

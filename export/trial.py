@@ -1,0 +1,91 @@
+"""A bundle of a preset with random weights: good for measuring speed and memory, and for nothing else.
+
+It is the real graphs at their real shapes, in FP32 and INT8; the INT8 ranges come from a few made-up segments, since speed does not
+depend on them. It is made once and kept in this user's cache.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gasmcast import __version__
+from gasmcast.calibration.quantise import Recipe, quantise
+from gasmcast.export.bundle import draft_bundle, write_manifest
+from gasmcast.export.graphs import compose_complete, export_onnx, save_graph
+from gasmcast.export.origin import open_origin
+from gasmcast.export.precisions import file_name
+from gasmcast.export.rules import load_graph
+from gasmcast.manifest import Graph, Measured
+from gasmcast.runtime.engines import open_engine
+from gasmcast.spec import ClipSpec
+
+__all__ = ["trial_bundle"]
+
+_CLIPS = 1
+
+
+def trial_bundle(preset: str, say: Callable[[str], None] = lambda _: None, fresh: bool = False) -> Path:
+    """The random-weight bundle of a preset, from the cache or made now.
+
+    Args:
+        preset: a preset's name or a YAML file of one.
+        say: told of each step.
+        fresh: make it anew.
+
+    Raises:
+        UsageError: no such preset.
+    """
+    origin = open_origin(preset, random_weights=True)
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    out = root / "gasmcast" / "trial" / f"{Path(preset).stem}-{__version__}-{origin.sha256[:12]}.gasm"
+    if (out / "manifest.json").is_file() and not fresh:
+        return out
+    spec = origin.model.spec
+    names: dict[str, tuple[Graph, str]] = {}
+    with draft_bundle(out) as folder:
+        paths = export_onnx(origin.model, folder, lambda graph: say(f"export {graph}"))
+        say("quantise encoder")
+        pairs = np.stack([clip[i : i + 2] for clip in _clips(spec) for i in range(spec.segments)])
+        recipe = Recipe(smoothing=False)
+        encoder = quantise(load_graph(paths["encoder"]), lambda: iter([{"segments": pair[None]} for pair in pairs[:4]]), recipe)
+        say("quantise head")
+        engine = open_engine(paths["encoder"], "onnxruntime")
+        encoded = [engine.run({"segments": pair[None]}) for pair in pairs]
+        feeds: dict[str, NDArray[Any]] = {name: np.concatenate([e[name] for e in encoded])[None] for name in encoded[0]}
+        del engine
+        head = quantise(load_graph(paths["head"]), lambda: iter([feeds]), recipe)
+        for graph, model in (("encoder", encoder), ("head", head), ("complete", compose_complete(encoder, head, spec))):
+            save_graph(model, folder / file_name(graph, "int8"))
+        for graph in ("encoder", "head", "complete"):
+            for precision in ("fp32", "int8"):
+                names[file_name(graph, precision)] = (graph, precision)  # type: ignore[assignment] # three literals above
+        say("checksums")
+        none = Measured(clips=0, temperature=1.0, no_action=None)
+        model_config = origin.config.model.model_dump(mode="json")
+        write_manifest(
+            folder,
+            names,
+            labels=origin.labels,
+            spec=spec,
+            model=model_config,
+            checkpoint_sha256=origin.sha256,
+            precisions={"fp32": none, "int8": none},
+        )
+    return out
+
+
+def _clips(spec: ClipSpec) -> Iterator[NDArray[np.uint8]]:
+    """Clips of drifting noise, blurred so that they have an image's spectrum more or less."""
+    rng = np.random.default_rng(0)
+    for _ in range(_CLIPS):
+        ground = rng.integers(0, 256, (spec.pixels * 2, spec.pixels * 2, 3)).astype(np.float32)
+        for axis in (0, 1):
+            ground = np.mean([np.roll(ground, k, axis) for k in range(8)], axis=0)
+        shots = [np.roll(ground, (k, 2 * k), (0, 1))[: spec.pixels, : spec.pixels] for k in range((1 + spec.segments) * spec.motion_frames)]
+        yield np.stack(shots).round().astype(np.uint8).reshape(spec.clip_shape)

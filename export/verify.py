@@ -1,0 +1,92 @@
+"""FP32 proof: torch against ONNX Runtime and OpenVINO, component by component, on real frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gasmcast.export.graphs import is_streaming
+from gasmcast.export.heldout import pair_chunks
+from gasmcast.export.parity import Comparison, ParityReport, Tolerance, compare, compare_logits
+from gasmcast.export.sessions import open_arbiter, open_uncached
+from gasmcast.models.model import Features, GasmCast
+from gasmcast.runtime.engines import Engine
+
+__all__ = ["FP32_TOLERANCE", "ONE_ENGINE", "verify_against_torch"]
+
+FP32_TOLERANCE = Tolerance(error=1e-3, cosine=0.9999, top1=1.0)
+ONE_ENGINE: dict[str, Callable[[Path, int | None], Engine]] = {"onnxruntime": open_arbiter, "openvino": open_uncached}
+
+
+def verify_against_torch(
+    model: GasmCast,
+    paths: dict[str, Path],
+    clips: NDArray[np.uint8],
+    *,
+    tolerance: Tolerance = FP32_TOLERANCE,
+    threads: int | None = None,
+    each: Callable[[str], None] | None = None,
+) -> ParityReport:
+    """Compare every FP32 graph with the model it came from.
+
+    Args:
+        model: the origin, in eval mode.
+        paths: graph name -> file, as `export_onnx` returns.
+        clips: `(N, 1 + S, F, H, W, 3)` real frames.
+        tolerance: for all comparisons.
+        threads: of the engines.
+        each: called with the name of what is compared.
+    """
+    origin = _origin(model, clips)
+    found: list[Comparison] = []
+    for name, opener in ONE_ENGINE.items():
+        if "encoder" in paths:
+            if each is not None:
+                each(f"encoder on {name}")
+            found += _encoder(opener(paths["encoder"], threads), name, clips, origin, tolerance)
+            head = opener(paths["head"], threads)
+            logits = np.concatenate(
+                [
+                    head.run({"semantic": s[None], "motion": m[None]})["logits"]
+                    for s, m in zip(origin["semantic"], origin["motion"], strict=True)
+                ]
+            )
+            found.append(compare_logits("head", name, origin["logits"], logits, tolerance=tolerance))
+            del head
+        if each is not None:
+            each(f"complete on {name}")
+        whole = opener(paths["complete"], threads)
+        logits = np.concatenate([whole.run({"clip": np.ascontiguousarray(clip[None])})["logits"] for clip in clips])
+        found.append(compare_logits("complete", name, origin["logits"], logits, tolerance=tolerance))
+        del whole
+    return ParityReport(tuple(found))
+
+
+def _encoder(engine: Engine, name: str, clips: NDArray[np.uint8], origin: dict[str, Any], tolerance: Tolerance) -> list[Comparison]:
+    given: dict[str, list[Any]] = {"semantic": [], "motion": []}
+    for clip in clips:
+        parts = [engine.run({"segments": pairs}) for pairs in pair_chunks(clip)]
+        for tensor, rows in given.items():
+            rows.append(np.concatenate([part[tensor] for part in parts]))
+    return [compare("encoder", t, name, origin[t], np.stack(rows), tolerance=tolerance) for t, rows in given.items() if origin[t].size]
+
+
+def _origin(model: GasmCast, clips: NDArray[np.uint8]) -> dict[str, Any]:
+    """Features as streaming makes them, pair by pair, and logits of the whole clip: their agreement is a law of the model."""
+    rows: dict[str, list[Any]] = {"semantic": [], "motion": [], "logits": []}
+    with torch.inference_mode():
+        for clip in clips:
+            if is_streaming(model):
+                parts = [model.encode(torch.from_numpy(pairs)) for pairs in pair_chunks(clip)]
+                features = Features(torch.cat([p.semantic for p in parts])[:, 0][None], torch.cat([p.motion for p in parts])[:, 0][None])
+                rows["semantic"].append(features.semantic[0].numpy())
+                rows["motion"].append(features.motion[0].numpy())
+                rows["logits"].append(model.classify(features)[0].numpy())
+            else:
+                rows["logits"].append(model(torch.from_numpy(np.ascontiguousarray(clip))[None])[0].numpy())
+    return {name: np.stack(values) for name, values in rows.items() if values}

@@ -1,0 +1,62 @@
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+
+from gasmcast.calibration.quantise import quantise
+from gasmcast.export.picker import Timing, _notes, pick, time_engine
+from gasmcast.runtime.engines import TensorSpec
+from gasmcast.spec import ClipSpec
+
+
+class Fake:
+    """An engine whose every call takes `step` seconds of a fake clock."""
+
+    def __init__(self, step):
+        self.now, self.step, self.calls = 0.0, step, 0
+        self.inputs = {"clip": TensorSpec((None, 4), np.dtype(np.uint8)), "x": TensorSpec((None, 2), np.dtype(np.float32))}
+
+    def run(self, feeds):
+        assert feeds["clip"].shape == (1, 4)
+        assert feeds["clip"].dtype == np.uint8
+        self.calls += 1
+        self.now += self.step
+        return {}
+
+
+@pytest.mark.parametrize(("step", "runs"), [(0.001, 30), (1.0, 6), (100.0, 3)])
+def test_the_budget_bounds_the_runs(step, runs):
+    fake = Fake(step)
+    median, p90, count = time_engine(fake, budget_s=6.0, clock=lambda: fake.now)
+    assert count == runs
+    assert fake.calls == runs + 1  # one to warm up
+    assert median == pytest.approx(1000 * step)
+    assert p90 == pytest.approx(1000 * step)
+
+
+def timing(component, precision, median):
+    return Timing(component, precision, "openvino", median, median, 3, 1)
+
+
+def test_int8_that_loses_is_written_down():
+    timings = [timing("head", "fp32", 9.0), timing("head", "int8", 12.0), timing("head", "fp16", 5.0)]
+    fastest = {"head": timings[2]}
+    notes = _notes(timings, fastest, ClipSpec())
+    assert "head: INT8 lost to FP16 here (12.0 ms against 5.0 ms)" in notes
+    assert "head: INT8 lost to FP32 here (12.0 ms against 9.0 ms)" in notes
+    assert any("a decision costs 5 ms of the 500 ms" in n for n in notes)
+
+
+def test_every_precision_is_timed_on_both_engines(vit_block, tmp_path):
+    model, feeds = vit_block
+    onnx.save(model, str(tmp_path / "head.onnx"))
+    onnx.save(quantise(model, lambda: iter(feeds)), str(tmp_path / "head.int8.onnx"))
+    graphs = {"fp32": {"head": tmp_path / "head.onnx"}, "int8": {"head": tmp_path / "head.int8.onnx"}}
+    said = []
+    picked = pick(graphs, ClipSpec(), threads=1, each=said.append)
+    assert {(t.precision, t.engine) for t in picked.timings} == {(p, e) for p in graphs for e in ("openvino", "onnxruntime")}
+    assert picked.fastest["head"].median_ms == min(t.median_ms for t in picked.timings)
+    assert picked.to_json()["picked"]["head"]["precision"] in graphs
+    assert len(said) == 4
+    assert SimpleNamespace(**picked.to_json()).notes

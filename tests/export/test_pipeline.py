@@ -1,0 +1,129 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from gasmcast.data.annotations import read_labels
+from gasmcast.errors import GateError, UsageError
+from gasmcast.export import pipeline
+from gasmcast.export.gate import GateRecipe
+from gasmcast.export.origin import Origin
+from gasmcast.export.parity import ParityReport, compare
+from gasmcast.export.plan import ExportPlan
+from gasmcast.runtime.bundle import Bundle
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def origin(tiny_export, tiny_set, monkeypatch):
+    """The tiny model, its graphs not traced anew."""
+    model, config, paths = tiny_export
+
+    def export_onnx(_, folder, each):
+        each("encoder")
+        return {name: shutil.copy(path, folder / path.name) for name, path in paths.items()}
+
+    monkeypatch.setattr(pipeline, "export_onnx", export_onnx)
+    return Origin(model, config, read_labels(tiny_set), "0" * 64, "runs/test/best.safetensors")
+
+
+def plan(**changes):
+    options = {"precisions": ("int8", "fp16"), "calibration_clips": 6, "held_out": 12, "parity_clips": 2, "threads": 1, "measure": False}
+    gate = GateRecipe(agreement=0.0, top1_loss=1.0, ece_shift=1.0)
+    return ExportPlan(**{**options, "gate": gate, **changes})
+
+
+def test_a_bundle_holds_what_passed_and_says_how_well(origin, tiny_set, tmp_path):
+    steps = []
+    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(measure=True), data=tiny_set, say=lambda *a: steps.append(a[0]))
+    bundle = Bundle.open(result.path)
+    assert set(bundle.precisions()) == {"fp32", "int8", "fp16"}
+    assert {f"{g}{p}.onnx" for g in ("encoder", "head", "complete") for p in ("", ".int8", ".fp16")} <= set(bundle.manifest.files)
+    for precision in ("fp32", "int8", "fp16"):
+        measured = bundle.measured(precision)
+        assert measured.clips == 12
+        assert measured.temperature > 0
+        assert measured.engine
+    report = json.loads((result.path / "report.json").read_text())
+    assert report["parity"]["passed"]
+    assert report["calibration"]["segments"] == 12
+    assert {t["precision"] for t in report["speed"]["timings"]} == {"fp32", "int8", "fp16"}
+    assert any("fastest here" in note for note in report["speed"]["notes"])
+    page = (result.path / "report.html").read_text()
+    assert "Accuracy gate" in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert "encoder ranges" in steps
+    assert not result.failed
+
+
+def test_a_precision_that_fails_is_left_out_and_the_report_says_why(origin, tiny_set, tmp_path):
+    strict = GateRecipe(agreement=1.01)
+    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=("int8",), gate=strict, search=False), data=tiny_set)
+    assert [v.precision for v in result.failed] == ["fp32", "int8"]
+    assert set(Bundle.open(result.path).precisions()) == {"fp32"}
+    assert not list(result.path.glob("*int8*"))
+    assert "is not in the bundle" in (result.path / "report.html").read_text()
+
+
+def test_the_search_moves_blocks_back_until_the_gate_holds(origin, tiny_set, tmp_path, monkeypatch):
+    seen = []
+    true_judge = pipeline.judge
+
+    from gasmcast.export import search
+
+    def passes_with_two_back(precision, engine, fp32, logits, labels, **options):
+        seen.append(float(np.abs(fp32 - logits).max()))
+        return true_judge(
+            precision, engine, fp32, logits, labels, recipe=GateRecipe(agreement=0.0 if len(seen) >= 2 else 1.01, top1_loss=1, ece_shift=1)
+        )
+
+    monkeypatch.setattr(search, "judge", passes_with_two_back)
+    first = iter([GateRecipe(agreement=0.0), GateRecipe(agreement=1.01)])
+
+    def strict_once(precision, engine, fp32, logits, labels, **options):
+        recipe = next(first, GateRecipe(agreement=0.0, top1_loss=1, ece_shift=1))
+        return true_judge(precision, engine, fp32, logits, labels, recipe=recipe)
+
+    monkeypatch.setattr(pipeline, "judge", strict_once)
+    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=("int8",)), data=tiny_set)
+    found = result.report["search"]["int8"]
+    assert found["passed"]
+    assert len(found["moved_back"]) == 2
+    assert found["sensitivity"][0]["noise"] >= found["sensitivity"][-1]["noise"]
+    assert "int8" in Bundle.open(result.path).precisions()
+
+
+def test_broken_parity_writes_nothing(origin, tiny_set, tmp_path, monkeypatch):
+    bad = compare("head", "logits", "openvino", np.zeros((2, 3)), np.ones((2, 3)))
+    monkeypatch.setattr(pipeline, "verify_against_torch", lambda *_, **__: ParityReport((bad,)))
+    with pytest.raises(GateError, match="broken by the head"):
+        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_old_bundle_survives_a_failed_export(origin, tiny_set, tmp_path, monkeypatch):
+    out = tmp_path / "m.gasm"
+    pipeline.export_bundle(origin, out, plan(precisions=()))
+    before = (out / "manifest.json").read_bytes()
+    monkeypatch.setattr(pipeline, "verify_against_torch", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        pipeline.export_bundle(origin, out, plan(), data=tiny_set)
+    assert (out / "manifest.json").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m.gasm"]
+
+
+def test_int8_without_clips_is_refused_before_anything_starts(origin, tmp_path):
+    with pytest.raises(UsageError, match="held-out clips"):
+        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan())
+    with pytest.raises(UsageError, match="No precision 'int4'"):
+        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=("int4",)))
+
+
+def test_only_a_bundle_is_replaced(origin, tmp_path):
+    (tmp_path / "m.gasm").mkdir()
+    (tmp_path / "m.gasm" / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not a bundle"):
+        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=()))
+    assert (tmp_path / "m.gasm" / "thesis.txt").read_text() == "mine"
