@@ -1,0 +1,1 @@
+"""The edge: recognises actions from a bundle, without torch."""

@@ -1,0 +1,88 @@
+"""An exported bundle, opened for running."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gasmcast.errors import UsageError
+from gasmcast.labels import Labels
+from gasmcast.manifest import Graph, Manifest, Measured, read_manifest
+from gasmcast.runtime.engines import Engine, choose_backend, open_engine
+
+__all__ = ["Bundle"]
+
+# Best first; a graph that a precision leaves as it was is taken from the next one in its list.
+_CPU = ("int8", "fp32")
+_GPU = ("int8_fp16", "fp16", "fp32")
+_FALLBACK = {"int8": ("int8", "fp32"), "int8_fp16": ("int8_fp16", "fp16", "fp32"), "fp16": ("fp16", "fp32")}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A directory that `gasmcast export` wrote, with its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | Path, verify: bool = True) -> Bundle:
+        """Read the manifest; with `verify`, compare every file's checksum.
+
+        Raises:
+            UsageError: not a bundle, another format version, or altered.
+        """
+        folder = Path(path)
+        return cls(folder, read_manifest(folder, verify))
+
+    @property
+    def labels(self) -> Labels:
+        """The classes, in the order of the logits."""
+        return Labels(self.manifest.labels)
+
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions in which an encoder or a head is there."""
+        return tuple(sorted({f.precision for f in self.manifest.files.values() if f.graph in ("encoder", "head") and f.precision}))
+
+    def best_precision(self, backend: str = "auto") -> str:
+        """The fastest precision of the bundle that suits a backend.
+
+        Raises:
+            UsageError: the bundle has no streaming graphs for it.
+        """
+        name, _ = choose_backend(backend)
+        have = self.precisions()
+        for precision in _GPU if name == "tensorrt" else _CPU:
+            if precision in have:
+                return precision
+        raise UsageError(
+            f"{self.path} has no streaming graphs that {name} can run.", f"It has {', '.join(have) or 'none'}: export it again."
+        )
+
+    def measured(self, precision: str) -> Measured:
+        """What the manifest says of a precision; neutral values where it says nothing."""
+        return self.manifest.precisions.get(precision) or Measured(clips=0, temperature=1.0, no_action=None)
+
+    def file(self, graph: Graph, precision: str) -> str:
+        """The file that holds `graph` in `precision`, or in the precision that it falls back to.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if precision != "fp32" and precision not in self.precisions() and graph != "complete":
+            self.manifest.file(graph, precision)
+        for candidate in _FALLBACK.get(precision, (precision,)):
+            for name, entry in self.manifest.files.items():
+                if entry.graph == graph and entry.precision == candidate:
+                    return name
+        return self.manifest.file(graph, precision)
+
+    def engine(self, graph: Graph, precision: str, backend: str = "auto", threads: int | None = None) -> Engine:
+        """Compile a graph of the bundle for this machine.
+
+        Raises:
+            UsageError: the bundle has no such graph or precision.
+            MachineError: the backend cannot be used on this machine.
+        """
+        name = self.file(graph, precision)
+        return open_engine(self.path / name, backend, threads, self.manifest.files[name].sha256)

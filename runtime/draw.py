@@ -1,0 +1,106 @@
+"""Drawing on a frame what the model says of it: the label, the best classes with their bars, and how old the window is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gasmcast.runtime.records import NO_ACTION, Decision, Event, Record
+
+__all__ = ["Overlay", "draw"]
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_INK, _SOFT, _BAR, _ACTIVE = (255, 255, 255), (190, 190, 190), (70, 150, 240), (60, 200, 110)  # RGB
+_ROWS = 3
+
+
+@dataclass
+class Overlay:
+    """What is known of one camera when its next frame is drawn; fed with the records of that camera in order."""
+
+    decision: Decision | None = None
+    event: Event | None = None
+
+    def take(self, record: Record) -> None:
+        """Remember a decision, or an event that starts, goes on or has ended."""
+        if isinstance(record, Decision):
+            self.decision = record
+        elif isinstance(record, Event):
+            self.event = None if record.phase == "end" else record
+
+    def draw(self, image: NDArray[np.uint8], time_s: float) -> NDArray[np.uint8]:
+        """The frame with what is known drawn on a copy of it."""
+        return draw(image, time_s, self.decision, self.event)
+
+
+def draw(image: NDArray[np.uint8], time_s: float, decision: Decision | None, event: Event | None = None) -> NDArray[np.uint8]:
+    """A copy of a frame with a panel at its foot.
+
+    Args:
+        image: `(H, W, 3)` RGB, any size.
+        time_s: its time, in seconds like the decision's.
+        decision: the newest one; None before the first window is full.
+        event: the one that goes on, if any; its frame is green.
+
+    Returns:
+        `(H, W, 3)` RGB.
+    """
+    out = image.copy()
+    height, width = out.shape[:2]
+    scale = max(0.35, min(width / 900.0, height / 500.0))
+    line = max(12, int(26 * scale))
+    margin = max(4, line // 3)
+    rows = min(_ROWS, len(decision.top)) if decision else 0
+    panel = min(height, line * (rows + 1) + 3 * margin)
+    top = height - panel
+    out[top:] = out[top:] // 3  # dark enough to read on, and one pass
+    headline = _headline(time_s, decision, event)
+    colour = _ACTIVE if event else _INK
+    _text(out, headline, (margin, top + line), scale, colour, room=width - 2 * margin)
+    if decision is None:
+        return out
+    for row, (label, p) in enumerate(decision.top[:rows], start=1):
+        base = top + line * (row + 1)
+        bar = int((width - 2 * margin) * 0.2)
+        cv2.rectangle(out, (margin, base - line // 2), (margin + bar, base), (60, 60, 60), -1)
+        cv2.rectangle(out, (margin, base - line // 2), (margin + int(bar * p), base), _ACTIVE if event else _BAR, -1)
+        left = margin * 2 + bar
+        _text(out, f"{100 * p:3.0f} %  {label}", (left, base), scale * 0.8, _INK if row == 1 else _SOFT, room=width - left - margin)
+    _window_bar(out, time_s, decision, margin)
+    if event:
+        cv2.rectangle(out, (0, 0), (width - 1, height - 1), _ACTIVE, max(2, margin // 2))
+    return out
+
+
+def _headline(time_s: float, decision: Decision | None, event: Event | None) -> str:
+    if decision is None:
+        return f"{time_s:.1f} s   the first window fills"
+    if event:
+        return f"{time_s:.1f} s   {event.label}"
+    return f"{time_s:.1f} s   {decision.label if decision.label == NO_ACTION else f'({decision.label})'}"
+
+
+def _window_bar(out: NDArray[np.uint8], time_s: float, decision: Decision, margin: int) -> None:
+    """At the very foot: the window that was judged, and in grey the time since then."""
+    height, width = out.shape[:2]
+    begin, end = decision.window
+    span = max(time_s, end) - begin
+    if span <= 0:
+        return
+    judged = int((width - 2 * margin) * (end - begin) / span)
+    y = height - max(2, margin // 2)
+    cv2.line(out, (margin, y), (width - margin, y), (90, 90, 90), 2)
+    cv2.line(out, (margin, y), (margin + judged, y), _BAR, 2)
+
+
+def _text(out: NDArray[np.uint8], text: str, at: tuple[int, int], scale: float, colour: tuple[int, int, int], *, room: int) -> None:
+    """One line of text, cut with dots where it does not fit; letters the font lacks become `?`."""
+    text = text.encode("ascii", "replace").decode()
+    size = 0.8 * scale
+    thickness = 1 if scale < 0.9 else 2
+    while len(text) > 4 and cv2.getTextSize(text, _FONT, size, thickness)[0][0] > room:
+        text = text[:-4].rstrip() + "..."
+    cv2.putText(out, text, at, _FONT, size, colour, thickness, cv2.LINE_AA)

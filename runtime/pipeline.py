@@ -1,0 +1,227 @@
+"""The pipeline: segments of all cameras through the encoder in one batch, windows through the head in one batch.
+
+Threads overlap: each source decodes and samples in its own, one encodes, one fuses and decides, one keeps house (levels of service,
+statistics). All that lies between them is bounded. Cameras drop (newest wins), files wait.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from gasmcast.errors import UsageError
+from gasmcast.runtime.config import LiveConfig
+from gasmcast.runtime.decisions import Decider, LabelView
+from gasmcast.runtime.governor import Capacity, Governor
+from gasmcast.runtime.lane import House, Lane, Trace
+from gasmcast.runtime.records import Notice, Record, Stats, View
+from gasmcast.runtime.stages import Job, Model, encode, fuse, pick
+from gasmcast.runtime.stats import Latencies
+
+__all__ = ["Pipeline"]
+
+_TICK_S = 0.25
+
+
+class Pipeline:
+    """Runs a model on any number of cameras and files.
+
+    Args:
+        model: the engines and what they mean.
+        config: the settings.
+        emit: takes every record; it must not block for long (sinks have queues of their own).
+        views: sinks that also want pictures.
+        clock: monotonic seconds.
+        wall: seconds since 1970.
+        trace: takes what a recording needs: segments, windows with their logits, marks, drops.
+        capacity: what the machine was measured to do, for `max_cameras: auto` and round-robin.
+        sinks: what the sinks wrote and dropped, for statistics.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        config: LiveConfig,
+        emit: Callable[[Record], None],
+        *,
+        views: Sequence[View] = (),
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        trace: Trace | None = None,
+        capacity: Capacity | None = None,
+        sinks: Callable[[], dict[str, dict[str, int]]] = dict,
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.lanes: dict[str, Lane] = {}
+        self.failure: BaseException | None = None
+        self.latencies = Latencies()
+        self.governor = Governor(model.spec, config, self._tell)
+        self.governor.capacity = capacity
+        self._labels = LabelView(model.labels, config)
+        self._house = House(model.spec, config, clock, wall, emit, views, trace)
+        self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=1)
+        self._sinks = sinks
+        self._threads: dict[str, threading.Thread] = {}
+        self._working: dict[str, float] = {}  # stage -> since when it computes
+        self._busy_s = 0.0
+        self._stats_at = self._counted_at = clock()
+
+    def add(self, name: str, live: bool, config: LiveConfig | None = None) -> Lane:
+        """A lane for a new source; cameras may come and go while it runs.
+
+        Args:
+            name: unique among the lanes that have not ended.
+            live: newest wins; else the source waits.
+            config: settings of decisions and events that differ for this source.
+
+        Raises:
+            UsageError: the name is taken, or the settings name labels that are none.
+        """
+        settings = config or self.config
+        labels = self._labels if config is None else LabelView(self.model.labels, settings)
+        decider = Decider(name, labels, settings, self.model.temperature, self.model.no_action)
+        with self._house.changed:
+            if name in self.lanes and not self.lanes[name].ended:
+                raise UsageError(f"There are two sources called {name!r}.", "Give each a name of its own.")
+            lane = self.lanes[name] = Lane(name, live, self._house, decider)
+        return lane
+
+    def remove(self, name: str) -> None:
+        """Forget a lane that has ended."""
+        with self._house.changed:
+            if name in self.lanes and self.lanes[name].ended:
+                del self.lanes[name]
+
+    def start(self) -> None:
+        """Start the stages."""
+        for name in ("encode", "fuse", "house"):
+            self._spawn(name)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Until every source has ended and its last decision is told; False when the time is up first.
+
+        Raises:
+            GasmcastError: a stage failed.
+        """
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        with self._house.changed:
+            while self.failure is None and not all(lane.ended for lane in self.lanes.values()):
+                if until is not None and time.monotonic() >= until:
+                    return False
+                self._house.changed.wait(0.2)
+        if self.failure is not None:
+            raise self.failure
+        return True
+
+    def stop(self, timeout_s: float = 10.0) -> bool:
+        """End the stages after the work that is waiting; sources must have ended or be told to by their owner. False: one hangs."""
+        with self._house.changed:
+            self._house.stopping = True
+            self._house.changed.notify_all()
+        for thread in self._threads.values():
+            thread.join(timeout_s)
+        return not any(thread.is_alive() for thread in self._threads.values())
+
+    def beat(self, stage: str) -> float:
+        """When a stage (`encode` or `fuse`) last showed progress, monotonic seconds: now, while it has nothing to compute."""
+        return self._working.get(stage, self._house.clock())
+
+    def restart(self, stage: str) -> None:
+        """Give up a stage that hangs in native code, with what it holds, and start it anew.
+
+        A hanging engine stays locked, so engines are compiled again where `model.reopen` says how.
+        """
+        if self.model.reopen is not None:
+            self.model = self.model.reopen()
+        self._working.pop(stage, None)
+        self._spawn(stage)
+        self._tell("error", f"The stage {stage} hung and was started anew; what it held is lost.")
+
+    def stats(self) -> Stats:
+        """The state of the whole process, and how busy the encoder was since the last call."""
+        now = self._house.clock()
+        with self._house.changed:
+            cameras = tuple(lane.stats() for lane in self.lanes.values())
+        busy = self._busy_s / max(now - self._counted_at, 1e-9)
+        self._busy_s, self._counted_at = 0.0, now
+        level, stages = self.governor.level, self.latencies.summary()
+        return Stats("", 0.0, self._house.wall(), cameras, stages, level, round(min(busy, 1.0), 3), self._sinks())
+
+    def tick(self) -> None:
+        """Keep house once: levels of service, turns, statistics when they are due."""
+        now = self._house.clock()
+        self.governor.tick(now, list(self.lanes.values()))
+        if now - self._stats_at >= self.config.stats_s:
+            self._stats_at = now
+            self._house.emit(self.stats())
+
+    def _tell(self, what: str, text: str) -> None:
+        self._house.emit(Notice("", 0.0, self._house.wall(), what, text))
+
+    def _spawn(self, name: str) -> None:
+        loop = {"encode": self._encode_loop, "fuse": self._fuse_loop, "house": self._house_loop}[name]
+        thread = self._threads[name] = threading.Thread(target=self._guard, args=(name, loop), name=f"gasmcast-{name}", daemon=True)
+        thread.start()
+
+    def _mine(self, name: str) -> bool:
+        """Whether the calling thread still is the stage, and has not been given up."""
+        return self._threads[name] is threading.current_thread()
+
+    def _guard(self, name: str, loop: Callable[[], None]) -> None:
+        try:
+            loop()
+        except BaseException as error:  # noqa: BLE001 - a stage must not die in silence: `wait` raises it
+            if not self._mine(name):
+                return
+            with self._house.changed:
+                self.failure = error
+                self._house.stopping = True
+                self._house.changed.notify_all()
+
+    def _house_loop(self) -> None:
+        while not self._house.stopping:
+            self.tick()
+            time.sleep(_TICK_S)
+
+    def _encode_loop(self) -> None:
+        changed = self._house.changed
+        while True:
+            with changed:
+                while not (picked := pick(list(self.lanes.values()), self.config.batch)) and not self._house.stopping:
+                    changed.wait(0.5)
+                changed.notify_all()
+            if not picked:
+                break
+            begun = self._working["encode"] = self._house.clock()
+            job = encode(self.model, self._house, self.governor, picked)
+            if not self._mine("encode"):
+                return
+            del self._working["encode"]
+            self._busy_s += self._house.clock() - begun
+            self._put(job)
+        self._put(None)
+
+    def _put(self, job: Job | None) -> None:
+        while self.failure is None:
+            try:
+                self._jobs.put(job, timeout=0.5)
+            except queue.Full:
+                continue
+            return
+
+    def _fuse_loop(self) -> None:
+        while self.failure is None:
+            try:
+                job = self._jobs.get(timeout=0.5)
+            except queue.Empty:
+                continue
+            if job is None:
+                return
+            self._working["fuse"] = self._house.clock()
+            fuse(self.model, self._house, self.governor, self.latencies, job)
+            if not self._mine("fuse"):
+                return
+            del self._working["fuse"]

@@ -1,0 +1,122 @@
+"""What the terminal shows: a live table with a row a camera, or plain lines where nobody watches."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from gasmcast.runtime.records import NO_ACTION, CameraStats, Decision, Event, Notice, Record
+from gasmcast.runtime.redact import redact
+
+__all__ = ["ConsoleSink"]
+
+_COLOURS = {"live": "green", "ended": "dim", "stalled": "yellow", "reconnecting": "yellow", "failed": "red"}
+
+
+@dataclass
+class _Row:
+    state: str = "connecting"
+    decision: Decision | None = None
+    event: Event | None = None
+    events: int = 0
+    stats: CameraStats | None = None
+    note: str = ""
+
+
+@dataclass
+class ConsoleSink:
+    """Rich's live table on a terminal; else a line for each event and notice, and for each decision unless `decisions` is off."""
+
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+    decisions: bool = True
+
+    def __post_init__(self) -> None:
+        self._rows: dict[str, _Row] = {}
+        self._drawn = 0.0
+        self._live: Live | None = None
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, auto_refresh=False, transient=False)
+            self._live.start()
+
+    def write(self, record: Record) -> None:
+        """Take a record in; the table is drawn at most ten times a second."""
+        self._note(record)
+        if self._live is None:
+            line = self._line(record)
+            if line:
+                self.console.print(escape(redact(line)), soft_wrap=True, highlight=False)
+        elif isinstance(record, Event | Notice) or time.monotonic() - self._drawn > 0.1:
+            self._draw()
+
+    def close(self) -> None:
+        """Draw the last state and give the terminal back."""
+        if self._live is not None:
+            self._draw()
+            self._live.stop()
+
+    def _note(self, record: Record) -> None:
+        if not isinstance(record, Decision | Event | Notice):
+            for stats in record.cameras:
+                row = self._rows.setdefault(stats.camera, _Row())
+                row.stats, row.state = stats, stats.state
+            return
+        row = self._rows.setdefault(record.camera, _Row())
+        if isinstance(record, Decision):
+            row.decision = record
+        elif isinstance(record, Event):
+            row.event = None if record.phase == "end" else record
+            row.events += record.phase == "start"
+        else:
+            row.note = record.text
+
+    def _line(self, record: Record) -> str:
+        if isinstance(record, Event):
+            took = f", {record.duration_s:.1f} s" if record.phase == "end" else ""
+            sign = {"start": ">>>", "update": "...", "end": "<<<"}[record.phase]
+            return (
+                "" if record.phase == "update" else f"{record.time_s:9.2f} s  {record.camera}  {sign} {record.label}  {record.p:.2f}{took}"
+            )
+        if isinstance(record, Notice):
+            return f"{record.time_s:9.2f} s  {record.camera}  {record.text}"
+        if isinstance(record, Decision) and self.decisions:
+            return f"{record.time_s:9.2f} s  {record.camera}  {record.label}  {record.p:.2f}"
+        return ""
+
+    def _draw(self) -> None:
+        assert self._live is not None
+        self._live.update(self.table(), refresh=True)
+        self._drawn = time.monotonic()
+
+    def table(self) -> Table:
+        """The state of all cameras."""
+        table = Table(expand=True, header_style="bold")
+        table.add_column("camera", style="bold", ratio=1, no_wrap=True)
+        table.add_column("state", width=12)
+        table.add_column("time", width=9, justify="right")
+        table.add_column("action", ratio=3, no_wrap=True)
+        for name, width in (("p", 4), ("events", 6), ("fps", 4), ("late", 6), ("ms", 6)):
+            table.add_column(name, justify="right", width=width)
+        for camera, row in self._rows.items():
+            if not camera:
+                continue
+            colour = _COLOURS.get(row.state, "white")
+            decision, stats = row.decision, row.stats
+            label = redact(decision.label if decision else row.note)
+            style = "bold green" if row.event else "dim" if label == NO_ACTION else "default"
+            table.add_row(
+                escape(camera),
+                f"[{colour}]{row.state}[/]",
+                f"{decision.time_s:.1f} s" if decision else "",
+                f"[{style}]{escape(label)}[/]",
+                f"{decision.p:.2f}" if decision else "",
+                str(row.events),
+                f"{stats.fps:.0f}" if stats else "",
+                str(sum(stats.drops.values())) if stats else "",
+                f"{decision.latency_ms['total']:.0f}" if decision and "total" in decision.latency_ms else "",
+            )
+        return table

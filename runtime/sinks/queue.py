@@ -1,0 +1,241 @@
+"""A sink behind a queue and a thread of its own, so that a slow or broken one costs the others nothing.
+
+What must arrive, the start and end of events and notices, is kept until it has; decisions, updates, statistics and pictures make
+room, oldest first, and what is dropped is counted by cause. A sink that raises is tried again with the same record, less and less
+often; one that breaks in an unforeseen way is made anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gasmcast.errors import GasmcastError
+from gasmcast.runtime.records import Event, Notice, Record, Sink
+from gasmcast.runtime.redact import redact
+from gasmcast.runtime.sources.backoff import Backoff
+
+__all__ = ["Picture", "Queued", "QueuedView", "must_arrive"]
+
+_log = logging.getLogger(__name__)
+_POISON = 5  # times that one record may break a sink in an unforeseen way before it is given up
+
+_HANGS_S = 30.0  # one record for longer: webhooks and brokers time out well before
+
+Picture = tuple[str, float, NDArray[np.uint8]]
+"""`(camera, time_s, image)`."""
+
+
+def must_arrive(item: Record | Picture) -> bool:
+    """Whether a sink may never drop it: starts and ends of events, and notices."""
+    return isinstance(item, Notice) or (isinstance(item, Event) and item.phase != "update")
+
+
+class Queued:
+    """A sink's queue and thread.
+
+    Args:
+        name: in statistics and logs.
+        make: makes the sink; called here once, so that a wrong setting is an error at the start, and again when the sink breaks.
+        room: items that may be dropped wait in no greater number than this.
+        keep: items that must arrive wait in no greater number than this; only the memory of the machine asks for a bound at all, and
+            what is lost there (cause `overflow`) is logged as an error.
+        lossless: cameras that are files: for their records and pictures `write` and `frame` wait until there is room, unless the sink
+            is in trouble.
+        backoff: pauses of a sink that fails.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], Sink],
+        *,
+        room: int = 256,
+        keep: int = 100_000,
+        lossless: Collection[str] = (),
+        backoff: Backoff | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.lossless = lossless
+        self._make, self._room, self._keep, self._clock = make, room, keep, clock
+        self._backoff = backoff or Backoff()
+        self._sink: Sink | None = make()
+        self._items: deque[Record | Picture] = deque()
+        self._loose = 0  # of them may be dropped
+        self._counts: Counter[str] = Counter()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._trouble = ""
+        self._busy_since: float | None = None
+        self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
+        self._thread.start()
+
+    def write(self, record: Record) -> None:
+        """Take a record; never raises, and waits only for what a file may not lose and is not kept anyway."""
+        with self._changed:
+            if not must_arrive(record):
+                self._wait_for_room(record.camera)
+            self._put(record)
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Write what waits, as far as that goes in the time there is, then close the sink. What stays behind is counted `closed`."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        with self._changed:
+            if self._items:
+                lost = sum(must_arrive(item) for item in self._items)
+                _log.error("sink %s: closed with %d records unwritten, %d of them events or notices", self.name, len(self._items), lost)
+                self._counts["closed"] += len(self._items)
+                self._items.clear()
+
+    def stats(self) -> dict[str, int]:
+        """`written`, `waiting`, and what was dropped, by cause: `full`, `error`, `poison`, `overflow`, `closed`; `retries`, `restarts`."""
+        with self._changed:
+            return {"written": 0, **dict(sorted(self._counts.items())), "waiting": len(self._items)}
+
+    @property
+    def trouble(self) -> str:
+        """What keeps it from writing now, or that it hangs; empty when all is well."""
+        since = self._busy_since
+        if not self._trouble and since is not None and (busy := self._clock() - since) > _HANGS_S:
+            return f"one record has been under way for {busy:.0f} s"
+        return self._trouble
+
+    @property
+    def alive(self) -> bool:
+        """Its thread runs."""
+        return self._thread.is_alive()
+
+    def _wait_for_room(self, camera: str) -> None:
+        if camera in self.lossless:
+            while self._loose >= self._room and not self._closing and not self.trouble:
+                self._changed.wait(0.5)
+
+    def _put(self, item: Record | Picture) -> None:
+        if self._closing:
+            self._counts["closed"] += 1
+            return
+        self._items.append(item)
+        if must_arrive(item):
+            if len(self._items) - self._loose > self._keep:
+                self._drop(must=True, cause="overflow")
+                _log.error("sink %s: more than %d events and notices wait; the oldest is lost", self.name, self._keep)
+        else:
+            self._loose += 1
+            if self._loose > self._room:
+                self._drop(must=False, cause="full")
+        self._changed.notify_all()
+
+    def _drop(self, *, must: bool, cause: str) -> None:
+        """The oldest of its kind goes."""
+        where = next(i for i, item in enumerate(self._items) if must_arrive(item) == must)
+        del self._items[where]
+        self._loose -= not must
+        self._counts[cause] += 1
+
+    # The thread
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._items and not self._closing:
+                    self._changed.wait(1.0)
+                if not self._items:
+                    break
+                item = self._items.popleft()
+                self._loose -= not must_arrive(item)
+                self._changed.notify_all()
+            self._busy_since = self._clock()
+            self._deliver(item)
+            self._busy_since = None
+        if self._sink is not None:
+            try:
+                self._sink.close()
+            except Exception as error:  # noqa: BLE001 - it is over anyway
+                _log.error("sink %s: closing failed: %s", self.name, redact(error))
+
+    def _deliver(self, item: Record | Picture) -> None:
+        """Until it is written, or may be given up."""
+        broke = 0
+        while True:
+            try:
+                if self._sink is None:
+                    self._sink = self._make()
+                self._pass_on(self._sink, item)
+            except GasmcastError as error:
+                self._say(redact(error))
+                self._counts["retries"] += 1
+            except Exception as error:  # noqa: BLE001 - whatever a sink does, the others go on
+                self._say(f"broke ({type(error).__name__}: {redact(error)}), made anew")
+                self._counts["restarts"] += 1
+                self._discard()
+                broke += 1
+            else:
+                self._counts["written"] += 1
+                self._backoff.good(self._clock())
+                if self._trouble:
+                    _log.warning("sink %s: works again", self.name)
+                    self._trouble = ""
+                return
+            if broke >= _POISON or not must_arrive(item):
+                self._counts["poison" if broke >= _POISON else "error"] += 1
+                if must_arrive(item):
+                    _log.error("sink %s: gave up on a record that broke it %d times", self.name, broke)
+                self._pause()
+                return
+            if self._pause():
+                self._counts["closed"] += 1
+                _log.error("sink %s: closed before an event could be written", self.name)
+                return
+
+    def _pass_on(self, sink: Sink, item: Record | Picture) -> None:
+        assert not isinstance(item, tuple)
+        sink.write(item)
+
+    def _pause(self) -> bool:
+        """Wait before the next attempt; True when the queue closes meanwhile and one more attempt was made in vain."""
+        was_closing = self._closing
+        until = self._clock() + self._backoff.bad(self._clock())
+        with self._changed:
+            while not self._closing and (left := until - self._clock()) > 0:
+                self._changed.wait(min(left, 1.0))
+        return was_closing
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            _log.warning("sink %s: %s", self.name, trouble)
+        self._trouble = trouble
+
+    def _discard(self) -> None:
+        broken, self._sink = self._sink, None
+        try:
+            if broken is not None:
+                broken.close()
+        except Exception as error:  # noqa: BLE001
+            _log.debug("sink %s: closing the broken one failed: %s", self.name, redact(error))
+
+
+class QueuedView(Queued):
+    """The same for a sink that takes pictures too, in order with the records. Keep its `room` small: it holds whole pictures."""
+
+    def frame(self, camera: str, time_s: float, image: NDArray[np.uint8]) -> None:
+        """Take a picture; waits for a file's only."""
+        with self._changed:
+            self._wait_for_room(camera)
+            self._put((camera, time_s, image))
+
+    def _pass_on(self, sink: Sink, item: Record | Picture) -> None:
+        if isinstance(item, tuple):
+            sink.frame(*item)  # type: ignore[attr-defined] # a View
+        else:
+            sink.write(item)

@@ -1,0 +1,71 @@
+"""On an NVIDIA device: real engines against ONNX Runtime. Written without one; skipped, with the reason, where there is none."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from gasmcast.cli import app
+from gasmcast.runtime.engines import open_engine
+from gasmcast.runtime.engines.cache import EngineCache
+from gasmcast.runtime.engines.device import compare_engines, made_up_pairs
+from gasmcast.runtime.engines.tensorrt import compile_graph, missing
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800), pytest.mark.skipif(bool(missing()), reason=f"needs a GPU: {missing()}")]
+
+
+@pytest.fixture
+def encoder(tiny_bundle: Path) -> Path:
+    return tiny_bundle / "encoder.onnx"
+
+
+def pixels(engine, batch: int, seed: int = 0) -> dict[str, np.ndarray]:
+    return {"segments": made_up_pairs(batch, engine.inputs["segments"].shape[1:], seed)}
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_same_as_onnxruntime_for_every_batch(encoder: Path, graphs: bool) -> None:
+    reference = open_engine(encoder, "onnxruntime")
+    engine = compile_graph(encoder, None, None, streams=4, graphs=graphs)
+    assert engine.inputs == reference.inputs
+    for batch in (1, 2, 3, 4, 9, 1):
+        assert compare_engines(engine, reference, pixels(engine, batch, batch)) > 0.99999
+    engine.close()
+
+
+def test_graphs_change_nothing(encoder: Path) -> None:
+    with_graphs, without = (compile_graph(encoder, None, None, streams=2, graphs=graphs) for graphs in (True, False))
+    feeds = pixels(with_graphs, 2)
+    for name, value in with_graphs.run(feeds).items():
+        np.testing.assert_array_equal(value, without.run(feeds)[name])
+    assert "CUDA graphs" in with_graphs.describe()
+
+
+def test_the_second_start_builds_nothing(encoder: Path) -> None:
+    compile_graph(encoder, None, None, streams=2).close()
+    plans = {entry.path: entry.path.stat().st_mtime_ns for entry in EngineCache().entries()}
+    began = time.monotonic()
+    compile_graph(encoder, None, None, streams=2).close()
+    assert time.monotonic() - began < 30
+    assert plans == {entry.path: entry.path.stat().st_mtime_ns for entry in EngineCache().entries()}
+
+
+def test_a_damaged_engine_is_built_again(encoder: Path) -> None:
+    compile_graph(encoder, None, None, streams=3).close()
+    for entry in EngineCache().entries():
+        content = bytearray(entry.path.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        entry.path.write_bytes(content)
+    engine = compile_graph(encoder, None, None, streams=3)
+    assert compare_engines(engine, open_engine(encoder, "onnxruntime"), pixels(engine, 3)) > 0.99999
+    engine.close()
+
+
+def test_the_command_builds_and_compares(tiny_bundle: Path) -> None:
+    result = CliRunner().invoke(app, ["engine", "build", str(tiny_bundle), "--streams", "2"])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("ok  ") == 2

@@ -1,0 +1,201 @@
+"""HTTP cameras: MJPEG, MPEG-TS and HLS, each with its own ways to go wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import itertools
+import subprocess
+import threading
+import time
+from functools import partial
+
+import cv2
+import numpy as np
+import pytest
+
+from gasmcast.errors import SourceError
+from gasmcast.runtime.sources.parse import open_source
+
+pytestmark = pytest.mark.slow
+
+
+class Camera:
+    """A server of one stream; `send(write)` writes it."""
+
+    def __init__(self, kind, send, path="/video"):
+        self.connections = 0
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                if self.path != path:
+                    self.send_error(404)
+                    return
+                outer.connections += 1
+                self.send_response(200)
+                self.send_header("Content-Type", kind)
+                self.end_headers()
+                with contextlib.suppress(OSError):  # the reader has gone
+                    send(self.wfile.write)
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}{path}"
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def camera():
+    made = []
+
+    def start(kind, send, path="/video"):
+        made.append(Camera(kind, send, path))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+def jpeg(number, size=(120, 160), colour=(30, 30, 220)):
+    image = np.full((*size, 3), colour, np.uint8)
+    image[10:30, number % 100 : number % 100 + 20] = 255
+    return cv2.imencode(".jpg", image)[1].tobytes()
+
+
+def part(data):
+    return b"--edge\r\nContent-Type: image/jpeg\r\nContent-Length: " + str(len(data)).encode() + b"\r\n\r\n" + data + b"\r\n"
+
+
+MJPEG = "multipart/x-mixed-replace; boundary=edge"
+
+
+def test_mjpeg_at_its_true_pace(camera):
+    """FFmpeg would number the pictures of this stream as if there were 25 a second; there are 10."""
+
+    def send(write):
+        for number in itertools.count():
+            write(part(jpeg(number)))
+            time.sleep(0.1)
+
+    frames = open_source(camera(MJPEG, send).url).frames()
+    taken = list(itertools.islice(frames, 15))
+    frames.close()
+    assert taken[0].image.shape == (120, 160, 3)
+    assert taken[0].image[100, 100].tolist() == pytest.approx([220, 30, 30], abs=12)  # RGB
+    steps = np.diff([frame.stamp_s for frame in taken])
+    assert np.median(steps) == pytest.approx(0.1, abs=0.03)
+
+
+def test_mjpeg_with_garbage_a_change_of_size_a_stall_and_a_broken_line(camera, run, until):
+    rounds = itertools.count()
+
+    def send(write):
+        attempt = next(rounds)
+        for number in range(60):
+            size = (240, 320) if attempt % 2 == 0 and number > 20 else (120, 160)
+            data = jpeg(number, size)
+            if number % 7 == 3:
+                data = data[:40] + bytes(np.random.default_rng(number).integers(0, 256, 200, np.uint8)) + data[240:]
+            write(part(data) if number != 40 else b"\x00garbage" * 20 + part(data[: len(data) // 2]))
+            time.sleep(3.0 if number == 45 and attempt == 0 else 0.04)
+
+    server = camera(MJPEG, send)
+    told = run(server.url)
+    name = "127.0.0.1-video"
+    told.until_decides(name, more=6, seconds=40)
+    until(lambda: server.connections >= 3, 40)
+    told.until_decides(name)
+    told.stop()
+    told.check_laws()
+    assert any("reconnect" in notice.text for notice in told.notices("gap"))
+    assert told.cameras[name].counts.reconnects >= 2
+
+
+def make_ts(ffmpeg, path, seconds=12, options=()):
+    source = f"testsrc2=size=160x120:rate=25:duration={seconds}"
+    command = [ffmpeg, "-v", "error", "-f", "lavfi", "-i", source, "-c:v", "mpeg2video", "-g", "12", "-b:v", "400k", *options, "-y", path]
+    subprocess.run(command, check=True, timeout=60)
+
+
+def paced(data, seconds, write):
+    """A file over `seconds`, as a camera would send it."""
+    step = 188 * 20
+    pause = seconds * step / len(data)
+    for begin in range(0, len(data), step):
+        write(data[begin : begin + step])
+        time.sleep(pause)
+
+
+def test_mpeg_ts_whose_clock_jumps_keeps_real_time(camera, ffmpeg, tmp_path, run):
+    make_ts(ffmpeg, tmp_path / "a.ts", 3)
+    make_ts(ffmpeg, tmp_path / "b.ts", 3, ["-output_ts_offset", "40000"])
+    make_ts(ffmpeg, tmp_path / "c.ts", 3, ["-output_ts_offset", "7"])
+    parts = [(tmp_path / name).read_bytes() for name in ("a.ts", "b.ts", "c.ts")]
+
+    def send(write):
+        for data in parts:
+            paced(data, 3, write)
+
+    frames = []
+    begun = time.monotonic()
+    try:
+        for frame in open_source(camera("video/mp2t", send).url).frames():
+            frames.append(frame)
+            if time.monotonic() - begun > 8:
+                break
+    except SourceError:
+        pass
+    lag = np.array([frame.arrival - frame.stamp_s for frame in frames])
+    steps = np.diff([frame.stamp_s for frame in frames])
+    assert len(frames) > 120
+    assert np.all(steps > 0)
+    assert np.abs(lag).max() < 2.0
+
+
+def test_hls_is_played_at_its_own_pace_not_piece_by_piece(ffmpeg, tmp_path):
+    make_ts(ffmpeg, tmp_path / "video.m3u8", 8, ["-f", "hls", "-hls_time", "2", "-hls_list_size", "0"])
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    handler.func.log_message = lambda *args: None
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    frames = open_source(f"http://127.0.0.1:{server.server_address[1]}/video.m3u8").frames()
+    begun = time.monotonic()
+    taken = list(itertools.islice(frames, 75))  # 3 s of video
+    took = time.monotonic() - begun
+    frames.close()
+    server.shutdown()
+    server.server_close()
+    assert 2.5 < took < 5.5
+    assert np.diff([frame.stamp_s for frame in taken]) == pytest.approx(1 / 25, abs=0.02)
+
+
+def test_what_a_server_says_is_passed_on(camera):
+    server = camera(MJPEG, lambda write: time.sleep(5), path="/else")
+    with pytest.raises(SourceError, match="no such path"):
+        next(open_source(server.url.replace("else", "video")).frames())
+
+
+def test_a_server_that_is_slow_to_answer_takes_two_seconds_not_thirty(camera):
+    server = camera(MJPEG, lambda write: time.sleep(8))
+    begun = time.monotonic()
+    with pytest.raises(SourceError, match="no video came in time"):
+        next(open_source(server.url).frames())
+    assert time.monotonic() - begun < 5
+
+
+def test_a_stream_cannot_read_the_disk(camera, tmp_path):
+    """A hostile camera answers with a playlist that names a local file."""
+    (tmp_path / "secret.ts").write_bytes(b"G" * 188 * 10)
+    text = f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfile://{tmp_path}/secret.ts\n#EXT-X-ENDLIST\n".encode()
+    server = camera("application/vnd.apple.mpegurl", lambda write: write(text), path="/video.m3u8")
+    with pytest.raises(SourceError):
+        next(open_source(server.url).frames())

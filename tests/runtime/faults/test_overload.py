@@ -1,0 +1,170 @@
+"""More than the machine can do, and sinks and disks that fail, before the whole runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from gasmcast.errors import MachineError
+from gasmcast.runtime.frames import Frame
+from gasmcast.runtime.journal import Journal
+from gasmcast.runtime.sinks.jsonl import JsonlSink
+from gasmcast.runtime.sinks.queue import Queued, QueuedView
+from gasmcast.runtime.sinks.video import VideoSink
+from gasmcast.runtime.sources.backoff import Backoff
+from gasmcast.runtime.sources.demo import DemoSource
+
+
+class Colour:
+    """A camera that shows red, green and blue in turn, a second each."""
+
+    live = True
+
+    def __init__(self, name, fps=20.0, seconds=None):
+        self.name, self._fps, self._seconds = name, fps, seconds
+
+    def frames(self):
+        start, number = time.monotonic(), 0
+        while self._seconds is None or number < self._seconds * self._fps:
+            time.sleep(max(0.0, start + number / self._fps - time.monotonic()))
+            image = np.zeros((48, 64, 3), np.uint8)
+            image[:, :, int(number / self._fps) % 3] = 255
+            yield Frame(number / self._fps, time.monotonic(), image)
+            number += 1
+
+
+def test_sixteen_cameras_on_an_engine_that_is_too_slow(run, until):
+    """16 cameras want 64 segments a second; the engine does 4 in 0.25 s, 16 a second: three of four are dropped and counted."""
+    told = run(*[DemoSource(f"c{i:02d}", seed=i, fps=20, size=(64, 48)) for i in range(16)], slow_s=0.25)
+    time.sleep(8.0)
+    told.stop()
+    told.check_laws()
+    stats = told.stats()
+    drops = [sum(camera.drops.values()) for camera in stats.cameras]
+    done = [camera.segments for camera in stats.cameras]
+    assert all(drops)
+    assert sum(done) == pytest.approx(16 * 8, rel=0.5)
+    assert min(done) >= 2, "every camera has its share"
+    assert sum(done) + sum(drops) >= 0.7 * 16 * 8 / 0.25, "what came in is either done or counted"
+    waits = [d.latency_ms["total"] for d in told.decisions()]
+    if waits:
+        assert max(waits) < 5000, "late is dropped, not queued"
+
+
+def test_a_sink_that_is_slow_and_one_that_is_down_hold_up_nothing(run, until):
+    class Down:
+        def write(self, record):
+            raise MachineError("nobody is there")
+
+        def close(self):
+            pass
+
+    class Slow:
+        def __init__(self):
+            self.got = []
+
+        def write(self, record):
+            time.sleep(0.2)
+            self.got.append(record)
+
+        def close(self):
+            pass
+
+    class Broken:
+        def write(self, record):
+            raise ZeroDivisionError
+
+        def close(self):
+            raise RuntimeError
+
+    slow = Slow()
+    sinks = [
+        Queued("down", Down, room=8, backoff=Backoff(0.05, 0.2)),
+        Queued("slow", lambda: slow, room=4),
+        Queued("broken", Broken, room=8, backoff=Backoff(0.01, 0.02)),
+    ]
+    told = run(Colour("a", seconds=6), Colour("b", seconds=6), sinks=sinks)
+    until(lambda: len(told.decisions()) >= 20)
+    told.stop()
+    told.check_laws()
+    lag = [d.latency_ms["total"] for d in told.decisions()]
+    assert np.median(lag) < 500
+    assert sinks[0].stats()["retries"] > 3
+    assert sinks[1].stats()["full"] > 0
+    assert sinks[2].stats()["restarts"] > 3
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False).returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_disk_that_fills_up_stops_neither_decisions_nor_events(run, until, small_disk, caplog):
+    lines = Queued("jsonl", lambda: JsonlSink(small_disk / "a.jsonl"), backoff=Backoff(0.05, 0.2))
+    film = QueuedView("video", lambda: VideoSink(small_disk / "a.avi"), room=48)
+    told = run(Colour("a"), sinks=[lines, film])
+    told.until_decides("a", more=4)
+    ballast = small_disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as stream:
+        while stream.write(b"x" * 4096) == 4096:
+            pass
+    told.until_decides("a", more=8)
+    until(lambda: lines.trouble)
+    assert "No space left" in lines.trouble
+    ballast.unlink()
+    until(lambda: not lines.trouble)
+    told.until_decides("a", more=4)
+    told.stop()
+    told.check_laws()
+    starts = [e.number for e in told.events() if e.phase != "update"]
+    saved = [json.loads(line) for line in (small_disk / "a.jsonl").read_text().splitlines()]
+    kept = [line["number"] for line in saved if line["kind"] == "event" and line["phase"] != "update"]
+    assert kept == starts, "no start and no end is missing"
+    assert lines.stats().get("error", 0) + lines.stats().get("full", 0) > 0
+    assert "the disk is full" in caplog.text
+    assert (small_disk / "a.avi").exists()
+
+
+def test_a_recording_on_a_disk_that_fills_up_ends_and_nothing_else(run, small_disk, caplog):
+    told = run(Colour("a"))
+    journal = Journal(small_disk / "run.jsonl", told.session.pipeline.model, told.session.pipeline.config, "colours")
+    told.session.sinks.append(journal)
+    told.session.pipeline._house.trace = journal.trace
+    told.until_decides("a", more=2)
+    with contextlib.suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as stream:
+        while stream.write(b"x" * 4096) == 4096:
+            pass
+    told.until_decides("a", more=30)
+    told.stop()
+    assert told.failure is None
+    assert caplog.text.count("The recording ends here") == 1
+
+
+def test_cameras_that_come_and_go_leave_nothing_behind(run, until):
+    told = run(Colour("stays"))
+    told.until_decides("stays", more=1)
+    import threading
+
+    before = threading.active_count()
+    for number in range(5):
+        told.session.add(Colour(f"guest{number}"))
+        told.until_decides(f"guest{number}", more=1)
+        told.cameras.remove(f"guest{number}")
+        until(lambda number=number: told.session.pipeline.lanes[f"guest{number}"].ended)
+        told.session.pipeline.remove(f"guest{number}")
+    assert threading.active_count() <= before
+    assert list(told.session.pipeline.lanes) == ["stays"]
+    told.stop()
+    told.check_laws()
+    assert {e.camera for e in told.events()} == {"stays", *(f"guest{number}" for number in range(5))}

@@ -1,0 +1,248 @@
+"""`gasmcast live` as a process: how it ends, what others can see of it, and what happens when it is stuck."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from gasmcast.runtime.health import Health
+from gasmcast.runtime.notify import Notifier
+from gasmcast.runtime.watchdog import EXIT_STUCK, Watchdog
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def start():
+    """Starts `gasmcast live`; what still runs at the end of the test is killed."""
+    started = []
+
+    def begin(bundle, *arguments, **environment):
+        code = "import sys; from gasmcast.cli import main; sys.argv[0] = 'gasmcast'; main()"
+        command = [sys.executable, "-c", code, "live", *map(str, arguments), "--bundle", str(bundle), "--threads", "1"]
+        settings = {**os.environ, "OMP_NUM_THREADS": "1", "no_proxy": "127.0.0.1", **environment}
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def lines(path: Path):
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.fixture
+def post(tmp_path):
+    """A stand-in for systemd's socket, and its address."""
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as box:
+        box.bind(address)
+        box.settimeout(100)
+        yield box, address
+
+
+def test_sigterm_drains_ends_events_and_exits_0(start, post, tiny_bundle, tmp_path, until):
+    post, address = post
+    out = tmp_path / "out.jsonl"
+    process = start(tiny_bundle, "demo:", "demo:2", "--jsonl", out, NOTIFY_SOCKET=address, WATCHDOG_USEC="2000000")
+    told = [post.recv(4096).decode()]
+    assert "READY=1" in told[0]
+    until(lambda: sum(line["kind"] == "decision" for line in lines(out)) >= 6, 100)
+    told += [post.recv(4096).decode() for _ in range(2)]
+    assert told[1:] == ["WATCHDOG=1"] * 2
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    while "STOPPING=1" not in told[-1]:
+        told.append(post.recv(4096).decode())
+    events = [line for line in lines(out) if line["kind"] == "event"]
+    for camera in ("demo", "demo-2"):
+        phases = [e["phase"] for e in events if e["camera"] == camera and e["phase"] != "update"]
+        assert phases == ["start", "end"] * (len(phases) // 2)
+
+
+def test_no_secret_can_be_seen_from_outside(start, tiny_bundle, tmp_path, until):
+    out = tmp_path / "out.jsonl"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    source = "rtsp://viewer:${CAM1_PASS}@127.0.0.1:9/x?token=${TOKEN}"
+    secrets = {"CAM1_PASS": "hunt/er@2", "TOKEN": "t0k3n"}
+    process = start(tiny_bundle, source, "demo:", "--jsonl", out, "--metrics", f"127.0.0.1:{port}", **secrets)
+    until(lambda: any(line["kind"] == "decision" for line in lines(out)), 100)
+    pages = []
+    for path in ("/metrics", "/health"):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection.request("GET", path)
+        pages.append(connection.getresponse().read().decode())
+        connection.close()
+    pages.append(Path(f"/proc/{process.pid}/cmdline").read_bytes().decode())
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)
+    assert process.returncode == 0
+    seen = "".join([*pages, *output, out.read_text()])
+    for secret in ("hunt", "er%402", "t0k3n"):
+        assert secret not in seen
+    assert "nothing answers at 127.0.0.1:9" in seen
+
+
+@pytest.mark.parametrize(
+    ("source", "leaves"),
+    [
+        ("concat:/etc/passwd", (2, "not allowed")),
+        ("pipe:0", (2, "not allowed")),
+        ("none.mp4", (5, "no file")),
+        ("@none.yaml", (2, "cannot be read")),
+        ("7", (5, "/dev/video7")),
+        ("rtsp://u:${NOT_SET_AT_ALL}@127.0.0.1:9/x", (2, "NOT_SET_AT_ALL")),
+    ],
+)
+def test_bad_sources_are_one_sentence_and_their_code(tiny_bundle, monkeypatch, capsys, source, leaves):
+    from gasmcast.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["gasmcast", "live", source, "--bundle", str(tiny_bundle), "--threads", "1"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    told = capsys.readouterr().err
+    assert end.value.code == leaves[0]
+    assert leaves[1] in told
+    assert "Traceback" not in told
+
+
+def test_a_stage_that_hangs_is_restarted_and_then_the_process_leaves_with_75(tiny_bundle, tmp_path):
+    """An engine that hangs for ever in native code: the watchdog's patience is cut to 0.5 s for the test."""
+    script = tmp_path / "stuck.py"
+    script.write_text(
+        textwrap.dedent("""
+        import sys, time
+        from pathlib import Path
+        from gasmcast.runtime import session as module
+        from gasmcast.runtime.config import LiveConfig
+        from gasmcast.runtime.health import Health
+        from gasmcast.runtime.session import Session, open_model
+        from gasmcast.runtime.sources.demo import DemoSource
+
+        model, _ = open_model(Path(sys.argv[1]), "onnxruntime", threads=1)
+        class Hangs:
+            inputs, outputs = model.encoder.inputs, model.encoder.outputs
+            def run(self, feeds): time.sleep(1000)
+            def describe(self): return "hangs"
+        import dataclasses
+        stuck = dataclasses.replace(model, encoder=Hangs(), reopen=lambda: (print("reopened", flush=True), stuck)[1])
+        Session(stuck, LiveConfig(), [], health=Health(0.5)).run()  # never reached without a source
+        """).replace(
+            "Session(stuck, LiveConfig(), [], health=Health(0.5)).run()  # never reached without a source",
+            "session = Session(stuck, LiveConfig(), [], health=Health(0.5)); session.add(DemoSource('demo')); session.run()",
+        )
+    )
+    done = subprocess.run([sys.executable, script, tiny_bundle], capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == EXIT_STUCK, done.stderr
+    assert done.stdout.count("reopened") == 1
+    assert "encode makes no progress" in done.stderr
+
+
+class Post:
+    watchdog_s = None
+
+    def __init__(self):
+        self.sent = []
+
+    def send(self, *words):
+        self.sent.append(words)
+        return True
+
+
+def test_the_watchdog_restarts_a_late_stage_once_and_then_leaves():
+    now, beat, left, restarted, post = [0.0], [0.0], [], [], Post()
+    health = Health(10.0, clock=lambda: now[0])
+    health.watch("encode", lambda: beat[0])
+    dog = Watchdog(health, {"encode": lambda: restarted.append(now[0])}, notifier=post, leave=left.append, clock=lambda: now[0])
+    for second in range(60):
+        now[0] = float(second)
+        dog.tick()
+        if left:
+            break
+    assert (restarted, left, second) == ([11.0], [EXIT_STUCK], 22)
+    assert post.sent.count(("WATCHDOG=1",)) == 11
+
+
+def test_a_restart_that_helps_and_a_stage_without_one():
+    now, beat, left, post = [0.0], [0.0], [], Post()
+    health = Health(10.0, clock=lambda: now[0])
+    health.watch("encode", lambda: beat[0])
+    dog = Watchdog(health, {"encode": lambda: beat.__setitem__(0, now[0])}, notifier=post, leave=left.append, clock=lambda: now[0])
+    for second in (5, 11, 12, 20):
+        now[0] = float(second)
+        dog.tick()
+    assert left == []
+    beat[0] = 1e9
+    health.watch("house", lambda: 20.0)
+    now[0] = 31.0
+    dog.tick()
+    assert left == [EXIT_STUCK]
+
+
+def test_a_restart_that_fails_does_not_kill_the_watchdog(caplog):
+    now, left = [11.0], []
+    health = Health(10.0, clock=lambda: now[0])
+    health.watch("encode", lambda: 0.0)
+    dog = Watchdog(health, {"encode": lambda: 1 / 0}, notifier=Post(), leave=left.append, clock=lambda: now[0])
+    dog.tick()
+    assert "cannot be restarted" in caplog.text
+    now[0] = 22.0
+    dog.tick()
+    assert left == [EXIT_STUCK]
+
+
+def test_word_to_systemd(post, tmp_path):
+    assert not Notifier({}).send("READY=1")
+    assert not Notifier({"NOTIFY_SOCKET": str(tmp_path / "none")}).send("READY=1")
+    post, address = post
+    notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "30000000"})
+    assert notifier.send("READY=1", "STATUS=x")
+    assert post.recv(100) == b"READY=1\nSTATUS=x"
+    assert notifier.watchdog_s == 30.0
+    assert Notifier({"WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"}).watchdog_s is None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hidden:
+        hidden.bind("\0gasmcast-test")
+        assert Notifier({"NOTIFY_SOCKET": "@gasmcast-test"}).send("WATCHDOG=1")
+        assert hidden.recv(100) == b"WATCHDOG=1"
+
+
+def test_the_unit_is_one_that_systemd_takes():
+    import shutil
+
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    unit = Path(__file__).parents[3] / "deploy" / "gasmcast.service"
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False, timeout=60)
+    complaints = [line for line in done.stderr.splitlines() if "gasmcast.service" in line and "is not executable" not in line]
+    assert complaints == []
+
+
+@pytest.mark.parametrize("flag", ["--save", "--jsonl", "--record"])
+def test_no_output_replaces_a_source(tiny_bundle, moving_video, monkeypatch, capsys, flag):
+    from gasmcast.cli import main
+
+    before = moving_video.read_bytes()
+    there = moving_video.parent / "." / moving_video.name
+    monkeypatch.setattr(sys, "argv", ["gasmcast", "live", str(moving_video), "--bundle", str(tiny_bundle), flag, str(there)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert moving_video.read_bytes() == before

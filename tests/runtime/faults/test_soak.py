@@ -1,0 +1,246 @@
+"""Four cameras, faults at random from a seed, and nothing may grow, die or get lost.
+
+60 s of it in `make test`; `make soak` runs 10 minutes (GASMCAST_SOAK_S).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import http.server
+import os
+import random
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from gasmcast.errors import MachineError
+from gasmcast.runtime.frames import Frame
+from gasmcast.runtime.records import Event
+from gasmcast.runtime.sinks.queue import Queued
+from gasmcast.runtime.sources.backoff import Backoff
+from gasmcast.runtime.sources.parse import open_source
+
+SECONDS = float(os.environ.get("GASMCAST_SOAK_S", "60"))
+SEED = int(os.environ.get("GASMCAST_SOAK_SEED", "7"))
+COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+
+
+def colour_now():
+    return COLOURS[int(time.monotonic()) % 3]
+
+
+class Hanging:
+    """A camera whose native code hangs when it is told to."""
+
+    live, name = True, "hanging"
+
+    def __init__(self):
+        self.hang_s = 0.0
+
+    def frames(self):
+        while True:
+            pause, self.hang_s = self.hang_s or 0.05, 0.0
+            time.sleep(pause)
+            yield Frame(None, time.monotonic(), np.full((48, 64, 3), colour_now(), np.uint8))
+
+
+class Mjpeg:
+    """An HTTP camera; `pause_s` holds it still, `drop` ends every connection, `size` is that of new ones."""
+
+    def __init__(self):
+        self.pause_s, self.drop, self.size = 0.0, 0, (64, 48)
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=edge")
+                self.end_headers()
+                generation, (width, height) = outer.drop, outer.size
+                with contextlib.suppress(OSError):
+                    while outer.drop == generation:
+                        pause, outer.pause_s = outer.pause_s or 0.05, 0.0
+                        time.sleep(pause)
+                        data = cv2.imencode(".jpg", np.full((height, width, 3), colour_now()[::-1], np.uint8))[1].tobytes()
+                        head = f"--edge\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+                        self.wfile.write(head + data + b"\r\n")
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self):
+        self.drop += 1
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Receiver:
+    """A sink that is now and then down, slow, or breaks; what it took is what arrived."""
+
+    got: list[Event] = []  # noqa: RUF012 - of all that are made anew
+    mood = "well"
+
+    def write(self, record):
+        if Receiver.mood == "down":
+            raise MachineError("the receiver is down")
+        if Receiver.mood == "broken":
+            raise ZeroDivisionError("the receiver has a bug")
+        if Receiver.mood == "slow":
+            time.sleep(0.1)
+        if isinstance(record, Event) and record.phase != "update":
+            Receiver.got.append(record)
+
+    def close(self):
+        pass
+
+
+def usage():
+    """`(resident MB, threads, open files)` of this process."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # memory that the allocator merely keeps is no growth
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6, threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+
+
+class Faults:
+    """What happens to the cameras and the sink of a run; each method is one fault, and heals before it returns."""
+
+    def __init__(self, told, *, mjpeg, hanging, way, servers):
+        self.dice = random.Random(SEED)
+        self.told, self.mjpeg, self.hanging, self.way, self.servers = told, mjpeg, hanging, way, servers
+
+    def garbage_bytes(self):
+        self.way.garble = 0.2
+        time.sleep(1.0)
+        self.way.garble = 0.0
+
+    def network_stall(self):
+        self.way.still.set()
+        time.sleep(self.dice.uniform(0.5, 4.0))
+        self.way.still.clear()
+
+    def connection_cut(self):
+        self.way.cut()
+
+    def slow_camera(self):
+        self.mjpeg.pause_s = self.dice.uniform(1.0, 4.0)
+
+    def stream_ends_and_size_changes(self):
+        self.mjpeg.size = self.dice.choice([(64, 48), (96, 72)])
+        self.mjpeg.drop += 1
+
+    def server_killed(self):
+        for server in self.servers:
+            server.kill()
+            time.sleep(self.dice.uniform(0.1, 1.0))
+            server.start("--size", self.dice.choice(["64x48", "128x96"]), "--fps", self.dice.choice(["10", "25"]))
+
+    def server_held(self):
+        for server in self.servers:
+            server.hold(True)
+            time.sleep(self.dice.uniform(0.5, 4.0))
+            server.hold(False)
+
+    def native_hang(self):
+        self.hanging.hang_s = self.dice.uniform(1.0, 12.0)
+
+    def sink_down(self):
+        self._mood("down", self.dice.uniform(0.5, 3.0))
+
+    def sink_slow(self):
+        self._mood("slow", self.dice.uniform(0.5, 3.0))
+
+    def sink_broken(self):
+        self._mood("broken", 0.3)
+
+    def guest(self):
+        self.told.session.add(open_source("demo:9", name="guest"))
+        time.sleep(self.dice.uniform(0.5, 2.0))
+        self.told.cameras.remove("guest")
+        while not self.told.session.pipeline.lanes["guest"].ended:
+            time.sleep(0.02)
+        self.told.session.pipeline.remove("guest")
+
+    def _mood(self, name, seconds):
+        Receiver.mood = name
+        time.sleep(seconds)
+        Receiver.mood = "well"
+
+    def one(self):
+        """One at random; its name."""
+        name = self.dice.choice(sorted(name for name in vars(Faults) if not name.startswith("_") and name != "one"))
+        getattr(self, name)()
+        time.sleep(self.dice.uniform(0.2, 1.5))
+        return name
+
+
+@pytest.fixture
+def second_camera(request, network):
+    """A real RTSP server behind a network, and its URL; without GStreamer nothing, and a second path of the HTTP camera."""
+    try:
+        server = request.getfixturevalue("rtsp")("--size", "64x48")
+    except pytest.skip.Exception:
+        return [], None
+    return [server], f"rtsp://127.0.0.1:{network(server.port).port}/h264"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(SECONDS + 240)
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_soak(second_camera, run, until, network):
+    mjpeg, hanging = Mjpeg(), Hanging()
+    way = network(mjpeg.port)
+    servers, url = second_camera
+    Receiver.got, Receiver.mood = [], "well"
+    queued = Queued("receiver", Receiver, room=64, backoff=Backoff(0.05, 0.5))
+    urls = f"http://127.0.0.1:{way.port}/video", url or f"http://127.0.0.1:{mjpeg.port}/second"
+    told = run(*map(open_source, urls), hanging, sinks=[queued], keep=False, hang_s=8.0)
+    told.session.add(open_source("demo:3"))
+    cameras = told.cameras.names()
+    assert len(cameras) == 4
+    faults = Faults(told, mjpeg=mjpeg, hanging=hanging, way=way, servers=servers)
+
+    def well():
+        live = all(told.cameras[name].state.value == "live" for name in cameras)
+        return live and told.cameras["hanging"].threads == 1
+
+    def decides():
+        until(well, 120, else_tell=told.states)
+        for name in cameras:
+            told.until_decides(name, more=2, seconds=60)
+
+    decides()
+    for fault in (faults.connection_cut, faults.native_hang, faults.guest):
+        fault()  # what is allocated once is allocated before the first measurement
+    until(well, 120, else_tell=told.states)
+    before, end, history = usage(), time.monotonic() + SECONDS, []
+    while time.monotonic() < end:
+        history.append(faults.one())
+        assert told.failure is None
+    decides()
+    until(lambda: usage()[1] <= before[1] + 2 and usage()[2] <= before[2] + 4, 20, every=0.5)
+    after = usage()
+    told.stop()
+    queued.close()
+    told.check_laws()
+    mjpeg.close()
+    sent = sorted((e.camera, e.number, e.phase) for e in told.events() if e.phase != "update")
+    counts = {name: vars(told.cameras[name].counts) for name in cameras}
+    print(f"{SECONDS:.0f} s, seed {SEED}: {len(history)} faults, {len(sent)} starts and ends, {counts}")
+    print(f"MB, threads, files: {before} -> {after}")
+    assert sorted((e.camera, e.number, e.phase) for e in Receiver.got) == sent, "an event was lost on the way to the sink"
+    assert len(sent) > SECONDS / 2
+    assert after[0] - before[0] < 40, f"memory grows: {before} -> {after} after {history}"
+    assert "overflow" not in queued.stats()

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gasmcast.errors import GasmcastError, SourceError, UsageError
+from gasmcast.runtime.sources.file import FileSource
+from gasmcast.runtime.sources.parse import open_source, open_sources
+from gasmcast.runtime.sources.stream import StreamSource
+from gasmcast.runtime.sources.webcam import WebcamSource
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "name", "live"),
+    [
+        ("0", WebcamSource, "camera0", True),
+        ("/dev/video12", WebcamSource, "video12", True),
+        ("rtsp://10.0.0.5/stream1", StreamSource, "10.0.0.5-stream1", True),
+        ("rtsps://u:p@cam:322/a/b?x=1", StreamSource, "cam-a-b", True),
+        ("HTTP://cam/video.mjpg", StreamSource, "cam-video.mjpg", True),
+        ("rtsp://${USER_1}:${CAM1_PASS}@[::1]:554/", StreamSource, "1", True),
+    ],
+)
+def test_what_a_text_stands_for(text, kind, name, live):
+    source = open_source(text)
+    assert (type(source), source.name, source.live) == (kind, name, live)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "concat:/etc/passwd|/etc/hosts",
+        "subfile,,start,0,end,9,,:/etc/passwd",
+        "pipe:0",
+        "data:video/mp4;base64,AAAA",
+        "exec:rm",
+        "file:///etc/passwd",
+        "ftp://host/x.mp4",
+        "udp://239.0.0.1:1234",
+        "rtmp://host/live",
+        "rtsp:host",
+        "crypto:file:x",
+        "gopher://x",
+        "",
+        "  ",
+        "a\nb",
+        "rtsp:///nohost",
+        "http://host:99999/",
+        "http://ho st/",
+        "demo:x",
+    ],
+)
+def test_other_schemes_and_broken_addresses_are_refused_in_one_sentence(text):
+    with pytest.raises(UsageError) as error:
+        open_source(text)
+    assert error.value.exit_code == 2
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["nothing.mp4", "C:\\clip.mp4", "no/such/dir/*.mp4", "/dev/null"])
+def test_what_is_not_there_is_a_source_error(text):
+    with pytest.raises(SourceError) as error:
+        open_sources([text])
+    assert error.value.exit_code == 5
+
+
+def test_folders_patterns_and_unique_names(tmp_path):
+    for name in ("b.mp4", "a.MKV", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "b.mp4").touch()
+    folder = [source.name for _, source in open_sources([str(tmp_path)])]
+    assert folder == ["a", "b"]
+    assert [s.name for _, s in open_sources([str(tmp_path), f"{tmp_path}/**/*.mp4"])] == ["a", "b", "b-2", "b-3"]
+    with pytest.raises(UsageError, match="2 sources"):
+        open_source(str(tmp_path))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match="no videos"):
+        open_sources([str(tmp_path / "empty")])
+
+
+def test_a_file_whose_name_is_a_protocol_is_only_ever_a_file(tmp_path, monkeypatch):
+    (tmp_path / "concat:a|b").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="not allowed"):
+        open_source("concat:a|b")
+    source = open_source("./concat:a|b")
+    assert isinstance(source, FileSource)
+    assert str(source.path).startswith("/")
+    with pytest.raises(SourceError, match="no video stream"):
+        next(source.frames())
+
+
+def test_cameras_of_a_list(tmp_path):
+    file = tmp_path / "cameras.yaml"
+    file.write_text(
+        "cameras:\n"
+        "- {name: door, source: 'rtsp://u:${P}@h/x', region: [0, 0, 0.5, 1], settings: {on: 0.6}}\n"
+        "- {source: 0, max_fps: 15}\n"
+        "- 'demo:3'\n"
+    )
+    (door, door_source), (cam, _), (_, demo) = open_sources([f"@{file}"])
+    assert (door.name, door.region, door.settings) == ("door", (0, 0, 0.5, 1), {"on": 0.6})
+    assert (door_source.name, door_source.live) == ("door", True)
+    assert (cam.name, cam.max_fps, demo.name) == ("camera0", 15, "demo-3")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("cameras: []", "no cameras"),
+        ("cameras: [{name: a, sorce: 0}]", "Did you mean 'source'"),
+        ("cameras: [{name: a/b, source: 0}]", "name"),
+        ("cameras: [{name: a, source: 0}, {name: a, source: 1}]", "two cameras named 'a'"),
+        ("cameras: [{source: 0, region: [0.5, 0, 0.6, 1]}]", "inside the picture"),
+        ("cameras: [{source: 0, mask: [[[0, 0], [1, 1]]]}]", "3 points"),
+        ("cameras: [{name: a}]", "source"),
+        ("cameras: [3.5]", "camera 1"),
+        ("a: [", "not YAML"),
+        ("just text", "no cameras"),
+        ("\x00", "not YAML"),
+    ],
+)
+def test_bad_lists_are_refused_in_one_sentence(tmp_path, text, says):
+    file = tmp_path / "cameras.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=says) as error:
+        open_sources([f"@{file}"])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("text", "warns"), [("rtsp://u:hunter2@h/x", True), ("rtsp://u:${P}@h/x", False), ("rtsp://u@h/x:1", False)])
+def test_a_password_on_the_command_line_is_warned_of_and_not_repeated(text, warns, caplog):
+    open_sources([text])
+    assert ("`ps` shows it" in caplog.text) == warns
+    assert "hunter2" not in caplog.text
+
+
+def test_a_list_that_is_not_there():
+    with pytest.raises(UsageError, match="cannot be read"):
+        open_sources(["@none.yaml"])
+
+
+def test_the_example_in_deploy_is_good():
+    from pathlib import Path
+
+    example = Path(__file__).parents[3] / "deploy" / "cameras.yaml"
+    assert [source.name for _, source in open_sources([f"@{example}"])] == ["door", "hall", "desk"]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(max_size=60).filter(lambda text: not text.startswith("/")))
+def test_any_text_gives_sources_or_one_sentence(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    with contextlib.suppress(GasmcastError):  # anything else is the failure
+        open_sources([text])

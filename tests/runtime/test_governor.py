@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gasmcast.labels import Labels
+from gasmcast.runtime.clock import Segment
+from gasmcast.runtime.config import LiveConfig
+from gasmcast.runtime.engines import TensorSpec
+from gasmcast.runtime.frames import Frame
+from gasmcast.runtime.gate import MotionGate
+from gasmcast.runtime.governor import Capacity
+from gasmcast.runtime.pipeline import Pipeline
+from gasmcast.runtime.records import Decision, Notice
+from gasmcast.runtime.stages import Model, encode, fuse, pick
+from gasmcast.spec import ClipSpec
+
+SPEC = ClipSpec(segments=4, segment_s=0.5, motion_frames=4, semantic_frames=1, pixels=32)
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakeEngine:
+    """Takes `seconds` of the fake clock a run, whatever the batch; knows how often each segment came."""
+
+    def __init__(self, clock: FakeClock, seconds: float, outputs) -> None:
+        self._clock, self.seconds, self._make, self.batches = clock, seconds, outputs, []
+        self.inputs = {"semantic": TensorSpec((None, 1), np.dtype("f4"))}
+        self.outputs = {"logits": TensorSpec((None, 3), np.dtype("f4"))}
+
+    def run(self, feeds):
+        size = len(next(iter(feeds.values())))
+        self.batches.append(size)
+        self._clock.now += self.seconds
+        return self._make(size)
+
+    def describe(self) -> str:
+        return "fake"
+
+
+def world(config: LiveConfig, cameras: int, encode_s: float, fuse_s: float = 0.0, capacity: Capacity | None = None):
+    clock = FakeClock()
+    encoder = FakeEngine(clock, encode_s, lambda n: {"semantic": np.zeros((n, 2), np.float32), "motion": np.zeros((n, 2), np.float32)})
+    head = FakeEngine(clock, fuse_s, lambda n: {"logits": np.zeros((n, 3), np.float32)})
+    records = []
+    model = Model(encoder, head, SPEC, Labels(["a", "b", "c"]))
+    pipeline = Pipeline(model, config, records.append, clock=clock, wall=clock, capacity=capacity)
+    lanes = [pipeline.add(f"cam{i}", live=True) for i in range(cameras)]
+    return clock, pipeline, lanes, records, encoder, head
+
+
+def play(clock, pipeline, lanes, seconds: float, *, fps: float = 16.0, moving: bool = True):
+    """Cameras that give frames on time, and one thread that computes whenever something is ready."""
+    start, count = clock.now, 0
+    while count < seconds * fps:
+        while start + count / fps <= clock.now and count < seconds * fps:  # frames that came while the engine was at it
+            image = np.full((32, 32, 3), count * 37 % 256 if moving else 9, np.uint8)
+            for lane in lanes:
+                lane.on_frame(Frame(None, start + count / fps, image))
+            count += 1
+        picked = pick(lanes, pipeline.config.batch)
+        if picked:
+            job = encode(pipeline.model, pipeline._house, pipeline.governor, picked)
+            fuse(pipeline.model, pipeline._house, pipeline.governor, pipeline.latencies, job)
+        else:
+            clock.now = start + count / fps
+        pipeline.tick()
+
+
+def test_a_machine_that_is_fast_enough_loses_nothing_and_stays_at_full_service():
+    clock, pipeline, lanes, records, encoder, _ = world(LiveConfig(), 4, 0.1)
+    play(clock, pipeline, lanes, 20)
+    assert pipeline.governor.level == 0
+    assert all(not lane.drops for lane in lanes)
+    assert max(encoder.batches) == 4  # all cameras that are ready, in one batch
+    assert max(r.latency_ms["total"] for r in records if isinstance(r, Decision)) < 500
+    assert [lane.segments for lane in lanes] == pytest.approx([40] * 4, abs=1)
+
+
+def test_a_machine_that_is_too_slow_degrades_in_the_declared_order_and_says_so():
+    clock, pipeline, lanes, records, _, _ = world(LiveConfig(batch=1), 6, 0.2, capacity=Capacity(0.2, 0.0))
+    play(clock, pipeline, lanes, 60)
+    steps = [r.text for r in records if isinstance(r, Notice) and r.what == "degrade"]
+    assert [text.rpartition("level ")[2][0] for text in steps[:3]] == ["1", "2", "3"]
+    assert "every second hop" in steps[0]
+    assert "still scenes" in steps[1]
+    assert "take turns" in steps[2]
+    late = sum(lane.drops["late"] for lane in lanes)
+    assert late
+    assert all(lane.drops["turn"] for lane in lanes)  # everybody waits for a turn
+    decisions = {lane.name: lane.decisions for lane in lanes}
+    assert all(decisions.values()), decisions  # and everybody gets one
+    assert max(r.latency_ms["total"] for r in records if isinstance(r, Decision)) < 3000  # bounded
+
+
+def test_service_recovers_when_it_is_calm():
+    clock, pipeline, lanes, records, encoder, _ = world(LiveConfig(batch=1), 2, 0.4)
+    play(clock, pipeline, lanes, 6)
+    assert pipeline.governor.level >= 1
+    encoder.seconds = 0.01
+    play(clock, pipeline, lanes, 60)
+    assert pipeline.governor.level == 0
+    assert any(r.what == "recover" for r in records if isinstance(r, Notice))
+
+
+def test_a_budget_below_the_latency_is_seen():
+    clock, pipeline, lanes, records, _, _ = world(LiveConfig(budget_s=0.05), 1, 0.1)
+    play(clock, pipeline, lanes, 10)
+    assert any("latency" in r.text and "of 50 ms" in r.text for r in records if isinstance(r, Notice) and r.what == "degrade")
+
+
+def test_degrade_false_only_counts():
+    clock, pipeline, lanes, _, _, _ = world(LiveConfig(batch=1, degrade=False), 6, 0.2)
+    play(clock, pipeline, lanes, 20)
+    assert pipeline.governor.level == 0
+    assert sum(lane.drops["late"] for lane in lanes)
+
+
+def test_max_cameras_auto_serves_what_was_measured_and_turns_go_round():
+    clock, pipeline, lanes, _, _, _ = world(LiveConfig(max_cameras="auto", batch=1), 4, 0.2, capacity=Capacity(0.2, 0.0))
+    assert Capacity(0.2, 0.0).cameras(SPEC) == 2
+    pipeline.tick()
+    assert [lane.paused_at is None for lane in lanes] == [True, True, False, False]
+    play(clock, pipeline, lanes, 30)
+    assert pipeline.governor.level == 0
+    assert all(lane.decisions for lane in lanes)
+    assert all(set(lane.drops) <= {"turn", "late"} for lane in lanes)
+
+
+def test_the_hop_halves_only_decisions():
+    clock, pipeline, lanes, _, encoder, head = world(LiveConfig(hop=2), 1, 0.01)
+    play(clock, pipeline, lanes, 20)
+    assert len(head.batches) == pytest.approx(len(encoder.batches) / 2, abs=2)
+
+
+def test_the_gate_skips_still_segments_counts_them_and_decides_all_the_same():
+    clock, pipeline, lanes, _, encoder, head = world(LiveConfig(motion_gate=4.0), 1, 0.01)
+    play(clock, pipeline, lanes, 20, moving=False)
+    assert len(encoder.batches) == 1
+    assert lanes[0].drops["gate"] == pytest.approx(38, abs=1)
+    assert len(head.batches) == pytest.approx(36, abs=1)
+
+
+def segment(index: int, value: int, spot: int = 0) -> Segment:
+    pair = np.full(SPEC.pair_shape, value, np.uint8)
+    pair[1, -1, 8:12, 8:12] += spot
+    return Segment(0, index, 0.0, 0.5, pair, (0.0,) * 4, 0.0)
+
+
+def test_the_gate_sees_small_things_and_slow_drifts():
+    gate = MotionGate()
+    assert not gate.still(segment(0, 100), 6.0, busy=False)
+    assert gate.still(segment(1, 100), 6.0, busy=False)
+    assert not gate.still(segment(2, 100, spot=40), 6.0, busy=False)
+    drift = MotionGate()
+    skipped = [drift.still(segment(i, 100 + i), 6.0, busy=False) for i in range(13)]
+    assert skipped == [False, *[True] * 5, False, *[True] * 5, False]
+
+
+def test_the_gate_never_skips_after_a_hole_or_in_an_event():
+    gate = MotionGate()
+    gate.still(segment(0, 100), 6.0, busy=False)
+    assert not gate.still(segment(1, 100), 6.0, busy=True)
+    assert not gate.still(segment(3, 100), 6.0, busy=False)
+    gate.forget()
+    assert not gate.still(segment(4, 100), 6.0, busy=False)
+
+
+def test_under_delivery_is_told_once_and_shown():
+    clock, pipeline, lanes, records, _, _ = world(LiveConfig(), 1, 0.01)
+    play(clock, pipeline, lanes, 10, fps=5.0)
+    told = [r for r in records if isinstance(r, Notice) and r.what == "under_delivery"]
+    assert len(told) == 1
+    assert "of the 8 frames a second" in told[0].text
+    assert lanes[0].stats().delivery == pytest.approx(0.625, abs=0.05)
+    assert lanes[0].stats().fps == pytest.approx(5.0)

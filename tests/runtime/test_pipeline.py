@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from gasmcast.runtime.bundle import Bundle
+from gasmcast.runtime.config import LiveConfig
+from gasmcast.runtime.frames import Frame
+from gasmcast.runtime.pipeline import Pipeline
+from gasmcast.runtime.records import Decision, Event
+from gasmcast.runtime.stages import Model
+from gasmcast.runtime.video import read_clip, read_frames
+
+
+def open_model(folder, backend="onnxruntime"):
+    bundle = Bundle.open(folder)
+    return Model(
+        bundle.engine("encoder", "fp32", backend, 1), bundle.engine("head", "fp32", backend, 1), bundle.manifest.spec, bundle.labels
+    )
+
+
+def feed(lane, path):
+    for stamp, image in read_frames(path, 1):
+        lane.on_frame(Frame(stamp, 0.0, image))
+    lane.on_end(None)
+
+
+def run_files(model, paths, config=None):
+    records, windows = [], []
+    pipeline = Pipeline(
+        model, config or LiveConfig(), records.append, trace=lambda kind, fields: windows.append(fields) if kind == "window" else None
+    )
+    pipeline.start()
+    threads = [threading.Thread(target=feed, args=(pipeline.add(name, live=False), path), daemon=True) for name, path in paths.items()]
+    for thread in threads:
+        thread.start()
+    assert pipeline.wait(60)
+    pipeline.stop()
+    return records, windows, pipeline
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_every_window_of_a_file_is_decided_once_and_equals_the_clip(tiny_bundle, moving_video, backend):
+    model = open_model(tiny_bundle, backend)
+    records, windows, _ = run_files(model, {"a": moving_video})
+    decisions = [r for r in records if isinstance(r, Decision)]
+    assert [d.time_s for d in decisions] == [2.0 + 0.5 * i for i in range(9)]  # 12 segments, windows of 4
+    assert all(d.window == (d.time_s - 2.0, d.time_s) for d in decisions)
+    for window in windows:
+        clip = read_clip(moving_video, model.spec, window["window"][0])
+        pairs = np.stack([clip[i : i + 2] for i in range(model.spec.segments)])
+        features = model.encoder.run({"segments": pairs})
+        whole = model.head.run({name: value[None] for name, value in features.items()})["logits"][0]
+        np.testing.assert_allclose(window["logits"], whole, atol=1e-4)
+
+
+def test_files_together_give_what_they_give_alone(tiny_bundle, moving_video):
+    model = open_model(tiny_bundle)
+    _, alone, _ = run_files(model, {"a": moving_video})
+    _, together, pipeline = run_files(model, {"a": moving_video, "b": moving_video, "c": moving_video})
+    assert len(together) == 3 * len(alone)
+    for name in "abc":
+        mine = [w for w in together if w["camera"] == name]
+        assert [w["window"] for w in mine] == [w["window"] for w in alone]
+        for one, other in zip(mine, alone, strict=True):
+            np.testing.assert_allclose(one["logits"], other["logits"], atol=1e-5)
+        assert pipeline.lanes[name].drops == {}
+
+
+def test_events_begin_and_end(tiny_bundle, moving_video):
+    records, _, _ = run_files(open_model(tiny_bundle), {"a": moving_video}, LiveConfig(on=0.2, off=0.1))
+    events = [r for r in records if isinstance(r, Event)]
+    assert events[0].phase == "start"
+    assert events[-1].phase == "end"
