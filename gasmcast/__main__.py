@@ -1,0 +1,5 @@
+"""`python -m gasmcast`."""
+
+from gasmcast.cli import main
+
+main()

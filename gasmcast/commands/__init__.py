@@ -1,0 +1,43 @@
+"""One file a verb; each function is a Typer command and imports what it needs inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from gasmcast.commands.ablate import ablate
+from gasmcast.commands.bench import bench
+from gasmcast.commands.cache import cache
+from gasmcast.commands.calibrate import calibrate
+from gasmcast.commands.demo import demo
+from gasmcast.commands.demo_data import demo_data, demo_video
+from gasmcast.commands.doctor import doctor
+from gasmcast.commands.engine import engine
+from gasmcast.commands.eval import eval as evaluate
+from gasmcast.commands.export import export
+from gasmcast.commands.inspect import inspect
+from gasmcast.commands.live import live
+from gasmcast.commands.runs import runs
+from gasmcast.commands.train import train
+
+__all__ = ["COMMANDS", "GROUPS"]
+
+COMMANDS: tuple[Callable[..., None], ...] = (
+    demo,
+    demo_data,
+    demo_video,
+    cache,
+    train,
+    evaluate,
+    runs,
+    ablate,
+    calibrate,
+    export,
+    engine,
+    live,
+    inspect,
+    doctor,
+)
+GROUPS: dict[str, typer.Typer] = {"bench": bench}
+"""Verbs with verbs of their own."""

@@ -1,0 +1,14 @@
+"""`gasmcast bench`: what this machine does, measured."""
+
+from __future__ import annotations
+
+import typer
+
+from gasmcast.commands.bench_data import bench_data
+from gasmcast.commands.bench_live import bench_live
+
+__all__ = ["bench"]
+
+bench = typer.Typer(no_args_is_help=True, help="Measure: live recognition, ...")
+bench.command("data")(bench_data)
+bench.command("live")(bench_live)

@@ -1,0 +1,78 @@
+"""`gasmcast cache`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import typer
+
+__all__ = ["cache"]
+
+
+def cache(
+    source: str = typer.Argument(help="A preset or YAML file; the backbones are what it says."),
+    data: Path = typer.Option(..., "--data", "-d", help="Folder of a set in Something-Something-V2's format."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder of caches; each is named by its key, so several fit beside each other."),
+    views: int = typer.Option(1, help="Of each training clip: the first as in evaluation, the others augmented. Validation has one."),
+    dtype: str = typer.Option("float16", help="float16 or float32."),
+    pool: bool = typer.Option(False, "--pool", help="Keep the mean of 2 x 2 semantic patches: a quarter of the size, a coarser picture."),
+    workers: int = typer.Option(1, help="Processes that decode."),
+    batch_size: int = typer.Option(4, help="Clips encoded at once."),
+    settings: Optional[list[str]] = typer.Option(None, "--set", help="A setting, as section.name=value; repeatable."),  # noqa: UP045
+    semantic_weights: Optional[str] = typer.Option(None, help="File of semantic backbone weights, 'pretrained' or 'random'."),  # noqa: UP045
+    motion_weights: Optional[str] = typer.Option(None, help="File of motion backbone weights, 'pretrained' or 'random'."),  # noqa: UP045
+) -> None:
+    """Encode a set with the frozen backbones once, so that training skips decoding and both of them.
+
+    Says how large it will be before it starts, goes on where it was stopped, and is never used for another model or set.
+    Augmentation by crops and colours is only in the views; mixup still works.
+
+    Examples:
+        gasmcast cache ssv2 --data ssv2 --out features --views 2
+
+        gasmcast train ssv2 --data ssv2 --out runs/cached --cache features
+    """
+    import torch
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from gasmcast.commands.settings import parse_settings
+    from gasmcast.data.encoding import fill_cache, missing_shards
+    from gasmcast.errors import UsageError
+    from gasmcast.training.cached import open_cached
+
+    if dtype not in ("float16", "float32"):
+        raise UsageError(f"--dtype {dtype!r} is not known.", "Use float16 or float32.")
+    overrides = parse_settings(settings or [])
+    for name, value in (("semantic_weights", semantic_weights), ("motion_weights", motion_weights)):
+        if value is not None:
+            overrides[f"model.{name}"] = value
+    opened = open_cached(source, data, overrides, out, views=views, dtype="float16" if dtype == "float16" else "float32", pooled=pool)
+    for loud in opened.run.warnings:
+        typer.secho(loud, fg=typer.colors.YELLOW, bold=True, err=True)
+    total = sum(plan.bytes for _, plan in opened.parts)
+    typer.echo(
+        f"{total / 1e9:.2f} GB in {out}: " + ", ".join(f"{plan.rows} rows of {len(samples)} clips" for samples, plan in opened.parts)
+    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bad: list[str] = []
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with Progress(*columns) as progress:
+        for samples, plan in opened.parts:
+            held = len(plan.shards) - len(missing_shards(plan))
+            task = progress.add_task(f"{plan.folder.name} ({held} of {len(plan.shards)} shards there)", total=plan.rows)
+            bad += fill_cache(
+                plan,
+                opened.model,
+                opened.config,
+                samples,
+                opened.labels.left_right_swap(),
+                batch_size=batch_size,
+                workers=workers,
+                device=device,
+                on_rows=lambda done, _, task=task: progress.update(task, completed=done),  # type: ignore[misc]
+            )
+            progress.update(task, completed=plan.rows)
+    if bad:
+        typer.echo(f"Left out {len(bad)} clips that do not decode: {', '.join(bad[:10])}{', ...' if len(bad) > 10 else ''}.")
+    typer.echo(f"Wrote {out}. Next: gasmcast train {source} --data {data} --out RUN --cache {out}")

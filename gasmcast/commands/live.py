@@ -1,0 +1,192 @@
+"""`gasmcast live`: actions recognised as they happen, from cameras and files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gasmcast.errors import GateError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gasmcast.runtime.config import LiveConfig
+    from gasmcast.runtime.frames import Source
+    from gasmcast.runtime.governor import Capacity
+    from gasmcast.runtime.session import Session
+    from gasmcast.runtime.sinks.window import WindowSink
+    from gasmcast.runtime.stages import Model
+
+__all__ = ["live"]
+
+
+def live(
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="0, /dev/video0, rtsp://, http://, a file, folder or glob, demo:, @cameras.yaml.")
+    ] = None,
+    bundle: Annotated[Path | None, typer.Option("--bundle", "-b", help="What `gasmcast export` wrote.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, or a precision of the bundle.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML of settings: smoothing, thresholds, groups, ...")] = None,
+    hop: Annotated[int | None, typer.Option(min=1, help="Segments between decisions.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Latency to keep, as 150ms or 0.5s.")] = None,
+    max_cameras: Annotated[str | None, typer.Option(help="Cameras served at once: a number, or auto (measured).")] = None,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Play files at their own pace, as a camera would.")] = False,
+    duration: Annotated[float | None, typer.Option(min=0.1, help="Stop after so many seconds.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Nothing on the console but errors.")] = False,
+    jsonl: Annotated[Path | None, typer.Option(help="Every record as a line of JSON; - is standard output.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Annotated video, e.g. out.mp4.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="A window with all cameras.")] = False,
+    mqtt: Annotated[str | None, typer.Option(help="mqtt[s]://user:${PASS}@host:port/prefix")] = None,
+    webhook: Annotated[str | None, typer.Option(help="URL that takes events.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="host:port for /metrics and /health.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Record time stamps, drops, logits and decisions.")] = None,
+    replay: Annotated[Path | None, typer.Option(help="Make the decisions of a recording again and compare.")] = None,
+) -> None:
+    """Recognise actions in cameras and files, live.
+
+    gasmcast live clip.mp4 --bundle demo/model.gasm --jsonl out.jsonl --save annotated.mp4
+
+    gasmcast live 0 rtsp://camera/stream --bundle model.gasm --budget 300ms --max-cameras auto
+
+    gasmcast live clip.mp4 --bundle model.gasm --record run.jsonl && gasmcast live --replay run.jsonl
+    """
+    from gasmcast.runtime.config import load_live_config
+    from gasmcast.runtime.health import Health
+    from gasmcast.runtime.sinks.build import build_sinks
+
+    flags = {"hop": hop, "budget_s": _seconds(budget), "max_cameras": _count(max_cameras)}
+    settings = load_live_config(config, flags)
+    if replay is not None:
+        changed = config is not None or any(value is not None for value in flags.values())
+        _replay(replay, settings if changed else None, jsonl)
+        return
+    if not sources:
+        raise UsageError("There is no source.", "Give 0, a file, rtsp://..., demo: or @cameras.yaml; see gasmcast live --help.")
+    if bundle is None:
+        raise UsageError("There is no bundle.", "Give --bundle MODEL.gasm; `gasmcast export` makes one, `gasmcast demo` a first one.")
+
+    from gasmcast.runtime.journal import Journal
+    from gasmcast.runtime.session import Session, open_model
+
+    opened = _open(sources, realtime, settings)
+    _spare([told_as for _, _, told_as in opened], [path for path in (jsonl, save, record) if path])
+    model, line = open_model(bundle, engine, precision, threads)
+    say = _silence if quiet else _say
+    say(f"engine: {line}")
+    capacity = _measure(model, settings.hop, say) if any(source.live for source, _, _ in opened) else None
+    health, window = Health(), _window() if show else None
+    sinks = build_sinks(
+        console=not quiet and str(jsonl) != "-",
+        jsonl=jsonl,
+        save=save,
+        mqtt=mqtt,
+        webhook=webhook,
+        metrics=metrics,
+        files=[source.name for source, _, _ in opened if not source.live],
+        health=health,
+    )
+    journal = Journal(record, model, settings, line) if record else None
+    session = Session(model, settings, [*sinks, *([window] if window else [])], journal=journal, capacity=capacity, health=health)
+    for source, own, told_as in opened:
+        session.add(source, own, told_as)
+    errors = session.run(duration, window.pump if window else None)
+    for error in errors[1:]:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+    if errors:
+        raise errors[0]
+    say(_last_line(session, [path for path in (jsonl, save, record) if path and str(path) != "-"], record))
+
+
+def _open(sources: list[str], realtime: bool, settings: LiveConfig) -> list[tuple[Source, LiveConfig | None, str]]:
+    """Each source with its own settings, if any, and what a recording says of it."""
+    from gasmcast.runtime.config import with_settings
+    from gasmcast.runtime.redact import redact
+    from gasmcast.runtime.sources.parse import open_sources
+
+    found = []
+    for spec, source in open_sources(sources, realtime=realtime):
+        path = Path(spec.source)
+        told_as = str(path.absolute()) if path.is_file() else redact(spec.source)
+        found.append((source, with_settings(settings, spec.settings, f"camera {source.name}"), told_as))
+    return found
+
+
+def _spare(sources: list[str], outputs: list[Path]) -> None:
+    """No output may replace what is being read."""
+    for path in outputs:
+        if any(Path(source).resolve() == path.resolve() for source in sources):
+            raise UsageError(f"{path} is a source of this run and would be overwritten.", "Give the output another name.")
+
+
+def _measure(model: Model, hop: int, say: Callable[[str], None]) -> Capacity:
+    from gasmcast.runtime.stages import measure
+
+    capacity = measure(model)
+    say(capacity.sentence(model.spec, hop))
+    return capacity
+
+
+def _window() -> WindowSink:
+    from gasmcast.runtime.sinks.window import WindowSink
+
+    return WindowSink()
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _silence(_: str) -> None:
+    """Say nothing."""
+
+
+def _replay(path: Path, settings: LiveConfig | None, jsonl: Path | None) -> None:
+    from gasmcast.runtime.replay import replay
+    from gasmcast.runtime.sinks.console import ConsoleSink
+    from gasmcast.runtime.sinks.jsonl import JsonlSink
+
+    sink: Any = JsonlSink(jsonl) if jsonl else ConsoleSink()
+    try:
+        result = replay(path, sink.write, settings)
+    finally:
+        sink.close()
+    for sentence in result.different[:10]:
+        typer.echo(sentence, err=True)
+    counted = f"{result.decisions} decisions and {result.events} events"
+    if settings is not None:
+        typer.echo(f"Replayed {counted} with other settings; {len(result.different)} differ from the recording.", err=True)
+    elif not result:
+        raise GateError(f"{path}: the replay differs from the recording in {len(result.different)} places.", "Was it edited?")
+    else:
+        typer.echo(f"Replayed {counted}: all as recorded.", err=True)
+
+
+def _last_line(session: Session, written: list[Path], record: Path | None) -> str:
+    lanes = session.pipeline.lanes.values()
+    decided = f"{sum(lane.decisions for lane in lanes)} decisions from {len(lanes)} source{'s' if len(lanes) > 1 else ''}"
+    wrote = f" Wrote {', '.join(map(str, written))}." if written else ""
+    following = f" Next: gasmcast live --replay {record}" if record else "" if written else " Next: add --jsonl FILE or --save FILE.mp4."
+    return f"{decided}.{wrote}{following}"
+
+
+def _seconds(text: str | None) -> float | None:
+    """150ms, 0.15s or 0.15 as seconds."""
+    if text is None:
+        return None
+    number, share = (text[:-2], 1000.0) if text.endswith("ms") else (text.removesuffix("s"), 1.0)
+    try:
+        return float(number) / share
+    except ValueError:
+        raise UsageError(f"--budget {text!r} is not a time.", "Write 150ms or 0.15s.") from None
+
+
+def _count(text: str | None) -> int | str | None:
+    if text is None or text == "auto":
+        return text
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise UsageError(f"--max-cameras {text!r} is not a number.", "Give a number, or auto.")

@@ -1,0 +1,43 @@
+"""`gasmcast runs`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["runs"]
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(help="A folder of run folders, at any depth.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """List runs side by side, the best first: accuracy, epochs, size, speed, git state.
+
+    Example: `gasmcast runs runs`
+    """
+    from gasmcast.errors import UsageError
+    from gasmcast.training.listing import list_runs, render_runs
+
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}.", "Give the folder that `gasmcast train --out` wrote into.")
+    rows = list_runs(folder)
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    if not rows:
+        raise UsageError(f"{folder} holds no run.", "Make one with `gasmcast train demo --data DIR --out RUN`.")
+    from rich.console import Console
+    from rich.table import Table
+
+    head, *lines = render_runs(rows)
+    table = Table()
+    for name in head:
+        table.add_column(name, justify="left" if name in ("run", "git") else "right", overflow="fold")
+    for line in lines:
+        table.add_row(*line)
+    Console().print(table)
+    typer.echo(f"{len(rows)} runs. Next: gasmcast eval {folder / rows[0]['run']} --data DIR")

@@ -1,0 +1,149 @@
+"""Fixtures that several rooms share."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real clips; the test is skipped where there is none."""
+    folder = Path(os.environ.get("GASMCAST_REAL_DATA", ROOT.parent / "shared" / "real"))
+    if not folder.is_dir():
+        pytest.skip(f"no real clips at {folder} (set GASMCAST_REAL_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fake():
+    """The module `fake_run.py`: clips in memory, a tiny configuration, and a script that other processes run."""
+    spec = importlib.util.spec_from_file_location("fake_run", ROOT / "tests" / "laws" / "fake_run.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fake_run"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def one_thread():
+    """Sums in one order: what bit-identity on the CPU means."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def vit_block_with():
+    """Makes a transformer block as ONNX, `x (B, 6, 32) -> y`, with eight feeds; `outlier` scales a few residual channels."""
+    onnx = pytest.importorskip("onnx")
+    helper, arrays = onnx.helper, onnx.numpy_helper
+
+    def make(outlier: float = 1.0):
+        rng = np.random.default_rng(0)
+        d, inner = 32, 64
+        weights = {
+            "w1": rng.normal(size=(d, d)) / d**0.5, "b1": rng.normal(size=d) * 0.1, "w2": rng.normal(size=(d, inner)) / d**0.5,
+            "b2": rng.normal(size=inner) * 0.1, "w3": rng.normal(size=(inner, d)) / inner**0.5,
+            "g1": np.ones(d), "h1": np.zeros(d), "g2": np.ones(d), "h2": np.zeros(d), "scale": np.array(d**-0.5),
+        }  # fmt: skip
+        node = helper.make_node
+        nodes = [
+            node("LayerNormalization", ["x", "g1", "h1"], ["n1"], name="blocks.0.norm1/LayerNormalization", axis=-1, epsilon=1e-6),
+            node("MatMul", ["n1", "w1"], ["v"], name="blocks.0.attn.v/MatMul"),
+            node("Add", ["v", "b1"], ["vb"], name="blocks.0.attn.v/Add"),
+            node("Transpose", ["n1"], ["nt"], name="blocks.0.attn/Transpose", perm=[0, 2, 1]),
+            node("MatMul", ["vb", "nt"], ["s"], name="blocks.0.attn/MatMul"),
+            node("Mul", ["s", "scale"], ["ss"], name="blocks.0.attn/Mul"),
+            node("Softmax", ["ss"], ["p"], name="blocks.0.attn/Softmax", axis=-1),
+            node("MatMul", ["p", "vb"], ["o"], name="blocks.0.attn/MatMul_2"),
+            node("Add", ["x", "o"], ["r"], name="blocks.0/Add"),
+            node("LayerNormalization", ["r", "g2", "h2"], ["n2"], name="blocks.0.norm2/LayerNormalization", axis=-1, epsilon=1e-6),
+            node("MatMul", ["n2", "w2"], ["f"], name="blocks.0.mlp.fc1/MatMul"),
+            node("Add", ["f", "b2"], ["fb"], name="blocks.0.mlp.fc1/Add"),
+            node("Gelu", ["fb"], ["e"], name="blocks.0.mlp.act/Gelu"),
+            node("MatMul", ["e", "w3"], ["m"], name="blocks.0.mlp.fc2/MatMul"),
+            node("Add", ["m", "o"], ["y"], name="blocks.0/Add_2"),
+        ]
+        if outlier != 1.0:  # then only the linear reads the norm, and large channels meet small weights, as in a real block
+            for name in ("w1", "w2"):
+                weights[name][:2] /= outlier
+            nodes[3].input[0] = "x0"
+            nodes.insert(3, node("Mul", ["x", "unit"], ["x0"], name="blocks.0.attn/Mul_0"))
+            weights["unit"] = np.where(np.arange(d) < 2, 1 / outlier, 1.0)
+        ends = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["batch", 6, d]) for n in ("x", "y")]
+        stored = [arrays.from_array(np.asarray(v, np.float32), k) for k, v in weights.items()]
+        graph = helper.make_graph(nodes, "block", ends[:1], ends[1:], stored)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        gain = np.where(np.arange(d) < 2, outlier, 1.0)
+        feeds = [{"x": (rng.normal(size=(2, 6, d)) * gain).astype(np.float32)} for _ in range(8)]
+        return model, feeds
+
+    return make
+
+
+@pytest.fixture
+def vit_block(vit_block_with):
+    """The block without outliers."""
+    return vit_block_with()
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tmp_path_factory):
+    """A tiny model with every branch awake, and its FP32 graphs: `(model, config, {graph: path})`; traced once a session."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    from gasmcast.config import Config, ModelConfig
+    from gasmcast.export.graphs import export_onnx
+    from gasmcast.models.model import GasmCast
+    from gasmcast.spec import ClipSpec
+
+    torch.manual_seed(0)
+    spec = ClipSpec(segments=2, motion_frames=2, semantic_frames=1, pixels=64)
+    model = ModelConfig(
+        classes=3, semantic_backbone="tiny", semantic_weights="random", semantic_taps=(2,), motion_backbone="tiny", motion_weights="random",
+        motion_taps=("layer3",), freeze=False, width=32, layers=1, heads=2, k=4, temporal_adapter=8,
+    )  # fmt: skip
+    config = Config(spec=spec, model=model)
+    net = GasmCast(model, spec).eval()
+    with torch.no_grad():  # what starts at zero would hide its defects
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return net, config, export_onnx(net, tmp_path_factory.mktemp("graphs"))
+
+
+@pytest.fixture(scope="session")
+def tiny_set(tmp_path_factory):
+    """Something-Something-V2's format with three classes of made-up videos, 18 for training and 12 for validation."""
+    cv2 = pytest.importorskip("cv2")
+    folder = tmp_path_factory.mktemp("set")
+    (folder / "videos").mkdir()
+    names = ["Pushing [something] from left to right", "Holding [something]", "Moving [something] up"]
+    rows = {"train": [], "validation": []}
+    for number in range(30):
+        kind, split = number % 3, "train" if number < 18 else "validation"
+        rng = np.random.default_rng(number)
+        writer = cv2.VideoWriter(str(folder / "videos" / f"{number}.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 12.0, (80, 64))
+        ground = rng.integers(40, 120, (64, 80, 3)).astype(np.uint8)
+        for t in range(16):
+            frame = ground.copy()
+            y, x = 20 + (-t if kind == 2 else 0), 20 + (2 * t if kind == 0 else 0)
+            frame[max(y, 0) : y + 16, x : x + 16] = rng.integers(180, 255)
+            writer.write(frame)
+        writer.release()
+        rows[split].append({"id": str(number), "template": names[kind], "label": names[kind], "placeholders": []})
+    (folder / "labels.json").write_text(json.dumps({n.replace("[", "").replace("]", ""): str(i) for i, n in enumerate(names)}))
+    for split, entries in rows.items():
+        (folder / f"{split}.json").write_text(json.dumps(entries))
+    return folder

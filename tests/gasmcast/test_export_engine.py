@@ -1,0 +1,59 @@
+"""`export --engine` and `bench live --engine tensorrt` without a GPU: the bundle is there, exit code 3 says what is not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from gasmcast.cli import app
+from gasmcast.errors import MachineError, UsageError
+from gasmcast.manifest import Manifest
+from gasmcast.spec import ClipSpec
+
+
+@pytest.fixture
+def exporter(monkeypatch: pytest.MonkeyPatch):
+    """The export itself, which other tests do, in an instant; and no TensorRT."""
+    from gasmcast.export import origin, pipeline
+
+    manifest = Manifest(gasmcast="0", created="", labels=("a",), spec=ClipSpec(), model={}, checkpoint_sha256="", files={}, precisions={})
+
+    def write(origin, out: Path, plan, **_):
+        out.mkdir(parents=True)
+        (out / "manifest.json").write_text(manifest.model_dump_json())
+        return SimpleNamespace(verdicts=(), failed=(), manifest=manifest)
+
+    model = SimpleNamespace(config=SimpleNamespace(motion_context="previous"))
+    monkeypatch.setattr(origin, "open_origin", lambda *_: SimpleNamespace(random=False, model=model))
+    monkeypatch.setattr(pipeline, "export_bundle", write)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
+
+
+@pytest.mark.parametrize(
+    ("engine", "lacks"), [("tensorrt", "no graphs for TensorRT"), ("torch-tensorrt", "torch-tensorrt cannot be used here")]
+)
+def test_the_bundle_is_written_before_the_engine_is_missed(exporter, tmp_path: Path, engine: str, lacks: str) -> None:
+    out = tmp_path / "model.gasm"
+    result = CliRunner().invoke(app, ["export", "demo", "--out", str(out), "--engine", engine])
+    assert lacks in str(result.exception)
+    assert (out / "manifest.json").is_file()
+    assert f"Wrote {out}" in result.output
+
+
+def test_an_engine_that_is_none(exporter, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["export", "demo", "--out", str(tmp_path / "m"), "--engine", "cudnn"])
+    assert isinstance(result.exception, UsageError)
+    assert not (tmp_path / "m").exists()
+
+
+def test_bench_says_at_once_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    result = CliRunner().invoke(app, ["bench", "live", "--engine", "tensorrt"])
+    assert isinstance(result.exception, MachineError)
+    assert "The package tensorrt is missing" in str(result.exception)
+    assert result.exception.exit_code == 3

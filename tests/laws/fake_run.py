@@ -1,0 +1,112 @@
+"""A training run on made-up clips in memory; also a script that other processes are started with.
+
+`python fake_run.py FOLDER [--resume] [--set section.name=value]... [--slow SECONDS] [--fault NAME]`
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gasmcast.config import Config, parse_config
+from gasmcast.labels import Labels
+
+CLASSES = ("Rising light", "Falling light", "Steady light")
+TINY = {
+    "spec": {"segments": 2, "segment_s": 0.5, "motion_frames": 4, "semantic_frames": 1, "pixels": 32},
+    "model": {
+        "classes": 3,
+        "semantic_backbone": "tiny",
+        "semantic_weights": "random",
+        "semantic_taps": [1, 2],
+        "motion_backbone": "tiny",
+        "motion_weights": "random",
+        "motion_taps": ["layer3", "layer4"],
+        "width": 16,
+        "layers": 2,
+        "heads": 2,
+        "k": 2,
+        "temporal_adapter": 8,
+        "drop_path": 0.1,
+        "dropout": 0.1,
+    },
+    "augment": {"mixup": 0.0, "cutmix": 0.0},
+    "train": {
+        "epochs": 2,
+        "batch_size": 4,
+        "lr": 2e-3,
+        "warmup_epochs": 0.5,
+        "precision": "fp32",
+        "workers": 0,
+        "checkpoint_minutes": 60.0,
+    },
+}
+
+
+def tiny_config(**settings) -> Config:
+    """`TINY` with dotted settings (`train__epochs=3`)."""
+    tree = {section: dict(values) for section, values in TINY.items()}
+    for name, value in settings.items():
+        section, _, leaf = name.partition("__")
+        tree[section][leaf] = value
+    return parse_config(tree, "test")
+
+
+class FakeClips:
+    """Brightness that rises, falls or stays: only order in time tells the first two apart."""
+
+    def __init__(self, config: Config, count: int = 26, seed: int = 0, *, augment: bool = True, fault: str = "", slow: float = 0.0) -> None:
+        self.spec, self.seed, self.epoch, self.augment, self.fault, self.slow = config.spec, seed, 0, augment, fault, slow
+        self.labels = [i % len(CLASSES) for i in range(count)]
+        self.ids = [f"clip{i}" for i in range(count)]
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
+        if self.slow:
+            time.sleep(self.slow)
+        if self.fault == "die" and self.epoch == 1:
+            os._exit(7)
+        rng = np.random.default_rng((self.seed, index, self.epoch if self.augment else 0))
+        shape = self.spec.clip_shape
+        ramp = np.linspace(-1, 1, shape[0] * shape[1]) * (1, -1, 0)[self.labels[index]]
+        values = 128 + 80 * ramp.reshape(*shape[:2], 1, 1, 1) + rng.normal(0, 8, shape)
+        return torch.from_numpy(values.clip(0, 255).astype(np.uint8)), self.labels[index], index
+
+
+def main(words: list[str]) -> None:
+    torch.set_num_threads(1)
+    from gasmcast.training.loop import train
+
+    settings, slow, fault = {}, 0.0, ""
+    for flag, value in zip(words, [*words[1:], ""], strict=True):
+        if flag == "--set":
+            name, _, text = value.partition("=")
+            settings[name.replace(".", "__")] = int(text) if text.isdigit() else float(text)
+        elif flag == "--slow":
+            slow = float(value)
+        elif flag == "--fault":
+            fault = value
+    config = tiny_config(**settings)
+    summary = train(
+        config,
+        FakeClips(config, slow=slow, fault=fault),
+        FakeClips(config, 9, seed=1, augment=False),
+        Labels(CLASSES),
+        Path(words[0]),
+        resume="--resume" in words,
+    )
+    print("summary", summary["updates"], summary["stopped"], flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

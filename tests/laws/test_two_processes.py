@@ -1,0 +1,91 @@
+"""Law: two processes are one process with twice the batch; evaluation counts every clip once however it is shared out."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gasmcast.errors import UsageError
+from gasmcast.labels import Labels
+from gasmcast.training.loop import train
+from gasmcast.training.state import load_state
+
+SCRIPT = Path(__file__).with_name("fake_run.py")
+QUIET = {"model__dropout": 0.0, "model__drop_path": 0.0}  # what is drawn at random differs between processes by right
+
+
+def _train(fake, folder: Path, **settings):
+    config = fake.tiny_config(**QUIET, **settings)
+    validation = fake.FakeClips(config, 9, seed=1, augment=False)
+    train(config, fake.FakeClips(config), validation, Labels(fake.CLASSES), folder)
+    return load_state(folder)
+
+
+def _close(ours, theirs) -> None:
+    for name, tensor in ours[0].items():
+        if name.startswith(("weights/", "optimiser/")):
+            assert torch.allclose(tensor.float(), theirs[0][name].float(), rtol=1e-4, atol=1e-5), name  # Adam divides noise by noise
+    a, b = (state[1]["progress"]["history"] for state in (ours, theirs))
+    for row, other in zip(a, b, strict=True):
+        for figure in ("train_loss", "train_top1", "loss", "top1", "mean_class"):
+            assert row[figure] == pytest.approx(other[figure], rel=1e-4), figure
+
+
+@pytest.fixture(scope="module")
+def one(fake, tmp_path_factory):
+    return _train(fake, tmp_path_factory.mktemp("one") / "run", train__batch_size=8)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_gloo_processes(fake, one, tmp_path):
+    settings = [word for name, value in QUIET.items() for word in ("--set", f"{name.replace('__', '.')}={value}")]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(SCRIPT), str(tmp_path / "run"), *settings]
+    done = subprocess.run(
+        [sys.executable, *launch], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    two = load_state(tmp_path / "run")
+    assert two[1]["world"] == 2
+    _close(two, one)
+
+
+def test_two_steps_a_update_are_one_of_twice_the_batch(fake, one, tmp_path):
+    _close(_train(fake, tmp_path / "run", train__accumulate=2), one)
+
+
+def test_every_clip_counts_once(fake, monkeypatch):
+    """Shards of 1, 2, 3 and 5 processes, padded to equal numbers of batches, give the same table."""
+    from gasmcast.training.evaluate import predict
+
+    config = fake.tiny_config()
+    clips = fake.FakeClips(config, 11, augment=False)
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        return batch.reshape(len(batch), -1)[:, :3].astype(np.float32)
+
+    whole, labels = predict(run, clips, batch_size=4)
+    assert labels.tolist() == clips.labels
+    for world in (2, 3, 5, 13):
+        parts: list[object] = []
+
+        def gather(into: list, own: object, parts=parts) -> None:
+            parts.append(own)
+            into[:] = [parts[i] if i < len(parts) else parts[0] for i in range(len(into))]
+
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(torch.distributed, "get_world_size", lambda world=world: world)
+        monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+        for rank in range(world):
+            monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+            try:
+                logits, found = predict(run, clips, batch_size=2)
+            except (KeyError, UsageError):
+                assert rank < world - 1  # not all shards are in yet
+        assert len({len(part[0]) for part in parts}) == 1
+        assert (logits == whole).all()
+        assert (found == labels).all()
