@@ -112,7 +112,8 @@ def _opset(model: ModelProto) -> Iterator[RuleBreak]:
 def _interface(model: ModelProto) -> Iterator[RuleBreak]:
     for value in (*model.graph.input, *model.graph.output):
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-            if axis > 0 and dim.dim_value <= 0:
+            # 0 is a size, of a stream that the model does not have; no size at all is what makes an axis dynamic.
+            if axis > 0 and (not dim.HasField("dim_value") or dim.dim_value < 0):
                 yield RuleBreak("static-shapes", value.name, f"axis {axis} is dynamic; only the batch (axis 0) may be")
 
 

@@ -10,6 +10,7 @@ Q/DQ executed as written.
 from __future__ import annotations
 
 import argparse
+import re
 import resource
 import time
 from pathlib import Path
@@ -71,9 +72,10 @@ def onnxruntimes(source: Path, out: Path, feeds: list[dict[str, np.ndarray]], me
 
 
 def modelopts(source: Path, out: Path, feeds: list[dict[str, np.ndarray]], method: str) -> None:
-    """ModelOpt's, with its own choice of nodes."""
+    """ModelOpt's, on the same nodes."""
     from modelopt.onnx.quantization import quantize  # noqa: PLC0415 - optional
 
+    nodes = [c.node for c in Policy().choose(candidates(onnx.load(str(source)).graph))]
     data = {name: np.concatenate([f[name] for f in feeds]) for name in feeds[0]}
     quantize(
         str(source),
@@ -81,6 +83,7 @@ def modelopts(source: Path, out: Path, feeds: list[dict[str, np.ndarray]], metho
         calibration_method=method,
         calibration_data=data,
         calibration_eps=["cpu"],
+        nodes_to_quantize=[f"^{re.escape(n)}$" for n in nodes],
         high_precision_dtype="fp32",
         output_path=str(out),
     )

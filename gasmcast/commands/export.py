@@ -52,7 +52,9 @@ def export(
         gasmcast export ssv2 --random-weights --out try.gasm
     """
     import json
+    import time
 
+    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from gasmcast.calibration.quantise import Recipe
@@ -84,11 +86,17 @@ def export(
         sensitivity=sensitivity,
         measure=measure,
     )
-    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), transient=True, console=console) as progress:
         task = progress.add_task("starting", total=None)
+        started, last = time.monotonic(), ""
 
         def say(step: str, done: int, total: int) -> None:
+            nonlocal last
             progress.update(task, description=step, completed=done, total=total or None)
+            if step != last and not console.is_terminal:  # a log file gets a line a step, where a terminal has the bar
+                typer.echo(f"{time.monotonic() - started:6.0f} s  {step}", err=True)
+            last = step
 
         result = export_bundle(origin, out, plan, data=data, calibration=calibration, say=say)
     if as_json:

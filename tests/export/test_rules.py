@@ -108,3 +108,9 @@ def test_a_truncated_file_is_a_sentence(tmp_path):
         check_rules(path)
     with pytest.raises(UsageError, match="no ONNX file"):
         check_rules(tmp_path / "gone.onnx")
+
+
+def test_a_size_of_zero_is_static(tmp_path):
+    """The features of a stream that the model does not have."""
+    empty = graph([node("Relu", ["x"])], inputs=[helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 0])])
+    assert report(empty, tmp_path)
