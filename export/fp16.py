@@ -101,6 +101,8 @@ class _Converter:
                 self._typed(node, self._scale_type(node))
             else:
                 high = node.op_type in KEEP_OPS or node.name in self.keep or node.name in pixels or self._too_large(node)
+                # A node that makes floats of none (ConstantOfShape) has their type in an attribute: it stays, and a Cast follows.
+                high |= node.op_type != "Cast" and not any(self.types.get(n) == TensorProto.FLOAT for n in node.input)
                 self._typed(node, TensorProto.FLOAT if high else TensorProto.FLOAT16)
         for value in self.graph.output:
             self._finish(value.name, value.type.tensor_type.elem_type)
