@@ -16,6 +16,7 @@ from gasmcast.data.cacheplan import CachePlan, Precision, plan_cache
 from gasmcast.data.features import FeatureDataset
 from gasmcast.labels import Labels
 from gasmcast.models.model import GasmCast, build_model
+from gasmcast.training.checkpoint import build_or_reload
 from gasmcast.training.start import Opened, open_run
 
 __all__ = ["Cached", "open_any", "open_cached"]
@@ -65,6 +66,7 @@ def open_cached(
     views: int = 1,
     dtype: Precision = "float16",
     pooled: bool = False,
+    run_folder: Path | None = None,
 ) -> Cached:
     """The caches that a run needs.
 
@@ -76,12 +78,13 @@ def open_cached(
         views: of each training clip; validation has one.
         dtype: of the stored numbers.
         pooled: semantic patches averaged 2 x 2.
+        run_folder: of a run that may have been begun and keeps its backbones.
 
     Raises:
         UsageError: as `open_run` and `plan_cache`.
         MachineError: weights that are not there.
     """
-    run, model = _open(source, data, overrides)
+    run, model = _open(source, data, overrides, run_folder)
     return _plan(run, model, out, views=views, dtype=dtype, pooled=pooled)
 
 
@@ -106,10 +109,10 @@ def open_any(source: str | Path, data: Path, overrides: dict[str, Any], caches: 
     return cached.opened()
 
 
-def _open(source: str | Path, data: Path, overrides: dict[str, Any]) -> tuple[Opened, GasmCast]:
+def _open(source: str | Path, data: Path, overrides: dict[str, Any], folder: Path | None = None) -> tuple[Opened, GasmCast]:
     run = open_run(source, data, {**overrides, "train.memory_gb": 0.0})
     torch.manual_seed(run.config.train.seed)  # as the run itself does: random backbones are the same ones
-    return run, build_model(run.config)
+    return run, build_model(run.config) if folder is None else build_or_reload(run.config, folder)
 
 
 def _plan(run: Opened, model: GasmCast, out: Path, *, views: int, dtype: Precision, pooled: bool) -> Cached:

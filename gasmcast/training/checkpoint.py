@@ -15,10 +15,10 @@ from gasmcast.config import Config, parse_config
 from gasmcast.errors import UsageError
 from gasmcast.labels import Labels
 from gasmcast.manifest import sha256_of
-from gasmcast.models.model import GasmCast
+from gasmcast.models.model import GasmCast, build_model
 from gasmcast.training.tensorfile import read_metadata, read_tensors, write_tensors
 
-__all__ = ["checkpoint_path", "frozen_names", "load_checkpoint", "read_checkpoint", "write_checkpoint", "write_frozen"]
+__all__ = ["build_or_reload", "checkpoint_path", "frozen_names", "load_checkpoint", "read_checkpoint", "write_checkpoint", "write_frozen"]
 
 FORMAT = "gasmcast checkpoint 1"
 FROZEN = "frozen.safetensors"
@@ -59,6 +59,25 @@ def write_frozen(folder: Path, model: nn.Module) -> str:
     if there.keys() != tensors.keys() or any(not there[name].equal(tensor.cpu()) for name, tensor in tensors.items()):
         raise UsageError(f"{path} holds other backbone weights than this run's.", "Give the same weights, or another --out.")
     return sha256_of(path)
+
+
+def build_or_reload(config: Config, folder: Path) -> GasmCast:
+    """A model to train, its frozen backbones from the run folder where they are kept: the files they came from may be gone by then.
+
+    Raises:
+        MachineError: a fresh run whose pretrained weights are not to be had.
+        UsageError: weights that do not fit, in a file or in the folder.
+    """
+    path = folder / FROZEN
+    if not path.is_file():
+        return build_model(config)
+    bare = config.model.model_copy(update={"semantic_weights": "random", "motion_weights": "random"})
+    model = GasmCast(bare, config.spec)
+    kept, _ = read_tensors(path)
+    if kept.keys() != frozen_names(model):
+        raise UsageError(f"{path} is of another architecture.", "Use the configuration it was begun with, or give another --out.")
+    fill(model, model.state_dict() | kept, str(path))
+    return model
 
 
 def write_checkpoint(path: Path, tensors: dict[str, Tensor], config: Config, labels: Labels, *, frozen: str, info: dict[str, Any]) -> None:

@@ -39,14 +39,14 @@ def open_prefilled(source: str | Path, data: Path, overrides: dict[str, Any], ca
         source: a preset, or a YAML file.
         data: folder of a set in Something-Something-V2's format.
         overrides: dotted settings.
-        caches: folder of caches.
+        caches: folder of caches, in the run folder.
         views: of each training clip: the first as in evaluation, the others augmented.
 
     Raises:
         UsageError: as `open_cached`, and a set that does not decode.
         MachineError: the disk is too small; weights that are not there.
     """
-    cached = open_cached(source, data, overrides, caches, views=views)
+    cached = open_cached(source, data, overrides, caches, views=views, run_folder=caches.parent)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:

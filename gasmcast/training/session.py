@@ -23,7 +23,7 @@ from gasmcast.errors import UsageError
 from gasmcast.labels import Labels
 from gasmcast.models.model import build_model
 from gasmcast.training.average import WeightAverage
-from gasmcast.training.checkpoint import frozen_names, write_checkpoint, write_frozen
+from gasmcast.training.checkpoint import build_or_reload, frozen_names, write_checkpoint, write_frozen
 from gasmcast.training.clips import TrainingClips, batches, steady_worker
 from gasmcast.training.display import Display
 from gasmcast.training.objective import Objective
@@ -58,7 +58,7 @@ class Session:
         found = self._earlier(resume)
 
         torch.manual_seed(config.train.seed)
-        model = build_model(config)
+        model = build_model(config) if found is None else build_or_reload(config, folder)
         self.frozen = frozen_names(model)
         self.trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         if isinstance(clips, FeatureDataset):

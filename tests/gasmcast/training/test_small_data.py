@@ -1,0 +1,141 @@
+"""What the small-data preset is made of: the fitted window, features encoded first, the gate from folds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from gasmcast.data.annotations import Sample
+from gasmcast.data.features import FeatureDataset
+from gasmcast.errors import UsageError
+from gasmcast.labels import Labels
+from gasmcast.models.model import build_model
+from gasmcast.spec import ClipSpec
+from gasmcast.training.checkpoint import load_checkpoint
+from gasmcast.training.crossfit import crossfit_gate
+from gasmcast.training.loop import train
+from gasmcast.training.prefill import open_best
+from gasmcast.training.start import fit_window
+
+
+def _video(path: Path, frames: int, seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (64, 48))
+    for _ in range(frames):
+        writer.write(np.kron(rng.integers(0, 256, (6, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.mark.parametrize(("frames", "segment_s"), [((20, 20, 20, 40), 1.0), ((8, 8, 16, 16), 0.4), ((2, 2, 2, 2), 0.125)])
+def test_the_window_is_fitted_to_three_quarters_of_the_clips(tmp_path: Path, frames: tuple[int, ...], segment_s: float) -> None:
+    samples = [Sample(str(i), 0, _video(tmp_path / f"{i}.mp4", n)) for i, n in enumerate(frames)]
+    fitted = fit_window(ClipSpec(segments=4, segment_s=0.5), samples)
+    assert fitted.segment_s == pytest.approx(segment_s)
+    assert fitted.segments == 4
+
+
+def test_clips_of_unknown_length_leave_the_window_alone() -> None:
+    spec = ClipSpec(segments=4, segment_s=0.3)
+    assert fit_window(spec, [Sample("0", 0, None)]) == spec
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
+    (root / "labels").mkdir(parents=True)
+    (root / "videos").mkdir()
+    (root / "labels" / "labels.json").write_text(json.dumps({"Up": "0", "Down": "1"}))
+    for split, first, count in (("train", 0, 6), ("validation", 6, 2)):
+        rows = [{"id": str(i), "template": ("Up", "Down")[i % 2], "label": "", "placeholders": []} for i in range(first, first + count)]
+        for row in rows:
+            _video(root / "videos" / f"{row['id']}.mp4", 10, int(row["id"]))
+        (root / "labels" / f"{split}.json").write_text(json.dumps(rows))
+    return root
+
+
+@pytest.fixture
+def frozen(fake, tmp_path: Path) -> Path:
+    """A preset with frozen backbones from files, encoded first."""
+    import yaml
+
+    tree = {section: dict(values) for section, values in fake.TINY.items()}
+    del tree["model"]["classes"]
+    torch.manual_seed(5)
+    encoder = build_model(fake.tiny_config()).encoder
+    for name, part in (("semantic", encoder.semantic.vit), ("motion", encoder.motion.net)):
+        tensors = {key: value.contiguous() for key, value in part.state_dict().items()}
+        if name == "semantic":
+            tensors |= {f"norm.{key}": value for key, value in encoder.semantic.norm.state_dict().items()}
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+        tree["model"][f"{name}_weights"] = str(tmp_path / f"{name}.safetensors")
+    tree["model"]["freeze"] = True
+    tree["train"] |= {"epochs": 2, "batch_size": 3, "cache_views": 2}
+    path = tmp_path / "frozen.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def test_views_are_encoded_first_and_drawn_by_epoch(data: Path, frozen: Path, tmp_path: Path) -> None:
+    run = open_best(frozen, data, {}, None, tmp_path / "run")
+    assert isinstance(run.clips, FeatureDataset)
+    assert run.clips.plan.views == 2
+    assert isinstance(run.validation, FeatureDataset)
+    assert run.validation.plan.views == 1
+    seen = []
+    for epoch in range(8):
+        run.clips.set_epoch(epoch)
+        seen.append(run.clips[0][0])
+    first = run.clips.plain()[0][0]
+    assert {torch.equal(row, first) for row in seen} == {True, False}  # the evaluation's view and an augmented one
+    shards = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "features").rglob("shard-*")}
+    open_best(frozen, data, {}, None, tmp_path / "run")
+    assert shards == {path: path.stat().st_mtime_ns for path in shards}  # encoded once
+
+
+def test_a_resumed_run_needs_no_weight_files(data: Path, frozen: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run = open_best(frozen, data, {"train.epochs": 1}, None, folder)
+    train(run.config, run.clips, run.validation, run.labels, folder)
+    before = load_checkpoint(folder / "last.safetensors")[0].encoder.motion.state_dict()
+    for name in ("semantic", "motion"):
+        (tmp_path / f"{name}.safetensors").unlink()
+    with pytest.raises(UsageError):  # a fresh run does
+        open_best(frozen, data, {}, None, tmp_path / "other")
+    again = open_best(frozen, data, {"train.epochs": 2}, None, folder)
+    summary = train(again.config, again.clips, again.validation, again.labels, folder, resume=True)
+    assert summary["epochs"] == 2
+    assert summary["stopped"] == ""
+    after = load_checkpoint(folder / "last.safetensors")[0].encoder.motion.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_gate_is_fitted_on_folds_and_kept(fake, tmp_path: Path) -> None:
+    config = fake.tiny_config(model__read_out="guarded", train__gate_folds=2, train__epochs=1)
+    clips, plain = fake.FakeClips(config, 12), fake.FakeClips(config, 12, augment=False)
+    groups = [f"v{i // 3}" for i in range(12)]
+    labels = Labels(fake.CLASSES)
+    fitted, whole = crossfit_gate(config, clips, plain, groups=groups, labels=labels, folder=tmp_path)
+    assert whole
+    assert sum(fitted.model.gate) == pytest.approx(1)
+    assert fitted.model_copy(update={"model": config.model}) == config  # nothing else changed
+    kept = json.loads((tmp_path / "gate" / "gate.json").read_text())
+    assert kept["clips"] == 12
+    assert set(kept["held_out_top1"]) == {"semantic", "motion", "fused"}
+    stamp = (tmp_path / "gate" / "fold0" / "last.safetensors").stat().st_mtime_ns
+    again, _ = crossfit_gate(config, clips, plain, groups=groups, labels=labels, folder=tmp_path, resume=True)
+    assert again == fitted
+    assert (tmp_path / "gate" / "fold0" / "last.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_fewer_sources_than_folds_is_an_error(fake, tmp_path: Path) -> None:
+    config = fake.tiny_config(model__read_out="guarded", train__gate_folds=4, train__epochs=1)
+    clips = fake.FakeClips(config, 6)
+    with pytest.raises(UsageError, match="sources"):
+        crossfit_gate(config, clips, clips, groups=["a"] * 6, labels=Labels(fake.CLASSES), folder=tmp_path)
