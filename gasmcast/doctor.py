@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from gasmcast.runtime.engines.openvino import the_core
+
 __all__ = ["Finding", "diagnose", "summary"]
 
 LEAST_FREE_GB = 2.0
@@ -123,9 +125,7 @@ def _openvino() -> list[Finding]:
     version = _version("openvino")
     if version is None:
         return [Finding("OpenVINO", "warn", "not installed", "pip install openvino")]
-    import openvino  # noqa: PLC0415 - half a second, and the base install may lack it
-
-    return [Finding("OpenVINO", "ok", f"{version}, devices {', '.join(openvino.Core().available_devices)}")]
+    return [Finding("OpenVINO", "ok", f"{version}, devices {', '.join(the_core().available_devices)}")]
 
 
 def _onnxruntime() -> list[Finding]:

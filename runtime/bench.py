@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from gasmcast.errors import GasmcastError, MachineError
 from gasmcast.runtime.bundle import Bundle
 from gasmcast.runtime.config import LiveConfig
+from gasmcast.runtime.engines.openvino import the_core
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.pipeline import Pipeline
 from gasmcast.runtime.session import open_model
@@ -166,7 +167,7 @@ def _peak(task: Task) -> dict[str, Any]:
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if task.threads:
             settings["INFERENCE_NUM_THREADS"] = task.threads
-        request = ov.Core().compile_model(model, "CPU", settings).create_infer_request()
+        request = the_core().compile_model(model, "CPU", settings).create_infer_request()
         feed = rng.normal(0, 1, (rows, inner)).astype(np.float32)
         ms = _fastest_ms(partial(request.infer, [feed], share_inputs=True, share_outputs=True), 10)
         found[name] = rows * inner * columns / (ms / 1000.0)

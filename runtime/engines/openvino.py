@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -20,12 +21,25 @@ from gasmcast.errors import MachineError, UsageError
 from gasmcast.manifest import sha256_of
 from gasmcast.runtime.engines import TensorSpec, check_feeds
 
-__all__ = ["OpenVinoEngine", "cache_folder", "compile_graph", "missing"]
+__all__ = ["OpenVinoEngine", "cache_folder", "compile_graph", "missing", "the_core"]
 
 
 def missing() -> str:
     """Why OpenVINO cannot be used here; empty when it can."""
     return "" if find_spec("openvino") else "the package openvino is not installed (pip install openvino)"
+
+
+@cache
+def the_core() -> Any:  # noqa: ANN401 - the package is untyped
+    """OpenVINO's `Core`, one a process.
+
+    On a CPU with AVX-512 each Core gives the thread that makes it a stack for signal handlers, and takes it away when it goes. Of two
+    Cores that overlap, the second to go puts back the stack of the first, freed by then: the next signal (SIGTERM, SIGCHLD) ends the
+    process with SIGSEGV. Seen with OpenVINO 2026.4; `tests/runtime/test_engines_cpu.py` keeps it so.
+    """
+    import openvino  # noqa: PLC0415 - half a second, and another backend may be in use
+
+    return openvino.Core()
 
 
 def cache_folder(kind: str, key: str) -> Path | None:
@@ -95,7 +109,7 @@ def compile_graph(path: Path, threads: int | None, sha256: str | None, propertie
     """
     import openvino  # noqa: PLC0415 - half a second, and another backend may be in use
 
-    core = openvino.Core()
+    core = the_core()
     version = openvino.get_version().split("-")[0]
     wanted: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     if threads:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import numpy as np
@@ -143,3 +144,18 @@ def test_a_bundle_falls_back_graph_by_graph(tiny_bundle):
     assert bundle.measured("int8").temperature == 1.0
     with pytest.raises(UsageError, match="no encoder in int8"):
         bundle.engine("encoder", "int8", "onnxruntime")
+
+
+def test_signals_arrive_after_engines_have_gone(tiny_bundle):
+    """In a process of its own: with a Core an engine, this ends with SIGSEGV on CPUs with AVX-512."""
+    code = (
+        "import signal, sys\n"
+        "from pathlib import Path\n"
+        "from gasmcast.runtime.engines.openvino import compile_graph\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('arrived'))\n"
+        "engines = [compile_graph(Path(sys.argv[1]), 1, None) for _ in range(4)]\n"
+        "while engines: del engines[0]\n"
+        "signal.raise_signal(signal.SIGTERM)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tiny_bundle / "encoder.onnx"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "arrived\n"), done.stderr
