@@ -14,8 +14,9 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/gasmcast demo demo
 
+# Two processes; a file's tests stay together, for its fixtures do.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # What some tests of faults need: an RTSP server, a broker, FFmpeg's own tool. Without them those tests are skipped, and say so.
 DEBIAN := ffmpeg gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly mosquitto python3-gi

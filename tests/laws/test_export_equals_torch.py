@@ -142,7 +142,7 @@ VARIANTS = {
 }
 
 
-# OpenVINO 2026.4 computes encoder and head of these right, and their composition wrong (32 dB): parity must say so, and export refuses.
+# OpenVINO 2026.4 computes encoder and head of these right, and on some CPUs their composition wrong: parity says so, export refuses.
 OPENVINO_DEFECT = {"fusion-concat", "fusion-add", "fusion-mul"}
 
 
@@ -163,7 +163,7 @@ def test_every_variant_exports_and_equals_torch(name, tmp_path):
     paths = export_onnx(model, tmp_path)
     report = verify_against_torch(model, paths, made_up_clips(spec, tmp_path, 3).pixels, threads=1)
     broken = {(c.component, c.engine) for c in report.comparisons if not c}
-    assert broken == ({("complete", "openvino")} if name in OPENVINO_DEFECT else set()), str(report)
+    assert broken <= ({("complete", "openvino")} if name in OPENVINO_DEFECT else set()), str(report)
     for path in paths.values():
         assert check_rules(path), str(check_rules(path))
 
