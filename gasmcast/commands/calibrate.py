@@ -62,9 +62,10 @@ def calibrate(
 
 
 def _spec(config: str) -> ClipSpec:
-    from gasmcast.config import load_config
+    from gasmcast.config import PRESETS, load_config
 
-    if config.endswith(".safetensors") or Path(config).is_dir():
+    # A preset's name means the preset, though `make demo` leaves a folder called demo.
+    if config not in PRESETS and (config.endswith(".safetensors") or Path(config).is_dir()):
         from gasmcast.training.checkpoint import read_checkpoint
 
         return read_checkpoint(Path(config))[0].spec

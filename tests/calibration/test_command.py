@@ -8,7 +8,9 @@ from gasmcast.data.annotations import read_split
 from gasmcast.errors import UsageError
 
 
-def test_calibrate_takes_training_clips_only_and_says_what_they_are(tiny_set, tmp_path):
+def test_calibrate_takes_training_clips_only_and_says_what_they_are(tiny_set, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()  # what `make demo` leaves: the preset is meant all the same
     done = CliRunner().invoke(
         app, ["calibrate", str(tiny_set), "--config", "demo", "--out", str(tmp_path / "c"), "--clips", "6", "--seed", "3"]
     )
