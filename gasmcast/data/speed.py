@@ -15,6 +15,8 @@ from gasmcast.data.annotations import Sample
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.runtime.video import pick_frames, read_frames
 from gasmcast.spec import ClipSpec
+from gasmcast.training.clips import steady_worker
+from gasmcast.training.loader import ClipLoader
 
 __all__ = ["DataSpeed", "measure_data"]
 
@@ -36,9 +38,14 @@ class DataSpeed:
         """Of the decoder's limit that the loader reaches with its workers."""
         return self.loader_training / self.loader_decode
 
+    @property
+    def one_share(self) -> float:
+        """The same of one process, without a loader."""
+        return self.one_training / self.one_decode
+
     def to_json(self) -> dict[str, Any]:
-        """Plain data, with `share`."""
-        return {**asdict(self), "share": self.share}
+        """Plain data, with the shares."""
+        return {**asdict(self), "share": self.share, "one_share": self.one_share}
 
 
 class _Decoded(Dataset[int]):
@@ -84,12 +91,18 @@ def measure_data(
     """
     plain, drawn = ClipDataset(samples, spec), ClipDataset(samples, spec, augment)
     decoded = _Decoded(drawn)
+    order = [list(range(first, min(first + batch_size, len(samples)))) for first in range(0, len(samples), batch_size)]
+    limit: DataLoader[int] = DataLoader(
+        decoded, batch_sampler=order, num_workers=workers, worker_init_fn=steady_worker, persistent_workers=workers > 0
+    )
+    loader = ClipLoader(drawn, workers=workers)
     stages: dict[str, Callable[[], Any]] = {
         "one_decode": lambda: [decoded[i] for i in range(len(decoded))],
         "one_evaluation": lambda: [plain[i] for i in range(len(plain))],
         "one_training": lambda: [drawn[i] for i in range(len(drawn))],
-        "loader_decode": lambda: list(DataLoader(decoded, batch_size, num_workers=workers)),
-        "loader_training": lambda: [len(batch[2]) for batch in DataLoader(drawn, batch_size, num_workers=workers)],
+        "loader_decode": lambda: list(limit),
+        # Every page of a batch is looked at, as whoever takes it to a GPU would.
+        "loader_training": lambda: [int(batch.clips.reshape(-1)[::4096].sum()) for batch in loader.batches(order)],
     }
     for sample in samples:
         if sample.path is not None:

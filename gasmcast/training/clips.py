@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+import cv2
 from torch.utils.data import DataLoader
 
 from gasmcast.errors import GasmcastError, MachineError
@@ -35,7 +36,7 @@ class TrainingClips(ClipSet, Protocol):
         """The name of each clip."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw anew: the augmentation of a clip depends on seed, epoch and clip alone."""
+        """Draw anew, in running workers too: the augmentation of a clip depends on seed, epoch and clip alone."""
 
 
 def batches(loader: DataLoader[Any]) -> Iterator[Any]:
@@ -71,7 +72,11 @@ def worker_died(error: RuntimeError) -> MachineError | None:
 
 
 def steady_worker(number: int) -> None:  # noqa: ARG001  # the signature that a loader calls
-    """Starts a worker: Ctrl-C and a scheduler's SIGTERM reach the whole process group, but ending the run is the main process's to do."""
+    """Starts a worker: it leaves signals to the main process, and threads to the other workers.
+
+    Ctrl-C and a scheduler's SIGTERM reach the whole process group, but ending the run is the main process's to do.
+    """
+    cv2.setNumThreads(0)  # not 1: that would end the threads of OpenCV, which a forked process does not have, and wait for ever
     for watched in (signal.SIGINT, signal.SIGTERM):
         signal.signal(watched, signal.SIG_IGN)
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Subset
 
 from gasmcast.errors import UsageError
-from gasmcast.training.clips import ClipSet, batches, steady_worker
+from gasmcast.training.clips import ClipSet
+from gasmcast.training.loader import Batch, ClipLoader
 from gasmcast.training.metrics import log_softmax
 from gasmcast.training.order import shard
 
@@ -20,10 +19,17 @@ __all__ = ["average_views", "predict"]
 
 UNREADABLE = -2
 Run = Callable[[Any], NDArray[np.floating]]
+Load = Callable[[Sequence[list[int]]], Iterator[Batch]]
 
 
 def predict(
-    run: Run, dataset: ClipSet, *, batch_size: int = 8, workers: int = 0, on_batch: Callable[[int, int], None] | None = None
+    run: Run,
+    dataset: ClipSet,
+    *,
+    batch_size: int = 8,
+    workers: int = 0,
+    load: Load | None = None,
+    on_batch: Callable[[int, int], None] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Logits and labels of every clip of a set, in its order.
 
@@ -37,6 +43,7 @@ def predict(
         dataset: the clips.
         batch_size: clips a call of `run`; the last may be smaller.
         workers: processes that decode.
+        load: gives the batches of the set by their indices, from workers that run already.
         on_batch: called with clips done and all clips of this process.
 
     Returns:
@@ -53,20 +60,15 @@ def predict(
     rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if parallel else (0, 1)
     own = shard(count, rank, world)
     padded = np.append(own, np.full(-(-count // world) - len(own), rank % count)).astype(int).tolist()
-    loader: DataLoader[Any] = DataLoader(
-        Subset(dataset, padded),  # type: ignore[arg-type]
-        batch_size=batch_size,
-        num_workers=workers,
-        worker_init_fn=steady_worker,
-        generator=torch.Generator(),  # its own, so that evaluation draws nothing from the generator of the training
-    )
+    if load is None:
+        load = ClipLoader(dataset, workers=workers).batches
     found: list[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]] = []
     failed = getattr(dataset, "failed", None)
     done = 0
-    for clips, labels, indices in batches(loader):
-        logits = run(clips.numpy() if isinstance(clips, Tensor) else clips)
-        found.append((np.asarray(indices), np.asarray(logits, np.float32), np.asarray(labels)))
-        done += len(indices)
+    for batch in load([padded[first : first + batch_size] for first in range(0, len(padded), batch_size)]):
+        logits = run(batch.clips.numpy())
+        found.append((batch.indices.numpy(), np.asarray(logits, np.float32), batch.labels.numpy()))
+        done += len(batch.indices)
         if on_batch is not None:
             on_batch(done, len(padded))
     indices, rows, targets = (np.concatenate([columns[i] for columns in found]) for i in range(3))

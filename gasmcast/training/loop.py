@@ -55,7 +55,7 @@ def train(
         MachineError: no space left, a worker died, no weights.
     """
     try:
-        session = Session(config, clips, labels, folder, resume)
+        session = Session(config, clips, validation, labels, folder, resume=resume)
         return _run(session, validation)
     except RuntimeError as error:
         raise worker_died(error) or error from None

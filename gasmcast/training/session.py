@@ -14,7 +14,6 @@ import torch
 from accelerate.utils import DistributedType, set_seed
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 import gasmcast
 from gasmcast.config import Config, parse_config
@@ -24,8 +23,9 @@ from gasmcast.labels import Labels
 from gasmcast.models.model import build_model
 from gasmcast.training.average import WeightAverage
 from gasmcast.training.checkpoint import build_or_reload, frozen_names, write_checkpoint, write_frozen
-from gasmcast.training.clips import TrainingClips, batches, steady_worker
+from gasmcast.training.clips import ClipSet, TrainingClips
 from gasmcast.training.display import Display
+from gasmcast.training.loader import Batch, ClipLoader
 from gasmcast.training.objective import Objective
 from gasmcast.training.optimiser import build_optimiser
 from gasmcast.training.order import RankBatches, epoch_order
@@ -47,13 +47,17 @@ class Session:
         MachineError: no space left, no weights.
     """
 
-    def __init__(self, config: Config, clips: TrainingClips, labels: Labels, folder: Path, resume: bool) -> None:
+    def __init__(
+        self, config: Config, clips: TrainingClips, validation: ClipSet | None, labels: Labels, folder: Path, *, resume: bool
+    ) -> None:
         self.config, self.clips, self.labels, self.folder = config, clips, labels, folder
         self.accelerator, remark = open_accelerator(config.train)
         self.main, self.world = self.accelerator.is_main_process, self.accelerator.num_processes
         self.display = Display(self.main)
         self.targets: NDArray[np.int64] = np.asarray(clips.labels, np.int64)
         check_counts(self.targets, config.train, self.world)
+        sets = (clips,) if validation is None else (clips, validation)
+        self.loader = ClipLoader(*sets, workers=config.train.workers, pin=self.accelerator.device.type == "cuda")
         self.steps = updates_per_epoch(len(self.targets), config.train, self.world)
         found = self._earlier(resume)
 
@@ -134,29 +138,16 @@ class Session:
         train = self.config.train
         count = max(1, FIT_CLIPS // train.batch_size) * train.batch_size
         order = epoch_order(self.targets, train.seed, 0, train.balanced)[:count]
-        for clips, _, _ in self._load(RankBatches(order, min(train.batch_size, len(order)))):
-            yield self.to_device(clips)
+        for batch in self.loader.batches(RankBatches(order, min(train.batch_size, len(order)))):
+            yield self.to_device(batch.clips)
 
-    def _load(self, sampler: RankBatches) -> Iterator[Any]:
-        return batches(
-            DataLoader(
-                self.clips,  # type: ignore[arg-type]  # anything with a length and items
-                batch_sampler=sampler,
-                num_workers=self.config.train.workers,
-                worker_init_fn=steady_worker,
-                pin_memory=self.accelerator.device.type == "cuda",
-                generator=torch.Generator(),  # its own, so that starting workers draws nothing from the model's
-            )
-        )
-
-    def stream(self) -> Iterator[Any]:
+    def stream(self) -> Iterator[Batch]:
         """This process's batches from the present position to the end of the epoch."""
         train, progress = self.config.train, self.progress
         self.clips.set_epoch(progress.epoch)
         order = epoch_order(self.targets, train.seed, progress.epoch, train.balanced)
-        yield from self._load(
-            RankBatches(order, train.batch_size, self.accelerator.process_index, self.world, progress.step * train.accumulate)
-        )
+        start = progress.step * train.accumulate
+        return self.loader.batches(RankBatches(order, train.batch_size, self.accelerator.process_index, self.world, start))
 
     def to_device(self, clips: Any) -> Any:  # noqa: ANN401  # a tensor or features
         """A batch on the device of this process."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,6 @@ def validate(session: Session, clips: ClipSet, on_batch: Callable[[int, int], No
 
     train = session.config.train
     with session.average.applied() if session.average is not None else nullcontext():
-        logits, labels = predict(run, clips, batch_size=train.batch_size, workers=train.workers, on_batch=on_batch)
+        logits, labels = predict(run, clips, batch_size=train.batch_size, load=partial(session.loader.batches, of=1), on_batch=on_batch)
     loss = float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
     return {"loss": loss, "top1": top_k(logits, labels), "top5": top_k(logits, labels, 5), "mean_class": mean_class(logits, labels)}

@@ -61,12 +61,13 @@ class FakeClips:
     """Brightness that rises, falls or stays: only order in time tells the first two apart."""
 
     def __init__(self, config: Config, count: int = 26, seed: int = 0, *, augment: bool = True, fault: str = "", slow: float = 0.0) -> None:
-        self.spec, self.seed, self.epoch, self.augment, self.fault, self.slow = config.spec, seed, 0, augment, fault, slow
+        self.spec, self.seed, self.augment, self.fault, self.slow = config.spec, seed, augment, fault, slow
+        self.epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # workers stay from one epoch to the next
         self.labels = [i % len(CLASSES) for i in range(count)]
         self.ids = [f"clip{i}" for i in range(count)]
 
     def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        self.epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -74,9 +75,9 @@ class FakeClips:
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
         if self.slow:
             time.sleep(self.slow)
-        if self.fault == "die" and self.epoch == 1:
+        if self.fault == "die" and int(self.epoch) == 1:
             os._exit(7)
-        rng = np.random.default_rng((self.seed, index, self.epoch if self.augment else 0))
+        rng = np.random.default_rng((self.seed, index, int(self.epoch) if self.augment else 0))
         shape = self.spec.clip_shape
         ramp = np.linspace(-1, 1, shape[0] * shape[1]) * (1, -1, 0)[self.labels[index]]
         values = 128 + 80 * ramp.reshape(*shape[:2], 1, 1, 1) + rng.normal(0, 8, shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -85,3 +86,31 @@ def test_every_operation_is_drawn(frame: np.ndarray) -> None:
     assert any(d.table is not None for d in drawn)
     assert any(d.sharpness for d in drawn)
     assert len(_OPERATIONS) == 15
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_warp_and_the_crop_are_one_resampling_of_the_same_picture(flip: bool) -> None:
+    """The warp that changes nothing gives what no warp gives, at both sizes of pixels."""
+    smooth = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8), (0, 0), 3)
+    for crop in ((0.1, 0.2, 0.8, 0.6), (0.3, 0.1, 0.4, 0.2)):  # 40 x 54: made smaller; 20 x 18: made larger
+        plain = Augmentation(SPEC, crop, flip)(smooth).astype(int)
+        warped = Augmentation(SPEC, crop, flip, np.eye(3)[:2])(smooth).astype(int)
+        assert np.abs(plain - warped)[1:-1, 1:-1].max() <= 2  # at the border a warp reaches what is bare
+
+
+def test_a_shift_is_counted_in_pixels_of_the_square_after_the_mirror(frame: np.ndarray) -> None:
+    shift = np.array([[1.0, 0, 5], [0, 1, 0]])
+    plain = Augmentation(SPEC, (0, 0, 1, 1), flip=True)(frame).astype(int)
+    moved = Augmentation(SPEC, (0, 0, 1, 1), flip=True, warp=shift)(frame).astype(int)
+    assert np.abs(moved[:, :-6] - plain[:, 5:-1]).max() <= 8  # coordinates have five bits below the pixel, the noise 255 levels
+    assert (moved[4:-4, -4:] == (124, 116, 104)).all()
+
+
+def test_no_pixel_is_skipped_where_a_crop_is_much_larger_than_the_clip() -> None:
+    """Stripes of one pixel become grey in either direction, whichever side is the long one."""
+    stripes = np.zeros((40, 512, 3), np.uint8)
+    stripes[:, ::2] = 254
+    wide = Augmentation(SPEC, (0, 0, 1, 1))(stripes)
+    tall = Augmentation(SPEC, (0, 0, 1, 1))(stripes.transpose(1, 0, 2))
+    assert np.abs(wide.astype(int) - 127).max() <= 1
+    assert np.abs(tall.astype(int) - 127).max() <= 1
