@@ -27,6 +27,7 @@ from gasmcast.training.validation import validate
 __all__ = ["train"]
 
 AGREE_EVERY = 10
+YOUNG_S = 20.0  # a state so young is not written again at the end of an epoch
 SAVE, STOP = 1, 2
 
 
@@ -89,9 +90,14 @@ class _Loop:
         self.validation = validation
         self.stop = StopSignal()
         self.meter = Meter(session.progress)
+        self.unsaved = False
 
     def epoch(self) -> None:
-        """Updates to the end of the epoch, with checkpoints by the clock and at a signal, and one at the end."""
+        """Updates to the end of the epoch, with checkpoints by the clock and at a signal, and one at the end.
+
+        Where epochs take seconds, writing a state after each would take longer than they do: one process, which can still do it
+        when it is stopped in the validation, leaves it out while the last one is young.
+        """
         session, progress = self.session, self.session.progress
         stream = session.stream()
         session.objective.train()
@@ -115,7 +121,10 @@ class _Loop:
             if session.world == 1 and self.meter.moved(progress):
                 session.save()
             raise
-        session.save()
+        last = progress.epoch + 1 == session.config.train.epochs
+        self.unsaved = session.world == 1 and not last and time.monotonic() - session.saved_at < YOUNG_S
+        if not self.unsaved:
+            session.save()
 
     def _update(self, stream: Iterator[Any]) -> None:
         """One weight update: `accumulate` batches forward and backward, then a step."""
@@ -170,7 +179,12 @@ class _Loop:
         }
         began = time.monotonic()
         if self.validation is not None:
-            row |= validate(session, self.validation, self._watch)
+            try:
+                row |= validate(session, self.validation, self._watch)
+            except (_Stopped, MachineError):
+                if self.unsaved:
+                    session.save()
+                raise
         self.meter.validation_s = time.monotonic() - began
         progress.seconds = self.meter.seconds()
         row |= {**self.meter.rates(), "hours": progress.seconds / 3600}
@@ -184,10 +198,11 @@ class _Loop:
         progress.epoch += 1
         progress.step = progress.clips = 0
         progress.loss_sum = progress.hits1 = progress.hits5 = 0.0
-        session.write("last.safetensors")
+        if not self.unsaved:
+            session.write("last.safetensors")
 
     def _watch(self, done: int, count: int) -> None:  # noqa: ARG002  # the signature of a progress callback
-        if self.stop.asked:  # the state at the end of the epoch is on the disk: nothing is lost
+        if self.stop.asked:
             raise _Stopped
 
     def _show(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["RunRecord"]
 
 Row = dict[str, float]
+DRAW_EVERY_S = 15.0  # drawing takes longer than a small set's epoch
 
 
 class RunRecord:
@@ -33,6 +35,8 @@ class RunRecord:
         sessions = self._sessions()
         write_atomic(folder / "environment.json", json.dumps([*sessions, {"from_step": first_step, **describe_environment()}], indent=1))
         self._board = self._open_board(first_step)
+        self._undrawn: list[Row] = []
+        self._drawn_at = -DRAW_EVERY_S
 
     def _sessions(self) -> list[dict[str, Any]]:
         """One entry a start: a resumed run may go on with other versions, and it must show."""
@@ -56,7 +60,7 @@ class RunRecord:
                 self._board.add_scalar(f"step/{name}", value, step)
 
     def epochs(self, step: int, history: list[Row]) -> None:
-        """All epochs so far: `metrics.csv` and `curves.png` anew, the last one to TensorBoard."""
+        """All epochs so far: `metrics.csv` anew, `curves.png` now and then and at the end, the last one to TensorBoard."""
         if not history:
             return
         table = io.StringIO()
@@ -64,17 +68,25 @@ class RunRecord:
         writer.writeheader()
         writer.writerows(history)
         write_atomic(self.folder / "metrics.csv", table.getvalue())
-        draw_curves(history, self.folder / "curves.png")
+        self._undrawn = history
+        if time.monotonic() - self._drawn_at >= DRAW_EVERY_S:
+            self._draw()
         if self._board is not None:
             for name, value in history[-1].items():
                 self._board.add_scalar(f"epoch/{name}", value, step)
             self._board.flush()
+
+    def _draw(self) -> None:
+        if self._undrawn:
+            draw_curves(self._undrawn, self.folder / "curves.png")
+            self._undrawn, self._drawn_at = [], time.monotonic()
 
     def finish(self, summary: dict[str, Any]) -> None:
         """`summary.json`: what `gasmcast runs` lists."""
         write_atomic(self.folder / "summary.json", json.dumps(summary, indent=1))
 
     def close(self) -> None:
-        """Flush TensorBoard."""
+        """Draw what is not drawn yet, and flush TensorBoard."""
+        self._draw()
         if self._board is not None:
             self._board.close()
