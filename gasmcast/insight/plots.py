@@ -30,7 +30,7 @@ def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
     panels = figure.subplots(1, 3)
     epochs = [row["epoch"] for row in history]
     groups = (
-        ("loss", {"train_loss": "training", "loss": "validation"}),
+        ("loss", {"train_loss": "training: mixed, smoothed, all terms", "loss": "validation: cross-entropy"}),
         ("accuracy, %", {"train_top1": "training top-1", "top1": "top-1", "top5": "top-5", "mean_class": "mean-class"}),
         ("learning rate", {"lr": "learning rate"}),
     )
@@ -39,7 +39,8 @@ def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
         for name, label in lines.items():
             values = [factor * row[name] if name in row else np.nan for row in history]
             if np.isfinite(values).any():
-                panel.plot(epochs, values, label=label, marker="." if len(epochs) < 40 else "", markersize=4)
+                line = "--" if name == "mean_class" else "-"  # in a balanced set it lies on top-1
+                panel.plot(epochs, values, line, label=label, marker="." if len(epochs) < 40 else "", markersize=4)
         panel.set_title(title)
         panel.set_xlabel("epoch")
         panel.grid(alpha=0.3)

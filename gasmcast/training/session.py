@@ -75,6 +75,11 @@ class Session:
         if config.train.ema and self.accelerator.distributed_type == DistributedType.FSDP:
             raise UsageError("train.ema does not work with FSDP, which splits the weights.", "Set train.ema to 0, or use DDP.")
         self.average = WeightAverage(objective, config.train.ema) if config.train.ema else None
+        self.frozen_sha = ""
+        if self.main:  # before FSDP splits the weights
+            folder.mkdir(parents=True, exist_ok=True)
+            sweep_drafts(folder)
+            self.frozen_sha = write_frozen(folder, model)
         if config.train.compile:
             objective.compile()
         self.objective, self.optimiser = self.accelerator.prepare(
@@ -83,13 +88,7 @@ class Session:
         set_seed(config.train.seed * 1000 + self.accelerator.process_index + 1)
         self.progress = Progress() if found is None else self._restore(*found)
 
-        self.frozen_sha = ""
-        self.record: RunRecord | None = None
-        if self.main:
-            folder.mkdir(parents=True, exist_ok=True)
-            sweep_drafts(folder)
-            self.frozen_sha = write_frozen(folder, model)
-            self.record = RunRecord(folder, config, self.progress.updates)
+        self.record = RunRecord(folder, config, self.progress.updates) if self.main else None
         if remark:
             self.display.say(f"note: {remark}")
         self.saved_at = time.monotonic()

@@ -1,6 +1,6 @@
 """A training run on made-up clips in memory; also a script that other processes are started with.
 
-`python fake_run.py FOLDER [--resume] [--set section.name=value]... [--slow SECONDS] [--fault NAME]`
+`python fake_run.py FOLDER [--resume] [--set section.name=value]... [--slow SECONDS] [--fault NAME] [--fsdp]`
 """
 
 from __future__ import annotations
@@ -84,8 +84,27 @@ class FakeClips:
         return torch.from_numpy(values.clip(0, 255).astype(np.uint8)), self.labels[index], index
 
 
+def use_fsdp() -> None:
+    """FSDP2 of the CPU: Accelerate offers it for GPUs only, yet all that it then does runs on gloo as well."""
+    os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "NO_WRAP"}
+    import accelerate.state as states
+
+    start = states.AcceleratorState.__init__
+
+    def started(self, *args, fsdp_plugin=None, **options) -> None:
+        fresh = not states.AcceleratorState._shared_state
+        start(self, *args, fsdp_plugin=fsdp_plugin, **options)
+        if fresh and self.distributed_type == states.DistributedType.MULTI_CPU:
+            self.distributed_type = states.PartialState._shared_state["distributed_type"] = states.DistributedType.FSDP
+            self.fsdp_plugin = fsdp_plugin
+
+    states.AcceleratorState.__init__ = started
+
+
 def main(words: list[str]) -> None:
     torch.set_num_threads(1)
+    if "--fsdp" in words:
+        use_fsdp()
     from gasmcast.training.loop import train
 
     settings, slow, fault = {}, 0.0, ""

@@ -1,6 +1,7 @@
 """Law: two processes are one process with twice the batch; evaluation counts every clip once however it is shared out."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from gasmcast.errors import UsageError
 from gasmcast.labels import Labels
 from gasmcast.training.loop import train
 from gasmcast.training.state import load_state
+from gasmcast.training.tensorfile import read_tensors
 
 SCRIPT = Path(__file__).with_name("fake_run.py")
 QUIET = {"model__dropout": 0.0, "model__drop_path": 0.0}  # what is drawn at random differs between processes by right
@@ -40,18 +42,48 @@ def one(fake, tmp_path_factory):
     return _train(fake, tmp_path_factory.mktemp("one") / "run", train__batch_size=8)
 
 
+def _two(folder: Path, *words: str, **settings: object) -> str:
+    """Train in two gloo processes; what they printed."""
+    given = {**QUIET, **settings}
+    flags = [word for name, value in given.items() for word in ("--set", f"{name.replace('__', '.')}={value}")]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(SCRIPT), str(folder), *flags, *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *launch], env=environment, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_gloo_processes(fake, one, tmp_path):
-    settings = [word for name, value in QUIET.items() for word in ("--set", f"{name.replace('__', '.')}={value}")]
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(SCRIPT), str(tmp_path / "run"), *settings]
-    done = subprocess.run(
-        [sys.executable, *launch], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    _two(tmp_path / "run")
     two = load_state(tmp_path / "run")
     assert two[1]["world"] == 2
     _close(two, one)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_processes_that_split_the_weights(fake, one, tmp_path):
+    """FSDP2: the same training; its state is whole, so that a run goes on from it bit for bit, in one process too."""
+    folder = tmp_path / "run"
+    _two(folder, "--fsdp")
+    whole = load_state(folder)
+    assert whole[1]["world"] == 2
+    _close(whole, one)
+    last = read_tensors(folder / "last.safetensors")[0]
+    alone = tmp_path / "alone"
+    shutil.copytree(folder, alone)
+    for place in (folder, alone):
+        (place / "state.safetensors").unlink()  # back to the state at the end of the first epoch
+        assert load_state(place)[1]["progress"]["updates"] == 3
+    assert "Resuming at epoch 1, step 3 of 3" in _two(folder, "--fsdp", "--resume")
+    again = read_tensors(folder / "last.safetensors")[0]
+    assert [name for name in last if not last[name].equal(again[name])] == []
+    config = fake.tiny_config(**QUIET, train__batch_size=8)
+    validation = fake.FakeClips(config, 9, seed=1, augment=False)
+    train(config, fake.FakeClips(config), validation, Labels(fake.CLASSES), alone, resume=True)
+    _close(load_state(alone), one)
 
 
 def test_two_steps_a_update_are_one_of_twice_the_batch(fake, one, tmp_path):
