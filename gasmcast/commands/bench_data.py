@@ -13,9 +13,9 @@ __all__ = ["bench_data"]
 def bench_data(
     source: str = typer.Argument(help="A preset or YAML file: its clip spec and augmentation are measured."),
     data: Path = typer.Option(..., "--data", "-d", help="Folder of a set in Something-Something-V2's format."),
-    clips: int = typer.Option(64, help="How many clips of the training split."),
-    workers: int = typer.Option(2, help="Processes of the loader."),
-    batch_size: int = typer.Option(8, help="Clips a batch."),
+    clips: int = typer.Option(64, min=1, help="How many clips of the training split."),
+    workers: int = typer.Option(2, min=0, help="Processes of the loader."),
+    batch_size: int = typer.Option(8, min=1, help="Clips a batch."),
     json: bool = typer.Option(False, "--json", help="Print JSON instead of a table."),
 ) -> None:
     """Clips a second by stage, against the decoder's own limit.
@@ -31,9 +31,12 @@ def bench_data(
     from gasmcast.config import load_config
     from gasmcast.data.annotations import read_split
     from gasmcast.data.speed import measure_data
+    from gasmcast.errors import UsageError
 
     config = load_config(source)
     samples = [sample for sample in read_split(data, "train") if sample.path is not None][:clips]
+    if not samples:
+        raise UsageError(f"{data} has no training clip with a video.", "Complete the download, or give another --data.")
     with Console(stderr=True).status("measuring") as status:
         speed = measure_data(
             samples,

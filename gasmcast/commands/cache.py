@@ -35,7 +35,7 @@ def cache(
     import torch
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from gasmcast.commands.settings import parse_settings
+    from gasmcast.commands.settings import parse_settings, repeat_options
     from gasmcast.data.encoding import fill_cache, missing_shards
     from gasmcast.errors import UsageError
     from gasmcast.training.cached import open_cached
@@ -50,9 +50,8 @@ def cache(
     for loud in opened.run.warnings:
         typer.secho(loud, fg=typer.colors.YELLOW, bold=True, err=True)
     total = sum(plan.bytes for _, plan in opened.parts)
-    typer.echo(
-        f"{total / 1e9:.2f} GB in {out}: " + ", ".join(f"{plan.rows} rows of {len(samples)} clips" for samples, plan in opened.parts)
-    )
+    size = f"{total / 1e9:.2f} GB" if total >= 1e9 else f"{total / 1e6:.1f} MB"
+    typer.echo(f"{size} in {out}: " + ", ".join(f"{plan.rows} rows of {len(samples)} clips" for samples, plan in opened.parts) + ".")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bad: list[str] = []
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -74,4 +73,5 @@ def cache(
             progress.update(task, completed=plan.rows)
     if bad:
         typer.echo(f"Left out {len(bad)} clips that do not decode: {', '.join(bad[:10])}{', ...' if len(bad) > 10 else ''}.")
-    typer.echo(f"Wrote {out}. Next: gasmcast train {source} --data {data} --out RUN --cache {out}")
+    given = repeat_options(settings, {"--semantic-weights": semantic_weights, "--motion-weights": motion_weights})
+    typer.echo(f"Wrote {out}. Next: gasmcast train {source} --data {data} --out RUN --cache {out}{given}")

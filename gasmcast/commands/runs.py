@@ -40,4 +40,4 @@ def runs(
     for line in lines:
         table.add_row(*line)
     Console().print(table)
-    typer.echo(f"{len(rows)} runs. Next: gasmcast eval {folder / rows[0]['run']} --data DIR")
+    typer.echo(f"{len(rows)} runs, accuracies in per cent. Next: gasmcast eval {folder / rows[0]['run']} --data DIR")

@@ -1,7 +1,9 @@
-"""`--set section.name=value` on a command line."""
+"""`--set section.name=value` on a command line, read and written."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -9,7 +11,7 @@ import yaml
 
 from gasmcast.errors import UsageError
 
-__all__ = ["parse_settings"]
+__all__ = ["parse_settings", "repeat_options"]
 
 
 def parse_settings(words: list[str]) -> dict[str, Any]:
@@ -32,3 +34,10 @@ def parse_settings(words: list[str]) -> dict[str, Any]:
                 value = float(value)
         found[name.strip()] = value
     return found
+
+
+def repeat_options(settings: Sequence[str] | None, options: Mapping[str, object]) -> str:
+    """The `--set`s and other options of a command as they must be repeated in the next one, a space before each; None is left out."""
+    words = [word for setting in settings or () for word in ("--set", setting)]
+    words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    return "".join(f" {shlex.quote(word)}" for word in words)

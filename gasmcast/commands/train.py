@@ -33,7 +33,7 @@ def train(
     """
     import os
 
-    from gasmcast.commands.settings import parse_settings
+    from gasmcast.commands.settings import parse_settings, repeat_options
     from gasmcast.training.prefill import open_best
 
     overrides = parse_settings(settings or [])
@@ -56,7 +56,8 @@ def train(
     if not first:
         return
     if summary["stopped"]:
-        typer.echo(f"Stopped. Go on with: gasmcast train {preset} --data {data} --out {out} --resume")
+        given = {"--cache": cache, "--semantic-weights": semantic_weights, "--motion-weights": motion_weights}
+        typer.echo(f"Stopped. Go on with: gasmcast train {preset} --data {data} --out {out}{repeat_options(settings, given)} --resume")
         return
     if "top1" in summary:
         typer.echo(f"Best epoch {int(summary['epoch'])}: top-1 {100 * summary['top1']:.1f} %, top-5 {100 * summary['top5']:.1f} %.")

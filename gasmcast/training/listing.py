@@ -11,7 +11,7 @@ import yaml
 
 __all__ = ["list_runs", "render_runs"]
 
-COLUMNS = ("run", "finished", "epoch", "epochs", "top1", "top5", "mean_class", "train_loss", "trainable", "clips_per_s", "hours", "git")
+HEAD = ("run", "epochs", "top-1", "top-5", "mean", "loss", "trained", "clips/s", "hours", "git")
 
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:
@@ -38,17 +38,19 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
 
 
 def render_runs(rows: list[dict[str, Any]]) -> list[list[str]]:
-    """Rows of `list_runs` as text, a header first, in the order of `COLUMNS`; an unknown figure is empty."""
+    """Rows of `list_runs` as text, a header first; an unknown figure is empty, a run that is not finished says so beside its epochs."""
 
-    def cell(name: str, value: Any) -> str:  # noqa: ANN401  # JSON
-        if value is None:
-            return ""
-        if name in {"top1", "top5", "mean_class"}:
-            return f"{100 * value:.1f} %"
-        if name == "trainable":
-            return f"{value / 1e6:.2f} M"
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        return f"{value:.4g}" if isinstance(value, float) else str(value)
+    def figure(row: dict[str, Any], name: str, form: str, factor: float = 1.0) -> str:
+        return form.format(factor * row[name]) if row.get(name) is not None else ""
 
-    return [list(COLUMNS), *([cell(name, row.get(name)) for name in COLUMNS] for row in rows)]
+    lines = [list(HEAD)]
+    for row in rows:
+        done = (
+            f"best {row['epoch']:.0f} of {row['epochs']}"
+            if row["finished"]
+            else f"{row.get('epoch', 0):.0f} of {row['epochs']}, unfinished"
+        )
+        shares = [figure(row, name, "{:.1f}", 100) for name in ("top1", "top5", "mean_class")]
+        rest = [figure(row, "train_loss", "{:.3f}"), figure(row, "trainable", "{:.2f}M", 1e-6), figure(row, "clips_per_s", "{:.1f}")]
+        lines.append([row["run"], done, *shares, *rest, figure(row, "hours", "{:.2f}"), row.get("git", "")])
+    return lines

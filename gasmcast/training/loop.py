@@ -21,6 +21,7 @@ from gasmcast.training.mix import mix_batch
 from gasmcast.training.optimiser import lr_factor
 from gasmcast.training.session import Session
 from gasmcast.training.signals import StopSignal
+from gasmcast.training.state import has_state
 from gasmcast.training.tensorfile import is_full
 from gasmcast.training.validation import validate
 
@@ -161,9 +162,11 @@ class _Loop:
         """Raise, naming the clips of the update that broke."""
         names = [self.session.clips.ids[i] for i in dict.fromkeys(indices)]
         listed = ", ".join(names[:16]) + (f" and {len(names) - 16} more" if len(names) > 16 else "")
+        folder = self.session.folder
+        kept = f"The checkpoint before it is kept in {folder}." if has_state(folder) else "No checkpoint had been written yet."
         raise UsageError(
             f"The {what} is not finite at epoch {self.session.progress.epoch + 1}, step {self.session.progress.step + 1}; clips: {listed}.",
-            f"The checkpoint before it is kept in {self.session.folder}. Lower train.lr, or look at these clips.",
+            f"{kept} Lower train.lr, or look at these clips.",
         )
 
     def validate(self) -> None:

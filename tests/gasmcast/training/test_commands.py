@@ -123,12 +123,16 @@ def test_a_checkpoint_loads_without_any_weights_elsewhere(run):
     assert model(clip).shape == (2, 3)
 
 
-def test_runs_lists_them(run):
+def test_runs_lists_them(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
     rows = json.loads(_call("runs", run.parent, "--json"))
     assert [row["run"] for row in rows] == ["one"]
     assert rows[0]["finished"]
     assert rows[0]["trainable"] > 0
-    assert "one" in _call("runs", run.parent)
+    shown = _call("runs", run.parent)
+    assert "one" in shown
+    assert "best 1 of 1" in shown
+    assert "1 runs, accuracies in per cent" in shown
 
 
 def test_the_same_folder_twice_needs_resume(run, data, preset):
@@ -152,6 +156,17 @@ def test_wrong_settings_get_one_sentence(run, data, preset, words, sentence):
     with pytest.raises(UsageError, match=sentence):
         _call("train", preset, "--data", data, "--out", run, "--resume", *words)
     assert (run / "last.safetensors").read_bytes() == before
+
+
+def test_the_next_command_repeats_what_was_set(data, preset, tmp_path):
+    out = _call("cache", preset, "--data", data, "--out", tmp_path / "features", "--set", "train.seed=5", "--motion-weights", "random")
+    assert " MB in " in out
+    words = "--set train.seed=5 --motion-weights random"
+    assert f"--cache {tmp_path / 'features'} {words}" in out.replace("\n", "")
+    run = tmp_path / "run"
+    _call("train", preset, "--data", data, "--out", run, "--cache", tmp_path / "features", *words.split())
+    with pytest.raises(UsageError, match="differs in weights"):
+        _call("train", preset, "--data", data, "--out", tmp_path / "other", "--cache", tmp_path / "features")
 
 
 def _copy(data: Path, into: Path) -> Path:

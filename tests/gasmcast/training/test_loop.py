@@ -53,6 +53,9 @@ def test_a_loss_that_is_not_finite_names_the_clips_and_keeps_the_checkpoint(fake
     monkeypatch.setattr(loop_module, "soft_targets", lambda *a: real(*a) * float("nan"))
     with pytest.raises(UsageError, match=r"loss is not finite at epoch 2, step 1; clips: clip\d+, clip\d+, clip\d+, clip\d+\."):
         _train(fake, folder, resume=True, train__epochs=2)
+    with pytest.raises(UsageError, match="loss is not finite at epoch 1, step 1") as told:
+        _train(fake, tmp_path / "fresh", train__epochs=1)
+    assert "No checkpoint had been written yet" in told.value.hint
     after = read_tensors(folder / "last.safetensors")[0]
     assert [name for name in before if not before[name].equal(after[name])] == []
     assert load_state(folder)[1]["progress"]["updates"] == 6
