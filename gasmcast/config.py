@@ -58,6 +58,7 @@ class ModelConfig(Frozen):
     )
     gate: tuple[float, float, float] = Field((1 / 3, 1 / 3, 1 / 3), description="guarded: shares of semantic, motion, fused")
     drop_path: float = Field(0.2, ge=0, lt=1)
+    drop_channels: float = Field(0.0, ge=0, lt=1, description="share of each tap's channels left out of a whole clip")
     dropout: float = Field(0.5, ge=0, lt=1, description="before the classifier")
 
     @model_validator(mode="after")
@@ -90,6 +91,7 @@ class TrainConfig(Frozen):
     """One training run."""
 
     epochs: int = Field(30, ge=1)
+    min_updates: int = Field(0, ge=0, description="weight updates; a small set gets as many more epochs as they take")
     batch_size: int = Field(8, ge=1, description="clips a process and step")
     accumulate: int = Field(1, ge=1, description="steps a weight update")
     lr: float = Field(3e-4, gt=0, description="peak, at the batch size given")

@@ -26,7 +26,7 @@ from gasmcast.models.model import GasmCast
 
 __all__ = ["FORMAT", "CachePlan", "plan_cache", "weights_sha"]
 
-FORMAT = "gasmcast features 1"
+FORMAT = "gasmcast features 2"
 SHARD_BYTES = 256 << 20
 _BACKBONES = (
     "streams", "layers",
@@ -106,6 +106,7 @@ def plan_cache(
         "spec": config.spec.model_dump(mode="json"),
         "views": [views, config.augment.model_dump(mode="json", exclude={"mixup", "cutmix"}), config.train.seed] if views > 1 else [1],
         "dtype": dtype,
+        "width": width,
         "set": _set_sha(samples),
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -58,7 +58,9 @@ class SegmentEncoder(nn.Module):
         self.drop = DropPath(model.drop_path)
         if model.streams != "motion":
             self.semantic = SemanticBackbone(model, spec.pixels)
-            self.semantic_taps = nn.ModuleList([SemanticTap(self.semantic.channels, model.width, live) for _ in layers])
+            self.semantic_taps = nn.ModuleList(
+                [SemanticTap(self.semantic.channels, model.width, live, drop=model.drop_channels) for _ in layers]
+            )
             if model.graph_semantic != "none":
                 grid, knn = HeadShape.of(model, spec).grid, model.graph_semantic == "knn"
                 self.graph_semantic.extend(SemanticGraph(model.width, model.heads, grid, model.k, knn=knn) for _ in layers)
@@ -66,7 +68,8 @@ class SegmentEncoder(nn.Module):
             self.motion = MotionBackbone(model, spec)
             pooled = model.motion_pool == "pooled"
             self.motion_taps = nn.ModuleList(
-                MotionTap(self.motion.shapes[i % len(self.motion.shapes)], self.cells, model.width, live, pooled) for i in layers
+                MotionTap(self.motion.shapes[i % len(self.motion.shapes)], self.cells, model.width, live, pooled, drop=model.drop_channels)
+                for i in layers
             )
         for backbone in self.backbones():
             backbone.requires_grad_(not model.freeze)
@@ -91,7 +94,7 @@ class SegmentEncoder(nn.Module):
         else:
             s = frames.new_zeros(b, n, layers, self.spec.semantic_frames, 0, width)
         if motion:
-            m = torch.stack([tap(motion[i % len(motion)]) for i, tap in enumerate(self.motion_taps)], 2)  # (N, n', L, C, D)
+            m = torch.stack([tap(motion[i % len(motion)], b) for i, tap in enumerate(self.motion_taps)], 2)  # (N, n', L, C, D)
             m = m.reshape(b, n, layers, m.shape[3], width)
         else:
             m = frames.new_zeros(b, n, layers, 0, width)
@@ -105,7 +108,7 @@ class SegmentEncoder(nn.Module):
     def _semantic_tokens(self, semantic: list[Tensor], clips: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Each layer's tokens `(B n f, P, D)`, told by the patches of their own frame, and that graph's attention."""
         for i, tap in enumerate(self.semantic_taps if semantic else ()):
-            tokens, edges = tap(semantic[i % len(semantic)]), None
+            tokens, edges = tap(semantic[i % len(semantic)], clips), None
             if self.graph_semantic:
                 told, edges = self.graph_semantic[i](tokens)
                 tokens = tokens + self.drop(told.reshape(clips, -1, self.model.width)).reshape(tokens.shape)

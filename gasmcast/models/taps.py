@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 __all__ = ["MotionTap", "SemanticTap", "Standardise"]
 
-WIDEST = 2048  # inputs of a motion projection; wider maps are averaged before they are cut into patches
+WIDEST = 8  # inputs of a motion projection, in widths D; wider maps are averaged before they are cut into patches
 
 
 class Standardise(nn.Module):
@@ -52,29 +52,46 @@ class Standardise(nn.Module):
         self.count.add_(n)
 
 
+class ChannelDropout(nn.Module):
+    """Channels of a tap left out, the same ones in all of a clip: a head of few clips must not rest on single channels."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor, clips: int) -> Tensor:
+        """`(N, ..., channels)` -> the same; `N` is a multiple of `clips`."""
+        if not (self.training and self.rate):
+            return x
+        kept = F.dropout(x.new_ones(clips, 1, x.shape[-1]), self.rate)
+        return (x.reshape(clips, -1, x.shape[-1]) * kept).reshape(x.shape)
+
+
 class SemanticTap(nn.Module):
     """One tap of the semantic backbone."""
 
-    def __init__(self, channels: int, width: int, live: bool) -> None:
+    def __init__(self, channels: int, width: int, live: bool, *, drop: float = 0.0) -> None:
         super().__init__()
         self.standard = Standardise(channels, live)
+        self.drop = ChannelDropout(drop)
         self.project = nn.Linear(channels, width)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """`(N, P, channels)` -> `(N, P, D)`."""
-        projected: Tensor = self.project(self.standard(tokens))
+    def forward(self, tokens: Tensor, clips: int = 1) -> Tensor:
+        """`(N, P, channels)` of so many clips -> `(N, P, D)`."""
+        projected: Tensor = self.project(self.drop(self.standard(tokens), clips))
         return projected
 
 
 class MotionTap(nn.Module):
     """One tap of the motion backbone: mean over time, patches of a cell, projection."""
 
-    def __init__(self, shape: tuple[int, int, int, int], cells: int, width: int, live: bool, pooled: bool) -> None:
+    def __init__(self, shape: tuple[int, int, int, int], cells: int, width: int, live: bool, pooled: bool, *, drop: float = 0.0) -> None:
         """`shape` is `(channels, time, height, width)` of the map; `cells` a side of the grid of motion cells."""
         super().__init__()
+        self.drop = ChannelDropout(drop)
         channels, _, height, _ = shape
         patch = 1 if pooled else height // cells
-        while patch > 1 and (channels * patch * patch > WIDEST or (height // cells) % patch):
+        while patch > 1 and (channels * patch * patch > WIDEST * width or (height // cells) % patch):
             patch -= 1
         self.pooled = pooled
         self.shrink = 1 if pooled else height // cells // patch
@@ -102,9 +119,9 @@ class MotionTap(nn.Module):
             x = F.avg_pool2d(x.flatten(1, 2), self.shrink).reshape(n, c, segments, h // self.shrink, w // self.shrink)
         return x.permute(0, 2, 3, 4, 1)
 
-    def forward(self, laid: Tensor) -> Tensor:
-        """`(N, n, h, w, channels)` of `lay` -> `(N, n, C, D)`."""
-        x = self.standard(laid)
+    def forward(self, laid: Tensor, clips: int = 1) -> Tensor:
+        """`(N, n, h, w, channels)` of `lay`, of so many clips -> `(N, n, C, D)`."""
+        x = self.drop(self.standard(laid), clips)
         n, s, h, w, c = x.shape
         p = self.patch
         x = x.reshape(n, s, h // p, p, w // p, p, c).transpose(3, 4)  # (N, n, rows, columns, p, p, channels)

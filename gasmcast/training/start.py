@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gasmcast.config import Config, load_config
+from gasmcast.config import Config, TrainConfig, load_config
 from gasmcast.data.annotations import Sample, read_labels, read_split
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.data.features import FeatureDataset
@@ -15,8 +16,9 @@ from gasmcast.errors import UsageError
 from gasmcast.labels import Labels
 from gasmcast.runtime.video import duration_s
 from gasmcast.spec import ClipSpec
+from gasmcast.training.setup import updates_per_epoch
 
-__all__ = ["Opened", "fit_window", "open_run", "usable"]
+__all__ = ["Opened", "fit_epochs", "fit_window", "open_run", "usable"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def open_run(source: str | Path, data: Path, overrides: dict[str, Any]) -> Opene
     samples = usable(read_split(data, "train"), data)
     if config.train.fit_window and "spec.segment_s" not in overrides:
         config = config.model_copy(update={"spec": fit_window(config.spec, samples)})
+    config = config.model_copy(update={"train": fit_epochs(config.train, len(samples), int(os.environ.get("WORLD_SIZE", "1")))})
     clips = ClipDataset(samples, config.spec, config.augment, config.train.seed, labels.left_right_swap())
     try:
         held = usable(read_split(data, "validation"), data)
@@ -80,6 +83,15 @@ def fit_window(spec: ClipSpec, samples: Sequence[Sample]) -> ClipSpec:
         return spec
     longest = lengths[min(len(lengths) - 1, 3 * len(lengths) // 4)]
     return spec.model_copy(update={"segment_s": round(min(1.0, max(0.125, longest / spec.segments)), 3)})
+
+
+def fit_epochs(train: TrainConfig, clips: int, world: int) -> TrainConfig:
+    """The settings with as many epochs as make `min_updates` weight updates, where their own are fewer.
+
+    What a head needs is updates, and an epoch of a hundred clips has seven.
+    """
+    steps = max(1, updates_per_epoch(clips, train, world))
+    return train.model_copy(update={"epochs": max(train.epochs, -(-train.min_updates // steps))})
 
 
 def usable(samples: list[Sample], data: Path) -> list[Sample]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gasmcast.models.taps import MotionTap, Standardise
+from gasmcast.models.taps import MotionTap, SemanticTap, Standardise
 
 
 def test_statistics_of_parts_are_those_of_the_whole():
@@ -39,14 +39,15 @@ def test_later_half_of_time_alone_is_read():
     assert tap(tap.lay(maps, 1, later_half=True)).shape == (1, 1, 4, 8)
 
 
-@pytest.mark.parametrize(("shape", "patch", "shrink"), [
-    ((128, 4, 28, 28), 4, 1), ((512, 2, 7, 7), 1, 1), ((480, 8, 28, 28), 2, 2), ((832, 4, 14, 14), 1, 2),
+@pytest.mark.parametrize(("shape", "width", "patch", "shrink"), [
+    ((128, 4, 28, 28), 512, 4, 1), ((512, 2, 7, 7), 512, 1, 1), ((480, 8, 28, 28), 512, 2, 2), ((832, 4, 14, 14), 256, 1, 2),
+    ((480, 8, 28, 28), 128, 1, 4),
 ])  # fmt: skip
-def test_wide_maps_are_averaged_before_they_are_cut(shape, patch, shrink):
-    tap = MotionTap(shape, cells=7, width=16, live=False, pooled=False)
+def test_wide_maps_are_averaged_before_they_are_cut(shape, width, patch, shrink):
+    tap = MotionTap(shape, cells=7, width=width, live=False, pooled=False)
     assert (tap.patch, tap.shrink) == (patch, shrink)
     laid = tap.lay(torch.randn(1, *shape), 1, later_half=False)
-    assert tap(laid).shape == (1, 1, 49, 16)
+    assert tap(laid).shape == (1, 1, 49, width)
 
 
 def test_a_patch_holds_its_own_cell():
@@ -56,3 +57,17 @@ def test_a_patch_holds_its_own_cell():
         tap.project.bias.zero_()
     maps = torch.arange(16.0).view(1, 1, 1, 4, 4)
     assert tap(tap.lay(maps, 1, later_half=False))[0, 0, 0].round().tolist() == [0, 1, 4, 5]
+
+
+def test_channels_are_left_out_of_whole_clips_in_training_alone():
+    torch.manual_seed(0)
+    tap = SemanticTap(64, 8, live=False, drop=0.25)
+    seen = []
+    tap.project.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    tap(torch.ones(2 * 3, 5, 64), clips=2)
+    by_clip = seen[0].reshape(2, 15, 64)
+    assert torch.equal(by_clip, by_clip[:, :1].expand_as(by_clip)), "one draw for all frames and patches"
+    assert not torch.equal(by_clip[0], by_clip[1]), "another draw for the next clip"
+    assert 0.1 < (by_clip == 0).float().mean() < 0.4
+    tap.eval()(torch.ones(6, 5, 64), clips=2)
+    assert torch.allclose(seen[1], torch.ones(()), atol=1e-4)

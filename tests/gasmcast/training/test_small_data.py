@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from gasmcast.config import TrainConfig
 from gasmcast.data.annotations import Sample
 from gasmcast.data.features import FeatureDataset
 from gasmcast.errors import UsageError
@@ -21,7 +22,7 @@ from gasmcast.training.checkpoint import load_checkpoint
 from gasmcast.training.crossfit import crossfit_gate
 from gasmcast.training.loop import train
 from gasmcast.training.prefill import open_best
-from gasmcast.training.start import fit_window
+from gasmcast.training.start import fit_epochs, fit_window
 
 
 def _video(path: Path, frames: int, seed: int = 0) -> Path:
@@ -44,6 +45,13 @@ def test_the_window_is_fitted_to_three_quarters_of_the_clips(tmp_path: Path, fra
 def test_clips_of_unknown_length_leave_the_window_alone() -> None:
     spec = ClipSpec(segments=4, segment_s=0.3)
     assert fit_window(spec, [Sample("0", 0, None)]) == spec
+
+
+@pytest.mark.parametrize(("clips", "world", "epochs"), [(203, 1, 30), (111, 1, 42), (50, 1, 84), (111, 2, 84), (8, 1, 250)])
+def test_a_small_set_gets_the_epochs_that_its_updates_take(clips: int, world: int, epochs: int) -> None:
+    train = TrainConfig(epochs=30, batch_size=16, min_updates=250)
+    assert fit_epochs(train, clips, world).epochs == epochs
+    assert fit_epochs(train.model_copy(update={"min_updates": 0}), clips, world).epochs == 30
 
 
 @pytest.fixture
