@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 
 import pytest
 import torch
@@ -83,6 +84,31 @@ def test_no_space_left_stops_with_the_checkpoint_before(fake, tmp_path, monkeypa
             _train(fake, folder, resume=True, train__epochs=2)
     assert load_state(folder)[1]["progress"]["updates"] == 6
     assert _train(fake, folder, resume=True, train__epochs=2)["updates"] == 12
+
+
+def test_a_young_state_is_not_written_again_and_an_old_one_is(fake, tmp_path, monkeypatch):
+    saved = []
+    save = loop_module.Session.save
+    monkeypatch.setattr(loop_module.Session, "save", lambda self: (saved.append(self.progress.updates), save(self)))
+    _train(fake, tmp_path / "young", train__epochs=3)
+    assert saved == [18]  # the last epoch's end always
+    saved.clear()
+    monkeypatch.setattr(loop_module, "YOUNG_S", 0.0)
+    _train(fake, tmp_path / "old", train__epochs=3)
+    assert saved == [6, 12, 18]
+
+
+def test_a_stop_in_the_validation_loses_nothing(fake, tmp_path):
+    class Stopping(fake.FakeClips):
+        def __getitem__(self, index):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return super().__getitem__(index)
+
+    config = fake.tiny_config(train__epochs=3)
+    folder = tmp_path / "run"
+    held = Stopping(config, 9, seed=1, augment=False)
+    assert train(config, fake.FakeClips(config), held, Labels(fake.CLASSES), folder)["stopped"] == "SIGTERM"
+    assert load_state(folder)[1]["progress"]["updates"] == 6
 
 
 def test_averaged_weights_are_the_ones_kept(fake, tmp_path):
