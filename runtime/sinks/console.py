@@ -40,12 +40,13 @@ class ConsoleSink:
         self._drawn = 0.0
         self._live: Live | None = None
         if self.console.is_terminal:
-            self._live = Live(console=self.console, auto_refresh=False, transient=False)
-            self._live.start()
+            self._live = Live(console=self.console, auto_refresh=False, transient=False)  # begins with the first record
 
     def write(self, record: Record) -> None:
         """Take a record in; the table is drawn at most ten times a second."""
         self._note(record)
+        if self._live is not None and isinstance(record, Notice) and record.what not in ("state", "gap"):
+            self._live.console.print(escape(redact(self._line(record))), soft_wrap=True, highlight=False)  # above the table, to stay
         if self._live is None:
             line = self._line(record)
             if line:
@@ -55,7 +56,7 @@ class ConsoleSink:
 
     def close(self) -> None:
         """Draw the last state and give the terminal back."""
-        if self._live is not None:
+        if self._live is not None and self._live.is_started:
             self._draw()
             self._live.stop()
 
@@ -89,6 +90,7 @@ class ConsoleSink:
 
     def _draw(self) -> None:
         assert self._live is not None
+        self._live.start()  # unless it has been
         self._live.update(self.table(), refresh=True)
         self._drawn = time.monotonic()
 
@@ -99,7 +101,7 @@ class ConsoleSink:
         table.add_column("state", width=12)
         table.add_column("time", width=9, justify="right")
         table.add_column("action", ratio=3, no_wrap=True)
-        for name, width in (("p", 4), ("events", 6), ("fps", 4), ("late", 6), ("ms", 6)):
+        for name, width in (("p", 4), ("events", 6), ("fps", 4), ("drops", 6), ("ms", 6)):
             table.add_column(name, justify="right", width=width)
         for camera, row in self._rows.items():
             if not camera:
