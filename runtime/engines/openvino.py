@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.manifest import sha256_of
 from gasmcast.runtime.engines import TensorSpec, check_feeds
+from gasmcast.runtime.engines.openvino_linears import lacks_vnni, linears_to_convolutions
 
 __all__ = ["OpenVinoEngine", "cache_folder", "compile_graph", "missing", "the_core"]
 
@@ -119,16 +120,24 @@ def compile_graph(path: Path, threads: int | None, sha256: str | None, propertie
         wanted["CACHE_DIR"] = str(folder)
     wanted.update(properties or {})
     device = core.get_property("CPU", "FULL_DEVICE_NAME")
+    rewrite = linears_to_convolutions if lacks_vnni() else _as_it_is
     try:
-        return OpenVinoEngine(core.compile_model(str(path), "CPU", wanted), version, device)
+        model = core.read_model(str(path))
+        # From the path where nothing was rewritten: what is in the cache is then found without reading the network.
+        return OpenVinoEngine(core.compile_model(model if rewrite(model) else str(path), "CPU", wanted), version, device)
     except RuntimeError:  # its low-precision passes fail on some Q/DQ graphs whose batch is open, and not when it is 1
         pass
     try:
         model = core.read_model(str(path))
+        rewrite(model)
         model.reshape({port.get_any_name(): [1, *list(port.get_partial_shape())[1:]] for port in model.inputs})
         return OpenVinoEngine(core.compile_model(model, "CPU", wanted), version, device, one_row=True)
     except RuntimeError as error:
         raise UsageError(f"OpenVINO cannot read {path} ({_first_line(error)}).", "Export the bundle again.") from None
+
+
+def _as_it_is(_: Any) -> int:  # noqa: ANN401 - the package is untyped
+    return 0
 
 
 def _spec(port: Any) -> TensorSpec:  # noqa: ANN401 - the package is untyped
