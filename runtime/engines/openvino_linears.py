@@ -39,7 +39,7 @@ def linears_to_convolutions(model: Any) -> int:  # noqa: ANN401 - the package is
     """
     from openvino import opset13 as ops  # noqa: PLC0415 - half a second, and another backend may be in use
 
-    count = 0
+    turned: dict[str, Any] = {}  # by name of the transpose that turns tokens back: what it turns
     for product in model.get_ordered_ops():
         if product.get_type_name() != "MatMul" or product.get_attributes()["transpose_a"]:
             continue
@@ -54,16 +54,21 @@ def linears_to_convolutions(model: Any) -> int:  # noqa: ANN401 - the package is
             ops.convert(ops.constant(np.ascontiguousarray(integers).reshape(*integers.shape, *window)), "f32"),
             ops.constant(scales.reshape(-1, 1, *window)),
         )
-        tokens = ops.transpose(steps[-1].input_value(0), ops.constant(np.array([0, rank - 1, *range(1, rank - 1)])))  # (B, in, ...)
+        x = steps[-1].input_value(0)
+        before = x.get_node().input_value(0).get_node().get_friendly_name() if x.get_node().get_type_name() == "Gelu" else ""
+        if before in turned:  # a feed-forward: what lies between its layers does not care how tokens lie
+            tokens = ops.gelu(turned[before], x.get_node().get_attributes()["approximation_mode"])
+        else:
+            tokens = ops.transpose(x, ops.constant(np.array([0, rank - 1, *range(1, rank - 1)])))  # (B, in, ...)
         convolved = ops.convolution(_again(tokens, steps), kernel, window, [0] * len(window), [0] * len(window), window)
         last, result = _with_bias(product, convolved, len(integers), window)
         back = ops.transpose(result, ops.constant(np.array([0, *range(2, rank), 1])))
         for target in list(last.output(0).get_target_inputs()):
             target.replace_source_output(back.output(0))
-        count += 1
-    if count:
+        turned[back.get_friendly_name()] = result
+    if turned:
         model.validate_nodes_and_infer_types()
-    return count
+    return len(turned)
 
 
 def _int8_weights(product: Any) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:  # noqa: ANN401

@@ -14,8 +14,10 @@ from gasmcast.runtime.engines.openvino_linears import lacks_vnni, linears_to_con
 CHANNELS, OUT = 16, 24
 
 
-def write_linear(path: Path, tokens: tuple[int, ...], zero: int = 0, bias: bool = True, per_channel: bool = True) -> Path:
-    """`(B, *tokens, 16)` -> Q/DQ -> linear with INT8 weights -> tanh -> Q/DQ -> linear -> residual, as a feed-forward has it."""
+def write_linear(
+    path: Path, tokens: tuple[int, ...], *, zero: int = 0, bias: bool = True, per_channel: bool = True, active: str = "Gelu"
+) -> Path:
+    """`(B, *tokens, 16)` -> Q/DQ -> linear with INT8 weights -> GELU -> Q/DQ -> linear -> residual, as a feed-forward has it."""
     import onnx
     from onnx import TensorProto as T
     from onnx import helper as h
@@ -44,7 +46,7 @@ def write_linear(path: Path, tokens: tuple[int, ...], zero: int = 0, bias: bool 
             nodes.append(h.make_node("Add", [constant(f"bias{i}", rng.normal(0, 1, out).astype(np.float32)), x], [f"b{i}"]))
             x = f"b{i}"
         if i == 0:
-            nodes.append(h.make_node("Tanh", [x], ["active"]))
+            nodes.append(h.make_node(active, [x], ["active"]))
             x = "active"
     nodes.append(h.make_node("Add", ["x", x], ["y"]))
     shape = ["B", *tokens, CHANNELS]
@@ -55,15 +57,16 @@ def write_linear(path: Path, tokens: tuple[int, ...], zero: int = 0, bias: bool 
     return path
 
 
-@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("bias", "active"), [(True, "Gelu"), (False, "Gelu"), (True, "Tanh")])
 @pytest.mark.parametrize("tokens", [(7,), (3, 7), (2, 3, 7)])
-def test_the_rewritten_network_gives_what_the_file_says(tmp_path, monkeypatch, tokens, bias):
+def test_the_rewritten_network_gives_what_the_file_says(tmp_path, monkeypatch, tokens, bias, active):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    path = write_linear(tmp_path / "linear.onnx", tokens, bias=bias)
+    path = write_linear(tmp_path / "linear.onnx", tokens, bias=bias, active=active)
     model = backend.the_core().read_model(str(path))
     assert linears_to_convolutions(model) == 2
     kinds = [node.get_type_name() for node in model.get_ordered_ops()]
     assert kinds.count("Convolution") == 2
+    assert kinds.count("Transpose") == (2 if active == "Gelu" else 4), "tokens stay turned from one layer of a feed-forward to the next"
     assert "MatMul" not in kinds
     x = np.random.default_rng(1).normal(0, 1, (2, *tokens, CHANNELS)).astype(np.float32)
     want = open_engine(path, "onnxruntime", 1).run({"x": x})["y"]
@@ -89,7 +92,8 @@ def test_what_is_no_such_layer_is_left_alone(tmp_path, tokens, more):
 
 
 @pytest.mark.parametrize(
-    ("flags", "lacks"), [("flags\t\t: fpu avx2 fma", True), ("flags\t\t: fpu avx2 avx512_vnni", False), ("flags : avx_vnni", False), ("", False)]
+    ("flags", "lacks"),
+    [("flags\t\t: fpu avx2 fma", True), ("flags\t\t: fpu avx2 avx512_vnni", False), ("flags : avx_vnni", False), ("", False)],
 )
 def test_the_processor_says_whether_it_has_vnni(tmp_path, monkeypatch, flags, lacks):
     cpuinfo = tmp_path / "cpuinfo"
