@@ -31,6 +31,7 @@ class ModelConfig(Frozen):
     semantic_backbone: str = Field("dinov3_b16", description="dinov3_b16, dinov3_s16, dinov2_s14, clip_b16, sup_b16, tiny, or a timm name")
     semantic_weights: str = Field("pretrained", description="pretrained, random, or a file of weights")
     semantic_taps: tuple[int, ...] = Field((4, 8, 12), description="blocks that are read, counted from 1")
+    semantic_tokens: Literal["patch", "cell"] = Field("patch", description="a token a patch, or the mean of a motion cell's 2 x 2 patches")
     motion_backbone: str = Field("r3d_18", description="r3d_18, r2plus1d_18, mc3_18, s3d, i3d, c3d, tiny, or a torchvision video name")
     motion_weights: str = Field("pretrained", description="pretrained, random, or a file of weights")
     motion_taps: tuple[str, ...] = Field(("layer2", "layer3", "layer4"), description="stages that are read")

@@ -16,7 +16,6 @@ def cache(
     out: Path = typer.Option(..., "--out", "-o", help="Folder of caches; each is named by its key, so several fit beside each other."),
     views: int = typer.Option(1, help="Of each training clip: the first as in evaluation, the others augmented. Validation has one."),
     dtype: str = typer.Option("float16", help="float16 or float32."),
-    pool: bool = typer.Option(False, "--pool", help="Keep the mean of 2 x 2 semantic patches: a quarter of the size, a coarser picture."),
     workers: int = typer.Option(1, help="Processes that decode."),
     batch_size: int = typer.Option(4, help="Clips encoded at once."),
     settings: Optional[list[str]] = typer.Option(None, "--set", help="A setting, as section.name=value; repeatable."),  # noqa: UP045
@@ -47,7 +46,7 @@ def cache(
     for name, value in (("semantic_weights", semantic_weights), ("motion_weights", motion_weights)):
         if value is not None:
             overrides[f"model.{name}"] = value
-    opened = open_cached(source, data, overrides, out, views=views, dtype="float16" if dtype == "float16" else "float32", pooled=pool)
+    opened = open_cached(source, data, overrides, out, views=views, dtype="float16" if dtype == "float16" else "float32")
     for loud in opened.run.warnings:
         typer.secho(loud, fg=typer.colors.YELLOW, bold=True, err=True)
     total = sum(plan.bytes for _, plan in opened.parts)

@@ -16,20 +16,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gasmcast.config import Config
 from gasmcast.data.annotations import Sample
 from gasmcast.errors import UsageError
 from gasmcast.models.model import GasmCast
 
-__all__ = ["FORMAT", "CachePlan", "plan_cache", "pool", "unpool", "weights_sha"]
+__all__ = ["FORMAT", "CachePlan", "plan_cache", "weights_sha"]
 
 FORMAT = "gasmcast features 1"
 SHARD_BYTES = 256 << 20
-_BACKBONES = ("streams", "semantic_backbone", "semantic_taps", "motion_backbone", "motion_taps", "motion_context", "motion_pool", "layers")
+_BACKBONES = (
+    "streams", "layers",
+    "semantic_backbone", "semantic_taps", "semantic_tokens",
+    "motion_backbone", "motion_taps", "motion_context", "motion_pool",
+)  # fmt: skip
 Precision = Literal["float16", "float32"]
 
 
@@ -44,7 +47,6 @@ class CachePlan:
     views: int
     width: int  # numbers a stored row
     dtype: Precision
-    pooled: bool
     shard_rows: int
 
     @property
@@ -73,7 +75,6 @@ def plan_cache(
     *,
     views: int = 1,
     dtype: Precision = "float16",
-    pooled: bool = False,
 ) -> CachePlan:
     """What a cache of `samples` would be, and where.
 
@@ -85,10 +86,9 @@ def plan_cache(
         split: names the cache.
         views: of each clip; the first is the evaluation's, the others are drawn as training draws in epochs 1, 2, ...
         dtype: of the stored numbers.
-        pooled: keep the mean of 2 x 2 semantic patches, a quarter of the size; training then sees it in all four places.
 
     Raises:
-        UsageError: the backbones train, no view, no clips, or a grid of patches that cannot be pooled.
+        UsageError: the backbones train, no view, or no clips.
     """
     if not config.model.freeze:
         raise UsageError(
@@ -97,9 +97,7 @@ def plan_cache(
     if views < 1 or not samples:
         raise UsageError(f"A cache of {views} views of {len(samples)} clips is empty.", "Use --views 1 or more.")
     semantic, motion = model.encoder.tap_shapes()
-    if pooled and (config.model.streams == "motion" or _side(semantic[0]) % 2):
-        raise UsageError("There is no even grid of semantic patches to pool.", "Leave out --pool.")
-    width = sum(int(np.prod(shape)) // (4 if pooled else 1) for shape in semantic) + sum(int(np.prod(shape)) for shape in motion)
+    width = sum(math.prod(shape) for shape in (*semantic, *motion))
     settings = config.model.model_dump(mode="json")
     facts = {
         "format": FORMAT,
@@ -108,46 +106,11 @@ def plan_cache(
         "spec": config.spec.model_dump(mode="json"),
         "views": [views, config.augment.model_dump(mode="json", exclude={"mixup", "cutmix"}), config.train.seed] if views > 1 else [1],
         "dtype": dtype,
-        "pooled": pooled,
         "set": _set_sha(samples),
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     rows = max(1, SHARD_BYTES // (width * getattr(torch, dtype).itemsize))
-    return CachePlan(out / f"{split}-{key[:16]}", key, facts, len(samples), views, width, dtype, pooled, min(rows, len(samples) * views))
-
-
-def pool(rows: Tensor, semantic: Sequence[tuple[int, ...]]) -> Tensor:
-    """Rows `(B, X)` with each semantic tap's patches averaged 2 x 2."""
-    return torch.cat(
-        [
-            x.reshape(len(rows), n * f, side // 2, 2, side // 2, 2, channels).mean((3, 5)).reshape(len(rows), -1)
-            for x, (n, f, side, channels) in _semantic_parts(rows, semantic, 1)
-        ]
-        + [rows[:, sum(int(np.prod(shape)) for shape in semantic) :]],
-        1,
-    )
-
-
-def unpool(row: Tensor, semantic: Sequence[tuple[int, ...]]) -> Tensor:
-    """A pooled row `(X',)` in the full row's form, each mean in all four places."""
-    full = [
-        x.reshape(n * f, side // 2, 1, side // 2, 1, channels).expand(-1, -1, 2, -1, 2, -1).reshape(-1)
-        for x, (n, f, side, channels) in _semantic_parts(row[None], semantic, 4)
-    ]
-    return torch.cat([*full, row[sum(int(np.prod(shape)) // 4 for shape in semantic) :]])
-
-
-def _semantic_parts(rows: Tensor, semantic: Sequence[tuple[int, ...]], shrunk: int) -> list[tuple[Tensor, tuple[int, int, int, int]]]:
-    at, parts = 0, []
-    for shape in semantic:
-        size = int(np.prod(shape)) // shrunk
-        parts.append((rows[:, at : at + size], (shape[0], shape[1], _side(shape), shape[3])))
-        at += size
-    return parts
-
-
-def _side(shape: tuple[int, ...]) -> int:
-    return math.isqrt(shape[2])
+    return CachePlan(out / f"{split}-{key[:16]}", key, facts, len(samples), views, width, dtype, min(rows, len(samples) * views))
 
 
 def weights_sha(backbones: Sequence[nn.Module]) -> str:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from gasmcast.config import Config
 from gasmcast.data.annotations import Sample
-from gasmcast.data.cacheplan import FORMAT, CachePlan, pool
+from gasmcast.data.cacheplan import FORMAT, CachePlan
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.files import write_atomic
@@ -68,7 +68,10 @@ def fill_cache(
     plan.folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(plan.folder).free
     if needed > free:
-        raise MachineError(f"The cache needs {needed / 1e9:.1f} GB, {plan.folder} has {free / 1e9:.1f} GB.", "Free some, or use --pool.")
+        raise MachineError(
+            f"The cache needs {needed / 1e9:.1f} GB, {plan.folder} has {free / 1e9:.1f} GB.",
+            "Free some, or use --set model.semantic_tokens=cell.",
+        )
     views = _Views(plan, samples, config, swap)
     model = model.to(device).eval()
     done = plan.rows - sum(len(_rows(plan, number)) for number in missing)
@@ -109,8 +112,6 @@ def _rows(plan: CachePlan, shard: int) -> range:
 
 def _encode(model: GasmCast, clips: Tensor, plan: CachePlan) -> Tensor:
     rows = model.backbone_taps(clips)
-    if plan.pooled:
-        rows = pool(rows, model.encoder.tap_shapes()[0])
     if rows.shape[1] != plan.width:
         what = f"These backbones give {rows.shape[1]} numbers a clip, not the {plan.width} that their shapes promise"
         raise UsageError(f"{what}: they cannot be cached.")

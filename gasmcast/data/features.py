@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gasmcast.data.annotations import Sample
-from gasmcast.data.cacheplan import CachePlan, unpool, weights_sha
+from gasmcast.data.cacheplan import CachePlan, weights_sha
 from gasmcast.errors import UsageError
 from gasmcast.models.model import GasmCast
 from gasmcast.training.tensorfile import read_tensors
@@ -29,15 +29,12 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
     Clips that did not decode are left out. In training a view is drawn for each clip and epoch.
     """
 
-    def __init__(
-        self, plan: CachePlan, samples: Sequence[Sample], model: GasmCast, *, seed: int = 0, draw: bool = False, verify: bool = True
-    ) -> None:
+    def __init__(self, plan: CachePlan, samples: Sequence[Sample], *, seed: int = 0, draw: bool = False, verify: bool = True) -> None:
         """Open the cache that `plan` describes.
 
         Args:
             plan: of the very model, configuration and clips that it is wanted for.
             samples: those clips.
-            model: whose taps the rows are made of.
             seed: of the views drawn.
             draw: training: a view at random; else always the first.
             verify: compare every shard's digest.
@@ -60,7 +57,6 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
         self._stored = np.array(held["labels"]).reshape(plan.views, plan.clips)
         self._clips = np.flatnonzero((self._stored >= 0).all(axis=0))
         self.samples = [samples[int(i)] for i in self._clips]
-        self._semantic, self._motion = model.encoder.tap_shapes()
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]  # torch has no types here
         self._open: dict[Path, Any] = {}
 
@@ -102,8 +98,7 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
         if self.draw and self.plan.views > 1:
             view = int(np.random.default_rng((self.seed, int(self._epoch), index)).integers(self.plan.views))
         clip = int(self._clips[index])
-        row = self._row(view * self.plan.clips + clip)
-        return unpool(row, self._semantic) if self.plan.pooled else row, int(self._stored[view, clip]), index
+        return self._row(view * self.plan.clips + clip), int(self._stored[view, clip]), index
 
     def _row(self, row: int) -> Tensor:
         path = self.plan.shards[row // self.plan.shard_rows]

@@ -1,7 +1,11 @@
-"""The segment encoder: both backbones and their tap projections, on pairs of segments."""
+"""The segment encoder: both backbones, their tap projections and the semantic graphs, on pairs of segments.
+
+All that depends on one segment alone is here, so that a window that slides pays for it once.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from math import prod
 from typing import NamedTuple, cast
@@ -10,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from gasmcast.config import ModelConfig
+from gasmcast.models.attention import DropPath
+from gasmcast.models.graph import SemanticGraph
 from gasmcast.models.motion import MotionBackbone
 from gasmcast.models.pixels import halve
 from gasmcast.models.semantic import SemanticBackbone
-from gasmcast.models.shape import CELL, PATCH
+from gasmcast.models.shape import CELL, PATCH, HeadShape
 from gasmcast.models.taps import MotionTap, SemanticTap
 from gasmcast.spec import ClipSpec
 
@@ -42,15 +48,20 @@ class SegmentEncoder(nn.Module):
         super().__init__()
         self.model, self.spec = model, spec
         self.cells = spec.pixels // CELL
-        self.patches = (spec.pixels // PATCH) ** 2
+        self.patches = HeadShape.of(model, spec).patches
         live = not model.freeze
         layers = range(model.layers)
         self.semantic_taps, self.motion_taps = nn.ModuleList(), nn.ModuleList()
         self.semantic: SemanticBackbone | None = None
         self.motion: MotionBackbone | None = None
+        self.graph_semantic = nn.ModuleList()
+        self.drop = DropPath(model.drop_path)
         if model.streams != "motion":
             self.semantic = SemanticBackbone(model, spec.pixels)
             self.semantic_taps = nn.ModuleList([SemanticTap(self.semantic.channels, model.width, live) for _ in layers])
+            if model.graph_semantic != "none":
+                grid, knn = HeadShape.of(model, spec).grid, model.graph_semantic == "knn"
+                self.graph_semantic.extend(SemanticGraph(model.width, model.heads, grid, model.k, knn=knn) for _ in layers)
         if model.streams != "semantic":
             self.motion = MotionBackbone(model, spec)
             pooled = model.motion_pool == "pooled"
@@ -75,8 +86,8 @@ class SegmentEncoder(nn.Module):
         frames = segments.float()  # first of all: TensorRT takes uint8 only into a cast
         semantic, motion = self._read(frames)
         if semantic:
-            projected = [tap(semantic[i % len(semantic)]) for i, tap in enumerate(self.semantic_taps)]
-            s = torch.stack(projected, 1).reshape(b, n, self.spec.semantic_frames, layers, self.patches, width).transpose(2, 3)
+            told = [tokens for tokens, _ in self._semantic_tokens(semantic, b)]
+            s = torch.stack(told, 1).reshape(b, n, self.spec.semantic_frames, layers, self.patches, width).transpose(2, 3)
         else:
             s = frames.new_zeros(b, n, layers, self.spec.semantic_frames, 0, width)
         if motion:
@@ -85,6 +96,20 @@ class SegmentEncoder(nn.Module):
         else:
             m = frames.new_zeros(b, n, layers, 0, width)
         return Features(s, m)
+
+    def edges(self, segments: Tensor) -> list[Tensor]:
+        """Where the patches of each frame looked, by layer: `(B n f, heads, P, P)`; nothing without a semantic graph."""
+        semantic, _ = self._read(segments.float())
+        return [edges for _, edges in self._semantic_tokens(semantic, len(segments)) if edges is not None]
+
+    def _semantic_tokens(self, semantic: list[Tensor], clips: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Each layer's tokens `(B n f, P, D)`, told by the patches of their own frame, and that graph's attention."""
+        for i, tap in enumerate(self.semantic_taps if semantic else ()):
+            tokens, edges = tap(semantic[i % len(semantic)]), None
+            if self.graph_semantic:
+                told, edges = self.graph_semantic[i](tokens)
+                tokens = tokens + self.drop(told.reshape(clips, -1, self.model.width)).reshape(tokens.shape)
+            yield tokens, edges
 
     def fit(self, segments: Tensor) -> None:
         """Take one more batch of clips into the taps' statistics."""
@@ -142,6 +167,8 @@ class SegmentEncoder(nn.Module):
         if self.semantic is not None:
             chosen = self._semantic_frames(frames[:, 1:])
             semantic = self.semantic(chosen.reshape(b * (n1 - 1) * self.spec.semantic_frames, h, w, 3))
+            if self.model.semantic_tokens == "cell":
+                semantic = [_mean_of_cells(tap, h // PATCH) for tap in semantic]
         motion: list[Tensor] = []
         if self.motion is not None:
             context = self.model.motion_context
@@ -164,3 +191,11 @@ class SegmentEncoder(nn.Module):
         if len(steps) == 1:
             return frames[:, :, indices[0] : indices[-1] + 1 : steps.pop()]
         return torch.stack([frames[:, :, i] for i in indices], 2)
+
+
+def _mean_of_cells(tokens: Tensor, side: int) -> Tensor:
+    """`(N, P, channels)` -> `(N, P / 4, channels)`: the four patches of a motion cell as one."""
+    n, _, channels = tokens.shape
+    u = CELL // PATCH
+    cells = tokens.reshape(n, side // u, u, side // u, u, channels)
+    return cells.mean((2, 4)).reshape(n, -1, channels)

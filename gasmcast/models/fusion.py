@@ -14,7 +14,7 @@ from gasmcast.models.attention import DropPath, zero_init
 from gasmcast.models.blend import Blend, exchange_weights
 from gasmcast.models.encoder import Features
 from gasmcast.models.exchange import Exchange
-from gasmcast.models.graph import MotionGraph, SemanticGraph
+from gasmcast.models.graph import MotionGraph
 from gasmcast.models.readout import Readout
 from gasmcast.models.shape import HeadShape
 
@@ -24,8 +24,6 @@ __all__ = ["FeedForward", "FusionHead", "FusionLayer", "LayerAttention"]
 class LayerAttention(NamedTuple):
     """Where one layer looked; None where it has no such part."""
 
-    semantic_graph: Tensor | None
-    """`(B * T, heads, P, P)`."""
     motion_graph: Tensor | None
     """`(B, heads, S, S)`."""
     to_semantic: Tensor | None
@@ -49,7 +47,10 @@ class FeedForward(nn.Module):
 
 
 class FusionLayer(nn.Module):
-    """Temporal adapter, graphs, exchange, feed-forward; every branch residual and zero at first."""
+    """Temporal adapter, motion graph, exchange, feed-forward; every branch residual and zero at first.
+
+    The semantic graph is not here: a frame's patches attend within the frame, so the segment encoder does it, once a segment.
+    """
 
     def __init__(self, model: ModelConfig, shape: HeadShape) -> None:
         super().__init__()
@@ -57,9 +58,6 @@ class FusionLayer(nn.Module):
         semantic, motion = model.streams != "motion", model.streams != "semantic"
         self.drop = DropPath(model.drop_path)
         self.adapter = TemporalAdapter(width, model.temporal_adapter, shape.grid) if semantic and model.temporal_adapter else None
-        self.graph_semantic: SemanticGraph | None = None
-        if semantic and model.graph_semantic != "none":
-            self.graph_semantic = SemanticGraph(width, heads, shape.grid, model.k, knn=model.graph_semantic == "knn")
         self.graph_motion: MotionGraph | None = None
         if motion and model.graph_motion != "none":
             self.graph_motion = MotionGraph(width, heads, shape.segments, gatv2=model.graph_motion == "gatv2")
@@ -77,14 +75,14 @@ class FusionLayer(nn.Module):
 
     def forward(self, s: Tensor | None, m: Tensor | None) -> tuple[Tensor | None, Tensor | None, LayerAttention]:
         """`s (B, T, P, D)` and `m (B, S, C, D)` -> the same, and where it looked."""
-        s, m, graph_s, graph_m = self._within(s, m)
+        s, m, graph = self._within(s, m)
         to_s = to_m = None
         if s is not None and m is not None and self.exchange is not None:
             ds, dm, to_s, to_m = self.exchange(s, m)
             s = s if ds is None else s + self.drop(ds)
             m = m if dm is None else m + self.drop(dm)
         s, m = self._feed(s, m)
-        return s, m, LayerAttention(graph_s, graph_m, to_s, to_m)
+        return s, m, LayerAttention(graph, to_s, to_m)
 
     def beside(self, s: Tensor, m: Tensor, told: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], LayerAttention]:
         """The guarded order: each stream by itself, and the exchange beside them, which reads them and teaches them nothing.
@@ -97,7 +95,7 @@ class FusionLayer(nn.Module):
         Returns:
             the streams, as they would be alone; what they have been told by now; where the layer looked.
         """
-        own_s, own_m, graph_s, graph_m = self._within(s, m)
+        own_s, own_m, graph = self._within(s, m)
         own_s, own_m = self._feed(own_s, own_m)
         assert own_s is not None
         assert own_m is not None
@@ -105,20 +103,17 @@ class FusionLayer(nn.Module):
         if self.exchange is not None:
             ds, dm, to_s, to_m = self.exchange(own_s.detach() + told[0], own_m.detach() + told[1])
             told = (told[0] if ds is None else told[0] + self.drop(ds), told[1] if dm is None else told[1] + self.drop(dm))
-        return own_s, own_m, told, LayerAttention(graph_s, graph_m, to_s, to_m)
+        return own_s, own_m, told, LayerAttention(graph, to_s, to_m)
 
-    def _within(self, s: Tensor | None, m: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-        """What each stream does by itself before it listens: adapter and graphs."""
-        graph_s = graph_m = None
+    def _within(self, s: Tensor | None, m: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """What each stream does by itself before it listens: adapter and motion graph, whose attention comes last."""
+        graph = None
         if s is not None and self.adapter is not None:
             s = s + self.drop(self.adapter(s))
-        if s is not None and self.graph_semantic is not None:
-            out, graph_s = self.graph_semantic(s.flatten(0, 1))
-            s = s + self.drop(out.view(s.shape))
         if m is not None and self.graph_motion is not None:
-            out, graph_m = self.graph_motion(m)
+            out, graph = self.graph_motion(m)
             m = m + self.drop(out)
-        return s, m, graph_s, graph_m
+        return s, m, graph
 
     def _feed(self, s: Tensor | None, m: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         if s is not None and self.ffn_semantic is not None:

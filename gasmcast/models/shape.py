@@ -21,7 +21,7 @@ class HeadShape:
     frames: int
     """Semantic frames a window."""
     grid: int
-    """Patches a side."""
+    """Semantic tokens a side: patches, or as many as motion cells."""
     cells: int
     """Motion tokens a side; 1 when pooled."""
 
@@ -29,11 +29,12 @@ class HeadShape:
     def of(cls, model: ModelConfig, spec: ClipSpec) -> HeadShape:
         """For a model on a spec."""
         cells = 1 if model.motion_pool == "pooled" else spec.pixels // CELL
-        return cls(spec.segments, spec.segments * spec.semantic_frames, spec.pixels // PATCH, cells)
+        side = CELL if model.semantic_tokens == "cell" else PATCH
+        return cls(spec.segments, spec.segments * spec.semantic_frames, spec.pixels // side, cells)
 
     @property
     def patches(self) -> int:
-        """Patches a frame."""
+        """Semantic tokens a frame."""
         return self.grid * self.grid
 
     @property

@@ -48,7 +48,7 @@ class Cached:
             UsageError: there is no whole cache of this model and set.
         """
         seed = self.config.train.seed
-        sets = [FeatureDataset(plan, samples, self.model, seed=seed, draw=i == 0) for i, (samples, plan) in enumerate(self.parts)]
+        sets = [FeatureDataset(plan, samples, seed=seed, draw=i == 0) for i, (samples, plan) in enumerate(self.parts)]
         augment = self.config.augment.model_copy(update={"cutmix": 0.0})
         loud = self.run.warnings
         if self.config.augment.cutmix:
@@ -65,7 +65,6 @@ def open_cached(
     *,
     views: int = 1,
     dtype: Precision = "float16",
-    pooled: bool = False,
     run_folder: Path | None = None,
 ) -> Cached:
     """The caches that a run needs.
@@ -77,7 +76,6 @@ def open_cached(
         out: folder of caches.
         views: of each training clip; validation has one.
         dtype: of the stored numbers.
-        pooled: semantic patches averaged 2 x 2.
         run_folder: of a run that may have been begun and keeps its backbones.
 
     Raises:
@@ -85,7 +83,7 @@ def open_cached(
         MachineError: weights that are not there.
     """
     run, model = _open(source, data, overrides, run_folder)
-    return _plan(run, model, out, views=views, dtype=dtype, pooled=pooled)
+    return _plan(run, model, out, views=views, dtype=dtype)
 
 
 def open_any(source: str | Path, data: Path, overrides: dict[str, Any], caches: Path | None) -> Opened:
@@ -98,12 +96,12 @@ def open_any(source: str | Path, data: Path, overrides: dict[str, Any], caches: 
     if caches is None:
         return open_run(source, data, overrides)
     run, model = _open(source, data, overrides)
-    wanted = [(1, "float16", False)]
+    wanted = [(1, "float16")]
     for index in sorted(caches.glob("train-*/index.json")):
         facts = json.loads(index.read_text(encoding="utf-8"))["facts"]
-        wanted.append((facts["views"][0], facts["dtype"], facts["pooled"]))
-    for views, dtype, pooled in reversed(wanted):
-        cached = _plan(run, model, caches, views=views, dtype=cast("Precision", dtype), pooled=pooled)
+        wanted.append((facts["views"][0], facts["dtype"]))
+    for views, dtype in reversed(wanted):
+        cached = _plan(run, model, caches, views=views, dtype=cast("Precision", dtype))
         if cached.parts[0][1].folder.is_dir():
             break
     return cached.opened()
@@ -115,10 +113,10 @@ def _open(source: str | Path, data: Path, overrides: dict[str, Any], folder: Pat
     return run, build_model(run.config) if folder is None else build_or_reload(run.config, folder)
 
 
-def _plan(run: Opened, model: GasmCast, out: Path, *, views: int, dtype: Precision, pooled: bool) -> Cached:
+def _plan(run: Opened, model: GasmCast, out: Path, *, views: int, dtype: Precision) -> Cached:
     parts: list[tuple[Sequence[Sample], CachePlan]] = []
     for split, clips, count in (("train", run.clips, views), ("validation", run.validation, 1)):
         if clips is not None:
-            plan = plan_cache(model, run.config, clips.samples, out, split, views=count, dtype=dtype, pooled=pooled)
+            plan = plan_cache(model, run.config, clips.samples, out, split, views=count, dtype=dtype)
             parts.append((clips.samples, plan))
     return Cached(run, model, parts)

@@ -91,9 +91,7 @@ def test_blocks_are_found_in_names(name, block):
     assert block_of(name) == block
 
 
-@pytest.mark.parametrize(
-    "part", ["head.layers.0.graph_semantic.qkv", "head.readouts.motion.value", "encoder.semantic.vit.patch_embed.proj"]
-)
+@pytest.mark.parametrize("part", ["encoder.graph_semantic.0.qkv", "head.readouts.motion.value", "encoder.semantic.vit.patch_embed.proj"])
 def test_ends_and_graph_stay_in_high_precision(part):
     node = helper.make_node("MatMul", ["x", "w"], ["y"], name=f"{part}/MatMul")
     w = numpy_helper.from_array(np.ones((64, 64), np.float32), "w")

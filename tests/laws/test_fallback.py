@@ -23,7 +23,7 @@ def guarded(**switches: object) -> GasmCast:
     config = load_config("demo", {"model.classes": CLASSES, "model.read_out": "guarded", **{f"model.{k}": v for k, v in switches.items()}})
     model = GasmCast(config.model, config.spec)
     with torch.no_grad():  # the zero-initialised branches must say something, else every read-out trivially agrees
-        for name, parameter in model.head.named_parameters():
+        for name, parameter in model.named_parameters():
             if not parameter.any():
                 parameter.normal_(std=0.05, generator=torch.Generator().manual_seed(len(name)))
     return model.eval()

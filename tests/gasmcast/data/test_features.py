@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isqrt, prod
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader
 from gasmcast.config import Config, load_config
 from gasmcast.data import cacheplan
 from gasmcast.data.annotations import Sample
-from gasmcast.data.cacheplan import plan_cache, pool, unpool
+from gasmcast.data.cacheplan import plan_cache
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.data.encoding import fill_cache, missing_shards
 from gasmcast.data.features import FeatureDataset
@@ -58,7 +59,7 @@ def test_rows_give_the_logits_of_clips(tmp_path: Path, config: Config, model: Ga
     assert len(plan.shards) > 1
     assert fill_cache(plan, model, config, samples, {}) == []
     assert sum(path.stat().st_size for path in plan.shards) == pytest.approx(plan.bytes, rel=0.01)
-    cache, clips = FeatureDataset(plan, samples, model), ClipDataset(samples, config.spec)
+    cache, clips = FeatureDataset(plan, samples), ClipDataset(samples, config.spec)
     assert (len(cache), cache.labels, cache.ids) == (COUNT, clips.labels, clips.ids)
     for rows, labels, indices in DataLoader(cache, batch_size=3, num_workers=1):
         with torch.no_grad():
@@ -71,7 +72,7 @@ def test_rows_give_the_logits_of_clips(tmp_path: Path, config: Config, model: Ga
 def test_views_are_what_training_draws(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]) -> None:
     plan = plan_cache(model, config, samples, tmp_path, "train", views=3, dtype="float32")
     fill_cache(plan, model, config, samples, {})
-    cache = FeatureDataset(plan, samples, model, seed=1, draw=True)
+    cache = FeatureDataset(plan, samples, seed=1, draw=True)
     drawn = ClipDataset(samples, config.spec, config.augment, config.train.seed)
     with torch.no_grad():
         views = [model.backbone_taps((drawn.draw(2, v) if v else ClipDataset(samples, config.spec)[2])[0][None])[0] for v in range(3)]
@@ -96,7 +97,7 @@ def test_goes_on_after_a_stop_and_mends_what_is_torn(tmp_path: Path, config: Con
     with pytest.raises(KeyboardInterrupt):
         fill_cache(plan, model, config, samples, {}, batch_size=1, on_rows=stop)
     with pytest.raises(UsageError, match="unfinished"):
-        FeatureDataset(plan, samples, model)
+        FeatureDataset(plan, samples)
     left = missing_shards(plan)
     assert 0 < len(left) < len(plan.shards)
     kept = plan.shards[0].stat().st_mtime_ns
@@ -106,13 +107,13 @@ def test_goes_on_after_a_stop_and_mends_what_is_torn(tmp_path: Path, config: Con
     content[-5] ^= 1
     plan.shards[1].write_bytes(content)
     with pytest.raises(UsageError, match="digest"):
-        FeatureDataset(plan, samples, model)
+        FeatureDataset(plan, samples)
     assert missing_shards(plan) == [1]
     fill_cache(plan, model, config, samples, {})
-    assert len(FeatureDataset(plan, samples, model)) == COUNT
+    assert len(FeatureDataset(plan, samples)) == COUNT
     plan.shards[1].unlink()
     with pytest.raises(UsageError, match="lacks shard-00001"):
-        FeatureDataset(plan, samples, model)
+        FeatureDataset(plan, samples)
 
 
 def test_another_model_or_set_is_another_cache(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]) -> None:
@@ -129,27 +130,30 @@ def test_another_model_or_set_is_another_cache(tmp_path: Path, config: Config, m
     ):
         assert differing.key != plan.key
         with pytest.raises(UsageError, match=f"differs in {what}") as caught:
-            FeatureDataset(differing, samples, model)
+            FeatureDataset(differing, samples)
         assert "\n" not in str(caught.value)
-    cache = FeatureDataset(plan, samples, model)
+    cache = FeatureDataset(plan, samples)
     cache.check(model)
     with pytest.raises(UsageError, match="other backbone weights"):
         cache.check(other)
 
 
-def test_pooling(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]) -> None:
-    full = plan_cache(model, config, samples, tmp_path, "train", dtype="float32")
-    plan = plan_cache(model, config, samples, tmp_path, "train", dtype="float32", pooled=True)
-    assert plan.bytes < full.bytes
-    fill_cache(plan, model, config, samples, {})
-    semantic, _ = model.encoder.tap_shapes()
-    clips = ClipDataset(samples, config.spec)
+def test_tokens_of_cells_are_a_quarter_and_the_same_means(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]) -> None:
+    cells = config.model_copy(update={"model": config.model.model_copy(update={"semantic_tokens": "cell"})})
+    small = GasmCast(cells.model, cells.spec).eval()
+    small.encoder.semantic.load_state_dict(model.encoder.semantic.state_dict())
+    small.encoder.motion.load_state_dict(model.encoder.motion.state_dict())
+    full, plan = (plan_cache(m, c, samples, tmp_path, "train", dtype="float32") for m, c in ((model, config), (small, cells)))
+    semantic, cell_shapes = model.encoder.tap_shapes()[0], small.encoder.tap_shapes()[0]
+    assert full.width - plan.width == 3 * sum(prod(shape) for shape in cell_shapes)
+    fill_cache(plan, small, cells, samples, {})
     with torch.no_grad():
-        row = model.backbone_taps(clips[0][0][None])
-    stored = FeatureDataset(plan, samples, model)[0][0]
-    assert stored.shape == row[0].shape
-    assert torch.allclose(stored, unpool(pool(row, semantic)[0], semantic), atol=1e-5)
-    assert torch.allclose(pool(stored[None], semantic), pool(row, semantic), atol=1e-5)
+        row = model.backbone_taps(ClipDataset(samples, config.spec)[0][0][None])[0]
+    n, f, patches, channels = semantic[0]
+    side = isqrt(patches)
+    means = row[: prod(semantic[0])].reshape(n, f, side // 2, 2, side // 2, 2, channels).mean((3, 5))
+    stored = FeatureDataset(plan, samples)[0][0]
+    assert torch.allclose(stored[: means.numel()], means.flatten(), atol=1e-5)
 
 
 def test_bad_clips_are_left_out(
@@ -159,7 +163,7 @@ def test_bad_clips_are_left_out(
     some = [*samples[:2], Sample("bad", 1, str(tmp_path / "none.mp4")), *samples[2:]]
     plan = plan_cache(model, config, some, tmp_path / "caches", "train", views=2)
     assert fill_cache(plan, model, config, some, {}) == ["bad"]
-    cache = FeatureDataset(plan, some, model)
+    cache = FeatureDataset(plan, some)
     assert cache.ids == [sample.id for sample in samples]
     assert cache[2][1:] == (0, 2)
 
@@ -172,7 +176,7 @@ def test_refusals(tmp_path: Path, config: Config, model: GasmCast, samples: list
         plan_cache(model, config, [], tmp_path, "train")
     plan = plan_cache(model, config, samples, tmp_path, "train")
     with pytest.raises(UsageError, match="no cache of the train split"):
-        FeatureDataset(plan, samples, model)
+        FeatureDataset(plan, samples)
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})())
     with pytest.raises(MachineError, match="The cache needs"):
         fill_cache(plan, model, config, samples, {})

@@ -17,6 +17,9 @@ SWITCHES: list[dict[str, object]] = [
     {"attention_window": "full", "fusion": "full"},
     *({"graph_semantic": name} for name in ("none", "knn")),
     {"k": None},
+    {"semantic_tokens": "cell"},
+    {"semantic_tokens": "cell", "attention_window": "full"},
+    *({"semantic_tokens": "cell", "fusion": name} for name in ("full", "concat")),
     *({"graph_motion": name} for name in ("none", "gatv2")),
     {"temporal_adapter": 0},
     {"ffn_ratio": 0},
@@ -94,12 +97,14 @@ def test_attention_is_given_when_asked_for():
     assert torch.equal(logits, model.classify(features))
     assert len(attention.layers) == 3
     layer = attention.layers[0]
-    assert layer.semantic_graph.shape == (2 * 4, 4, 16, 16)
     assert layer.motion_graph.shape == (2, 4, 4, 4)
     assert layer.to_semantic.shape == (2 * 4, 4, 4 * 4, 4)  # a cell's patches over the clip x segments
     assert layer.to_motion.shape == (2 * 4, 4, 4, 16)  # a segment's cells x patches
     assert attention.readouts["semantic"].shape == (2, 4, 4 * 16)
     assert torch.allclose(attention.readouts["motion"].sum(-1), torch.ones(2, 4), atol=1e-5)
+    edges = model.encoder.edges(clips)
+    assert [e.shape for e in edges] == [(2 * 4, 4, 16, 16)] * 3
+    assert torch.allclose(edges[0].sum(-1), torch.ones(8, 4, 16), atol=1e-5)
 
 
 def test_one_bottleneck_serves_every_exchange_with_as_many_weights():
