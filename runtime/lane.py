@@ -122,7 +122,7 @@ class Lane:
         self._cut = state == "ended" and detail == "stopped"
         if state not in (self.state, "ended"):  # the end is told when all that came before it has been decided
             self.state = state
-            self.tell("state", f"{self.name} is {state}{f' ({detail})' if detail else ''}.")
+            self.tell("state", f"{self.name} {'has' if state == 'failed' else 'is'} {state}{f' ({detail})' if detail else ''}.")
 
     def on_end(self, error: GasmcastError | None) -> None:
         """No more frames: the rest of a file is filled up and decided, unless it was stopped before its end."""
