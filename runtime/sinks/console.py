@@ -69,6 +69,7 @@ class ConsoleSink:
         row = self._rows.setdefault(record.camera, _Row())
         if isinstance(record, Decision):
             row.decision = record
+            row.state = "live" if row.state == "connecting" else row.state  # statistics come every few seconds only
         elif isinstance(record, Event):
             row.event = None if record.phase == "end" else record
             row.events += record.phase == "start"
@@ -83,7 +84,7 @@ class ConsoleSink:
                 "" if record.phase == "update" else f"{record.time_s:9.2f} s  {record.camera}  {sign} {record.label}  {record.p:.2f}{took}"
             )
         if isinstance(record, Notice):
-            return f"{record.time_s:9.2f} s  {record.camera}  {record.text}"
+            return f"{record.time_s:9.2f} s  {record.camera}  {record.text}" if record.camera else record.text
         if isinstance(record, Decision) and self.decisions:
             return f"{record.time_s:9.2f} s  {record.camera}  {record.label}  {record.p:.2f}"
         return ""
