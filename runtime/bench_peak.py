@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gasmcast.runtime.bench import Task, noise
 from gasmcast.runtime.bundle import Bundle
 
+if TYPE_CHECKING:
+    from gasmcast.runtime.engines.openvino import OpenVinoEngine
+
 __all__ = ["prepare_peak", "prepare_profile"]
 
+_PAIR: tuple[Literal["encoder", "head"], ...] = ("encoder", "head")
 _PRODUCT = (1568, 1024, 4096)  # rows, inner, columns
 _CONV = (256, 256, 56)  # channels in, channels out, side; 3 x 3
 
@@ -59,36 +63,33 @@ def prepare_peak(task: Task) -> Callable[[], dict[str, Any]]:
 
 def prepare_profile(task: Task) -> Callable[[], dict[str, Any]]:
     """Milliseconds by kind of work in encoder and head, by OpenVINO's own counters; the median of three runs."""
-    from gasmcast.runtime.engines.openvino import the_core  # noqa: PLC0415
+    from gasmcast.runtime.engines.openvino import compile_graph  # noqa: PLC0415
 
     bundle = Bundle.open(task.bundle, verify=False)
-    requests = {}
     rng = np.random.default_rng(0)
-    for graph in ("encoder", "head"):
-        path = bundle.path / bundle.file(graph, task.precision)
-        compiled = the_core().compile_model(str(path), "CPU", {**_settings(task), "PERF_COUNT": True})
-        feeds = {}
-        for port in compiled.inputs:
-            shape = tuple(int(size.get_length()) if size.is_static else 1 for size in port.get_partial_shape())
-            pixels = port.get_element_type().to_dtype() == np.uint8
-            feeds[port.get_any_name()] = noise(shape) if pixels else rng.standard_normal(shape, np.float32)
-        requests[graph] = (compiled.create_infer_request(), feeds)
-        requests[graph][0].infer(feeds)
+    work = {}
+    for graph in _PAIR:
+        name = bundle.file(graph, task.precision)
+        engine = compile_graph(bundle.path / name, task.threads, bundle.manifest.files[name].sha256, {"PERF_COUNT": True})
+        feeds: dict[str, NDArray[np.generic]] = {}
+        for port, spec in engine.inputs.items():
+            shape = (1, *(int(size or 1) for size in spec.shape[1:]))
+            feeds[port] = noise(shape) if spec.dtype == np.uint8 else rng.standard_normal(shape, np.float32)
+        engine.run(feeds)
+        work[graph] = (engine, feeds)
 
     def turn() -> dict[str, Any]:
-        return {graph: _by_kind(request, feeds) for graph, (request, feeds) in requests.items()}
+        return {graph: _by_kind(engine, feeds) for graph, (engine, feeds) in work.items()}
 
     return turn
 
 
-def _by_kind(request: Any, feeds: dict[str, Any], runs: int = 3) -> dict[str, float]:  # noqa: ANN401 - the package is untyped
+def _by_kind(engine: OpenVinoEngine, feeds: dict[str, NDArray[np.generic]], runs: int = 3) -> dict[str, float]:
     """Kind of layer and number type -> ms, most first; what is below half a per cent is added up as `rest`."""
-    seen: list[Counter[str]] = []
+    seen = []
     for _ in range(runs):
-        request.infer(feeds)
-        seen.append(Counter())
-        for node in request.profiling_info:
-            seen[-1][f"{node.node_type} {node.exec_type.rpartition('_')[2]}"] += node.real_time.total_seconds() * 1000.0
+        engine.run(feeds)
+        seen.append(engine.times_ms())
     costs = {kind: float(np.median([run[kind] for run in seen])) for kind in seen[0]}
     least = 0.005 * sum(costs.values())
     found = {kind: round(ms, 2) for kind, ms in sorted(costs.items(), key=lambda item: -item[1]) if ms >= least}

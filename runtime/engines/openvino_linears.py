@@ -39,15 +39,17 @@ def linears_to_convolutions(model: Any) -> int:  # noqa: ANN401 - the package is
     """
     from openvino import opset13 as ops  # noqa: PLC0415 - half a second, and another backend may be in use
 
-    turned: dict[str, Any] = {}  # by name of the transpose that turns tokens back: what it turns
+    turned: dict[str, Any] = {}  # by name of the node that has turned tokens back: what it turned
     for product in model.get_ordered_ops():
         if product.get_type_name() != "MatMul" or product.get_attributes()["transpose_a"]:
             continue
         weights = _int8_weights(product)
         steps = _quantised_by(product.input_value(0).get_node())
-        rank = len(product.input_value(0).get_partial_shape())
-        if weights is None or not steps or rank < 3:
+        dims = len(product.input_value(0).get_partial_shape())
+        if weights is None or not steps or dims < 3:
             continue
+        flat = dims == 3  # a row of tokens is a picture of height 1: OpenVINO turns pictures faster than rows
+        rank = 4 if flat else dims
         integers, scales = weights  # (out, in), (out,)
         window = [1] * (rank - 2)
         kernel = ops.multiply(
@@ -59,10 +61,12 @@ def linears_to_convolutions(model: Any) -> int:  # noqa: ANN401 - the package is
         if before in turned:  # a feed-forward: what lies between its layers does not care how tokens lie
             tokens = ops.gelu(turned[before], x.get_node().get_attributes()["approximation_mode"])
         else:
+            x = ops.unsqueeze(x, ops.constant(np.array([1]))) if flat else x
             tokens = ops.transpose(x, ops.constant(np.array([0, rank - 1, *range(1, rank - 1)])))  # (B, in, ...)
         convolved = ops.convolution(_again(tokens, steps), kernel, window, [0] * len(window), [0] * len(window), window)
-        last, result = _with_bias(product, convolved, len(integers), window)
+        last, result = _with_what_follows(product, convolved, len(integers), window)
         back = ops.transpose(result, ops.constant(np.array([0, *range(2, rank), 1])))
+        back = ops.squeeze(back, ops.constant(np.array([1]))) if flat else back
         for target in list(last.output(0).get_target_inputs()):
             target.replace_source_output(back.output(0))
         turned[back.get_friendly_name()] = result
@@ -124,15 +128,18 @@ def _again(tokens: Any, steps: list[Any]) -> Any:  # noqa: ANN401
     return result
 
 
-def _with_bias(product: Any, convolved: Any, channels: int, window: list[int]) -> tuple[Any, Any]:  # noqa: ANN401
-    """The last node that is replaced, and what replaces it: the bias is added before tokens are turned back, where it costs nothing."""
+def _with_what_follows(product: Any, result: Any, channels: int, window: list[int]) -> tuple[Any, Any]:  # noqa: ANN401
+    """The last node that is replaced, and what replaces it: bias and layer scale, done before tokens are turned back, cost nothing."""
     from openvino import opset13 as ops  # noqa: PLC0415
 
-    targets = list(product.output(0).get_target_inputs())
-    if len(targets) != 1 or targets[0].get_node().get_type_name() != "Add":
-        return product, convolved
-    added = targets[0].get_node()
-    bias = _constant(added.input_value(1 - targets[0].get_index()).get_node())
-    if bias is None or bias.size != channels or bias.shape[-1] != channels:
-        return product, convolved
-    return added, ops.add(convolved, ops.constant(bias.astype(np.float32).reshape(1, -1, *window)))
+    last = product
+    for kind, operation in (("Add", ops.add), ("Multiply", ops.multiply)):
+        targets = list(last.output(0).get_target_inputs())
+        if len(targets) != 1 or targets[0].get_node().get_type_name() != kind:
+            continue
+        values = _constant(targets[0].get_node().input_value(1 - targets[0].get_index()).get_node())
+        if values is None or values.size != channels or values.shape[-1] != channels:
+            continue
+        last = targets[0].get_node()
+        result = operation(result, ops.constant(values.astype(np.float32).reshape(1, -1, *window)))
+    return last, result
