@@ -144,7 +144,7 @@ def compile_graph(path: Path, threads: int | None, sha256: str | None, propertie
             # A network as it is in the file is compiled from its path: what is in the cache is then found without looking at its weights.
             compiled = core.compile_model(model if alone or rewritten else str(path), "CPU", wanted)
             return OpenVinoEngine(compiled, version, device, one_row=alone)
-        except RuntimeError as error:
+        except RuntimeError as error:  # noqa: PERF203 - two turns
             trouble = _first_line(error)
     raise UsageError(f"OpenVINO cannot read {path} ({trouble}).", "Export the bundle again.")
 
