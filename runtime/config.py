@@ -16,6 +16,9 @@ from gasmcast.spec import Frozen
 __all__ = ["LiveConfig", "load_live_config", "with_settings"]
 
 
+_OF_ALL = ("budget_s", "max_cameras", "degrade", "batch", "stats_s")  # settings that no camera can have for itself
+
+
 class LiveConfig(Frozen):
     """How decisions are made, and what gives way when the machine is too slow."""
 
@@ -71,8 +74,11 @@ def with_settings(config: LiveConfig, settings: dict[str, Any], where: str) -> L
     """The settings with those of one camera on top; None where it has none of its own.
 
     Raises:
-        UsageError: an unknown key, a bad value.
+        UsageError: an unknown key, a bad value, or a setting that holds for all cameras together.
     """
+    shared = [key for key in settings if key in _OF_ALL]
+    if shared:
+        raise UsageError(f"{where}: {shared[0]} holds for all cameras together.", "Put it into --config, or give its flag.")
     return _parse({**config.model_dump(), **settings}, where) if settings else None
 
 

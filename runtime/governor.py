@@ -71,15 +71,13 @@ class Governor:
         self._turn_from = 0
         self._turn_until = -math.inf
 
-    @property
-    def hop(self) -> int:
-        """Segments between decisions of a live camera, now."""
-        return self._config.hop * (2 if self.level >= 1 else 1)
+    def hop(self, config: LiveConfig) -> int:
+        """Segments between decisions of a live camera with these settings, now."""
+        return config.hop * (2 if self.level >= 1 else 1)
 
-    @property
-    def gate(self) -> float:
-        """The motion gate's threshold for a live camera, now."""
-        return self._config.motion_gate or (_GATE_GREY if self.level >= 2 else 0.0)
+    def gate(self, config: LiveConfig) -> float:
+        """The motion gate's threshold for a live camera with these settings, now."""
+        return config.motion_gate or (_GATE_GREY if self.level >= 2 else 0.0)
 
     def measured(self, capacity: Capacity) -> None:
         """Told what the machine can do."""
@@ -133,11 +131,11 @@ class Governor:
         """How many cameras are served at once."""
         limit = cameras
         if self._config.max_cameras == "auto" and self.capacity:
-            limit = self.capacity.cameras(self._spec, self.hop)
+            limit = self.capacity.cameras(self._spec, self.hop(self._config))
         elif isinstance(self._config.max_cameras, int):
             limit = self._config.max_cameras
         if self.level >= 3:
-            limit = min(limit, self.capacity.cameras(self._spec, self.hop) if self.capacity else max(1, cameras // 2))
+            limit = min(limit, self.capacity.cameras(self._spec, self.hop(self._config)) if self.capacity else max(1, cameras // 2))
             limit = min(limit, max(1, cameras - 1))
         return limit
 

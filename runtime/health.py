@@ -76,7 +76,7 @@ class Health:
         now = self._clock()
         with self._lock:
             beats, troubles = dict(self._beats), dict(self._troubles)
-        ages = {stage: round(now - beat(), 3) for stage, beat in beats.items()}
+        ages = {stage: round(max(0.0, now - beat()), 3) for stage, beat in beats.items()}
         late = tuple(stage for stage, age in ages.items() if age > self.patience_s)
         told = {stage: text for stage, trouble in troubles.items() if (text := trouble())}
         return Verdict(not late, self._ready, ages, late, told, round(now - self._start, 1))

@@ -68,9 +68,10 @@ class House:
 class Lane:
     """A camera inside the runtime; the `FrameListener` that its source feeds."""
 
-    def __init__(self, name: str, live: bool, house: House, decider: Decider) -> None:
+    def __init__(self, name: str, live: bool, house: House, decider: Decider, config: LiveConfig) -> None:
         self.name = name
         self.live = live
+        self.config = config
         self.decider = decider
         self.state = "connecting"
         self.ended = False  # the end has been decided: nothing more will come out
@@ -84,7 +85,7 @@ class Lane:
         self.segments = self.decisions = self.frames = 0
         self._house = house
         spec = house.spec
-        self._clock = SegmentClock(spec, lambda image: fit_frame(image, spec.pixels, spec.fit), house.config.gap_s if live else 60.0, live)
+        self._clock = SegmentClock(spec, lambda image: fit_frame(image, spec.pixels, spec.fit), config.gap_s if live else 60.0, live)
         self._run = 0
         self._deliveries: deque[int] = deque(maxlen=spec.segments)
         self._arrivals: deque[float] = deque(maxlen=128)
@@ -121,7 +122,7 @@ class Lane:
         self._cut = state == "ended" and detail == "stopped"
         if state not in (self.state, "ended"):  # the end is told when all that came before it has been decided
             self.state = state
-            self.tell("state", f"{self.name} is {state}{f' ({detail})' if detail else ''}.")
+            self.tell("state", f"{self.name} {'has' if state == 'failed' else 'is'} {state}{f' ({detail})' if detail else ''}.")
 
     def on_end(self, error: GasmcastError | None) -> None:
         """No more frames: the rest of a file is filled up and decided, unless it was stopped before its end."""
@@ -198,7 +199,7 @@ class Lane:
                 if self.live:
                     self._make_room()
                 else:
-                    while self._waiting() >= house.config.pending and not house.stopping:
+                    while self._waiting() >= self.config.pending and not house.stopping:
                         house.changed.wait(0.5)
                 if house.stopping:
                     return
@@ -213,7 +214,7 @@ class Lane:
 
     def _make_room(self) -> None:
         """Newest wins: the oldest waiting segment goes, and is counted."""
-        while self._waiting() >= self._house.config.pending:
+        while self._waiting() >= self.config.pending:
             oldest = next(w for w in self.pending if isinstance(w.item, Segment))
             self.pending.remove(oldest)
             assert isinstance(oldest.item, Segment)

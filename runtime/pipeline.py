@@ -75,7 +75,7 @@ class Pipeline:
         Args:
             name: unique among the lanes that have not ended.
             live: newest wins; else the source waits.
-            config: settings of decisions and events that differ for this source.
+            config: the settings of this source, where they differ.
 
         Raises:
             UsageError: the name is taken, or the settings name labels that are none.
@@ -86,7 +86,7 @@ class Pipeline:
         with self._house.changed:
             if name in self.lanes and not self.lanes[name].ended:
                 raise UsageError(f"There are two sources called {name!r}.", "Give each a name of its own.")
-            lane = self.lanes[name] = Lane(name, live, self._house, decider)
+            lane = self.lanes[name] = Lane(name, live, self._house, decider, settings)
         return lane
 
     def remove(self, name: str) -> None:

@@ -64,7 +64,7 @@ def encode(model: Model, house: House, governor: Governor, picked: list[tuple[La
     moving: dict[int, Segment] = {}
     for place, (lane, waiting) in enumerate(picked):
         if isinstance(waiting.item, Segment):
-            threshold = governor.gate if lane.live else house.config.motion_gate
+            threshold = governor.gate(lane.config) if lane.live else lane.config.motion_gate
             if not lane.gate.still(waiting.item, threshold, lane.decider.active):
                 moving[place] = waiting.item
     features: dict[int, Features] = {}
@@ -87,7 +87,7 @@ def fuse(model: Model, house: House, governor: Governor, latencies: Latencies, j
             _close(house, lane, segment)
             continue
         window = _advance(house, lane, segment, features)
-        if window is not None and _is_due(lane, segment, spec, governor.hop if lane.live else house.config.hop):
+        if window is not None and _is_due(lane, segment, spec, governor.hop(lane.config) if lane.live else lane.config.hop):
             due.append((lane, waiting, segment, window))
         else:
             lane.shown(segment.end_s + spec.segment_s)

@@ -57,6 +57,7 @@ def live(
     from gasmcast.runtime.config import load_live_config
     from gasmcast.runtime.health import Health
     from gasmcast.runtime.sinks.build import build_sinks
+    from gasmcast.runtime.sinks.video import film_path
 
     flags = {"hop": hop, "budget_s": _seconds(budget), "max_cameras": _count(max_cameras)}
     settings = load_live_config(config, flags)
@@ -74,11 +75,8 @@ def live(
 
     opened = _open(sources, realtime, settings)
     _spare([told_as for _, _, told_as in opened], [path for path in (jsonl, save, record) if path])
-    model, line = open_model(bundle, engine, precision, threads)
     say = _silence if quiet else _say
-    say(f"engine: {line}")
-    capacity = _measure(model, settings.hop, say) if any(source.live for source, _, _ in opened) else None
-    health, window = Health(), _window() if show else None
+    health, window = Health(), _window() if show else None  # a wrong flag is told before seconds of compiling
     sinks = build_sinks(
         console=not quiet and str(jsonl) != "-",
         jsonl=jsonl,
@@ -86,19 +84,30 @@ def live(
         mqtt=mqtt,
         webhook=webhook,
         metrics=metrics,
+        several=len(opened) > 1,
         files=[source.name for source, _, _ in opened if not source.live],
         health=health,
     )
-    journal = Journal(record, model, settings, line) if record else None
-    session = Session(model, settings, [*sinks, *([window] if window else [])], journal=journal, capacity=capacity, health=health)
-    for source, own, told_as in opened:
-        session.add(source, own, told_as)
+    try:
+        model, line = open_model(bundle, engine, precision, threads)
+        say(f"engine: {line}")
+        capacity = _measure(model, settings.hop, say) if any(source.live for source, _, _ in opened) else None
+        journal = Journal(record, model, settings, line) if record else None
+        session = Session(model, settings, [*sinks, *([window] if window else [])], journal=journal, capacity=capacity, health=health)
+        for source, own, told_as in opened:
+            session.add(source, own, told_as)
+    except BaseException:
+        for sink in sinks:
+            sink.close(1.0)
+        raise
     errors = session.run(duration, window.pump if window else None)
     for error in errors[1:]:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
     if errors:
         raise errors[0]
-    say(_last_line(session, [path for path in (jsonl, save, record) if path and str(path) != "-"], record))
+    films = [film_path(save, source.name, len(opened) > 1) for source, _, _ in opened] if save else []
+    written = [path for path in (jsonl, *films, record) if path and str(path) != "-" and path.exists()]
+    say(_last_line(session, written, record))
 
 
 def _open(sources: list[str], realtime: bool, settings: LiveConfig) -> list[tuple[Source, LiveConfig | None, str]]:

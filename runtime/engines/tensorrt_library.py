@@ -58,7 +58,7 @@ def _trouble(check: Callable[[], object]) -> MachineError | None:
 
 def missing() -> str:
     """Why TensorRT cannot be used here; empty when it can."""
-    return "; ".join(error.what.rstrip(".") for error in gaps())
+    return ", ".join(error.what.rstrip(".").replace("The", "the", 1) for error in gaps())
 
 
 _KEPT: dict[str, tuple[Any, Any]] = {}  # by module: TensorRT takes one logger a process, and an engine must not outlive its runtime

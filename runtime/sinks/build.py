@@ -21,6 +21,7 @@ def build_sinks(
     mqtt: str | None = None,
     webhook: str | None = None,
     metrics: str | None = None,
+    several: bool = False,
     files: Collection[str] = (),
     health: Health | None = None,
 ) -> list[Queued]:
@@ -33,6 +34,7 @@ def build_sinks(
         mqtt: URL of a broker.
         webhook: URL that takes events.
         metrics: address of `/metrics` and `/health`.
+        several: there is more than one source: each has a video of its own.
         files: names of sources that are not live: nothing of theirs is dropped.
         health: gets to know of each sink, and is served beside the metrics.
 
@@ -47,7 +49,7 @@ def build_sinks(
     if jsonl is not None:
         makers["jsonl"] = partial(_jsonl, jsonl)
     if save is not None:
-        makers["video"] = partial(_video, save)
+        makers["video"] = partial(_video, save, several)
     if mqtt is not None:
         makers["mqtt"] = partial(_mqtt, mqtt)
     if webhook is not None:
@@ -89,10 +91,10 @@ def _jsonl(path: Path) -> Sink:
     return JsonlSink(path)
 
 
-def _video(path: Path) -> Sink:
+def _video(path: Path, several: bool) -> Sink:
     from gasmcast.runtime.sinks.video import VideoSink  # noqa: PLC0415
 
-    return VideoSink(path)
+    return VideoSink(path, several)
 
 
 def _mqtt(url: str) -> Sink:

@@ -40,12 +40,13 @@ class ConsoleSink:
         self._drawn = 0.0
         self._live: Live | None = None
         if self.console.is_terminal:
-            self._live = Live(console=self.console, auto_refresh=False, transient=False)
-            self._live.start()
+            self._live = Live(console=self.console, auto_refresh=False, transient=False)  # begins with the first record
 
     def write(self, record: Record) -> None:
         """Take a record in; the table is drawn at most ten times a second."""
         self._note(record)
+        if self._live is not None and isinstance(record, Notice) and record.what not in ("state", "gap"):
+            self._live.console.print(escape(redact(self._line(record))), soft_wrap=True, highlight=False)  # above the table, to stay
         if self._live is None:
             line = self._line(record)
             if line:
@@ -55,7 +56,7 @@ class ConsoleSink:
 
     def close(self) -> None:
         """Draw the last state and give the terminal back."""
-        if self._live is not None:
+        if self._live is not None and self._live.is_started:
             self._draw()
             self._live.stop()
 
@@ -68,6 +69,7 @@ class ConsoleSink:
         row = self._rows.setdefault(record.camera, _Row())
         if isinstance(record, Decision):
             row.decision = record
+            row.state = "live" if row.state == "connecting" else row.state  # statistics come every few seconds only
         elif isinstance(record, Event):
             row.event = None if record.phase == "end" else record
             row.events += record.phase == "start"
@@ -82,13 +84,14 @@ class ConsoleSink:
                 "" if record.phase == "update" else f"{record.time_s:9.2f} s  {record.camera}  {sign} {record.label}  {record.p:.2f}{took}"
             )
         if isinstance(record, Notice):
-            return f"{record.time_s:9.2f} s  {record.camera}  {record.text}"
+            return f"{record.time_s:9.2f} s  {record.camera}  {record.text}" if record.camera else record.text
         if isinstance(record, Decision) and self.decisions:
             return f"{record.time_s:9.2f} s  {record.camera}  {record.label}  {record.p:.2f}"
         return ""
 
     def _draw(self) -> None:
         assert self._live is not None
+        self._live.start()  # unless it has been
         self._live.update(self.table(), refresh=True)
         self._drawn = time.monotonic()
 
@@ -99,7 +102,7 @@ class ConsoleSink:
         table.add_column("state", width=12)
         table.add_column("time", width=9, justify="right")
         table.add_column("action", ratio=3, no_wrap=True)
-        for name, width in (("p", 4), ("events", 6), ("fps", 4), ("late", 6), ("ms", 6)):
+        for name, width in (("p", 4), ("events", 6), ("fps", 4), ("drops", 6), ("ms", 6)):
             table.add_column(name, justify="right", width=width)
         for camera, row in self._rows.items():
             if not camera:

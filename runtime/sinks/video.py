@@ -15,7 +15,7 @@ from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.draw import Overlay
 from gasmcast.runtime.records import Record
 
-__all__ = ["VideoSink"]
+__all__ = ["VideoSink", "film_path"]
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _SPARE_BYTES = 64_000_000  # a disk is not filled further than this
 
 
 class VideoSink:
-    """Writes `path` for one camera, `path` with the camera's name added for each further one.
+    """Writes `path` for one camera; for several a file each, the camera's name added to the path's (`film_path`).
 
     A file has one rate and one size: frames are repeated or left out to keep time (at most a second of repeats, so an outage does not
     fill the disk), and pictures of another size are fitted in. When the disk runs full the video is finished there, whole and
@@ -36,7 +36,7 @@ class VideoSink:
         MachineError: the folder cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, several: bool = False) -> None:
         if path.suffix.lower() not in _CODECS:
             raise UsageError(f"--save {path}: {path.suffix or 'no ending'} is no kind of video.", f"End it in {', '.join(_CODECS)}.")
         try:
@@ -46,7 +46,7 @@ class VideoSink:
             draft.unlink()
         except OSError as error:
             raise MachineError(f"{path} cannot be written ({error.strerror}).", "Give --save another path.") from None
-        self._path = path
+        self._path, self._several = path, several
         self._films: dict[str, _Film] = {}
         self._overlays: dict[str, Overlay] = {}
 
@@ -58,8 +58,7 @@ class VideoSink:
         """Draw on a frame and write it; a full disk or a missing codec is logged once, and the camera's further frames are passed over."""
         film = self._films.get(camera)
         if film is None:
-            name = self._path.stem + (f"-{camera}" if self._films else "")
-            film = self._films[camera] = _Film(self._path.with_name(name + self._path.suffix))
+            film = self._films[camera] = _Film(film_path(self._path, camera, self._several or bool(self._films)))
         if film.over:
             return
         try:
@@ -71,6 +70,11 @@ class VideoSink:
         """Finish all files."""
         for film in self._films.values():
             film.finish()
+
+
+def film_path(path: Path, camera: str, several: bool) -> Path:
+    """Where the film of a camera goes."""
+    return path.with_name(f"{path.stem}-{camera}{path.suffix}") if several else path
 
 
 class _Film:

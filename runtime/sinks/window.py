@@ -33,7 +33,7 @@ class WindowSink:
 
     def __init__(self) -> None:
         if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise MachineError("--show needs a screen, and this session has none (DISPLAY is not set).", "Use --save or --web.")
+            raise MachineError("--show needs a screen, and this session has none (DISPLAY is not set).", "Use --save.")
         # Qt ends the whole process when a display is named but not there: let it end another one.
         probe = [sys.executable, "-c", "import cv2; cv2.namedWindow('probe'); cv2.destroyAllWindows()"]
         try:

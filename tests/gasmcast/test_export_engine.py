@@ -55,5 +55,5 @@ def test_bench_says_at_once_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     result = CliRunner().invoke(app, ["bench", "live", "--engine", "tensorrt"])
     assert isinstance(result.exception, MachineError)
-    assert "The package tensorrt is missing" in str(result.exception)
+    assert "the package tensorrt is missing" in str(result.exception)
     assert result.exception.exit_code == 3

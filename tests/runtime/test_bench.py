@@ -6,30 +6,49 @@ import pytest
 from typer.testing import CliRunner
 
 from gasmcast.cli import app
+from gasmcast.commands.bench_table import print_result
 from gasmcast.errors import MachineError
-from gasmcast.runtime.bench import Task, measure_apart
+from gasmcast.runtime.bench import Apart, Task, measure_apart
 
 
-def test_rows_are_measured_in_their_own_process(tiny_bundle):
-    cached = measure_apart(Task("cached", str(tiny_bundle), "fp32", threads=1, batches=(1, 2), repeats=2))
-    assert set(cached["batches"]) == {"1", "2"}
-    assert cached["batches"]["1"]["ms_per_camera"] > 0
-    assert 20 < cached["rss_mb"] < 1000
+def test_rows_are_measured_in_their_own_process_turn_by_turn(tiny_bundle):
+    with Apart(Task("cached", str(tiny_bundle), "fp32", threads=1, batches=(1, 8))) as apart:
+        first, second = apart.turn(), apart.turn()
+    for turn in first, second:
+        assert min(turn["encode_1"] + turn["fuse_8"]) > 0
+        assert len(turn["encode_1"]) == len(turn["encode_1_cpu"]) > 1  # quick work is repeated
+        assert 20 < turn["rss_mb"] < 1000
 
 
 def test_a_row_that_fails_says_why(tiny_bundle):
     with pytest.raises(MachineError, match="no complete in fp32"):
-        measure_apart(Task("complete", str(tiny_bundle), "fp32"))
+        Apart(Task("complete", str(tiny_bundle), "fp32"))
+
+
+def test_a_row_that_hangs_is_given_up(tiny_bundle):
+    with pytest.raises(MachineError, match="longer than 0 s"):
+        Apart(Task("cached", str(tiny_bundle), "fp32"), timeout_s=0.05)
+
+
+def test_cameras_may_play_slower_than_real_time(tiny_bundle):
+    found = measure_apart(Task("cameras", str(tiny_bundle), "fp32", threads=1, cameras=2, seconds=2.0, slower=2.0))
+    assert found["kept_up"]
+    assert 6 <= found["decisions"] <= 10, "4 s are 2 s of the cameras' time: four segments each"
 
 
 @pytest.mark.slow
-def test_bench_live_prints_json(tiny_bundle):
-    done = CliRunner().invoke(
-        app, ["bench", "live", "--bundle", str(tiny_bundle), "--no-naive", "--seconds", "2", "--threads", "1", "--most", "2", "--json"]
-    )
+def test_bench_live_prints_json(tiny_bundle, monkeypatch, capsys):
+    monkeypatch.setattr("gasmcast.commands.bench_rows._ROUNDS", (2, 2))
+    flags = ["--no-naive", "--seconds", "2", "--threads", "1", "--most", "2", "--json"]
+    done = CliRunner().invoke(app, ["bench", "live", "--bundle", str(tiny_bundle), *flags])
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
     (row,) = result["rows"]
     assert row["name"] == "cached segments, fp32"
-    assert {"ms_per_decision", "cpu_ms", "cameras_realtime", "rss_mb", "latency_ms"} <= set(row)
+    assert {"ms_per_decision", "cpu_ms", "cameras_realtime", "rss_mb", "rss_mb_4_cameras", "rss_mb_per_camera", "latency_ms"} <= set(row)
+    assert set(result["growth"]["cameras"]) == {"1", "2", "4", "8"}
     assert set(result["peak_macs_per_s"]) == {"fp32", "int8"}
+    assert {"encoder", "head"} <= set(result["profile_ms"])
+    assert "round 2" in done.stderr
+    print_result(result)
+    assert "memory: one camera" in capsys.readouterr().out

@@ -130,6 +130,8 @@ def test_settings_from_yaml_with_flags_on_top(tmp_path):
     assert load_live_config(path, {"hop": 4, "budget_s": None}) == LiveConfig(on=0.7, off=0.2, hop=4)
     assert with_settings(LiveConfig(), {}, "x") is None
     assert with_settings(LiveConfig(hop=3), {"on": 0.9}, "x") == LiveConfig(hop=3, on=0.9)
+    with pytest.raises(UsageError, match="camera yard: budget_s holds for all cameras"):
+        with_settings(LiveConfig(), {"budget_s": 0.2}, "camera yard")
 
 
 @pytest.mark.parametrize(

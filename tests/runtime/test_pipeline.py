@@ -74,3 +74,18 @@ def test_events_begin_and_end(tiny_bundle, moving_video):
     events = [r for r in records if isinstance(r, Event)]
     assert events[0].phase == "start"
     assert events[-1].phase == "end"
+
+
+def test_a_source_has_a_hop_of_its_own(tiny_bundle, moving_video):
+    records: list = []
+    pipeline = Pipeline(open_model(tiny_bundle), LiveConfig(), records.append)
+    pipeline.start()
+    lanes = {"every": pipeline.add("every", live=False), "third": pipeline.add("third", live=False, config=LiveConfig(hop=3))}
+    threads = [threading.Thread(target=feed, args=(lane, moving_video), daemon=True) for lane in lanes.values()]
+    for thread in threads:
+        thread.start()
+    assert pipeline.wait(60)
+    pipeline.stop()
+    times = {name: [r.time_s for r in records if isinstance(r, Decision) and r.camera == name] for name in lanes}
+    assert times["third"] == times["every"][::3]
+    assert lanes["third"].drops["hop"] == len(times["every"]) - len(times["third"])

@@ -257,7 +257,7 @@ def test_all_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
-    assert missing() == "The package tensorrt is missing; The package cuda-bindings is missing"
+    assert missing() == "the package tensorrt is missing, the package cuda-bindings is missing"
     assert all(gap.hint for gap in gaps())
 
 

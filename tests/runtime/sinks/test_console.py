@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from gasmcast.errors import MachineError
+from gasmcast.runtime.records import Notice
 from gasmcast.runtime.sinks.console import ConsoleSink
 from gasmcast.runtime.sinks.window import WindowSink, mosaic
 
@@ -19,6 +20,7 @@ def test_plain_lines_where_nobody_watches(make):
     sink.write(make.event("update"))
     sink.write(make.event("end"))
     sink.write(make.notice("rtsp://u:secret@h/x is gone"))
+    sink.write(Notice("", 0.0, 0.0, "degrade", "Too slow: a decision every second hop."))
     sink.write(make.stats())
     sink.close()
     assert out.getvalue().splitlines() == [
@@ -26,6 +28,7 @@ def test_plain_lines_where_nobody_watches(make):
         "     2.00 s  cam  >>> Pushing  0.90",
         "     2.00 s  cam  <<< Pushing  0.90, 0.5 s",
         "     1.00 s  cam  rtsp://***@h/x is gone",
+        "Too slow: a decision every second hop.",
     ]
     quiet = io.StringIO()
     ConsoleSink(Console(file=quiet), decisions=False).write(make.decision())
@@ -39,10 +42,18 @@ def test_a_row_a_camera_on_a_terminal(make):
     sink.write(make.notice("nothing answers at 10.0.0.7:554", camera="hall"))
     sink.write(make.decision(7.5, camera="door", label="Holding [x]"))
     sink.write(make.event(camera="door"))
+    sink.write(Notice("", 0.0, 0.0, "degrade", "Too slow: a decision every second hop."))
     sink.close()
+    assert "Too slow: a decision every second hop." in out.getvalue(), "what holds for all cameras stays above the table"
     last = out.getvalue().rsplit("camera", 1)[1]
-    for text in ("door", "Holding [x]", "0.90", "7.5 s", "hall", "reconnecting", "nothing answers", "42"):
+    for text in ("door", "Holding [x]", "0.90", "7.5 s", "live", "hall", "reconnecting", "nothing answers", "42"):
         assert text in last
+
+
+def test_nothing_to_show_leaves_the_terminal_alone():
+    out = io.StringIO()
+    ConsoleSink(Console(file=out, width=140, force_terminal=True)).close()
+    assert out.getvalue() == ""
 
 
 def test_no_screen_is_one_sentence(monkeypatch):

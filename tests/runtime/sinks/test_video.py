@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.runtime.sinks.video import VideoSink
+from gasmcast.runtime.sinks.video import VideoSink, film_path
 from gasmcast.runtime.video import read_frames
 
 
@@ -55,6 +55,15 @@ def test_each_camera_has_its_file_and_a_change_of_size_is_fitted_in(tmp_path):
     sink.close()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a-two.avi", "a.avi"]
     assert {image.shape for _, image in read_frames(tmp_path / "a.avi")} == {(64, 96, 3)}
+
+
+def test_of_several_cameras_each_has_its_name_whichever_comes_first(tmp_path):
+    sink = VideoSink(tmp_path / "a.avi", several=True)
+    for camera in ("yard", "door"):
+        sink.frame(camera, 0.0, picture())
+    sink.close()
+    assert sorted(tmp_path.iterdir()) == [film_path(tmp_path / "a.avi", camera, True) for camera in ("door", "yard")]
+    assert film_path(tmp_path / "a.avi", "door", False) == tmp_path / "a.avi"
 
 
 def test_a_video_of_one_frame_and_of_none(tmp_path):
