@@ -20,12 +20,17 @@ from gasmcast.errors import EndedError
 def test_a_signal_unwinds_and_says_so_in_one_sentence(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     removed = []
-    with pytest.raises(EndedError, match=f"The work was ended by {number.name}") as caught, clean_end("The work"):
-        try:
-            os.kill(os.getpid(), number)
-        finally:
-            os.kill(os.getpid(), number)  # a second one, while the first is being cleaned up after
-            removed.append(True)
+
+    def work() -> None:
+        with clean_end("The work"):
+            try:
+                os.kill(os.getpid(), number)
+            finally:
+                os.kill(os.getpid(), number)  # a second one, while the first is being cleaned up after
+                removed.append(True)
+
+    with pytest.raises(EndedError, match=f"The work was ended by {number.name}") as caught:
+        work()
     assert removed
     assert caught.value.exit_code == 128 + number
     assert signal.getsignal(number) is before
