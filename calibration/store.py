@@ -96,11 +96,11 @@ class CalibrationSet:
     def __len__(self) -> int:
         return len(self.index.clips)
 
-    def clips(self) -> Iterator[NDArray[np.uint8]]:
-        """Each clip, `spec.clip_shape` uint8 RGB."""
+    def clips(self, which: Sequence[int] | None = None) -> Iterator[NDArray[np.uint8]]:
+        """Each clip, `spec.clip_shape` uint8 RGB; `which`: only these, in this order."""
         with (self.folder / "frames.bin").open("rb") as stream:
-            for entry in self.index.clips:
-                yield self._decode(stream, entry)
+            for i in range(len(self)) if which is None else which:
+                yield self._decode(stream, self.index.clips[i])
 
     def _decode(self, stream: IO[bytes], entry: ClipEntry) -> NDArray[np.uint8]:
         stream.seek(entry.offset)

@@ -44,14 +44,16 @@ def draft_bundle(out: Path) -> Iterator[Path]:
     draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
     try:
         yield draft
-        old = out.with_name(f".{out.name}.{os.getpid()}.old")
         if out.exists():
             out.replace(old)
         draft.replace(out)
-        shutil.rmtree(old, ignore_errors=True)
     finally:
+        if old.exists() and not out.exists():  # ended between the two renames
+            old.replace(out)
+        shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(draft, ignore_errors=True)
 
 

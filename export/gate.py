@@ -58,6 +58,13 @@ class Verdict:
     def __bool__(self) -> bool:
         return not self.reasons
 
+    @property
+    def agreement_interval(self) -> tuple[float, float]:
+        """95 % of the agreement over all clips like these (E. B. Wilson, 1927): what so few clips can say."""
+        n, p, z = max(self.clips, 1), self.agreement, 1.96
+        middle, half = p + z * z / (2 * n), z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5
+        return max(0.0, (middle - half) / (1 + z * z / n)), min(1.0, (middle + half) / (1 + z * z / n))
+
     def __str__(self) -> str:
         top1 = (
             ""
@@ -65,7 +72,9 @@ class Verdict:
             else f", top-1 {100 * self.top1:.1f} % (loss {100 * self.top1_loss:.1f} points)"
         )
         verdict = "passes" if self else "FAILS: " + "; ".join(self.reasons)
-        return f"{self.precision} on {self.clips} held-out clips ({self.engine}): agreement {100 * self.agreement:.1f} %{top1}: {verdict}"
+        low, high = (100 * share for share in self.agreement_interval)
+        agree = f"agreement {100 * self.agreement:.1f} % [{low:.1f}, {high:.1f}]"
+        return f"{self.precision} on {self.clips} held-out clips ({self.engine}): {agree}{top1}: {verdict}"
 
     def measured(self) -> Measured:
         """The manifest's record."""
@@ -83,7 +92,7 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for a report."""
-        return {**asdict(self), "passed": bool(self)}
+        return {**asdict(self), "passed": bool(self), "agreement_interval": self.agreement_interval}
 
 
 def judge(

@@ -24,7 +24,7 @@ class ExportPlan:
     """Beside FP32, which is always there."""
     calibration_clips: int = 64
     held_out: int = 256
-    parity_clips: int = 8
+    parity_clips: int = 4
     seed: int = 0
     threads: int | None = None
     recipe: Recipe = field(default=Recipe())

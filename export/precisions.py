@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,8 +27,10 @@ __all__ = ["GRAPHS", "PRECISIONS", "Precision", "Prepared", "file_name", "prepar
 Precision = Literal["int8", "fp16", "int8_fp16"]
 PRECISIONS: tuple[Precision, ...] = ("int8", "fp16", "int8_fp16")
 GRAPHS = ("encoder", "head")
-HEAD_CLIPS = 64
-"""The head's ranges come from the features of at most so many clips, kept on disk as FP32: 22 MB a clip at real size."""
+HEAD_CLIPS = 16
+"""So many clips, spread over the set, are seen whole; the head's ranges come from their features, on disk: 22 MB a clip at real size."""
+PART = 2
+"""Segments of every other clip: neighbouring segments of a clip resemble each other, so ranges gain from clips more than from segments."""
 FP16_CLIPS = 4
 Each = Callable[[str, int, int], None]
 
@@ -48,6 +50,8 @@ class Prepared:
     tops: Mapping[str, Mapping[str, float]]
     stored: CalibrationSet
     head_clips: int
+    segments: int
+    """Segments that the encoder's ranges were taken from."""
 
     def graph(self, name: str, precision: str, policy: Policy) -> ModelProto:
         """One component in one precision."""
@@ -72,7 +76,8 @@ def prepare(
 ) -> Prepared:
     """Calibrate encoder and head.
 
-    One clip is decoded at a time; what stays in memory are histograms, and on disk the features of at most `HEAD_CLIPS` clips.
+    One clip is decoded at a time; what stays in memory are histograms, and on disk the features of at most `HEAD_CLIPS` clips. Those are
+    seen whole, of every other clip two segments.
 
     Args:
         fp32: the FP32 files of `encoder` and `head`.
@@ -90,18 +95,18 @@ def prepare(
     """
     spec = stored.index.spec
     say = each or (lambda *_: None)
-    total = len(stored) * sum(1 for _ in pair_chunks(np.empty(spec.clip_shape, np.uint8)))
+    seen = _Seen(stored)
     calibrated: dict[str, Calibrated] = {}
-    features = _Features(folder, min(len(stored), HEAD_CLIPS), spec.segments)
+    features = _Features(folder, len(seen.whole), spec.segments)
     encoder = load_graph(fp32["encoder"])
     if int8:
         calibrated["encoder"] = calibrate(
             encoder,
-            lambda: _pairs(stored.clips()),
+            seen.feeds,
             recipe,
             policy,
-            each=lambda done: say("encoder ranges", done, total),
-            keep=features.keep,
+            each=lambda done: say("encoder ranges", done, seen.runs),
+            keep=lambda run, values: features.keep(values) if run >= seen.part_runs else None,
             threads=threads,
         )
     else:
@@ -114,7 +119,7 @@ def prepare(
     tops: dict[str, Mapping[str, float]] = {}
     if fp16:
         say("FP16 ranges", 0, 2)
-        few = [pairs for pairs, _ in zip(_pairs(stored.clips()), range(FP16_CLIPS), strict=False)]
+        few = [pairs for pairs, _ in zip(seen.feeds(), range(FP16_CLIPS), strict=False)]
         # The smoothed graph is the one that INT8 is written from; plain FP16 is written from the graph as it was. Both are measured.
         tops["encoder"] = measure_tops(encoder, few)
         if int8:
@@ -125,7 +130,7 @@ def prepare(
         if int8:
             tops["head"] = _larger(tops["head"], measure_tops(calibrated["head"].model, some))
         say("FP16 ranges", 2, 2)
-    return Prepared(spec, dict(fp32), calibrated, tops, stored, len(features))
+    return Prepared(spec, dict(fp32), calibrated, tops, stored, len(features), seen.segments)
 
 
 def write_precision(
@@ -151,10 +156,26 @@ def write_precision(
     return paths, reports
 
 
-def _pairs(clips: Iterable[NDArray[np.uint8]]) -> Iterator[dict[str, NDArray[Any]]]:
-    for clip in clips:
-        for pairs in pair_chunks(clip):
-            yield {"segments": pairs}
+class _Seen:
+    """Which segments the encoder is calibrated on: parts of most clips first (the scan for outliers sees many), then some whole ones."""
+
+    def __init__(self, stored: CalibrationSet) -> None:
+        self.stored = stored
+        spec, count = stored.index.spec, len(stored)
+        self.whole = sorted({int(i) for i in np.linspace(0, count - 1, min(count, HEAD_CLIPS)).round()})
+        self.parts = [i for i in range(count) if i not in set(self.whole)]
+        self.some = sorted({spec.segments // 4, spec.segments - 1 - spec.segments // 4})[:PART]
+        self.part_runs = len(self.parts) * len(self.some)
+        self.runs = self.part_runs + len(self.whole) * sum(1 for _ in pair_chunks(np.empty(spec.clip_shape, np.uint8)))
+        self.segments = self.part_runs + len(self.whole) * spec.segments
+
+    def feeds(self) -> Iterator[dict[str, NDArray[Any]]]:
+        for clip in self.stored.clips(self.parts):
+            for segment in self.some:
+                yield {"segments": clip[None, segment : segment + 2]}
+        for clip in self.stored.clips(self.whole):
+            for pairs in pair_chunks(clip):
+                yield {"segments": pairs}
 
 
 def _larger(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
@@ -172,7 +193,7 @@ class _Features:
     def __len__(self) -> int:
         return self.clips
 
-    def keep(self, _: int, values: dict[str, NDArray[Any]]) -> None:
+    def keep(self, values: dict[str, NDArray[Any]]) -> None:
         rows = len(next(iter(values.values())))
         room = self.clips * self.segments - self.filled
         if room <= 0:
@@ -198,4 +219,4 @@ def _fill(features: _Features, encoder: Path, stored: CalibrationSet) -> None:
     features.clips = min(features.clips, FP16_CLIPS)
     for _, clip in zip(range(features.clips), stored.clips(), strict=False):
         for pairs in pair_chunks(clip):
-            features.keep(0, dict(engine.run({"segments": pairs})))
+            features.keep(dict(engine.run({"segments": pairs})))

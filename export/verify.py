@@ -20,6 +20,8 @@ from gasmcast.runtime.engines import Engine
 __all__ = ["FP32_TOLERANCE", "ONE_ENGINE", "verify_against_torch"]
 
 FP32_TOLERANCE = Tolerance(error=1e-3, cosine=0.9999, top1=1.0)
+COMPOSED_CLIPS = 2
+"""Clips for a complete graph that is composed of encoder and head: its products were compared on every clip already, its seams were not."""
 ONE_ENGINE: dict[str, Callable[[Path, int | None], Engine]] = {"onnxruntime": open_arbiter, "openvino": open_uncached}
 
 
@@ -61,8 +63,9 @@ def verify_against_torch(
         if each is not None:
             each(f"complete on {name}")
         whole = opener(paths["complete"], threads)
-        logits = np.concatenate([whole.run({"clip": np.ascontiguousarray(clip[None])})["logits"] for clip in clips])
-        found.append(compare_logits("complete", name, origin["logits"], logits, tolerance=tolerance))
+        some = clips[:COMPOSED_CLIPS] if "encoder" in paths else clips
+        logits = np.concatenate([whole.run({"clip": np.ascontiguousarray(clip[None])})["logits"] for clip in some])
+        found.append(compare_logits("complete", name, origin["logits"][: len(some)], logits, tolerance=tolerance))
         del whole
     return ParityReport(tuple(found))
 

@@ -5,7 +5,7 @@ The command line prints one as a single line and exits with its `exit_code`; any
 
 from __future__ import annotations
 
-__all__ = ["GasmcastError", "GateError", "MachineError", "SourceError", "UsageError"]
+__all__ = ["EndedError", "GasmcastError", "GateError", "MachineError", "SourceError", "UsageError"]
 
 
 class GasmcastError(Exception):
@@ -41,3 +41,9 @@ class SourceError(GasmcastError):
     """A video or camera could not be opened or read."""
 
     exit_code = 5
+
+
+class EndedError(GasmcastError):
+    """A signal ended the work before its end; nothing half-written is left."""
+
+    exit_code = 130

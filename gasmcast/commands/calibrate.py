@@ -37,11 +37,12 @@ def calibrate(
     from gasmcast.calibration.clips import choose_clips
     from gasmcast.calibration.store import write_set
     from gasmcast.data.annotations import read_split
+    from gasmcast.ending import clean_end
 
     spec = _spec(config)
     started = time.monotonic()
     samples = read_split(data, "train")
-    with Progress(transient=True) as progress:
+    with clean_end("The calibration"), Progress(transient=True) as progress:
         task = progress.add_task("looking at clips", total=None)
         chosen, unread = choose_clips(samples, spec, clips, seed, lambda done, total: progress.update(task, completed=done, total=total))
         task2 = progress.add_task("storing", total=len(chosen))

@@ -58,6 +58,7 @@ def export(
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from gasmcast.calibration.quantise import Recipe
+    from gasmcast.ending import clean_end
     from gasmcast.errors import GateError, UsageError
     from gasmcast.export.bundle import check_target
     from gasmcast.export.gate import GateRecipe
@@ -87,7 +88,8 @@ def export(
         measure=measure,
     )
     console = Console(stderr=True)
-    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), transient=True, console=console) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with clean_end("The export"), Progress(*columns, transient=True, console=console) as progress:
         task = progress.add_task("starting", total=None)
         started, last = time.monotonic(), ""
 

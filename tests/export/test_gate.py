@@ -23,6 +23,9 @@ def test_lost_agreement_fails_and_says_why():
     assert not v
     assert v.agreement == pytest.approx(0.9)
     assert any("agreement" in r for r in v.reasons)
+    low, high = v.agreement_interval
+    assert (round(low, 3), round(high, 3)) == (0.851, 0.934)  # Wilson, 180 of 200
+    assert "agreement 90.0 % [85.1, 93.4]" in str(v)
     assert any("top-1 falls" in r for r in v.reasons)
     assert v.loss_interval[0] <= v.top1_loss <= v.loss_interval[1]
     assert set(v.disagree) <= set(range(20))
