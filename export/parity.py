@@ -21,11 +21,16 @@ Array = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What an engine may differ by: `error` relative to the tensor's largest value, `cosine` of the worst clip."""
+    """What an engine may differ by: `error` relative to the tensor's largest value, `cosine` of the worst clip.
+
+    `stray` is the share of values that may be further off. It is 0 but behind a choice: of two edges that rank alike in the k-th place,
+    rounding decides, and the node behind them then has other values, all of them right.
+    """
 
     error: float = 1e-3
     cosine: float = 0.9999
     top1: float = 1.0
+    stray: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Comparison:
     """Clips with the largest error, worst first."""
     top1: float | None = None
     top5: float | None = None
+    stray: float = 0.0
+    """Share of the values whose error is out of tolerance."""
     tolerance: Tolerance = field(default=Tolerance())
 
     @property
@@ -55,8 +62,9 @@ class Comparison:
         if not np.isfinite(self.max_error):
             return "values that are not numbers"
         relative = self.max_error / max(self.scale, 1e-12)
-        if relative > self.tolerance.error:
-            return f"error {relative:.1e} of the largest value, {self.tolerance.error:.0e} allowed"
+        if relative > self.tolerance.error and self.stray > self.tolerance.stray:
+            most = f" on {self.stray:.1e} of the values, {self.tolerance.stray:.0e} allowed" if self.tolerance.stray else ""
+            return f"error {relative:.1e} of the largest value, {self.tolerance.error:.0e} allowed{most}"
         if self.cosine < self.tolerance.cosine:
             return f"cosine {self.cosine:.6f} on clip {self.worst[0]}, {self.tolerance.cosine} wanted"
         if self.top1 is not None and self.top1 < self.tolerance.top1:
@@ -79,7 +87,7 @@ class Comparison:
         return {
             "component": self.component, "tensor": self.tensor, "engine": self.engine, "clips": self.clips, "max_error": self.max_error,
             "mean_error": self.mean_error, "scale": self.scale, "cosine": self.cosine, "snr_db": self.snr_db, "top1": self.top1,
-            "top5": self.top5, "worst": list(self.worst), "passed": bool(self), "why": self.why,
+            "top5": self.top5, "worst": list(self.worst), "stray": self.stray, "passed": bool(self), "why": self.why,
         }  # fmt: skip
 
 
@@ -110,6 +118,7 @@ class ParityReport:
 
 def compare(component: str, tensor: str, engine: str, origin: Array, other: Array, *, tolerance: Tolerance | None = None) -> Comparison:
     """Compare `(N, ...)` values of N clips."""
+    tolerance = tolerance or Tolerance()
     a = np.asarray(origin, np.float64).reshape(len(origin), -1)
     b = np.asarray(other, np.float64).reshape(len(other), -1)
     difference = np.abs(a - b)
@@ -120,11 +129,13 @@ def compare(component: str, tensor: str, engine: str, origin: Array, other: Arra
     # Two clips of zeros agree.
     cosines = np.where(norms > 0, (a * b).sum(1) / np.maximum(norms, 1e-300), 1.0 * (by_clip == 0))
     signal, noise = float((a**2).mean()), float((difference**2).mean())
+    scale = float(np.abs(a).max())
+    stray = float((difference > tolerance.error * max(scale, 1e-12)).mean())
     snr = 10 * np.log10(max(signal, 1e-300) / max(noise, 1e-300)) if np.isfinite(noise) else -np.inf
     return Comparison(
-        component, tensor, engine, len(a), float(by_clip.max()), float(difference.mean()), float(np.abs(a).max()),
+        component, tensor, engine, len(a), float(by_clip.max()), float(difference.mean()), scale,
         float(np.nan_to_num(cosines, nan=-1.0).min()), float(min(snr, 200.0)), tuple(int(i) for i in by_clip.argsort()[::-1][:5]),
-        tolerance=tolerance or Tolerance(),
+        stray=stray, tolerance=tolerance,
     )  # fmt: skip
 
 
