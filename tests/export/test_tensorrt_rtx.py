@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from gasmcast.cli import app
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.export.engine_check import EngineCheck, check_engine, checker_missing, read_layers
+from gasmcast.export.engine_check import EngineCheck, Product, check_engine, checker_missing, read_layers
 from gasmcast.export.rules import check_rules
 from gasmcast.runtime.engines.build import build_plan, profiles_for
 from gasmcast.runtime.engines.builder import BuildRequest
@@ -96,9 +96,13 @@ def assert_types(check: EngineCheck, precision: str) -> None:
     high = [p.node for p in check.products if p.op == "Conv" and p.got != "int8"]
     # The two stems (three input channels) and the depthwise convolutions of the temporal adapter; every other one is INT8.
     assert all("stem" in node or "patch_embed" in node or "adapter" in node for node in high), high
-    linears = [p for p in check.products if "vit.blocks" in p.node and any(part in p.node for part in (".qkv", ".proj", ".fc1", ".fc2"))]
+    linears = vit_linears(check)
     assert all(p.got == "int8" for p in linears), [p.node for p in linears if p.got != "int8"]
     assert check.count()["int8"] > 0
+
+
+def vit_linears(check: EngineCheck) -> list[Product]:
+    return [p for p in check.products if "vit.blocks" in p.node and any(part in p.node for part in (".qkv", ".proj", ".fc1", ".fc2"))]
 
 
 def test_the_profiles_of_a_device_build(small: Path, tmp_path: Path) -> None:
@@ -297,3 +301,7 @@ def test_real_size(real: Path, graph: str, precision: str) -> None:
     print(check)
     assert check, str(check)
     assert_types(check, precision)
+    if precision == "int8_fp16" and graph != "head":
+        assert len(vit_linears(check)) == 48, "four in each of twelve blocks"
+        high = [p.node for p in check.products if p.op == "Conv" and p.got != "int8" and "adapter" not in p.node]
+        assert len(high) == 2, high  # the stem and the patch embedding
