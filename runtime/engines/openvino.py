@@ -65,14 +65,15 @@ class OpenVinoEngine:
 
     Args:
         compiled: the network.
+        outputs: their names in the file, in order: what is compiled may bear those of nodes that were fused into them, and any one first.
         version: of OpenVINO.
         device: the processor's name.
         one_row: it was compiled for a batch of 1 only; larger batches are run row by row.
     """
 
-    def __init__(self, compiled: Any, version: str, device: str, one_row: bool = False) -> None:  # noqa: ANN401 - the package is untyped
+    def __init__(self, compiled: Any, outputs: list[str], version: str, device: str, *, one_row: bool = False) -> None:  # noqa: ANN401 - the package is untyped
         self.inputs = {port.get_any_name(): _spec(port) for port in compiled.inputs}
-        self.outputs = {port.get_any_name(): _spec(port) for port in compiled.outputs}
+        self.outputs = {name: _spec(port) for name, port in zip(outputs, compiled.outputs, strict=True)}
         self._request = compiled.create_infer_request()
         self._lock = Lock()
         self._rows_alone = one_row
@@ -139,12 +140,13 @@ def compile_graph(path: Path, threads: int | None, sha256: str | None, propertie
     for alone in (True,) if path.stat().st_size > _ALONE_BYTES else (False, True):
         try:
             model = core.read_model(str(path))
+            outputs = [port.get_any_name() for port in model.outputs]
             rewritten = linears_to_convolutions(model) if lacks_vnni() else 0
             if alone:
                 model.reshape({port.get_any_name(): [1, *list(port.get_partial_shape())[1:]] for port in model.inputs})
             # A network as it is in the file is compiled from its path: what is in the cache is then found without looking at its weights.
             compiled = core.compile_model(model if alone or rewritten else str(path), "CPU", wanted)
-            return OpenVinoEngine(compiled, version, device, one_row=alone)
+            return OpenVinoEngine(compiled, outputs, version, device, one_row=alone)
         except RuntimeError as error:  # noqa: PERF203 - two turns
             trouble = _first_line(error)
     raise UsageError(f"OpenVINO cannot read {path} ({trouble}).", "Export the bundle again.")

@@ -17,7 +17,8 @@ from gasmcast.training.state import load_state
 from gasmcast.training.tensorfile import read_tensors
 
 SCRIPT = Path(__file__).with_name("fake_run.py")
-QUIET = {"model__dropout": 0.0, "model__drop_path": 0.0}  # what is drawn at random differs between processes by right
+# What is drawn at random differs between processes by right. The seed: under seed 0 one weight of 512 has a gradient of rounding alone.
+QUIET = {"model__dropout": 0.0, "model__drop_path": 0.0, "train__seed": 1}
 
 
 def _train(fake, folder: Path, **settings):

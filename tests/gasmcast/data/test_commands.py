@@ -38,7 +38,7 @@ def test_cache_then_train_from_it(root: Path, tmp_path: Path) -> None:
     run = CliRunner()
     made = run.invoke(app, ["cache", "demo", "--data", str(root), "--out", str(tmp_path / "f"), "--workers", "0", *FREEZE])
     assert made.exit_code == 0, made.output
-    assert " GB in " in made.output
+    assert " MB in " in made.output
     assert "--cache" in made.output
     once = ["--set", "train.epochs=1", "--set", "train.workers=0", "--set", "train.batch_size=8"]
     base = ["train", "demo", "--data", str(root), "--cache", str(tmp_path / "f"), *FREEZE, *once]
