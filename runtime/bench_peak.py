@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from gasmcast.runtime.bench import Task, noise
 from gasmcast.runtime.bundle import Bundle
+from gasmcast.runtime.stages import fastest_s
 
 if TYPE_CHECKING:
     from gasmcast.runtime.engines.openvino import OpenVinoEngine
@@ -55,7 +55,7 @@ def prepare_peak(task: Task) -> Callable[[], dict[str, Any]]:
             kinds[name] = (partial(request.infer, [feed], share_inputs=True, share_outputs=True), macs)
 
     def turn() -> dict[str, Any]:
-        rates = {p: {name: macs / _fastest_s(step, 10) for name, (step, macs) in kinds.items()} for p, kinds in work.items()}
+        rates = {p: {name: macs / fastest_s(step, 10) for name, (step, macs) in kinds.items()} for p, kinds in work.items()}
         return {"macs_per_s": {p: max(kinds.values()) for p, kinds in rates.items()}, "by_kind": rates}
 
     return turn
@@ -101,13 +101,3 @@ def _settings(task: Task) -> dict[str, Any]:
     if task.threads:
         settings["INFERENCE_NUM_THREADS"] = task.threads
     return settings
-
-
-def _fastest_s(work: Callable[[], object], repeats: int) -> float:
-    work()
-    spans = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        work()
-        spans.append(time.perf_counter() - begun)
-    return min(spans)

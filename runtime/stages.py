@@ -17,7 +17,7 @@ from gasmcast.runtime.lane import House, Lane, Mark, Waiting
 from gasmcast.runtime.stats import Latencies
 from gasmcast.spec import ClipSpec
 
-__all__ = ["Job", "Model", "encode", "fuse", "measure", "pick"]
+__all__ = ["Job", "Model", "encode", "fastest_s", "fuse", "measure", "pick"]
 
 Features = dict[str, NDArray[np.float32]]
 
@@ -122,11 +122,12 @@ def measure(model: Model, repeats: int = 3) -> Capacity:
     shapes = {name: (1, *spec.shape[1:]) for name, spec in model.head.inputs.items()}
     window = {name: np.zeros([int(size or 1) for size in shape], np.float32) for name, shape in shapes.items()}
     pair = np.zeros((1, *model.spec.pair_shape), np.uint8)
-    encode_s = _fastest(lambda: model.encoder.run({"segments": pair}), repeats)
-    return Capacity(encode_s, _fastest(lambda: model.head.run(window), repeats))
+    encode_s = fastest_s(lambda: model.encoder.run({"segments": pair}), repeats)
+    return Capacity(encode_s, fastest_s(lambda: model.head.run(window), repeats))
 
 
-def _fastest(work: Callable[[], object], repeats: int) -> float:
+def fastest_s(work: Callable[[], object], repeats: int) -> float:
+    """Seconds of the fastest of `repeats` runs, after one that does not count."""
     work()
     spans = []
     for _ in range(repeats):
