@@ -19,7 +19,7 @@ from gasmcast.spec import ClipSpec
 
 __all__ = ["Picked", "Timing", "pick", "time_engine"]
 
-BUDGET_S = 6.0
+BUDGET_S = 4.0
 RUNS = (3, 30)
 
 

@@ -6,6 +6,7 @@ depend on them. It is made once and kept in this user's cache.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gasmcast import __version__
+from gasmcast import calibration, export, models
 from gasmcast.calibration.quantise import Recipe, quantise
 from gasmcast.export.bundle import draft_bundle, write_manifest
 from gasmcast.export.graphs import compose_complete, export_onnx, save_graph
@@ -43,7 +44,7 @@ def trial_bundle(preset: str, say: Callable[[str], None] = lambda _: None, fresh
     """
     origin = open_origin(preset, random_weights=True)
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    out = root / "gasmcast" / "trial" / f"{Path(preset).stem}-{__version__}-{origin.sha256[:12]}.gasm"
+    out = root / "gasmcast" / "trial" / f"{Path(preset).stem}-{origin.sha256[:12]}-{_code()}.gasm"
     if (out / "manifest.json").is_file() and not fresh:
         return out
     spec = origin.model.spec
@@ -78,6 +79,15 @@ def trial_bundle(preset: str, say: Callable[[str], None] = lambda _: None, fresh
             precisions={"fp32": none, "int8": none},
         )
     return out
+
+
+def _code() -> str:
+    """A digest of the code that such a bundle comes from, so that a bench measures the graphs of today."""
+    digest = hashlib.sha256()
+    for package in (models, calibration, export):
+        for file in sorted(Path(str(package.__file__)).parent.glob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def _clips(spec: ClipSpec) -> Iterator[NDArray[np.uint8]]:

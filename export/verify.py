@@ -23,7 +23,7 @@ __all__ = ["FP32_TOLERANCE", "ONE_ENGINE", "verify_against_torch"]
 FP32_TOLERANCE = Tolerance(error=1e-3, cosine=0.9999, top1=1.0)
 STRAY_EDGES = 1e-3
 """Share of the semantic features that may be further off: nodes of a frame's graph whose last edge falls the other way."""
-COMPOSED_CLIPS = 2
+COMPOSED_CLIPS = 1
 """Clips for a complete graph that is composed of encoder and head: its products were compared on every clip already, its seams were not."""
 ONE_ENGINE: dict[str, Callable[[Path, int | None], Engine]] = {"onnxruntime": open_arbiter, "openvino": open_uncached}
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TypeVar
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import track
 from rich.table import Table
 
 __all__ = ["Display", "Pulse"]
+
+T = TypeVar("T")
 
 LINE_EVERY_S = 15.0
 
@@ -78,6 +82,10 @@ class Display:
         """One sentence, above the table."""
         if self._active:
             self._console.print(text, highlight=False, soft_wrap=True)
+
+    def track(self, text: str, items: Iterable[T], total: int) -> Iterable[T]:
+        """`items`, with a bar as they are taken; for what is done before the table is shown."""
+        return track(items, text, total, console=self._console, disable=not self._active)
 
     def pulse(self, pulse: Pulse) -> None:
         """Show where the run stands: at once in the table, at most every 15 s as a line."""

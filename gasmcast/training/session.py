@@ -69,7 +69,6 @@ class Session:
             clips.check(model)
         model.to(self.accelerator.device)
         if found is None:
-            self.display.say("Fitting the statistics of the taps.")
             model.fit_tap_statistics(self._fit_clips())
         objective = Objective(model, config.train)
         if config.train.ema and self.accelerator.distributed_type == DistributedType.FSDP:
@@ -137,7 +136,9 @@ class Session:
         train = self.config.train
         count = max(1, FIT_CLIPS // train.batch_size) * train.batch_size
         order = epoch_order(self.targets, train.seed, 0, train.balanced)[:count]
-        for batch in self.loader.batches(RankBatches(order, min(train.batch_size, len(order)))):
+        size = min(train.batch_size, len(order))
+        batches = self.loader.batches(RankBatches(order, size))
+        for batch in self.display.track("fitting the statistics of the taps", batches, -(-len(order) // size)):
             yield self.to_device(batch.clips)
 
     def stream(self) -> Iterator[Batch]:
