@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,10 +19,12 @@ from gasmcast.runtime.engines import Engine
 from gasmcast.runtime.video import duration_s, read_clip
 from gasmcast.spec import ClipSpec
 
-__all__ = ["Clips", "encode_clip", "held_out_clips", "made_up_clips", "pair_chunks", "run_streaming", "stored_clips"]
+__all__ = ["Clips", "Run", "encode_clip", "held_out_clips", "made_up_clips", "pair_chunks", "run_streaming", "stored_clips"]
 
 Origin = Literal["validation", "calibration", "made up"]
 Each = Callable[[int, int], None]
+Run = Callable[[Mapping[str, NDArray[Any]]], dict[str, NDArray[Any]]]
+"""One run of a graph: tensors by name in and out."""
 
 
 @dataclass(frozen=True)
@@ -112,19 +114,33 @@ def _map(path: Path, count: int, spec: ClipSpec) -> NDArray[np.uint8]:
     return np.memmap(path, np.uint8, "w+", shape=(max(count, 1), *spec.clip_shape))
 
 
-def pair_chunks(clip: NDArray[np.uint8], most_pixels: int = 8 * 2 * 16 * 112 * 112) -> Iterator[NDArray[np.uint8]]:
-    """The (previous, current) pairs of a clip in order, `(n, 2, F, H, W, 3)`: one at a time at 224 px, all at once when small."""
-    segments = len(clip) - 1
-    size = max(1, min(segments, most_pixels // int(np.prod(clip.shape[1:4])) // 2))
-    for start in range(0, segments, size):
-        stop = min(start + size, segments)
-        yield np.stack([clip[start:stop], clip[start + 1 : stop + 1]], axis=1)
+def pair_chunks(
+    clip: NDArray[np.uint8], of: Sequence[int] | None = None, most_pixels: int = 8 * 2 * 16 * 112 * 112
+) -> Iterator[NDArray[np.uint8]]:
+    """The (previous, current) pairs of a clip in order, `(n, 2, F, H, W, 3)`: one at a time at 224 px, all at once when small.
+
+    Args:
+        clip: `(1 + S, F, H, W, 3)`.
+        of: the segments whose pairs are wanted, ascending; None: all.
+        most_pixels: of a chunk, frames of both segments counted.
+    """
+    chosen = np.arange(len(clip) - 1) if of is None else np.asarray(of)
+    size = max(1, most_pixels // int(np.prod(clip.shape[1:4])) // 2)
+    for start in range(0, len(chosen), size):
+        segments = chosen[start : start + size]
+        yield np.stack([clip[segments], clip[segments + 1]], axis=1)
 
 
-def encode_clip(encoder: Engine, clip: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-    """The features of one clip with a batch axis: `semantic (1, S, L, f, P, D)`, `motion (1, S, L, C, D)`."""
-    parts = [encoder.run({"segments": pairs}) for pairs in pair_chunks(clip)]
-    return {name: np.concatenate([part[name] for part in parts])[None] for name in parts[0]}
+def encode_clip(encode: Run, clip: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """The features of one clip with a batch axis: `semantic (1, S, L, f, P, D)`, `motion (1, S, L, C, D)`.
+
+    A pair that equals the one before it is not run again: a video that is shorter than the window stands still at its end.
+    """
+    segments = range(len(clip) - 1)
+    fresh = [i for i in segments if i == 0 or not np.array_equal(clip[i : i + 2], clip[i - 1 : i + 1])]
+    parts = [encode({"segments": pairs}) for pairs in pair_chunks(clip, fresh)]
+    rows = np.searchsorted(fresh, segments, side="right") - 1
+    return {name: np.concatenate([part[name] for part in parts])[rows][None] for name in parts[0]}
 
 
 def run_streaming(
@@ -133,7 +149,7 @@ def run_streaming(
     """Logits `(N, classes)` of clips, by encoder and head as the runtime uses them."""
     rows: list[Any] = []
     for i, clip in enumerate(clips, start=1):
-        rows.append(head.run(encode_clip(encoder, clip))["logits"][0])
+        rows.append(head.run(encode_clip(encoder.run, clip))["logits"][0])
         if each is not None:
             each(i, len(clips))
     return np.asarray(rows, np.float32)

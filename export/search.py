@@ -59,7 +59,7 @@ def sensitivity(
     say = say or (lambda *_: None)
     chosen = [clip for _, clip in zip(range(clips), prepared.stored.clips(), strict=False)]
     encoder, head = (open_for("fp32", prepared.fp32[name], threads) for name in GRAPHS)
-    features = [encode_clip(encoder, clip) for clip in chosen]
+    features = [encode_clip(encoder.run, clip) for clip in chosen]
     exact = np.concatenate([head.run(f)["logits"] for f in features])
     blocks = [(name, block) for name in GRAPHS for block in prepared.calibrated[name].blocks(policy)]
     losses = []

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import UsageError
+from gasmcast.export.heldout import Run
 from gasmcast.runtime.engines import Engine
 from gasmcast.runtime.engines import onnxruntime as onnxruntime_engine
 from gasmcast.runtime.engines import openvino as openvino_engine
 
-__all__ = ["ENGINES", "Run", "open_arbiter", "open_for", "open_uncached", "torch_run"]
+__all__ = ["ENGINES", "open_arbiter", "open_for", "open_uncached", "torch_run"]
 
-Run = Callable[[Mapping[str, NDArray[Any]]], dict[str, NDArray[Any]]]
 ENGINES = ("onnxruntime", "openvino")
 
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from gasmcast.export.graphs import is_streaming
-from gasmcast.export.heldout import pair_chunks
+from gasmcast.export.graphs import EncoderGraph, HeadGraph, is_streaming
+from gasmcast.export.heldout import encode_clip
 from gasmcast.export.parity import Comparison, ParityReport, Tolerance, compare, compare_logits
-from gasmcast.export.sessions import open_arbiter, open_uncached
-from gasmcast.models.model import Features, GasmCast
+from gasmcast.export.sessions import open_arbiter, open_uncached, torch_run
+from gasmcast.models.model import GasmCast
 from gasmcast.runtime.engines import Engine
 
 __all__ = ["FP32_TOLERANCE", "ONE_ENGINE", "verify_against_torch"]
@@ -77,25 +76,17 @@ def verify_against_torch(
 def _encoder(
     engine: Engine, name: str, clips: NDArray[np.uint8], origin: dict[str, Any], tolerances: dict[str, Tolerance]
 ) -> list[Comparison]:
-    given: dict[str, list[Any]] = {"semantic": [], "motion": []}
-    for clip in clips:
-        parts = [engine.run({"segments": pairs}) for pairs in pair_chunks(clip)]
-        for tensor, rows in given.items():
-            rows.append(np.concatenate([part[tensor] for part in parts]))
-    return [compare("encoder", t, name, origin[t], np.stack(rows), tolerance=tolerances[t]) for t, rows in given.items() if origin[t].size]
+    rows = [encode_clip(engine.run, clip) for clip in clips]
+    found = {tensor: np.concatenate([row[tensor] for row in rows]) for tensor in tolerances}
+    return [compare("encoder", t, name, origin[t], found[t], tolerance=tolerances[t]) for t in tolerances if origin[t].size]
 
 
 def _origin(model: GasmCast, clips: NDArray[np.uint8]) -> dict[str, Any]:
     """Features as streaming makes them, pair by pair, and logits of the whole clip: their agreement is a law of the model."""
-    rows: dict[str, list[Any]] = {"semantic": [], "motion": [], "logits": []}
-    with torch.inference_mode():
-        for clip in clips:
-            if is_streaming(model):
-                parts = [model.encode(torch.from_numpy(pairs)) for pairs in pair_chunks(clip)]
-                features = Features(torch.cat([p.semantic for p in parts])[:, 0][None], torch.cat([p.motion for p in parts])[:, 0][None])
-                rows["semantic"].append(features.semantic[0].numpy())
-                rows["motion"].append(features.motion[0].numpy())
-                rows["logits"].append(model.classify(features)[0].numpy())
-            else:
-                rows["logits"].append(model(torch.from_numpy(np.ascontiguousarray(clip))[None])[0].numpy())
-    return {name: np.stack(values) for name, values in rows.items() if values}
+    if not is_streaming(model):
+        whole = torch_run(model, ("logits",))
+        return {"logits": np.concatenate([whole({"clip": clip[None]})["logits"] for clip in clips])}
+    encode, classify = torch_run(EncoderGraph(model), ("semantic", "motion")), torch_run(HeadGraph(model), ("logits",))
+    rows = [encode_clip(encode, clip) for clip in clips]
+    rows = [{**row, **classify(row)} for row in rows]
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
