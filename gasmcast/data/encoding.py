@@ -20,6 +20,7 @@ from gasmcast.errors import MachineError, UsageError
 from gasmcast.files import write_atomic
 from gasmcast.models.model import GasmCast
 from gasmcast.training.clips import batches
+from gasmcast.training.memory import keep_memory
 from gasmcast.training.tensorfile import TornFileError, read_tensors, write_tensors
 
 __all__ = ["fill_cache", "missing_shards"]
@@ -72,6 +73,8 @@ def fill_cache(
             f"The cache needs {needed / 1e9:.1f} GB, {plan.folder} has {free / 1e9:.1f} GB.",
             "Free some, or use --set model.semantic_tokens=cell.",
         )
+    if device == "cpu":
+        keep_memory()
     views = _Views(plan, samples, config, swap)
     model = model.to(device).eval()
     done = plan.rows - sum(len(_rows(plan, number)) for number in missing)

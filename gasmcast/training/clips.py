@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import ctypes
 import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
@@ -13,10 +12,9 @@ import cv2
 from torch.utils.data import DataLoader
 
 from gasmcast.errors import GasmcastError, MachineError
+from gasmcast.training.memory import keep_memory
 
 __all__ = ["ClipSet", "TrainingClips", "batches", "steady_worker", "worker_died"]
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 class ClipSet(Protocol):
@@ -77,13 +75,9 @@ def worker_died(error: RuntimeError) -> MachineError | None:
 def steady_worker(number: int) -> None:  # noqa: ARG001  # the signature that a loader calls
     """Starts a worker: it leaves signals to the main process and threads to the other workers, and keeps the memory that it frees.
 
-    Ctrl-C and a scheduler's SIGTERM reach the whole process group, but ending the run is the main process's to do. A clip is ten
-    megabytes, which glibc would give back to the system each time and ask for again, page by page.
+    Ctrl-C and a scheduler's SIGTERM reach the whole process group, but ending the run is the main process's to do.
     """
-    keep = getattr(ctypes.CDLL(None), "mallopt", None)
-    if keep is not None:
-        keep(M_MMAP_THRESHOLD, 32 << 20)
-        keep(M_TRIM_THRESHOLD, 1 << 30)
+    keep_memory()
     cv2.setNumThreads(0)  # not 1: that would end the threads of OpenCV, which a forked process does not have, and wait for ever
     for watched in (signal.SIGINT, signal.SIGTERM):
         signal.signal(watched, signal.SIG_IGN)

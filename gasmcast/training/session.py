@@ -26,6 +26,7 @@ from gasmcast.training.checkpoint import build_or_reload, frozen_names, write_ch
 from gasmcast.training.clips import ClipSet, TrainingClips
 from gasmcast.training.display import Display
 from gasmcast.training.loader import Batch, ClipLoader
+from gasmcast.training.memory import keep_memory
 from gasmcast.training.objective import Objective
 from gasmcast.training.optimiser import build_optimiser
 from gasmcast.training.order import RankBatches, epoch_order
@@ -52,6 +53,8 @@ class Session:
     ) -> None:
         self.config, self.clips, self.labels, self.folder = config, clips, labels, folder
         self.accelerator, remark = open_accelerator(config.train)
+        if self.accelerator.device.type == "cpu":
+            keep_memory()
         self.main, self.world = self.accelerator.is_main_process, self.accelerator.num_processes
         self.display = Display(self.main)
         self.targets: NDArray[np.int64] = np.asarray(clips.labels, np.int64)

@@ -16,6 +16,7 @@ from gasmcast.runtime.bundle import Bundle
 from gasmcast.spec import ClipSpec
 from gasmcast.training.checkpoint import load_checkpoint
 from gasmcast.training.evaluate import Run
+from gasmcast.training.memory import keep_memory
 
 __all__ = ["Subject", "open_subject", "run_bundle", "run_model"]
 
@@ -62,6 +63,8 @@ def run_model(model: GasmCast, precision: str = "fp32") -> Run:
         precision: fp32, or bf16 or fp16 by autocast.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        keep_memory()
     model.to(device)
 
     def run(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
