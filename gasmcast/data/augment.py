@@ -136,7 +136,7 @@ def _map(matrix: bytes, pixels: int) -> tuple[NDArray[np.int16], NDArray[np.uint
     inner = np.frombuffer(matrix).reshape(2, 3)
     y, x = np.mgrid[0:pixels, 0:pixels]
     across, down = (row[0] * x + row[1] * y + row[2] for row in inner)
-    return cv2.convertMaps(across.astype(np.float32), down.astype(np.float32), cv2.CV_16SC2)  # type: ignore[return-value]  # OpenCV: any array
+    return cv2.convertMaps(across.astype(np.float32), down.astype(np.float32), cv2.CV_16SC2)
 
 
 def _cut(frame: Frame, crop: tuple[float, float, float, float]) -> Frame:
