@@ -44,14 +44,15 @@ def verify_against_torch(
         clips: `(N, 1 + S, F, H, W, 3)` real frames.
         tolerance: for all comparisons.
         threads: of the engines.
-        each: called with the name of what is compared.
+        each: called with the name of what runs next.
     """
+    say = each or (lambda _: None)
+    say("torch")
     origin = _origin(model, clips)
     found: list[Comparison] = []
     for name, opener in ONE_ENGINE.items():
         if "encoder" in paths:
-            if each is not None:
-                each(f"encoder on {name}")
+            say(f"encoder on {name}")
             chosen = replace(tolerance, stray=STRAY_EDGES) if model.encoder.graph_semantic else tolerance
             found += _encoder(opener(paths["encoder"], threads), name, clips, origin, {"semantic": chosen, "motion": tolerance})
             head = opener(paths["head"], threads)
@@ -63,8 +64,7 @@ def verify_against_torch(
             )
             found.append(compare_logits("head", name, origin["logits"], logits, tolerance=tolerance))
             del head
-        if each is not None:
-            each(f"complete on {name}")
+        say(f"complete on {name}")
         whole = opener(paths["complete"], threads)
         some = clips[:COMPOSED_CLIPS] if "encoder" in paths else clips
         logits = np.concatenate([whole.run({"clip": np.ascontiguousarray(clip[None])})["logits"] for clip in some])

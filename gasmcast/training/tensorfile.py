@@ -49,8 +49,14 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], texts: dict[str, str])
     Raises:
         MachineError: no space left; what `path` held before is untouched.
     """
-    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    own = {name: tensor.clone() if tensor.untyped_storage().nbytes() != tensor.nbytes else tensor for name, tensor in ready.items()}
+    own: dict[str, Tensor] = {}
+    written: set[int] = set()
+    for name, tensor in tensors.items():
+        ready = tensor.detach().cpu().contiguous()
+        storage = ready.untyped_storage()
+        # The format wants memory of its own for each: a view is copied, and so is a weight that goes by two names.
+        own[name] = ready.clone() if storage.nbytes() != ready.nbytes or storage.data_ptr() in written else ready
+        written.add(storage.data_ptr())
     try:
         with atomic_path(path) as draft:
             save_file(own, draft, {**texts, "digest": _digest(own, texts)})

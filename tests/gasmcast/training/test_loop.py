@@ -46,6 +46,15 @@ def test_only_what_should_train_does(fake, tmp_path):
     assert labels.names == fake.CLASSES
 
 
+@pytest.mark.parametrize("fusion", ["full", "concat", "add", "mul", "late"])
+def test_every_fusion_trains_and_comes_back(fake, tmp_path, fusion):
+    _train(fake, tmp_path / "run", train__epochs=1, model__fusion=fusion, train__ema=0.9)
+    model, config, _, _ = load_checkpoint(tmp_path / "run" / "last.safetensors")
+    kept, _ = read_tensors(tmp_path / "run" / "last.safetensors")
+    assert config.model.fusion == fusion
+    assert all(value.equal(model.state_dict()[name]) for name, value in kept.items())
+
+
 def test_a_loss_that_is_not_finite_names_the_clips_and_keeps_the_checkpoint(fake, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     _train(fake, folder, train__epochs=1)

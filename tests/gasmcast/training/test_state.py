@@ -95,6 +95,15 @@ def test_drafts_of_dead_processes_are_swept(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [f".last.{os.getpid()}.safetensors"]
 
 
+def test_a_weight_of_two_names_is_written_under_both(tmp_path):
+    shared = torch.arange(6.0).view(2, 3)
+    write_tensors(tmp_path / "a.safetensors", {"one": shared, "two": shared, "part": shared[:1]}, {})
+    tensors, _ = read_tensors(tmp_path / "a.safetensors")
+    assert tensors["one"].equal(shared)
+    assert tensors["two"].equal(shared)
+    assert tensors["part"].equal(shared[:1])
+
+
 def test_a_view_of_a_large_tensor_is_written_alone(tmp_path):
     large = torch.arange(1000.0)
     write_tensors(tmp_path / "a.safetensors", {"row": large[3:5], "turned": large[:6].view(2, 3).T}, {"note": "x"})
