@@ -1,4 +1,4 @@
-"""One FP32 graph to INT8: scan for outliers, smooth, collect ranges, write Q/DQ; each step streams the calibration segments."""
+"""One FP32 graph to INT8: scan for outliers, smooth, collect ranges, correct biases, write Q/DQ; passes stream the segments."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from gasmcast.calibration.bias import correct_biases
 from gasmcast.calibration.policy import Candidate, Policy, candidates
 from gasmcast.calibration.qdq import SAFE_LEVELS, insert_qdq
 from gasmcast.calibration.smooth import Smoothed, smooth
@@ -28,12 +29,13 @@ class Recipe:
     method: Method = "max"
     percentile: float = 0.9999
     smoothing: bool = True
+    bias_correction: bool = True
     clip_ratio: float = 20.0
     """A tensor whose largest value is above this many times its 99th percentile is clipped at the percentile, with `max` too."""
     scan: int = 16
     """Runs that look for outlier channels, before the ranges of the smoothed graph are collected over all."""
     rows: int = 32
-    """Sample rows a tensor and run that the smoothing is chosen on."""
+    """Sample rows a tensor and run, on which smoothing and biases are worked out."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Calibrated:
 
     def quantise(self, policy: Policy, levels: int = SAFE_LEVELS) -> ModelProto:
         """The Q/DQ graph under a policy: cheap, so a search may call it often. `levels`: see `insert_qdq`."""
-        return insert_qdq(self.model, policy.choose(self.found), self.tops, levels)
+        chosen = policy.choose(self.found)
+        return insert_qdq(correct_biases(self.model, chosen, self.stats, self.tops, levels), chosen, self.tops, levels)
 
     def blocks(self, policy: Policy) -> list[str]:
         """The blocks that the policy quantises, in graph order."""
@@ -88,7 +91,8 @@ def calibrate(
         scanned = collect(model, linears, islice(feeds(), recipe.scan), rows=recipe.rows, threads=threads)
         model, log = smooth(model, found, scanned)
         found = policy.choose(candidates(model.graph, policy.min_weights))
-    stats = collect(model, found, feeds(), each=each, keep=keep, threads=threads)
+    rows = recipe.rows if recipe.bias_correction else 0
+    stats = collect(model, found, feeds(), rows=rows, each=each, keep=keep, threads=threads)
     tops = {name: _top(stat, recipe) for name, stat in stats.items()}
     return Calibrated(model, tuple(found), stats, tops, tuple(log))
 

@@ -67,7 +67,7 @@ def smooth(
         if stat is None or stat.top == 0 or not stat.rows or stat.outlier_ratio < least_ratio:
             continue
         weights = [_oriented(arrays, layer) for layer in layers]
-        rows = np.concatenate(stat.rows)[:512]
+        rows = np.concatenate(stat.rows)
         before = sum(_error(rows, w, stat.top) for w in weights)
         w_top = np.maximum.reduce([np.abs(w).max(axis=1) for w in weights])
         tried = [(_tried(rows, weights, stat.channel_top, s), power, s) for power, s in _scales(stat.channel_top, w_top)]

@@ -1,7 +1,8 @@
 """Activation statistics over calibration segments: ranges, percentiles, outlier channels; streamed, one segment at a time.
 
-Memory is bounded by the tensors of one run plus 2048 counters a tensor, whatever the number of clips: histograms grow their range by
-doubling (neighbouring bins merge), so nothing is kept to be binned later, which is where the usual calibrators spend gigabytes.
+Memory is bounded by the tensors of one run plus 2048 counters and 512 sample rows a tensor, whatever the number of clips: histograms
+grow their range by doubling (neighbouring bins merge), so nothing is kept to be binned later, which is where the usual calibrators
+spend gigabytes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ __all__ = ["BINS", "Method", "TensorStats", "collect", "threshold"]
 BINS = 2048
 Method = Literal["max", "entropy", "percentile"]
 Feeds = Mapping[str, NDArray[Any]]
+ROWS = 512
+"""Sample rows kept of a tensor; when they are full every second one goes and half as many a run are added."""
 _SAMPLED = 1 << 16  # values of a tensor and run that enter its histogram; ranges see all of them
 
 
@@ -37,8 +40,8 @@ class TensorStats:
         self.channel_top: NDArray[np.float32] = np.zeros(0, np.float32)  # (channels,) largest absolute value
         self.counts = np.zeros(BINS, np.int64)  # of |x| in [0, limit)
         self.limit = 0.0
-        self.wanted_rows = rows
-        self.rows: list[NDArray[np.float32]] = []  # samples of (rows, channels), for choosing a smoothing
+        self.rows_a_run = rows
+        self.rows: list[NDArray[np.float32]] = []  # samples of (rows, channels)
 
     @property
     def top(self) -> float:
@@ -64,9 +67,17 @@ class TensorStats:
         self.low, self.high = min(self.low, float(low.min())), max(self.high, float(high.max()))
         self.runs += 1
         self._count(x, float(top.max()))
-        if self.wanted_rows:
-            flat = np.moveaxis(x, axis, -1).reshape(-1, x.shape[axis])
-            self.rows.append(flat[:: max(1, len(flat) // self.wanted_rows)][: self.wanted_rows].copy())
+        if self.rows_a_run:
+            self._sample(np.moveaxis(x, axis, -1))
+
+    def _sample(self, x: NDArray[np.float32]) -> None:
+        places = int(np.prod(x.shape[:-1]))
+        # Not evenly: a step that divides the width would walk down one column of the picture.
+        at = np.random.default_rng(self.runs).integers(places, size=min(self.rows_a_run, places))
+        self.rows.append(x[np.unravel_index(at, x.shape[:-1])])
+        if sum(map(len, self.rows)) > ROWS:
+            self.rows = [np.concatenate(self.rows)[::2]]
+            self.rows_a_run = max(1, self.rows_a_run // 2)
 
     def _count(self, x: NDArray[np.float32], top: float) -> None:
         if top <= 0:
@@ -130,7 +141,7 @@ def collect(
         model: the graph.
         chosen: operators whose inputs are watched.
         feeds: one dictionary of inputs a run; consumed once, nothing of it is kept.
-        rows: sample rows to keep of each tensor and run (for `smooth`).
+        rows: sample rows to take of each tensor and run, for `smooth` and `correct_biases`; at most `ROWS` are kept.
         each: called with the number of runs done.
         keep: called with the run's index and the graph's own outputs (the head is calibrated on what the encoder gave).
         threads: of ONNX Runtime; 0: all.

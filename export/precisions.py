@@ -28,9 +28,8 @@ Precision = Literal["int8", "fp16", "int8_fp16"]
 PRECISIONS: tuple[Precision, ...] = ("int8", "fp16", "int8_fp16")
 GRAPHS = ("encoder", "head")
 HEAD_CLIPS = 16
-"""So many clips, spread over the set, are seen whole; the head's ranges come from their features, on disk: 22 MB a clip at real size."""
-PART = 2
-"""Segments of every other clip: neighbouring segments of a clip resemble each other, so ranges gain from clips more than from segments."""
+"""So many clips, spread over the set, are seen whole; the head's ranges come from their features, on disk: 22 MB a clip at real size.
+Of every other clip the encoder sees one segment, since ranges gain from clips more than from segments that resemble each other."""
 FP16_CLIPS = 4
 Each = Callable[[str, int, int], None]
 
@@ -76,8 +75,8 @@ def prepare(
 ) -> Prepared:
     """Calibrate encoder and head.
 
-    One clip is decoded at a time; what stays in memory are histograms, and on disk the features of at most `HEAD_CLIPS` clips. Those are
-    seen whole, of every other clip two segments.
+    One clip is decoded at a time; what stays in memory are histograms and sample rows, and on disk the features of at most `HEAD_CLIPS`
+    clips. Those are seen whole, of every other clip one segment.
 
     Args:
         fp32: the FP32 files of `encoder` and `head`.
@@ -164,15 +163,16 @@ class _Seen:
         spec, count = stored.index.spec, len(stored)
         self.whole = sorted({int(i) for i in np.linspace(0, count - 1, min(count, HEAD_CLIPS)).round()})
         self.parts = [i for i in range(count) if i not in set(self.whole)]
-        self.some = sorted({spec.segments // 4, spec.segments - 1 - spec.segments // 4})[:PART]
-        self.part_runs = len(self.parts) * len(self.some)
+        # In turn an early and a late one: an action's beginning and its end.
+        self.some = spec.segments // 4, spec.segments - 1 - spec.segments // 4
+        self.part_runs = len(self.parts)
         self.runs = self.part_runs + len(self.whole) * sum(1 for _ in pair_chunks(np.empty(spec.clip_shape, np.uint8)))
         self.segments = self.part_runs + len(self.whole) * spec.segments
 
     def feeds(self) -> Iterator[dict[str, NDArray[Any]]]:
-        for clip in self.stored.clips(self.parts):
-            for segment in self.some:
-                yield {"segments": clip[None, segment : segment + 2]}
+        for i, clip in enumerate(self.stored.clips(self.parts)):
+            segment = self.some[i % 2]
+            yield {"segments": clip[None, segment : segment + 2]}
         for clip in self.stored.clips(self.whole):
             for pairs in pair_chunks(clip):
                 yield {"segments": pairs}

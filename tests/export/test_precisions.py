@@ -17,16 +17,16 @@ def stored(tiny_set, tmp_path):
     return write_set(tmp_path / "set", choices, SPEC, 0)
 
 
-def test_a_few_clips_are_seen_whole_and_two_segments_of_every_other(stored, monkeypatch):
+def test_a_few_clips_are_seen_whole_and_one_segment_of_every_other(stored, monkeypatch):
     monkeypatch.setattr(precisions, "HEAD_CLIPS", 3)
     seen = precisions._Seen(stored)
     assert (seen.whole, seen.parts) == ([0, 3, 6], [1, 2, 4, 5])
     feeds = [feed["segments"] for feed in seen.feeds()]
     assert len(feeds) == seen.runs
-    assert sum(map(len, feeds)) == seen.segments == 4 * 2 + 3 * 4
+    assert sum(map(len, feeds)) == seen.segments == 4 + 3 * 4
     clips = list(stored.clips())
     np.testing.assert_array_equal(feeds[0][0], clips[1][1:3])
-    np.testing.assert_array_equal(feeds[1][0], clips[1][2:4])
+    np.testing.assert_array_equal(feeds[1][0], clips[2][2:4])
     np.testing.assert_array_equal(np.concatenate(feeds[seen.part_runs :])[:4, 1], clips[0][1:])
 
 

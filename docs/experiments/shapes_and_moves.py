@@ -1,0 +1,73 @@
+"""A made-up set on which both streams know something: twelve classes, three shapes times four ways to move.
+
+    python docs/experiments/shapes_and_moves.py OUT --clips 240
+
+One frame shows the shape, only the order of frames shows the way. Textures, colours, sizes, speeds and places are drawn alike for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+SHAPES = {"triangle": 3, "square": 4, "disc": 48}
+WAYS = {"from left to right": (1, 0), "from right to left": (-1, 0), "down": (0, 1), "up": (0, -1)}
+SIZE, FPS = 192, 15.0
+
+
+def clip(sides: int, way: tuple[int, int], rng: np.random.Generator) -> list[np.ndarray]:
+    """Frames of a shape that crosses the picture, turning slowly, before a still texture."""
+    texture = cv2.resize(rng.uniform(0, 255, (12, 12, 3)).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+    ground = texture * rng.uniform(0.3, 0.7) + rng.uniform(0, 80)
+    ink, rim = (tuple(float(v) for v in rng.uniform(0, 255, 3)) for _ in range(2))
+    frames = int(rng.integers(30, 50))
+    radius, side = rng.uniform(22, 40), rng.uniform(0.3, 0.7) * SIZE
+    turn, spin = rng.uniform(0, 2 * np.pi), rng.uniform(-0.8, 0.8)
+    ends = rng.uniform(0.05, 0.25), rng.uniform(0.75, 0.95)
+    found = []
+    for u in np.linspace(0, 1, frames):
+        along = (ends[0] + (ends[1] - ends[0]) * u) * SIZE
+        along = SIZE - along if sum(way) < 0 else along
+        centre = np.array([along, side] if way[0] else [side, along])
+        angles = turn + spin * u + 2 * np.pi * np.arange(sides) / sides
+        corners = (centre + radius * np.stack([np.cos(angles), np.sin(angles)], 1)).round().astype(np.int32)
+        picture = ground.copy()
+        cv2.fillPoly(picture, [corners], ink, cv2.LINE_AA)
+        cv2.polylines(picture, [corners], True, rim, 3, cv2.LINE_AA)
+        found.append(np.clip(picture + rng.normal(0, 5, picture.shape), 0, 255).astype(np.uint8))
+    return found
+
+
+def main() -> None:
+    """Write the set in Something-Something-V2's format."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--clips", type=int, default=240, help="three of four for training")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    (given.out / "videos").mkdir(parents=True)
+    (given.out / "labels").mkdir()
+    classes = [(shape, way) for shape in SHAPES for way in WAYS]
+    names = [f"Pushing a {shape} {way}" for shape, way in classes]
+    rows: dict[str, list[dict[str, object]]] = {"train": [], "validation": []}
+    for number in range(given.clips):
+        kind, turn = number % len(classes), number // len(classes)
+        shape, way = classes[kind]
+        writer = cv2.VideoWriter(str(given.out / "videos" / f"{number}.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (SIZE, SIZE))
+        for picture in clip(SHAPES[shape], WAYS[way], np.random.default_rng([given.seed, number])):
+            writer.write(picture)
+        writer.release()
+        split = "validation" if turn % 4 == 3 else "train"
+        rows[split].append({"id": str(number), "template": names[kind], "label": names[kind], "placeholders": []})
+    (given.out / "labels" / "labels.json").write_text(json.dumps({name: str(i) for i, name in enumerate(names)}))
+    for split, part in rows.items():
+        (given.out / "labels" / f"{split}.json").write_text(json.dumps(part))
+    print({split: len(part) for split, part in rows.items()})
+
+
+if __name__ == "__main__":
+    main()
