@@ -12,7 +12,7 @@ __all__ = ["ablate"]
 
 
 def ablate(
-    study: Annotated[str, typer.Argument(help="semantic, motion, fusion, heads, graph, taps, or a YAML file.")],
+    study: Annotated[str, typer.Argument(help="semantic, motion, fusion, heads, graph, taps, guard, or a YAML file.")],
     data: Annotated[Path, typer.Option("--data", "-d", help="Folder of a set in Something-Something-V2's format.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of all runs and the table; what is finished in it is not run again.")],
     base: Annotated[str | None, typer.Option(help="Another base than the study's: a preset or a YAML file.")] = None,

@@ -23,6 +23,7 @@ from gasmcast.training.crossfit import gate_first
 from gasmcast.training.evaluate import predict
 from gasmcast.training.loop import train
 from gasmcast.training.metrics import bootstrap_interval, hits
+from gasmcast.training.prefill import open_prefilled
 from gasmcast.training.start import Opened, open_run
 from gasmcast.training.study import Study, base_config, row_settings
 from gasmcast.training.subject import run_model
@@ -65,7 +66,8 @@ def run_study(
     Args:
         study: rows and seeds.
         data: the set all rows are trained and judged on.
-        out: `<row>/seed<n>` run folders, and table.md, table.csv, table.json, table.png.
+        out: `<row>/seed<n>` run folders, and table.md, table.csv, table.json, table.png; with `train.cache_views` also `features`, which
+            all rows and seeds of the same backbones share.
         base: another base than the study's.
         settings: dotted settings of every row, over the study's.
 
@@ -85,7 +87,7 @@ def run_study(
         changed = {**common, **row_settings(row, base_configuration)}
         try:
             for seed in study.seeds:
-                ready = _open(opened, source, data, {**changed, "train.seed": seed})
+                ready = _open(opened, source, data, {**changed, "train.seed": seed}, out / "features")
                 found[seed] = _one(ready, out / _slug(name) / f"seed{seed}")
         except _Stopped:
             return lines, False
@@ -105,9 +107,11 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "row"
 
 
-def _open(opened: dict[str, Opened], source: str, data: Path, settings: dict[str, Any]) -> Opened:
-    """Configuration and clips of a run; sets that would be read alike are read once."""
+def _open(opened: dict[str, Opened], source: str, data: Path, settings: dict[str, Any], caches: Path) -> Opened:
+    """Configuration and clips of a run; sets that would be read or encoded alike are read or encoded once."""
     probe = open_run(source, data, {**settings, "train.memory_gb": 0.0})
+    if probe.config.train.cache_views:
+        return open_prefilled(source, data, settings, caches, probe.config.train.cache_views)
     key = probe.config.spec.model_dump_json() + probe.config.augment.model_dump_json()
     if key not in opened:
         opened[key] = open_run(source, data, settings)

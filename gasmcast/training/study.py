@@ -17,7 +17,7 @@ from gasmcast.spec import Frozen
 
 __all__ = ["STUDIES", "Study", "read_study", "row_settings"]
 
-STUDIES = ("semantic", "motion", "fusion", "heads", "graph", "taps")
+STUDIES = ("semantic", "motion", "fusion", "heads", "graph", "taps", "guard")
 TAPS = ("model.semantic_taps", "model.motion_taps")
 
 

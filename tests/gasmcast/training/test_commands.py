@@ -243,3 +243,16 @@ def test_a_study_resumes_and_writes_its_table(data, preset, tmp_path, monkeypatc
     assert "| summed |" in (out / "table.md").read_text()
     with pytest.raises(UsageError, match="other settings"):
         _call("ablate", study, "--data", data, "--out", out, "--seeds", 1, "--set", "train.lr=0.1")
+
+
+@pytest.mark.slow
+def test_the_rows_of_a_study_share_features_of_frozen_backbones(data, preset, tmp_path):
+    joined = {"model.read_out": "guarded", "train.gate_folds": 2}
+    rows = {"guarded": joined, "joint": {}, "summed": {"model.fusion": "add"}, "motion alone": {"model.streams": "motion"}}
+    study = tmp_path / "study.yaml"
+    study.write_text(yaml.safe_dump({"base": str(preset), "seeds": [0, 1], "rows": rows}, sort_keys=False))
+    frozen = ("--set", "train.cache_views=1", "--set", "model.freeze=true")
+    lines = json.loads(_call("ablate", study, "--data", data, "--out", tmp_path / "out", *frozen, "--json").splitlines()[-1])
+    assert [len(line["seeds"]) for line in lines] == [2, 2, 2, 2]
+    # Random backbones follow the seed: two of both streams and two of one, for training and validation each.
+    assert len(list((tmp_path / "out/features").glob("*/index.json"))) == 8
