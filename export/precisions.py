@@ -27,7 +27,7 @@ __all__ = ["GRAPHS", "PRECISIONS", "Precision", "Prepared", "file_name", "prepar
 Precision = Literal["int8", "fp16", "int8_fp16"]
 PRECISIONS: tuple[Precision, ...] = ("int8", "fp16", "int8_fp16")
 GRAPHS = ("encoder", "head")
-HEAD_CLIPS = 16
+HEAD_CLIPS = 8
 """So many clips, spread over the set, are seen whole; the head's ranges come from their features, on disk: 22 MB a clip at real size.
 Of every other clip the encoder sees one segment, since ranges gain from clips more than from segments that resemble each other."""
 FP16_CLIPS = 4

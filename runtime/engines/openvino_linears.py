@@ -53,7 +53,7 @@ def linears_to_convolutions(model: Any) -> int:  # noqa: ANN401 - the package is
         integers, scales = weights  # (out, in), (out,)
         window = [1] * (rank - 2)
         kernel = ops.multiply(
-            ops.convert(ops.constant(np.ascontiguousarray(integers).reshape(*integers.shape, *window)), "f32"),
+            ops.convert(ops.constant(np.ascontiguousarray(integers).reshape(*integers.shape, *window)), _type_of(product)),
             ops.constant(scales.reshape(-1, 1, *window)),
         )
         x = steps[-1].input_value(0)
@@ -75,7 +75,7 @@ def linears_to_convolutions(model: Any) -> int:  # noqa: ANN401 - the package is
     return len(turned)
 
 
-def _int8_weights(product: Any) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:  # noqa: ANN401
+def _int8_weights(product: Any) -> tuple[NDArray[np.int8], NDArray[np.floating[Any]]] | None:  # noqa: ANN401
     """`(out, in)` and `(out,)` of a product with constant INT8 weights behind a DequantizeLinear with zero points 0."""
     scaled = product.input_value(1).get_node()
     if scaled.get_type_name() != "Multiply":
@@ -91,7 +91,12 @@ def _int8_weights(product: Any) -> tuple[NDArray[np.int8], NDArray[np.float32]] 
         return None
     if not product.get_attributes()["transpose_b"]:
         integers = integers.T
-    return (integers, scales.astype(np.float32).reshape(-1)) if scales.size == len(integers) else None
+    return (integers, scales.reshape(-1)) if scales.size == len(integers) else None
+
+
+def _type_of(node: Any) -> str:  # noqa: ANN401
+    """`f32`, or `f16` where the file has an FP16 rest."""
+    return str(node.output(0).get_element_type().get_type_name())
 
 
 def _constant(node: Any) -> NDArray[Any] | None:  # noqa: ANN401
@@ -141,5 +146,5 @@ def _with_what_follows(product: Any, result: Any, channels: int, window: list[in
         if values is None or values.size != channels or values.shape[-1] != channels:
             continue
         last = targets[0].get_node()
-        result = operation(result, ops.constant(values.astype(np.float32).reshape(1, -1, *window)))
+        result = operation(result, ops.constant(values.reshape(1, -1, *window)))
     return last, result

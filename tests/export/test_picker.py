@@ -5,6 +5,7 @@ import onnx
 import pytest
 
 from gasmcast.calibration.quantise import quantise
+from gasmcast.errors import UsageError
 from gasmcast.export.picker import Timing, _notes, pick, time_engine
 from gasmcast.runtime.engines import TensorSpec
 from gasmcast.spec import ClipSpec
@@ -60,3 +61,14 @@ def test_every_precision_is_timed_on_both_engines(vit_block, tmp_path):
     assert picked.to_json()["picked"]["head"]["precision"] in graphs
     assert len(said) == 4
     assert SimpleNamespace(**picked.to_json()).notes
+
+
+def test_a_file_that_one_engine_cannot_read_is_told_and_the_rest_is_timed(vit_block, tmp_path, monkeypatch):
+    def refuse(path, threads):
+        raise UsageError(f"OpenVINO cannot read {path}.")
+
+    monkeypatch.setattr("gasmcast.export.picker.open_uncached", refuse)
+    onnx.save(vit_block[0], str(tmp_path / "encoder.onnx"))
+    picked = pick({"fp32": {"encoder": tmp_path / "encoder.onnx"}}, ClipSpec())
+    assert [t.engine for t in picked.timings] == ["onnxruntime"]
+    assert picked.notes[0].startswith("encoder fp32: OpenVINO cannot read")

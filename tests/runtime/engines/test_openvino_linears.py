@@ -15,7 +15,14 @@ CHANNELS, OUT = 16, 24
 
 
 def write_linear(
-    path: Path, tokens: tuple[int, ...], *, zero: int = 0, bias: bool = True, per_channel: bool = True, active: str = "Gelu"
+    path: Path,
+    tokens: tuple[int, ...],
+    *,
+    zero: int = 0,
+    bias: bool = True,
+    per_channel: bool = True,
+    active: str = "Gelu",
+    rest: type[np.floating] = np.float32,
 ) -> Path:
     """`(B, *tokens, 16)` -> Q/DQ -> linear with INT8 weights -> GELU -> Q/DQ -> linear -> residual, as a feed-forward has it."""
     import onnx
@@ -31,8 +38,8 @@ def write_linear(
         return name
 
     for i, (wide, out) in enumerate(((CHANNELS, OUT), (OUT, CHANNELS))):
-        scale, point = constant(f"scale{i}", np.float32(0.02)), constant(f"zero{i}", np.int8(zero))
-        scales = constant(f"scales{i}", rng.uniform(0.001, 0.01, out).astype(np.float32) if per_channel else np.float32(0.005))
+        scale, point = constant(f"scale{i}", rest(0.02)), constant(f"zero{i}", np.int8(zero))
+        scales = constant(f"scales{i}", rng.uniform(0.001, 0.01, out).astype(rest) if per_channel else rest(0.005))
         points = constant(f"points{i}", np.zeros(out, np.int8) if per_channel else np.int8(0))
         integers = constant(f"integers{i}", rng.integers(-64, 65, (wide, out)).astype(np.int8))
         nodes += [
@@ -43,14 +50,14 @@ def write_linear(
         ]
         x = f"y{i}"
         if bias:
-            nodes.append(h.make_node("Add", [constant(f"bias{i}", rng.normal(0, 1, out).astype(np.float32)), x], [f"b{i}"]))
+            nodes.append(h.make_node("Add", [constant(f"bias{i}", rng.normal(0, 1, out).astype(rest)), x], [f"b{i}"]))
             x = f"b{i}"
         if i == 0:
             nodes.append(h.make_node(active, [x], ["active"]))
             x = "active"
     nodes.append(h.make_node("Add", ["x", x], ["y"]))
     shape = ["B", *tokens, CHANNELS]
-    ports = [[h.make_tensor_value_info(name, T.FLOAT, shape)] for name in ("x", "y")]
+    ports = [[h.make_tensor_value_info(name, T.FLOAT if rest is np.float32 else T.FLOAT16, shape)] for name in ("x", "y")]
     model = h.make_model(h.make_graph(nodes, "linear", *ports, constants), opset_imports=[h.make_opsetid("", 20)], ir_version=10)
     onnx.checker.check_model(model)
     onnx.save(model, path)
@@ -76,6 +83,16 @@ def test_the_rewritten_network_gives_what_the_file_says(tmp_path, monkeypatch, t
         off = np.abs(got - want)
         assert np.mean(off > 1e-4) < 0.02, "a value halfway between two integers may go either way, the rest is the same arithmetic"
         assert off.max() < 0.05
+
+
+def test_a_file_with_an_fp16_rest_is_rewritten_in_its_own_types(tmp_path):
+    path = write_linear(tmp_path / "linear.onnx", (3, 7), rest=np.float16)
+    model = backend.the_core().read_model(str(path))
+    assert linears_to_convolutions(model) == 2
+    x = np.random.default_rng(1).normal(0, 1, (2, 3, 7, CHANNELS)).astype(np.float16)
+    want = open_engine(path, "onnxruntime", 1).run({"x": x})["y"].astype(np.float32)
+    got = backend.the_core().compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": 1})({"x": x})[0].astype(np.float32)
+    assert np.abs(got - want).mean() < 0.01
 
 
 @pytest.mark.parametrize(("tokens", "more"), [((), {}), ((7,), {"zero": 3}), ((7,), {"per_channel": False})])
