@@ -96,6 +96,7 @@ class _Export:
         self.report: dict[str, Any] = {"steps_s": {}, "engines": {}}
         self.paths: dict[str, Path] = {}
         self._clips: Clips | None = None
+        self._judged: NDArray[np.float32] | None = None  # FP32 logits of the first clips, from parity
         self._since = time.monotonic()
 
     def graphs(self) -> None:
@@ -114,6 +115,7 @@ class _Export:
         )
         self._done("parity")
         self.report["parity"] = {"clips": list(probe.ids), "origin": probe.origin, **parity.to_json()}
+        self._judged = parity.streamed.get("openvino")
         if not parity:
             raise GateError(f"{str(parity)[0].upper()}{str(parity)[1:]}.", "Nothing was written.")
 
@@ -160,7 +162,7 @@ class _Export:
     def precisions(self) -> None:
         """FP16 and INT8: calibrate once, then write and judge each; FP32 is judged too, for its own temperature and threshold."""
         if self.clips().origin == "validation":
-            fp32 = self._logits(self.paths, "fp32")
+            fp32 = self._logits(self.paths, "fp32", self._judged)
             self.verdicts.append(self._judge("fp32", fp32, fp32))
             self._done("fp32")
             if self.plan.precisions:
@@ -240,7 +242,8 @@ class _Export:
             if beside.exists():
                 self.written.setdefault(beside.name, (graph, f"{precision} weights"))
 
-    def _logits(self, paths: dict[str, Path], precision: str) -> NDArray[np.float32]:
+    def _logits(self, paths: dict[str, Path], precision: str, known: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Of the held-out clips; `known` are those of the first ones, from the same engine."""
         clips = self.clips()
         if "encoder" not in paths:
             engine = open_for(precision, paths["complete"], self.plan.threads)
@@ -248,7 +251,11 @@ class _Export:
             return np.concatenate([engine.run({"clip": np.asarray(clip[None])})["logits"] for clip in clips.pixels])
         encoder, head = (open_for(precision, paths[name], self.plan.threads) for name in ("encoder", "head"))
         self.report["engines"][precision] = encoder.describe()
-        return run_streaming(encoder, head, clips.pixels, lambda done, of: self.say(f"judging {precision}", done, of))
+        known = np.empty((0, len(self.origin.labels)), np.float32) if known is None else known
+        rest = run_streaming(
+            encoder, head, clips.pixels[len(known) :], lambda done, _: self.say(f"judging {precision}", len(known) + done, len(clips))
+        )
+        return np.concatenate([known, rest.reshape(-1, known.shape[1])])
 
     def _judge(self, precision: str, fp32: NDArray[np.float32], logits: NDArray[np.float32]) -> Verdict:
         engine = self.report["engines"].get(precision, "")

@@ -52,10 +52,14 @@ class Prepared:
     segments: int
     """Segments that the encoder's ranges were taken from."""
 
+    def base(self, name: str) -> ModelProto:
+        """The FP32 graph that precisions are written from: the smoothed one where INT8 was prepared, with fewer outliers for FP16 too."""
+        return self.calibrated[name].model if name in self.calibrated else load_graph(self.fp32[name])
+
     def graph(self, name: str, precision: str, policy: Policy) -> ModelProto:
         """One component in one precision."""
         if precision == "fp16":
-            return to_fp16(load_graph(self.fp32[name]), self.tops[name])
+            return to_fp16(self.base(name), self.tops[name])
         if precision == "int8":  # the file that CPUs run
             return self.calibrated[name].quantise(policy, SAFE_LEVELS)
         return to_fp16(self.calibrated[name].quantise(policy, ALL_LEVELS), self.tops[name])
@@ -97,10 +101,9 @@ def prepare(
     seen = _Seen(stored)
     calibrated: dict[str, Calibrated] = {}
     features = _Features(folder, len(seen.whole), spec.segments)
-    encoder = load_graph(fp32["encoder"])
     if int8:
         calibrated["encoder"] = calibrate(
-            encoder,
+            load_graph(fp32["encoder"]),
             seen.feeds,
             recipe,
             policy,
@@ -110,26 +113,26 @@ def prepare(
         )
     else:
         _fill(features, fp32["encoder"], stored)
-    head = load_graph(fp32["head"])
     if int8:
         calibrated["head"] = calibrate(
-            head, features.feeds, recipe, policy, each=lambda done: say("head ranges", done, len(features)), threads=threads
-        )  # fmt: skip
+            load_graph(fp32["head"]),
+            features.feeds,
+            recipe,
+            policy,
+            each=lambda done: say("head ranges", done, len(features)),
+            threads=threads,
+        )
     tops: dict[str, Mapping[str, float]] = {}
+    prepared = Prepared(spec, dict(fp32), calibrated, tops, stored, len(features), seen.segments)
     if fp16:
         say("FP16 ranges", 0, 2)
         few = [pairs for pairs, _ in zip(seen.feeds(), range(FP16_CLIPS), strict=False)]
-        # The smoothed graph is the one that INT8 is written from; plain FP16 is written from the graph as it was. Both are measured.
-        tops["encoder"] = measure_tops(encoder, few)
-        if int8:
-            tops["encoder"] = _larger(tops["encoder"], measure_tops(calibrated["encoder"].model, few))
+        tops["encoder"] = measure_tops(prepared.base("encoder"), few)
         say("FP16 ranges", 1, 2)
         some = [feed for feed, _ in zip(features.feeds(), range(FP16_CLIPS), strict=False)]
-        tops["head"] = measure_tops(head, some)
-        if int8:
-            tops["head"] = _larger(tops["head"], measure_tops(calibrated["head"].model, some))
+        tops["head"] = measure_tops(prepared.base("head"), some)
         say("FP16 ranges", 2, 2)
-    return Prepared(spec, dict(fp32), calibrated, tops, stored, len(features), seen.segments)
+    return prepared
 
 
 def write_precision(
@@ -176,10 +179,6 @@ class _Seen:
         for clip in self.stored.clips(self.whole):
             for pairs in pair_chunks(clip):
                 yield {"segments": pairs}
-
-
-def _larger(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
-    return {name: max(a.get(name, 0.0), b.get(name, 0.0)) for name in {*a, *b}}
 
 
 class _Features:

@@ -50,19 +50,19 @@ def verify_against_torch(
     say("torch")
     origin = _origin(model, clips)
     found: list[Comparison] = []
+    streamed: dict[str, NDArray[np.float32]] = {}
     for name, opener in ONE_ENGINE.items():
         if "encoder" in paths:
             say(f"encoder on {name}")
             chosen = replace(tolerance, stray=STRAY_EDGES) if model.encoder.graph_semantic else tolerance
-            found += _encoder(opener(paths["encoder"], threads), name, clips, origin, {"semantic": chosen, "motion": tolerance})
+            features = _encode(opener(paths["encoder"], threads), clips)
+            for tensor, its in (("semantic", chosen), ("motion", tolerance)):
+                if origin[tensor].size:
+                    found.append(compare("encoder", tensor, name, origin[tensor], features[tensor], tolerance=its))
             head = opener(paths["head"], threads)
-            logits = np.concatenate(
-                [
-                    head.run({"semantic": s[None], "motion": m[None]})["logits"]
-                    for s, m in zip(origin["semantic"], origin["motion"], strict=True)
-                ]
-            )
-            found.append(compare_logits("head", name, origin["logits"], logits, tolerance=tolerance))
+            found.append(compare_logits("head", name, origin["logits"], _classify(head, origin), tolerance=tolerance))
+            streamed[name] = _classify(head, features)
+            found.append(compare_logits("streaming", name, origin["logits"], streamed[name], tolerance=tolerance))
             del head
         say(f"complete on {name}")
         whole = opener(paths["complete"], threads)
@@ -70,15 +70,17 @@ def verify_against_torch(
         logits = np.concatenate([whole.run({"clip": np.ascontiguousarray(clip[None])})["logits"] for clip in some])
         found.append(compare_logits("complete", name, origin["logits"][: len(some)], logits, tolerance=tolerance))
         del whole
-    return ParityReport(tuple(found))
+    return ParityReport(tuple(found), streamed)
 
 
-def _encoder(
-    engine: Engine, name: str, clips: NDArray[np.uint8], origin: dict[str, Any], tolerances: dict[str, Tolerance]
-) -> list[Comparison]:
+def _encode(engine: Engine, clips: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
     rows = [encode_clip(engine.run, clip) for clip in clips]
-    found = {tensor: np.concatenate([row[tensor] for row in rows]) for tensor in tolerances}
-    return [compare("encoder", t, name, origin[t], found[t], tolerance=tolerances[t]) for t in tolerances if origin[t].size]
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def _classify(head: Engine, features: dict[str, Any]) -> NDArray[np.float32]:
+    pairs = zip(features["semantic"], features["motion"], strict=True)
+    return np.concatenate([head.run({"semantic": semantic[None], "motion": motion[None]})["logits"] for semantic, motion in pairs])
 
 
 def _origin(model: GasmCast, clips: NDArray[np.uint8]) -> dict[str, Any]:

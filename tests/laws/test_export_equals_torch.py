@@ -43,7 +43,7 @@ def test_every_component_equals_torch_on_both_engines(tiny_export, clips):
     report = verify_against_torch(model, paths, clips, threads=1)
     assert report, str(report)
     assert {(c.component, c.engine) for c in report.comparisons} == {
-        (part, engine) for part in ("encoder", "head", "complete") for engine in ("onnxruntime", "openvino")
+        (part, engine) for part in ("encoder", "head", "streaming", "complete") for engine in ("onnxruntime", "openvino")
     }
     assert min(c.snr_db for c in report.comparisons) > 80
 
