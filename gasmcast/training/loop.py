@@ -109,7 +109,7 @@ class _Loop:
                 progress.updates += 1
                 if session.main:
                     self._show()
-                if session.world > 1 and progress.step % AGREE_EVERY:
+                if session.world > 1 and progress.updates % AGREE_EVERY:
                     continue
                 due = time.monotonic() - session.saved_at > 60 * session.config.train.checkpoint_minutes
                 flag = session.agree(STOP if self.stop.asked else SAVE if due else 0)
@@ -126,6 +126,8 @@ class _Loop:
         self.unsaved = session.world == 1 and not last and time.monotonic() - session.saved_at < YOUNG_S
         if not self.unsaved:
             session.save()
+        if session.world > 1 and self._asked_to_stop():  # an epoch may have fewer updates than AGREE_EVERY
+            raise _Stopped
 
     def _update(self, stream: Iterator[Any]) -> None:
         """One weight update: `accumulate` batches forward and backward, then a step."""
@@ -188,7 +190,7 @@ class _Loop:
                 if self.unsaved:
                     session.save()
                 raise
-        self.meter.validation_s = time.monotonic() - began
+        self.meter.validated(time.monotonic() - began)
         progress.seconds = self.meter.seconds()
         row |= {**self.meter.rates(), "hours": progress.seconds / 3600}
         progress.history.append(row)
@@ -205,8 +207,12 @@ class _Loop:
             session.write("last.safetensors")
 
     def _watch(self, done: int, count: int) -> None:  # noqa: ARG002  # the signature of a progress callback
-        if self.stop.asked:
+        if self._asked_to_stop():
             raise _Stopped
+
+    def _asked_to_stop(self) -> bool:
+        """Whether any process was; all of them must call it, so that none leaves alone what the others do together."""
+        return self.session.agree(STOP if self.stop.asked else 0) == STOP
 
     def _show(self) -> None:
         session, progress = self.session, self.session.progress

@@ -26,7 +26,8 @@ class Meter:
         self._earlier_s = progress.seconds
         self.wait_s = 0.0
         self.clips = 0
-        self.validation_s = 0.0
+        self._validation_s = 0.0  # the last one's
+        self._validations_s = 0.0  # all of them
 
     def next(self, stream: Iterator[Any]) -> Any:  # noqa: ANN401  # a batch
         """The next batch; the wait for it is counted."""
@@ -44,6 +45,11 @@ class Meter:
         progress.clips += len(logits)
         self.clips += len(logits) * world
 
+    def validated(self, seconds: float) -> None:
+        """Count a validation."""
+        self._validation_s = seconds
+        self._validations_s += seconds
+
     def seconds(self) -> float:
         """How long the run has taken, with what was before the (re)start."""
         return self._earlier_s + self._clock() - self._began
@@ -59,8 +65,8 @@ class Meter:
 
     def pulse(self, progress: Progress, train: TrainConfig, steps: int, lr: float, gpu: bool) -> Pulse:
         """How the run stands."""
-        elapsed = self._clock() - self._began
-        per_update = elapsed / max(progress.updates - self._began_updates, 1)
+        training_s = self._clock() - self._began - self._validations_s
+        per_update = training_s / max(progress.updates - self._began_updates, 1)
         count = max(progress.clips, 1)
         return Pulse(
             epoch=progress.epoch,
@@ -72,6 +78,6 @@ class Meter:
             top5=progress.hits5 / count,
             lr=lr,
             memory_gib=torch.cuda.max_memory_allocated() / 2**30 if gpu else None,
-            remaining_s=(train.epochs * steps - progress.updates) * per_update + (train.epochs - progress.epoch) * self.validation_s,
+            remaining_s=(train.epochs * steps - progress.updates) * per_update + (train.epochs - progress.epoch) * self._validation_s,
             **self.rates(),
         )

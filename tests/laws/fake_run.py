@@ -1,11 +1,15 @@
 """A training run on made-up clips in memory; also a script that other processes are started with.
 
 `python fake_run.py FOLDER [--resume] [--set section.name=value]... [--slow SECONDS] [--fault NAME] [--fsdp]`
+
+Faults: `die`, a worker that ends; `stop`, a SIGTERM for the second of two processes at every clip of the training; `stop-late`, at every
+clip of the validation.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -65,8 +69,10 @@ class FakeClips:
         self.epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # workers stay from one epoch to the next
         self.labels = [i % len(CLASSES) for i in range(count)]
         self.ids = [f"clip{i}" for i in range(count)]
+        self.begun = not augment  # before its first epoch a run only fits statistics, and catches no signals
 
     def set_epoch(self, epoch: int) -> None:
+        self.begun = True
         self.epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -77,6 +83,8 @@ class FakeClips:
             time.sleep(self.slow)
         if self.fault == "die" and int(self.epoch) == 1:
             os._exit(7)
+        if self.fault == "stop" and self.begun and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGTERM)
         rng = np.random.default_rng((self.seed, index, int(self.epoch) if self.augment else 0))
         shape = self.spec.clip_shape
         ramp = np.linspace(-1, 1, shape[0] * shape[1]) * (1, -1, 0)[self.labels[index]]
@@ -120,7 +128,7 @@ def main(words: list[str]) -> None:
     summary = train(
         config,
         FakeClips(config, slow=slow, fault=fault),
-        FakeClips(config, 9, seed=1, augment=False),
+        FakeClips(config, 9, seed=1, augment=False, fault="stop" if fault == "stop-late" else ""),
         Labels(CLASSES),
         Path(words[0]),
         resume="--resume" in words,

@@ -54,13 +54,35 @@ def _two(folder: Path, *words: str, **settings: object) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The folder of a run of two processes that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("two") / "run"
+    _two(folder)
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_two_gloo_processes(fake, one, tmp_path):
-    _two(tmp_path / "run")
-    two = load_state(tmp_path / "run")
-    assert two[1]["world"] == 2
-    _close(two, one)
+def test_two_gloo_processes(one, two):
+    state = load_state(two)
+    assert state[1]["world"] == 2
+    _close(state, one)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_processes_stop_together_and_go_on(two, tmp_path):
+    """SIGTERM reaches one of them, again and again, in epochs of three updates; then in the validation."""
+    folder = tmp_path / "run"
+    assert "summary 3 SIGTERM" in _two(folder, "--fault", "stop")
+    assert load_state(folder)[1]["progress"]["updates"] == 3
+    assert "Resuming at epoch 1, step 3 of 3" in (told := _two(folder, "--resume", "--fault", "stop-late"))
+    assert "summary 3 SIGTERM" in told
+    assert load_state(folder)[1]["progress"]["history"] == []
+    assert "summary 6 \n" in _two(folder, "--resume")
+    ours, theirs = (load_state(place)[0] for place in (folder, two))
+    assert [name for name in theirs if not theirs[name].equal(ours[name])] == []
 
 
 @pytest.mark.slow

@@ -1,0 +1,36 @@
+"""A polite stop: what the first signal does, and what a second one does."""
+
+import os
+import signal
+
+import pytest
+
+from gasmcast.training import signals
+from gasmcast.training.signals import StopSignal
+
+
+def _send(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("later", [signal.SIGTERM, signal.SIGINT])
+def test_a_repeated_signal_waits_for_the_state_to_be_written(later):
+    with StopSignal() as stop:
+        assert stop.asked == ""
+        _send(signal.SIGTERM)
+        _send(later)  # within a second: an echo of the first
+        assert stop.asked == "SIGTERM"
+
+
+def test_only_a_second_ctrl_c_ends_at_once(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(signals.time, "monotonic", lambda: now[0])
+    before = signal.getsignal(signal.SIGINT)
+    with StopSignal() as stop:
+        _send(signal.SIGINT)
+        now[0] = 5.0
+        _send(signal.SIGTERM)
+        assert stop.asked == "SIGINT"
+        with pytest.raises(KeyboardInterrupt):
+            _send(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
