@@ -40,7 +40,7 @@ class LiveConfig(Frozen):
     motion_gate: float = Field(0.0, ge=0, le=255, description="grey levels of change below which a segment is still; 0: no gate")
     batch: int = Field(4, ge=1, description="segments, of all cameras, that the encoder takes at once")
     pending: int = Field(2, ge=1, description="segments a camera may have waiting; more are dropped (live) or waited for (files)")
-    gap_s: float = Field(2.0, gt=0, description="a live camera's silence that breaks the window")
+    gap_s: float = Field(2.0, gt=0, description="a live camera's silence, seconds, that breaks the window")
     stats_s: float = Field(5.0, gt=0, description="seconds between statistics")
 
     @model_validator(mode="after")

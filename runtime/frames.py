@@ -32,6 +32,8 @@ class Source(Protocol):
     name: str
     live: bool
     """Live: frames that are not taken in time are lost (newest wins). Not live: reading waits, nothing is lost."""
+    reconnects: bool
+    """Its end or failure is an outage, after which it is opened anew; else its end is the end. A file at its own pace is live and ends."""
 
     def frames(self) -> Iterator[Frame]:
         """The frames in order; the end of the iterator is the end of the file (for a live source: of the stream).

@@ -16,13 +16,17 @@ from urllib.parse import quote
 
 from gasmcast.errors import UsageError
 
-__all__ = ["RedactFilter", "fill_secrets", "hide", "protect_logging", "redact", "redact_tree"]
+__all__ = ["RedactFilter", "fill_secrets", "hide", "protect_logging", "redact", "redact_tree", "warn_of_secret"]
 
+_log = logging.getLogger(__name__)
 _HIDDEN = "***"
 _USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)\S*@")
 _QUERY = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s?]*\?)[^\s'\"]+")
 _HEADER = re.compile(r"(?i)\b((?:proxy-)?authorization:\s*)[^\r\n]+")
 _NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_WRITTEN_OUT = re.compile(
+    r"(?i)[a-z][a-z0-9+.-]*://(?:[^/@]*:(?!\$\{)[^@]+@|\S*[?&][^=&\s]*(?:pass|pwd|token|secret|key|auth)[^=&\s]*=(?!\$\{)[^&\s])"
+)
 _secrets: set[str] = set()
 _lock = threading.Lock()
 
@@ -73,6 +77,12 @@ def fill_secrets(text: str, environment: Mapping[str, str] | None = None) -> str
         return quote(values[name], safe="")
 
     return _NAME.sub(value, text)
+
+
+def warn_of_secret(text: str) -> None:
+    """Log a warning where a URL of the command line has its password or token written out."""
+    if _WRITTEN_OUT.match(text):
+        _log.warning("%s: its password stands on the command line, where `ps` shows it; write ${NAME} and set NAME", redact(text))
 
 
 class RedactFilter(logging.Filter):

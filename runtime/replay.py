@@ -29,7 +29,7 @@ class Replay:
     decisions: int
     events: int
     different: tuple[str, ...]
-    """One sentence for each decision or event that came out otherwise, is new, or is missing."""
+    """One sentence for each decision or event that came out otherwise, is new, or is missing; before them, if the recording has holes."""
 
     def __bool__(self) -> bool:
         return not self.different
@@ -54,6 +54,7 @@ def replay(path: Path, emit: Callable[[Decision | Event], None], config: LiveCon
     told: list[dict[str, Any]] = []
     then: list[dict[str, Any]] = []
     counts = {"decision": 0, "event": 0}
+    lost = 0
     for line in lines:
         made: list[Decision | Event] = []
         match line["is"]:
@@ -67,6 +68,8 @@ def replay(path: Path, emit: Callable[[Decision | Event], None], config: LiveCon
                 made = deciders[line["camera"]].update(window, logits, line["wall_s"], line["latency_ms"])
             case "mark":
                 made = list(deciders[line["camera"]].flush(line["wall_s"]))
+            case "lost":
+                lost += line["lines"]
             case "record" if line["kind"] in counts:
                 then.append({key: value for key, value in line.items() if key != "is"})
         for record in made:
@@ -74,13 +77,14 @@ def replay(path: Path, emit: Callable[[Decision | Event], None], config: LiveCon
             counts[tree["kind"]] += 1
             told.append(tree)
             emit(record)
-    return Replay(counts["decision"], counts["event"], tuple(_differences(then, told)))
+    holes = [f"{lost} lines are missing, for the disk was too slow: what rests on them comes out otherwise."] if lost else []
+    return Replay(counts["decision"], counts["event"], (*holes, *_differences(then, told)))
 
 
 class ReplaySource:
     """The frames of a recorded file again, those that were taken then (`replay:run.jsonl`); the pictures of cameras are not stored."""
 
-    live = False
+    live = reconnects = False
 
     def __init__(self, path: Path, name: str) -> None:
         self.name = name

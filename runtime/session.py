@@ -104,11 +104,16 @@ class Session:
         if self._journal:
             self._journal.camera(source.name, told_as or source.name, source.live, config)
         self.health.watch_trouble(f"camera {source.name}", lambda: "failed" if lane.state == "failed" else "")
-        self.cameras.add(source, lane)
+        self.cameras.add(source, lane, lane.config.gap_s)
 
     def stop(self) -> None:
         """End soon: sources are closed, what is under way is finished. Returns at once."""
         self._stop = True
+
+    @property
+    def stopped(self) -> bool:
+        """The end was ordered, by a signal or by `stop`."""
+        return self._stop
 
     def run(self, duration_s: float | None = None, idle: Callable[[], bool] | None = None) -> list[GasmcastError]:
         """Until every source has ended, the time is up, or `stop`; what is under way is finished.

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class State(str, Enum):
-    """Where a camera stands. `failed` is told after five attempts in vain; a live camera is tried on even so."""
+    """Where a camera stands. `failed` is told after five attempts in vain; a source that reconnects is tried on even so."""
 
     CONNECTING = "connecting"
     LIVE = "live"
@@ -60,7 +60,7 @@ class Camera:
         stall_s: without a frame for this long, or for two periods of the camera if that is longer, it is `stalled`.
         hang_s: without any sign from the native code for this long its thread is abandoned.
         most_hung: abandoned threads that may be stuck at once; then none is added until one comes back.
-        gap_s: a step in the stamps of a live source that no window may span.
+        gap_s: a longer step in the stamps of a live source, no window may span (`LiveConfig.gap_s`).
         clock: monotonic seconds.
         spawn: starts a thread.
     """
@@ -74,7 +74,7 @@ class Camera:
         stall_s: float = 2.0,
         hang_s: float = 10.0,
         most_hung: int = 3,
-        gap_s: float = 1.0,
+        gap_s: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
         spawn: Callable[[Callable[[], None], str], None] = _daemon,
     ) -> None:
@@ -130,9 +130,9 @@ class Camera:
                 if now >= self._retry_at and len(self._running) < self._most_hung:
                     self._retry_at = None
                     self._attempt()
-            elif self._waits_since is not None and now - self._waits_since > self._hang_s:
+            elif self._hangs(now):
                 self.counts.hangs += 1
-                self._finish(self._turn, SourceError(f"{self.name} hangs: no sign of life for {now - self._waits_since:.0f} s.", ""))
+                self._finish(self._turn, SourceError(f"{self.name} hangs: no sign of life for {self._hang_s:.0f} s.", ""))
             elif self.state is State.LIVE and self.source.live and self._silent(now):
                 self.counts.stalls += 1
                 self._tell(State.STALLED, f"no picture for {now - self._last[1]:.1f} s" if self._last else "")
@@ -198,7 +198,7 @@ class Camera:
             if self._last is not None and self.source.live and self._gap is None:
                 if frame.image.shape != self._last[2]:
                     self._gap = "size change"
-                elif not -self._gap_s < stamp - self._last[0] < self._gap_s + 2 * self._period_s:
+                elif not -self._gap_s <= stamp - self._last[0] <= self._gap_s:
                     self._gap = "stall"
             if self._last is not None and self._gap != "reconnect":
                 step = frame.arrival - self._last[1]
@@ -222,7 +222,7 @@ class Camera:
         self._turn += 1
         self._waits_since = None
         lost = error is None or (isinstance(error, SourceError) and not isinstance(error, AbsentError))
-        if not (self.source.live and lost):
+        if not (self.source.reconnects and lost):
             self._over = True
             self._end(State.ENDED if error is None else State.FAILED, redact(error or ""), error)
             return
@@ -241,6 +241,11 @@ class Camera:
             self._retry_at = None
             self._tell(state, detail)
             self._listener.on_end(error)
+
+    def _hangs(self, now: float) -> bool:
+        # A live source that does not reconnect is a file at its own pace, and asleep until its next frame is due.
+        paced = self.source.live and not self.source.reconnects
+        return not paced and self._waits_since is not None and now - self._waits_since > self._hang_s
 
     def _silent(self, now: float) -> bool:
         return self._last is not None and now - self._last[1] > max(self._stall_s, 2 * self._period_s)

@@ -20,12 +20,12 @@ class Cameras:
     """Cameras by name.
 
     Args:
-        make: a camera from source and listener.
+        make: a camera from source, listener and `gap_s`.
         most_files: files that are read at once; the others wait for one to end.
         every_s: seconds between two looks at each camera.
     """
 
-    def __init__(self, make: Callable[[Source, FrameListener], Camera] = Camera, *, most_files: int = 4, every_s: float = 0.1) -> None:
+    def __init__(self, make: Callable[..., Camera] = Camera, *, most_files: int = 4, every_s: float = 0.1) -> None:
         self._make, self._most_files, self._every_s = make, most_files, every_s
         self._cameras: dict[str, Camera] = {}
         self._waiting: list[Camera] = []  # files whose turn has not come
@@ -35,13 +35,18 @@ class Cameras:
         self.beat = time.monotonic()
         """When the supervisor last went round; for the watchdog."""
 
-    def add(self, source: Source, listener: FrameListener) -> Camera:
+    def add(self, source: Source, listener: FrameListener, gap_s: float = 2.0) -> Camera:
         """Take a source in; it is read from now on, or as soon as fewer files are.
+
+        Args:
+            source: named; names are unique.
+            listener: told of all that happens to it.
+            gap_s: the step in the stamps of a live source that breaks its window.
 
         Raises:
             UsageError: the name is taken.
         """
-        camera = self._make(source, listener)
+        camera = self._make(source, listener, gap_s=gap_s)
         with self._lock:
             known = self._cameras.get(source.name)
             if known is not None and not known.over:

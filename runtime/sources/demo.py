@@ -42,7 +42,7 @@ class DemoSource:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.name = name
+        self.name, self.reconnects = name, seconds is None
         self._seed, self._fps, self._size, self._seconds = seed, fps, size, seconds
         self._clock, self._sleep = clock, sleep
 

@@ -19,6 +19,8 @@ class FileSource:
     With `realtime` they come when their time stamps say, like a camera's: late ones are then the runtime's to drop.
     """
 
+    reconnects = False
+
     def __init__(
         self,
         path: Path,

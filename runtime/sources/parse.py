@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import logging
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.runtime.frames import Source
-from gasmcast.runtime.redact import redact
+from gasmcast.runtime.redact import redact, warn_of_secret
 from gasmcast.runtime.sources.demo import DemoSource
 from gasmcast.runtime.sources.file import FileSource
 from gasmcast.runtime.sources.region import RegionSource
@@ -26,9 +25,7 @@ VIDEO_ENDINGS = (
     *(".3gp", ".asf", ".avi", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
 )
-_log = logging.getLogger(__name__)
 _SCHEMES = ("rtsp", "rtsps", "http", "https")
-_PASSWORD = re.compile(r"[A-Za-z]+://[^/@]*:(?!\$\{)[^@]+@")
 _DEVICE = re.compile(r"/dev/video\d{1,3}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)[:,]")  # one letter before a colon is a drive, not a scheme
 _FORMS = "Give 0, /dev/video0, rtsp://..., http://..., a file, a folder, 'clips/*.mp4', demo: or @cameras.yaml."
@@ -58,11 +55,10 @@ def open_sources(
     texts = list(texts)
     specs = expand(texts)
     for text in texts:
-        if _PASSWORD.match(text):
-            _log.warning("%s: its password stands on the command line, where `ps` shows it; write ${NAME} and set NAME", redact(text))
+        warn_of_secret(text)
     if not specs:
         raise UsageError("There is no source.", _FORMS)
-    return [(spec, open_spec(spec, realtime=realtime, clock=clock)) for spec in specs]
+    return [(spec, open_spec(spec, realtime=realtime, sole=len(specs) == 1, clock=clock)) for spec in specs]
 
 
 def expand(texts: Iterable[str]) -> list[CameraSpec]:
@@ -84,8 +80,8 @@ def expand(texts: Iterable[str]) -> list[CameraSpec]:
     return named
 
 
-def open_spec(spec: CameraSpec, *, realtime: bool = False, clock: Callable[[], float] = time.monotonic) -> Source:
-    """The source of one spec that `expand` gave.
+def open_spec(spec: CameraSpec, *, realtime: bool = False, sole: bool = False, clock: Callable[[], float] = time.monotonic) -> Source:
+    """The source of one spec that `expand` gave; `sole`: it is the only one of the run.
 
     Raises:
         UsageError, SourceError: as `open_source`.
@@ -94,7 +90,8 @@ def open_spec(spec: CameraSpec, *, realtime: bool = False, clock: Callable[[], f
     scheme = _scheme(text)
     source: Source
     if text.isdecimal() or _DEVICE.fullmatch(text):
-        source = WebcamSource(f"/dev/video{text}" if text.isdecimal() else text, name, max_fps=spec.max_fps, clock=clock)
+        device = f"/dev/video{text}" if text.isdecimal() else text
+        source = WebcamSource(device, name, max_fps=spec.max_fps, sole=sole, clock=clock)
     elif scheme == "demo":
         source = DemoSource(name, seed=_seed(text), clock=clock)
     elif scheme == "replay":

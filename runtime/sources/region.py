@@ -18,7 +18,7 @@ class RegionSource:
     """A source seen through the region and mask of its `CameraSpec`: masked black first, then cut."""
 
     def __init__(self, source: Source, spec: CameraSpec) -> None:
-        self.name, self.live = source.name, source.live
+        self.name, self.live, self.reconnects = source.name, source.live, source.reconnects
         self._source, self._spec = source, spec
         self._hidden: NDArray[np.bool_] | None = None
 

@@ -37,7 +37,7 @@ class StreamSource:
     The URL keeps its `${NAME}`s until it is opened, so what can be printed of this object never holds a secret.
     """
 
-    live = True
+    live = reconnects = True
 
     def __init__(
         self,

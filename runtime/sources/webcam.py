@@ -20,7 +20,7 @@ __all__ = ["AbsentError", "WebcamSource"]
 
 
 class AbsentError(SourceError):
-    """A source that was not there at the start: a mistake to be told at once, not an outage to wait for."""
+    """The only source of a run was not there at the start: a mistake to be told at once, not an outage to wait for."""
 
 
 def _open(device: str) -> Capture | None:
@@ -36,9 +36,18 @@ def _open(device: str) -> Capture | None:
 
 
 class WebcamSource:
-    """Frames of `/dev/video<index>`; they carry no stamps of their own, so arrival counts."""
+    """Frames of `/dev/video<index>`; they carry no stamps of their own, so arrival counts.
 
-    live = True
+    Args:
+        device: its file.
+        name: of the camera.
+        max_fps: pictures beyond this are skipped.
+        sole: no other source is in the run: not to be there at the start is then an `AbsentError`; beside others it is waited for.
+        clock: monotonic seconds.
+        opener: opens the device; None when it cannot.
+    """
+
+    live = reconnects = True
 
     def __init__(
         self,
@@ -46,27 +55,28 @@ class WebcamSource:
         name: str,
         *,
         max_fps: float | None = None,
+        sole: bool = False,
         clock: Callable[[], float] = time.monotonic,
         opener: Callable[[str], Capture | None] = _open,
     ) -> None:
         self.name = name
         self.device = device
         self._max_fps, self._clock, self._opener = max_fps, clock, opener
-        self._seen = False
+        self._fatal = sole  # until it has given a frame
 
     def frames(self) -> Iterator[Frame]:
-        """Raises: AbsentError before it has ever given a frame, else SourceError."""
+        """Raises: AbsentError where it is the only source and has never given a frame, else SourceError."""
         capture = self._opener(self.device)
         if capture is None:
             raise self._trouble(_why(self.device))
         got = False
         for _, arrival, image in read_capture(capture, self.device, max_fps=self._max_fps, clock=self._clock):
-            got = self._seen = True
+            got, self._fatal = True, False
             yield Frame(stamp_s=None, arrival=arrival, image=image)
         raise self._trouble("it sends no more pictures." if got else "it opens but sends no picture, so another program may be using it.")
 
     def _trouble(self, why: str) -> SourceError:
-        kind = SourceError if self._seen else AbsentError
+        kind = AbsentError if self._fatal else SourceError
         return kind(f"Camera {self.device} cannot be read: {why}", "`v4l2-ctl --list-devices` lists the cameras there are.")
 
 

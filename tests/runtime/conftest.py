@@ -121,6 +121,12 @@ def moving_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("video") / "moving.mp4", 6.0)
 
 
+@pytest.fixture(scope="session")
+def short_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2.6 s at 30 frames a second: a window of 2.0 s and one hop."""
+    return write_video(tmp_path_factory.mktemp("video") / "short.mp4", 2.6)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory):
     """What engines compile stays out of the user's cache."""

@@ -1,22 +1,51 @@
 from __future__ import annotations
 
+import gc
 import json
+import re
 import subprocess
 import sys
 import threading
 import time
+import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from gasmcast.errors import GateError, SourceError, UsageError
+from gasmcast.errors import GateError, MachineError, SourceError, UsageError
+from gasmcast.runtime.clock import Segment
 from gasmcast.runtime.config import LiveConfig
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.journal import Journal
+from gasmcast.runtime.lane import Mark, Waiting
+from gasmcast.runtime.pipeline import Pipeline, _Work
 from gasmcast.runtime.records import Decision, Event, Notice, Stats
 from gasmcast.runtime.replay import ReplaySource, replay
 from gasmcast.runtime.session import Session, open_model
+from gasmcast.runtime.sinks.queue import Queued
+from gasmcast.runtime.sources.demo import DemoSource
 from gasmcast.runtime.sources.file import FileSource
+
+
+def until(condition, seconds=15.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "too late"
+        time.sleep(0.01)
+
+
+class Wrapped:
+    """An engine that counts its calls."""
+
+    def __init__(self, engine):
+        self.engine, self.inputs, self.outputs, self.calls = engine, engine.inputs, engine.outputs, 0
+
+    def run(self, feeds):
+        return self.engine.run(feeds)
+
+    def describe(self):
+        return "wrapped"
 
 
 class Kept:
@@ -133,7 +162,7 @@ def test_replay_as_a_source_gives_the_frames_that_were_taken(recording, moving_v
 class Endless:
     """A live source that ends when it is closed."""
 
-    live = True
+    live = reconnects = True
 
     def __init__(self, name, fps=30.0):
         self.name, self.fps = name, fps
@@ -171,6 +200,56 @@ def test_one_broken_source_does_not_stop_the_others(opened, moving_video, tmp_pa
     assert session.pipeline.lanes["bad"].state == "failed"
 
 
+def test_a_file_at_its_own_pace_ends_the_session_and_a_broken_one_is_its_error(opened, short_video, tmp_path):
+    sink, rubbish = Kept(), tmp_path / "rubbish.mp4"
+    rubbish.write_bytes(b"\0" * 5000)
+    session = Session(opened[0], LiveConfig(), [sink])
+    session.add(FileSource(short_video, "m", realtime=True))
+    session.add(FileSource(rubbish, "bad", realtime=True))
+    begun = time.monotonic()
+    errors = session.run(20.0)
+    assert 2.0 < time.monotonic() - begun < 10.0
+    assert [type(error) for error in errors] == [SourceError]
+    assert sum(isinstance(r, Decision) and r.camera == "m" for r in sink.items) >= 1
+    assert [r.text for r in sink.items if isinstance(r, Notice) and r.what == "state" and "reconnecting" in r.text] == []
+    assert not any(isinstance(r, Notice) and r.what == "gap" for r in sink.items)
+
+
+def test_a_silence_longer_than_the_settings_say_breaks_the_window(opened):
+    class Pauses(Endless):
+        reconnects = False
+
+        def frames(self):
+            for number in range(40):
+                yield Frame(number / 20 + (3.0 if number >= 20 else 0.0), time.monotonic(), np.zeros((48, 64, 3), np.uint8))
+
+    for gap_s, gaps in ((2.0, 1), (4.0, 0)):
+        sink = Kept()
+        session = Session(opened[0], LiveConfig(gap_s=gap_s), [sink])
+        session.add(Pauses("cam"))
+        assert session.run(20.0) == []
+        assert sum(isinstance(r, Notice) and r.what == "gap" for r in sink.items) == gaps
+
+
+def test_a_camera_too_slow_for_any_segment_is_told_of_once(opened):
+    """Its pictures are further apart than the silence that breaks a window, so no window can ever be filled."""
+
+    class Slow(Endless):
+        reconnects = False
+
+        def frames(self):
+            for number in range(12):
+                yield Frame(3.0 * number, time.monotonic(), np.zeros((48, 64, 3), np.uint8))
+
+    sink = Kept()
+    session = Session(opened[0], LiveConfig(), [sink])
+    session.add(Slow("cam"))
+    assert session.run(20.0) == []
+    told = [r.text for r in sink.items if isinstance(r, Notice) and r.what == "under_delivery"]
+    assert len(told) == 1
+    assert told[0].startswith("cam filled no segment between its last 5 gaps: its pictures are more than 2 s apart")
+
+
 def test_a_stage_that_fails_ends_the_run_with_its_error(opened, moving_video):
     class Broken:
         inputs, outputs = opened[0].head.inputs, opened[0].head.outputs
@@ -181,8 +260,6 @@ def test_a_stage_that_fails_ends_the_run_with_its_error(opened, moving_video):
         def describe(self):
             return ""
 
-    from dataclasses import replace
-
     sink = Kept()
     session = Session(replace(opened[0], head=Broken()), LiveConfig(), [sink])
     session.add(FileSource(moving_video, "m"))
@@ -192,8 +269,6 @@ def test_a_stage_that_fails_ends_the_run_with_its_error(opened, moving_video):
 
 
 def test_a_stage_that_hangs_is_given_up_and_started_anew(opened, moving_video):
-    from dataclasses import replace
-
     free = threading.Event()
 
     class Hangs:
@@ -219,6 +294,123 @@ def test_a_stage_that_hangs_is_given_up_and_started_anew(opened, moving_video):
     assert any("hung and was started anew" in r.text for r in sink.items if isinstance(r, Notice))
     times = [r.time_s for r in sink.items if isinstance(r, Decision)]
     assert times == [2.0, 2.5, 5.0, 5.5, 6.0]  # segment 6 is lost, and no window spans the hole
+    assert session.pipeline.lanes["m"].drops == {"restart": 1, "hole": 3}
+
+
+def test_a_head_that_comes_back_after_it_was_given_up_decides_nothing(opened, moving_video):
+    free, back = threading.Event(), threading.Event()
+
+    class Hangs(Wrapped):
+        def run(self, feeds):
+            self.calls += 1
+            if self.calls == 3:
+                free.wait(30)
+                threading.Timer(0.2, back.set).start()
+            return super().run(feeds)
+
+    class Frees(Kept):
+        def write(self, record):
+            super().write(record)
+            if isinstance(record, Notice) and "hung" in record.text:
+                free.set()
+                back.wait(5)
+
+    sink = Frees()
+    session = Session(replace(opened[0], head=Hangs(opened[0].head), reopen=lambda: opened[0]), LiveConfig(), [sink])
+    session.health.patience_s = 0.6
+    session.add(FileSource(moving_video, "m"))
+    assert session.run() == []
+    assert [r.time_s for r in sink.items if isinstance(r, Decision)] == [2.0, 2.5, *np.arange(3.5, 6.5, 0.5)]
+    assert session.pipeline.lanes["m"].drops == {"restart": 1}
+
+
+def test_an_end_that_a_hanging_encoder_holds_is_not_lost(opened):
+    records = []
+    pipeline = Pipeline(replace(opened[0], reopen=None), LiveConfig(), records.append)
+    ended, goes_on = pipeline.add("ended", live=False), pipeline.add("goes on", live=False)
+    segment = Segment(0, 0, 0.0, 0.5, np.zeros(opened[0].spec.pair_shape, np.uint8), (0.0,), 0.0)
+    held = [(ended, Waiting(Mark("gap"), 0.0)), (ended, Waiting(Mark("end"), 0.0)), (goes_on, Waiting(segment, 0.0))]
+    pipeline.start()
+    pipeline._working["encode"] = _Work(0.0, held)  # as if the thread hung
+    pipeline.restart("encode")
+    until(lambda: ended.ended)
+    assert goes_on.drops == {"restart": 1}
+    assert pipeline.stop()
+
+
+@pytest.mark.parametrize("part", ["encoder", "head"])
+def test_what_is_open_ends_also_when_a_stage_fails(opened, moving_video, part):
+    class Fails(Wrapped):
+        def run(self, feeds):
+            self.calls += 1
+            if self.calls == 8:
+                raise MachineError("the device is lost")
+            return super().run(feeds)
+
+    sink = Kept()
+    session = Session(replace(opened[0], **{part: Fails(getattr(opened[0], part))}), LiveConfig(on=0.05, off=0.0), [sink])
+    session.add(FileSource(moving_video, "m"))
+    with pytest.raises(MachineError):
+        session.run()
+    phases = [r.phase for r in sink.items if isinstance(r, Event) and r.phase != "update"]
+    assert phases == ["start", "end"] * (len(phases) // 2)
+    assert phases
+
+
+def test_an_end_has_one_deadline_and_ends_events_whatever_hangs(opened, monkeypatch, caplog):
+    free = threading.Event()
+
+    class Hangs(Wrapped):
+        def run(self, feeds):
+            self.calls += 1
+            if self.calls == 6:
+                session.stop()
+                free.wait(20)
+            return super().run(feeds)
+
+    class Stuck(Kept):
+        def write(self, record):
+            free.wait(20)
+
+    for name, seconds in (("_CLOSE_S", 1.0), ("_SINKS_S", 0.3), ("_STAGES_S", 0.3)):
+        monkeypatch.setattr(f"gasmcast.runtime.session.{name}", seconds)
+    sink = Kept()
+    model = replace(opened[0], encoder=Hangs(opened[0].encoder))
+    session = Session(model, LiveConfig(on=0.05, off=0.0), [sink, Queued("stuck", Stuck), Queued("stuck too", Stuck)])
+    session.add(DemoSource("cam", fps=60))
+    began = []
+    session.cameras.stop, stop = lambda: (began.append(time.monotonic()), stop()), session.cameras.stop
+    assert session.run() == []
+    assert time.monotonic() - began[0] < 1.5
+    free.set()
+    phases = [r.phase for r in sink.items if isinstance(r, Event) and r.phase != "update"]
+    assert phases == ["start", "end"]
+    assert session.pipeline.lanes["cam"].ended
+    assert "not all of cam was decided" in caplog.text
+    assert re.search(r"sink stuck did not write all records: \d+ closed", caplog.text)
+    assert sink.closed
+
+
+def test_a_source_that_is_removed_is_forgotten_everywhere(opened):
+    sink = Kept()
+    session = Session(opened[0], LiveConfig(on=0.05, off=0.0), [sink])
+    session.add(Endless("stays"))
+    session.add(Endless("guest", fps=60))
+    thread = threading.Thread(target=session.run)
+    thread.start()
+    until(lambda: any(isinstance(r, Decision) and r.camera == "guest" for r in sink.items))
+    guest = weakref.ref(session.pipeline.lanes["guest"])
+    assert session.remove("guest")
+    assert ("ended", list(session.pipeline.lanes), session.cameras.names()) == (guest().state, ["stays"], ["stays"])
+    events = [r.phase for r in sink.items if isinstance(r, Event) and r.camera == "guest"]
+    assert (events[0], events[-1]) == ("start", "end")
+    with pytest.raises(UsageError, match="no camera"):
+        session.remove("guest")
+    session.stop()
+    thread.join(20)
+    session.pipeline.add("guest", live=True)  # the name is free again
+    gc.collect()
+    assert guest() is None
 
 
 TORCHLESS = """

@@ -200,11 +200,11 @@ class Run:
         self.engine = Colours(slow_s)
         draw = random.Random(0).random
 
-        def make(source, listener):
-            return Camera(source, listener, backoff=Backoff(0.1, 1.0, steady_s=1.0, draw=draw), **camera)
+        def make(source, listener, gap_s):
+            return Camera(source, listener, gap_s=gap_s, backoff=Backoff(0.1, 1.0, steady_s=1.0, draw=draw), **camera)
 
         self.cameras = Cameras(make, every_s=0.05)
-        settings = config or LiveConfig(smooth_s=0, on=0.5, off=0.3, refractory_s=0, stats_s=0.5, degrade=False)
+        settings = config or LiveConfig(smooth_s=0, on=0.5, off=0.3, refractory_s=0, stats_s=0.5, degrade=False, gap_s=1.0)
         self.session = Session(self.engine.model, settings, [self, *sinks])
         self.session.cameras = self.cameras
         self.session.pipeline._house.trace = self._trace

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import MachineError
+from gasmcast.runtime.config import LiveConfig
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.journal import Journal
 from gasmcast.runtime.sinks.jsonl import JsonlSink
@@ -24,7 +25,7 @@ from gasmcast.runtime.sources.demo import DemoSource
 class Colour:
     """A camera that shows red, green and blue in turn, a second each."""
 
-    live = True
+    live = reconnects = True
 
     def __init__(self, name, fps=20.0, seconds=None):
         self.name, self._fps, self._seconds = name, fps, seconds
@@ -41,7 +42,9 @@ class Colour:
 
 def test_sixteen_cameras_on_an_engine_that_is_too_slow(run, until):
     """16 cameras want 64 segments a second; the engine does 4 in 0.25 s, 16 a second: three of four are dropped and counted."""
-    told = run(*[DemoSource(f"c{i:02d}", seed=i, fps=20, size=(64, 48)) for i in range(16)], slow_s=0.25)
+    config = LiveConfig(smooth_s=0, on=0.5, off=0.3, refractory_s=0, stats_s=0.5, degrade=True)
+    told = run(*[DemoSource(f"c{i:02d}", seed=i, fps=20, size=(64, 48)) for i in range(16)], slow_s=0.25, config=config)
+    told.session.pipeline.governor._every_s = 0.25  # else it takes eight seconds to the last level
     time.sleep(8.0)
     told.stop()
     told.check_laws()
@@ -52,9 +55,10 @@ def test_sixteen_cameras_on_an_engine_that_is_too_slow(run, until):
     assert sum(done) == pytest.approx(16 * 8, rel=0.5)
     assert min(done) >= 2, "every camera has its share"
     assert sum(done) + sum(drops) >= 0.7 * 16 * 8 / 0.25, "what came in is either done or counted"
+    assert {note.text[-3] for note in told.notices("degrade")} == {"1", "2", "3", "4"}
     waits = [d.latency_ms["total"] for d in told.decisions()]
-    if waits:
-        assert max(waits) < 5000, "late is dropped, not queued"
+    assert len(waits) >= 16, "windows are decided, not only segments computed"
+    assert max(waits) < 5000, "late is dropped, not queued"
 
 
 def test_a_sink_that_is_slow_and_one_that_is_down_hold_up_nothing(run, until):
@@ -151,7 +155,7 @@ def test_a_recording_on_a_disk_that_fills_up_ends_and_nothing_else(run, small_di
     assert caplog.text.count("The recording ends here") == 1
 
 
-def test_cameras_that_come_and_go_leave_nothing_behind(run, until):
+def test_cameras_that_come_and_go_leave_nothing_behind(run):
     told = run(Colour("stays"))
     told.until_decides("stays", more=1)
     import threading
@@ -160,9 +164,7 @@ def test_cameras_that_come_and_go_leave_nothing_behind(run, until):
     for number in range(5):
         told.session.add(Colour(f"guest{number}"))
         told.until_decides(f"guest{number}", more=1)
-        told.cameras.remove(f"guest{number}")
-        until(lambda number=number: told.session.pipeline.lanes[f"guest{number}"].ended)
-        told.session.pipeline.remove(f"guest{number}")
+        assert told.session.remove(f"guest{number}")
     assert threading.active_count() <= before
     assert list(told.session.pipeline.lanes) == ["stays"]
     told.stop()

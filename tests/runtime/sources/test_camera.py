@@ -49,8 +49,9 @@ class Told:
 class Script:
     """A source whose attempts are lists of frames, exceptions, and functions to call."""
 
-    def __init__(self, clock, *attempts, live=True, name="cam"):
+    def __init__(self, clock, *attempts, live=True, reconnects=None, name="cam"):
         self.name, self.live, self._clock, self._attempts = name, live, clock, list(attempts)
+        self.reconnects = live if reconnects is None else reconnects
         self.opened = self.closed = 0
 
     def frames(self):
@@ -75,9 +76,9 @@ def inline(work, name):
 
 
 def camera_of(clock, *attempts, spawn=inline, **settings):
-    live = settings.pop("live", True)
+    kind = {key: settings.pop(key) for key in ("live", "reconnects") if key in settings}
     told = Told()
-    source = Script(clock, *attempts, live=live)
+    source = Script(clock, *attempts, **kind)
     camera = Camera(source, told, backoff=Backoff(draw=lambda: 1.0), clock=clock, spawn=spawn, **settings)
     return camera, source, told
 
@@ -92,6 +93,29 @@ def test_a_file_runs_to_its_end():
 def test_a_broken_file_fails_and_is_not_tried_again():
     trouble = SourceError("cut short")
     camera, source, told = camera_of(Clock(), [0.0, trouble], live=False)
+    camera.start()
+    camera.tick()
+    assert (told.said[-1], told.end, source.opened) == ("failed", ("error", trouble), 1)
+
+
+def test_a_file_at_its_own_pace_ends_at_its_end_and_may_pause_longer_than_a_hang():
+    clock, looks = Clock(), []
+
+    def pause():
+        clock.now += 14.0
+        camera.tick()
+        looks.append(camera.state)
+
+    camera, source, told = camera_of(clock, [0.0, 0.1, pause, 14.2], reconnects=False)
+    camera.start()
+    assert looks == [State.STALLED]
+    assert told.said == ["connecting", "live", "stalled", "gap stall", "live", "ended"]
+    assert (len(told.frames), told.end, camera.over, source.opened) == (3, ("ended", None), True, 1)
+
+
+def test_a_broken_file_at_its_own_pace_fails_and_is_not_tried_again():
+    trouble = SourceError("cut short")
+    camera, source, told = camera_of(Clock(), [0.0, trouble], reconnects=False)
     camera.start()
     camera.tick()
     assert (told.said[-1], told.end, source.opened) == ("failed", ("error", trouble), 1)
@@ -191,6 +215,14 @@ def test_a_change_of_size_and_a_jump_of_stamps_are_gaps_for_live_sources_only():
     assert not [said for said in told.said if said.startswith("gap")]
 
 
+@pytest.mark.parametrize(("gap_s", "gaps"), [(0.5, 2), (1.5, 1), (4.0, 0)])
+def test_the_silence_that_breaks_a_window_is_the_one_of_the_settings(gap_s, gaps):
+    """Steps of 0.1, 1.0 and 3.0 s."""
+    camera, _, told = camera_of(Clock(), [0.0, 0.1, 0.2, 1.2, 1.3, 4.3], gap_s=gap_s)
+    camera.start()
+    assert told.said.count("gap stall") == gaps
+
+
 def test_a_thread_that_hangs_in_native_code_is_abandoned_and_what_it_still_gives_is_thrown_away():
     stuck, opened = threading.Event(), threading.Event()
     clock = Clock()
@@ -271,14 +303,17 @@ def test_a_webcam_that_is_not_there_fails_but_one_that_was_unplugged_is_waited_f
         def release(self):
             pass
 
-    webcam = WebcamSource("/dev/video77", "w", opener=lambda device: Fake() if there[0] else None)
+    webcam = WebcamSource("/dev/video77", "w", sole=True, opener=lambda device: Fake() if there[0] else None)
     frames = webcam.frames()
     next(frames), next(frames)
     with pytest.raises(SourceError, match="no more pictures") as error:
         next(frames)
     assert not isinstance(error.value, AbsentError)
-    with pytest.raises(AbsentError, match="no such device"):
+    with pytest.raises(SourceError, match="no such device") as error:  # beside others it is waited for
         next(WebcamSource("/dev/video77", "w", opener=lambda device: None).frames())
+    assert not isinstance(error.value, AbsentError)
+    with pytest.raises(AbsentError, match="no such device"):
+        next(WebcamSource("/dev/video77", "w", sole=True, opener=lambda device: None).frames())
 
 
 def test_stop_ends_it_once_also_when_it_was_called_failed():
@@ -298,7 +333,7 @@ def test_cameras_come_and_go_and_a_dead_one_holds_up_no_other():
     stuck = threading.Event()
 
     class Endless:
-        live = True
+        live = reconnects = True
 
         def __init__(self, name, wait):
             self.name, self._wait = name, wait
@@ -337,8 +372,8 @@ def test_files_wait_for_their_turn():
     clock, cameras = Clock(), None
     gate = threading.Event()
 
-    def made(source, told):
-        return Camera(source, told, clock=clock)
+    def made(source, told, gap_s):
+        return Camera(source, told, gap_s=gap_s, clock=clock)
 
     cameras = Cameras(made, most_files=2)
     told = [Told() for _ in range(5)]

@@ -10,7 +10,7 @@ from gasmcast.errors import GasmcastError, SourceError, UsageError
 from gasmcast.runtime.sources.file import FileSource
 from gasmcast.runtime.sources.parse import open_source, open_sources
 from gasmcast.runtime.sources.stream import StreamSource
-from gasmcast.runtime.sources.webcam import WebcamSource
+from gasmcast.runtime.sources.webcam import AbsentError, WebcamSource
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,13 @@ def test_what_is_not_there_is_a_source_error(text):
     with pytest.raises(SourceError) as error:
         open_sources([text])
     assert error.value.exit_code == 5
+
+
+@pytest.mark.parametrize(("texts", "fatal"), [(["7"], True), (["7", "demo:"], False), (["7", "8"], False)])
+def test_a_webcam_that_is_not_there_is_fatal_only_where_it_is_all_there_is(texts, fatal):
+    with pytest.raises(SourceError, match="/dev/video7") as error:
+        next(open_sources(texts)[0][1].frames())
+    assert isinstance(error.value, AbsentError) == fatal
 
 
 def test_folders_patterns_and_unique_names(tmp_path):
@@ -132,7 +139,16 @@ def test_bad_lists_are_refused_in_one_sentence(tmp_path, text, says):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("text", "warns"), [("rtsp://u:hunter2@h/x", True), ("rtsp://u:${P}@h/x", False), ("rtsp://u@h/x:1", False)])
+@pytest.mark.parametrize(
+    ("text", "warns"),
+    [
+        ("rtsp://u:hunter2@h/x", True),
+        ("rtsp://u:${P}@h/x", False),
+        ("rtsp://u@h/x:1", False),
+        ("http://h/x?size=2&token=hunter2", True),
+        ("http://h/x?api_key=${K}&size=2", False),
+    ],
+)
 def test_a_password_on_the_command_line_is_warned_of_and_not_repeated(text, warns, caplog):
     open_sources([text])
     assert ("`ps` shows it" in caplog.text) == warns

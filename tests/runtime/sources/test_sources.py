@@ -35,6 +35,7 @@ def test_realtime_plays_a_file_at_its_own_pace(moving_video):
     source = FileSource(moving_video, "f", realtime=True, clock=lambda: now[0], sleep=lambda s: now.__setitem__(0, now[0] + s))
     frames = list(source.frames())
     assert source.live
+    assert not source.reconnects
     assert frames[-1].arrival - frames[0].arrival == pytest.approx(frames[-1].stamp_s)
 
 
@@ -83,7 +84,7 @@ def test_a_slow_reader_of_the_scene_gets_fewer_pictures_not_later_ones():
 
 def test_region_and_mask_are_shares_of_any_size():
     class Still:
-        name, live = "s", True
+        name, live, reconnects = "s", True, True
         released = False
 
         def frames(self):
