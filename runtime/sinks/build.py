@@ -7,7 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from gasmcast.runtime.health import Health
+from gasmcast.runtime.journal import Journal
 from gasmcast.runtime.records import Sink
+from gasmcast.runtime.redact import warn_of_secret
 from gasmcast.runtime.sinks.queue import Queued, QueuedView
 
 __all__ = ["build_sinks", "sink_stats"]
@@ -42,6 +44,8 @@ def build_sinks(
         UsageError: a wrong address or path.
         MachineError: a path that cannot be written, an address in use, a package that is missing.
     """
+    for url in (mqtt, webhook):
+        warn_of_secret(url or "")
     makers: dict[str, Callable[[], Sink]] = {}
     # What is not asked for is not imported: each has its own libraries.
     if console:
@@ -61,7 +65,7 @@ def build_sinks(
 
 def sink_stats(sinks: Collection[Sink]) -> dict[str, dict[str, int]]:
     """For `Stats.sinks`: what each wrote and dropped."""
-    return {sink.name: sink.stats() for sink in sinks if isinstance(sink, Queued)}
+    return {sink.name: sink.stats() for sink in sinks if isinstance(sink, Queued | Journal)}
 
 
 def _start(makers: dict[str, Callable[[], Sink]], files: Collection[str], health: Health | None) -> list[Queued]:

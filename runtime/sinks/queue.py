@@ -75,6 +75,7 @@ class Queued:
         self._closing = False
         self._trouble = ""
         self._busy_since: float | None = None
+        self._in_hand: Record | Picture | None = None  # what the thread has taken and is not done with
         self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
         self._thread.start()
 
@@ -86,16 +87,20 @@ class Queued:
             self._put(record)
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Write what waits, as far as that goes in the time there is, then close the sink. What stays behind is counted `closed`."""
+        """Write what waits, as far as that goes in the time there is, then close the sink.
+
+        What stays behind is counted `closed`, with what a sink that hangs has in hand: nobody knows whether that arrives.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         self._thread.join(timeout_s)
         with self._changed:
-            if self._items:
-                lost = sum(must_arrive(item) for item in self._items)
-                _log.error("sink %s: closed with %d records unwritten, %d of them events or notices", self.name, len(self._items), lost)
-                self._counts["closed"] += len(self._items)
+            left = [*self._items, *([] if self._in_hand is None else [self._in_hand])]
+            if left:
+                lost = sum(must_arrive(item) for item in left)
+                _log.error("sink %s: closed with %d records unwritten, %d of them events or notices", self.name, len(left), lost)
+                self._counts["closed"] += len(left)
                 self._items.clear()
 
     def stats(self) -> dict[str, int]:
@@ -148,11 +153,12 @@ class Queued:
     def _run(self) -> None:
         while True:
             with self._changed:
+                self._in_hand = None
                 while not self._items and not self._closing:
                     self._changed.wait(1.0)
                 if not self._items:
                     break
-                item = self._items.popleft()
+                item = self._in_hand = self._items.popleft()
                 self._loose -= not must_arrive(item)
                 self._changed.notify_all()
             self._busy_since = self._clock()
