@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.runtime.records import Decision, Event, Notice, Record
-from gasmcast.runtime.redact import fill_secrets, redact, redact_tree
+from gasmcast.runtime.records import Decision, Event, Notice, Record, Stats
+from gasmcast.runtime.redact import fill_secrets, hide, redact, redact_tree
 
 __all__ = ["MqttSink"]
 
@@ -52,9 +52,12 @@ class MqttSink:
         if "+" in self._prefix or "#" in url or "?" in url:
             raise UsageError(f"{redact(url)}: a topic must not hold +, # or ?.", "Choose another prefix.")
         self._decisions = decisions
+        self._cameras: set[str] = set()  # whose state the broker keeps
         self._client = client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
         if parts.username:
-            client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
+            password = unquote(parts.password or "")
+            hide(password)
+            client.username_pw_set(unquote(parts.username), password)
         if parts.scheme == "mqtts":
             client.tls_set()
         client.will_set(f"{self._prefix}/available", "offline", qos=1, retain=True)
@@ -80,6 +83,8 @@ class MqttSink:
                     done = False
                 if not done:
                     raise MachineError(f"The MQTT broker {self._where} did not take a message in {_ACK_S:.0f} s.", "It is sent again.")
+        if isinstance(record, Stats):
+            self._cameras = {camera.camera for camera in record.cameras}
 
     def close(self) -> None:
         """Say goodbye, so that the broker need not."""
@@ -102,7 +107,9 @@ class MqttSink:
             state = {"live": "online", "stalled": "stalled"}.get(camera.state, "offline")
             counters = {key: value for key, value in vars(camera).items() if key != "camera"}
             out += [(f"{camera.camera}/status", state, 1, True), (f"{camera.camera}/stats", _text(counters), 0, False)]
-        return out
+        # A camera that was removed says nothing more: what the broker keeps of it must not stay `online`.
+        gone = sorted(self._cameras - {camera.camera for camera in record.cameras})
+        return out + [(f"{name}/status", "offline", 1, True) for name in gone]
 
     def _connected(self, client: Any, _data: object, _flags: object, reason: Any, _properties: object) -> None:  # noqa: ANN401 - paho's
         if reason.is_failure:

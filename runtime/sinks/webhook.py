@@ -41,9 +41,10 @@ class WebhookSink:
     """POSTs starts and ends of events (updates too if asked) as JSON, each with a time-out and up to three attempts.
 
     After those `write` raises, and the queue in front keeps the event and comes again later. An answer of 400 to 499 (but 408 and 429)
-    says that no later attempt can help: the event is logged and given up. Headers: `X-Gasmcast-Event: start-<camera>-<number>`, the same
-    at every attempt, so that the receiver can drop doubles; `X-Gasmcast-Timestamp`; `X-Gasmcast-Signature` (see `sign`) when there is
-    a secret in the environment variable GASMCAST_WEBHOOK_SECRET.
+    says that no later attempt can help: the event is logged and given up. Headers: `X-Gasmcast-Event:
+    start-<camera>-<number>-<milliseconds since 1970 when it was decided>`, the same at every attempt and never used again (numbers begin
+    anew with each run and camera), so that the receiver can drop doubles; `X-Gasmcast-Timestamp`; `X-Gasmcast-Signature` (see `sign`) when
+    there is a secret in the environment variable GASMCAST_WEBHOOK_SECRET.
 
     Raises:
         UsageError: not an http(s) URL.
@@ -77,7 +78,7 @@ class WebhookSink:
         if not isinstance(record, Event) or (record.phase == "update" and not self._updates):
             return
         body = json.dumps(redact_tree(record.to_json()), ensure_ascii=False).encode()
-        mark = f"{record.phase}-{record.camera}-{record.number}"
+        mark = f"{record.phase}-{record.camera}-{record.number}-{record.wall_s * 1000:.0f}"
         why = ""
         for attempt in range(self._attempts):
             if attempt:

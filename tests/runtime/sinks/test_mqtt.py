@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -111,6 +112,20 @@ def test_events_states_and_statistics_have_their_topics(broker, subscriber, make
     assert subscriber.topic("house/box1/cam/status") == ["stalled"]
     assert json.loads(subscriber.topic("house/box1/cam/stats")[0])["drops"] == {"late": 2}
     assert subscriber.topic("house/box1/available") == ["online", "offline"]
+
+
+def test_a_camera_that_was_removed_is_offline_also_for_who_comes_later(broker, make):
+    sink = connected(MqttSink(f"mqtt://127.0.0.1:{broker.port}/g"))
+    sink.write(make.stats())
+    both = make.stats()
+    sink.write(replace(both, cameras=(*both.cameras, replace(both.cameras[0], camera="guest"))))
+    for _ in range(2):
+        sink.write(make.stats())
+    late = Subscriber(broker.port)
+    until(lambda: len([topic for topic, _, _ in late.got if topic.endswith("/status")]) == 2)
+    assert (late.topic("g/cam/status"), late.topic("g/guest/status")) == (["online"], ["offline"])
+    sink.close()
+    late.close()
 
 
 def test_the_broker_itself_tells_of_a_process_that_died(broker, subscriber):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -65,7 +66,7 @@ def test_an_event_is_posted_and_signed(receiver, make, monkeypatch):
     sink = quick(receiver.url, wall=lambda: 1234.9)
     for record in (make.decision(), make.event("start", 7), make.event("update", 7), make.notice(), make.event("end", 7)):
         sink.write(record)
-    assert [headers["X-Gasmcast-Event"] for headers, _ in receiver.got] == ["start-cam-7", "end-cam-7"]
+    assert [headers["X-Gasmcast-Event"] for headers, _ in receiver.got] == ["start-cam-7-1700000000000", "end-cam-7-1700000000000"]
     headers, body = receiver.got[0]
     assert json.loads(body)["phase"] == "start"
     assert headers["X-Gasmcast-Timestamp"] == "1234"
@@ -94,7 +95,17 @@ def test_after_three_attempts_it_is_the_queues_turn(receiver, make):
     while queued.stats()["written"] < 2 and time.monotonic() < end:
         time.sleep(0.01)
     queued.close()
-    assert [headers["X-Gasmcast-Event"] for headers, _ in receiver.got[3:]] == ["end-cam-1"] * 5 + ["start-cam-2"]
+    marks = [headers["X-Gasmcast-Event"].removesuffix("-1700000000000") for headers, _ in receiver.got[3:]]
+    assert marks == ["end-cam-1"] * 5 + ["start-cam-2"]
+
+
+def test_numbers_that_begin_anew_make_no_doubles(receiver, make):
+    """After a restart, or when a camera is taken in again, its first event is number 1 once more."""
+    first = make.event("start", 1)
+    for event in (first, first, replace(first, wall_s=first.wall_s + 60.0)):
+        quick(receiver.url).write(event)
+    marks = [headers["X-Gasmcast-Event"] for headers, _ in receiver.got]
+    assert marks[0] == marks[1] != marks[2]
 
 
 def test_a_refusal_for_good_is_not_repeated(receiver, make, caplog):
