@@ -56,9 +56,11 @@ def live(
     """
     from gasmcast.runtime.config import load_live_config
     from gasmcast.runtime.health import Health
+    from gasmcast.runtime.redact import protect_logging
     from gasmcast.runtime.sinks.build import build_sinks
     from gasmcast.runtime.sinks.video import film_path
 
+    protect_logging()
     flags = {"hop": hop, "budget_s": _seconds(budget), "max_cameras": _count(max_cameras)}
     settings = load_live_config(config, flags)
     if replay is not None:
@@ -74,7 +76,8 @@ def live(
     from gasmcast.runtime.session import Session, open_model
 
     opened = _open(sources, realtime, settings)
-    _spare([told_as for _, _, told_as in opened], [path for path in (jsonl, save, record) if path])
+    films = [film_path(save, source.name, len(opened) > 1) for source, _, _ in opened] if save else []
+    _spare([told_as for _, _, told_as in opened], [path for path in (jsonl, *films, record) if path])
     say = _silence if quiet else _say
     health, window = Health(), _window() if show else None  # a wrong flag is told before seconds of compiling
     sinks = build_sinks(
@@ -93,6 +96,8 @@ def live(
         say(f"engine: {line}")
         capacity = _measure(model, settings.hop, say) if any(source.live for source, _, _ in opened) else None
         journal = Journal(record, model, settings, line) if record else None
+        if journal:
+            health.watch_trouble("recording", lambda: journal.trouble)
         session = Session(model, settings, [*sinks, *([window] if window else [])], journal=journal, capacity=capacity, health=health)
         for source, own, told_as in opened:
             session.add(source, own, told_as)
@@ -101,13 +106,13 @@ def live(
             sink.close(1.0)
         raise
     errors = session.run(duration, window.pump if window else None)
-    for error in errors[1:]:
+    for error in errors if session.stopped else errors[1:]:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-    if errors:
+    if errors and not session.stopped:  # an ordered end is none of the sources' doing: its status is 0
         raise errors[0]
-    films = [film_path(save, source.name, len(opened) > 1) for source, _, _ in opened] if save else []
-    written = [path for path in (jsonl, *films, record) if path and str(path) != "-" and path.exists()]
-    say(_last_line(session, written, record))
+    recording = journal.path if journal else None
+    written = [path for path in (jsonl, *films, recording) if path and str(path) != "-" and path.exists()]
+    say(_last_line(session, written, recording))
 
 
 def _open(sources: list[str], realtime: bool, settings: LiveConfig) -> list[tuple[Source, LiveConfig | None, str]]:
@@ -125,10 +130,15 @@ def _open(sources: list[str], realtime: bool, settings: LiveConfig) -> list[tupl
 
 
 def _spare(sources: list[str], outputs: list[Path]) -> None:
-    """No output may replace what is being read."""
+    """No output may replace what is being read, or another output."""
+    read, written = {Path(source.removeprefix("replay:")).resolve() for source in sources}, set()
     for path in outputs:
-        if any(Path(source).resolve() == path.resolve() for source in sources):
+        place = path.resolve()
+        if place in read:
             raise UsageError(f"{path} is a source of this run and would be overwritten.", "Give the output another name.")
+        if place in written:
+            raise UsageError(f"{path} is where two outputs of this run would go.", "Give each its own name.")
+        written.add(place)
 
 
 def _measure(model: Model, hop: int, say: Callable[[str], None]) -> Capacity:
@@ -158,6 +168,7 @@ def _replay(path: Path, settings: LiveConfig | None, jsonl: Path | None) -> None
     from gasmcast.runtime.sinks.console import ConsoleSink
     from gasmcast.runtime.sinks.jsonl import JsonlSink
 
+    _spare([str(path)], [jsonl] if jsonl else [])
     sink: Any = JsonlSink(jsonl) if jsonl else ConsoleSink()
     try:
         result = replay(path, sink.write, settings)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 
 import pytest
 from hypothesis import given
@@ -62,6 +63,21 @@ def test_log_lines_and_tracebacks():
     assert "hunter2" not in out.getvalue()
     assert "a:b" not in out.getvalue()
     assert "ValueError: invalid literal for int() with base 10: '***'" in out.getvalue()
+
+
+def test_gasmcast_live_protects_the_log_before_anything_else(monkeypatch, caplog):
+    from gasmcast.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["gasmcast", "live", "none.mp4", "--bundle", "none"])
+    with pytest.raises(SystemExit):
+        main()
+    try:
+        int("rtsp://u:hunter2@h/x")
+    except ValueError:
+        logging.getLogger("gasmcast.runtime.sources.camera").exception("camera x: unexpected error")
+    assert "ValueError: invalid literal for int() with base 10: 'rtsp://***@h/x'" in caplog.text
+    assert "hunter2" not in caplog.text
+    assert any(isinstance(known, RedactFilter) for known in logging.lastResort.filters)  # what a process without handlers prints by
 
 
 @given(st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), min_size=3, max_size=20))

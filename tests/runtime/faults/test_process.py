@@ -75,6 +75,19 @@ def test_sigterm_drains_ends_events_and_exits_0(start, post, tiny_bundle, tmp_pa
         assert phases == ["start", "end"] * (len(phases) // 2)
 
 
+def test_sources_that_failed_do_not_spoil_the_status_of_an_ordered_end(start, tiny_bundle, tmp_path, until):
+    """One webcam is absent, which beside others is waited for; one camera has no password, which is told and is final."""
+    out = tmp_path / "out.jsonl"
+    bad = "/dev/video77", "rtsp://u:${NOT_SET_AT_ALL}@127.0.0.1:9/x"
+    process = start(tiny_bundle, "demo:", *bad, "--jsonl", out, "--quiet")
+    until(lambda: any(line["kind"] == "decision" for line in lines(out)), 100)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "error: rtsp://***@127.0.0.1:9/x needs the environment variable NOT_SET_AT_ALL" in errors
+    assert any("video77 is reconnecting (Camera /dev/video77 cannot be read" in line.get("text", "") for line in lines(out))
+
+
 def test_no_secret_can_be_seen_from_outside(start, tiny_bundle, tmp_path, until):
     out = tmp_path / "out.jsonl"
     with socket.socket() as free:
@@ -166,11 +179,17 @@ class Post:
         return True
 
 
+def at_once(work, name):
+    work()
+
+
 def test_the_watchdog_restarts_a_late_stage_once_and_then_leaves():
     now, beat, left, restarted, post = [0.0], [0.0], [], [], Post()
     health = Health(10.0, clock=lambda: now[0])
     health.watch("encode", lambda: beat[0])
-    dog = Watchdog(health, {"encode": lambda: restarted.append(now[0])}, notifier=post, leave=left.append, clock=lambda: now[0])
+    dog = Watchdog(
+        health, {"encode": lambda: restarted.append(now[0])}, notifier=post, leave=left.append, clock=lambda: now[0], spawn=at_once
+    )
     for second in range(60):
         now[0] = float(second)
         dog.tick()
@@ -184,7 +203,9 @@ def test_a_restart_that_helps_and_a_stage_without_one():
     now, beat, left, post = [0.0], [0.0], [], Post()
     health = Health(10.0, clock=lambda: now[0])
     health.watch("encode", lambda: beat[0])
-    dog = Watchdog(health, {"encode": lambda: beat.__setitem__(0, now[0])}, notifier=post, leave=left.append, clock=lambda: now[0])
+    dog = Watchdog(
+        health, {"encode": lambda: beat.__setitem__(0, now[0])}, notifier=post, leave=left.append, clock=lambda: now[0], spawn=at_once
+    )
     for second in (5, 11, 12, 20):
         now[0] = float(second)
         dog.tick()
@@ -200,11 +221,40 @@ def test_a_restart_that_fails_does_not_kill_the_watchdog(caplog):
     now, left = [11.0], []
     health = Health(10.0, clock=lambda: now[0])
     health.watch("encode", lambda: 0.0)
-    dog = Watchdog(health, {"encode": lambda: 1 / 0}, notifier=Post(), leave=left.append, clock=lambda: now[0])
+    dog = Watchdog(health, {"encode": lambda: 1 / 0}, notifier=Post(), leave=left.append, clock=lambda: now[0], spawn=at_once)
     dog.tick()
     assert "cannot be restarted" in caplog.text
     now[0] = 22.0
     dog.tick()
+    assert left == [EXIT_STUCK]
+
+
+def test_life_is_told_while_engines_are_compiled_again_but_not_for_ever():
+    now, beat, left, work, post = [0.0], [0.0], [], [], Post()
+    health = Health(10.0, clock=lambda: now[0])
+    health.watch("encode", lambda: beat[0])
+    later = {"leave": left.append, "clock": lambda: now[0], "spawn": lambda task, name: work.append(task)}
+    dog = Watchdog(health, {"encode": lambda: None}, notifier=post, **later)
+
+    def tick(*seconds):
+        for second in seconds:
+            now[0] = float(second)
+            dog.tick()
+
+    tick(5, 11)
+    post.sent.clear()
+    tick(*range(12, 51))
+    assert (len(work), post.sent) == (1, [("WATCHDOG=1",)] * 39)
+    work.pop()()  # compiled after 39 s: only now does its time begin
+    tick(*range(51, 61))
+    assert (left, len(work), len(post.sent)) == ([], 0, 39)
+    tick(61)
+    assert left == [EXIT_STUCK]  # stuck again
+    left.clear()
+    dog = Watchdog(health, {"encode": lambda: None}, notifier=post, **later)
+    tick(*range(100, 221))
+    assert (left, len(work)) == ([], 1)
+    tick(221)
     assert left == [EXIT_STUCK]
 
 
@@ -234,15 +284,28 @@ def test_the_unit_is_one_that_systemd_takes():
     assert complaints == []
 
 
-@pytest.mark.parametrize("flag", ["--save", "--jsonl", "--record"])
-def test_no_output_replaces_a_source(tiny_bundle, moving_video, monkeypatch, capsys, flag):
+@pytest.mark.parametrize(
+    "case",
+    [
+        (["{}/a.mp4", "--save", "{}/./a.mp4"], "would be overwritten"),
+        (["{}/a.mp4", "--jsonl", "{}/./a.mp4"], "would be overwritten"),
+        (["{}/a.mp4", "--record", "{}/a.mp4"], "would be overwritten"),
+        (["{}/out-a.mp4", "{}/a.mp4", "--save", "{}/out.mp4"], "out-a.mp4 is a source"),
+        (["replay:{}/a.mp4", "--jsonl", "{}/a.mp4"], "would be overwritten"),
+        (["demo:", "--jsonl", "{}/x", "--record", "{}/./x"], "where two outputs"),
+        (["demo:", "--save", "{}/x.mkv", "--record", "{}/x.mkv"], "where two outputs"),
+        (["--replay", "{}/a.mp4", "--jsonl", "{}/a.mp4"], "would be overwritten"),
+    ],
+)
+def test_no_output_replaces_a_source_or_another_output(tiny_bundle, tmp_path, monkeypatch, capsys, case):
     from gasmcast.cli import main
 
-    before = moving_video.read_bytes()
-    there = moving_video.parent / "." / moving_video.name
-    monkeypatch.setattr(sys, "argv", ["gasmcast", "live", str(moving_video), "--bundle", str(tiny_bundle), flag, str(there)])
+    for name in ("a.mp4", "out-a.mp4"):
+        (tmp_path / name).write_bytes(b"a film")
+    words, says = case
+    monkeypatch.setattr(sys, "argv", ["gasmcast", "live", *(word.format(tmp_path) for word in words), "--bundle", str(tiny_bundle)])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 2
-    assert "would be overwritten" in capsys.readouterr().err
-    assert moving_video.read_bytes() == before
+    assert says in " ".join(capsys.readouterr().err.split())
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.mp4": b"a film", "out-a.mp4": b"a film"}

@@ -1,0 +1,28 @@
+"""What deploy/ ships fits together: following its README gives a service that starts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from gasmcast.runtime.config import LiveConfig, load_live_config, with_settings
+from gasmcast.runtime.sources.spec import read_cameras
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def test_the_settings_that_are_shipped_load_and_are_the_defaults():
+    assert load_live_config(DEPLOY / "live.yaml") == LiveConfig()
+
+
+def test_the_cameras_that_are_shipped_have_good_settings():
+    for camera in read_cameras(DEPLOY / "cameras.yaml"):
+        with_settings(LiveConfig(), camera.settings, camera.name)
+
+
+def test_every_file_that_the_unit_names_is_in_the_readme_and_shipped_or_yours():
+    named = set(re.findall(r"/etc/gasmcast/[\w.]+", (DEPLOY / "gasmcast.service").read_text()))
+    rows = dict(re.findall(r"^\| (.+?) \| `(/etc/gasmcast/[^`]+)` \|$", (DEPLOY / "README.md").read_text(), re.MULTILINE))
+    assert named == set(rows.values())
+    for what, place in rows.items():
+        assert "yours:" in what or (DEPLOY / Path(place).name).exists(), f"{place} is not shipped"
