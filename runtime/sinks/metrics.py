@@ -112,7 +112,9 @@ class MetricsSink:
         page.family("gasmcast_latency_seconds", "gauge", "Capture to decision.", waits)
         stages = [({"stage": s, "quantile": _share(q)}, ms / 1000) for s, row in stats.stages_ms.items() for q, ms in row.items()]
         page.family("gasmcast_inference_speed_seconds", "gauge", "Time of each stage.", stages)
-        page.family("gasmcast_degradation_level", "gauge", "0 none, 1 hop x2, 2 motion gate, 3 round-robin, 4 whole windows.", [({}, stats.level)])
+        page.family(
+            "gasmcast_degradation_level", "gauge", "0 none, 1 hop x2, 2 motion gate, 3 round-robin, 4 whole windows.", [({}, stats.level)]
+        )
         page.family("gasmcast_engine_busy", "gauge", "Share of the time in which the engine computes.", [({}, stats.busy)])
         sinks = [({"sink": s, "what": what}, n) for s, row in stats.sinks.items() for what, n in row.items()]
         page.family("gasmcast_sink_records", "gauge", "Records by sink: written, waiting, dropped by cause.", sinks)

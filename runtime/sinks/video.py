@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.draw import Overlay
 from gasmcast.runtime.records import Record
+from gasmcast.runtime.sources.options import ffmpeg_options, quiet_ffmpeg
 
 __all__ = ["VideoSink", "film_path"]
 
@@ -29,7 +30,7 @@ class VideoSink:
 
     A file has one rate and one size: frames are repeated or left out to keep time (at most a second of repeats, so an outage does not
     fill the disk), and pictures of another size are fitted in. When the disk runs full the video is finished there, whole and
-    playable, and the run goes on without it.
+    playable, and the run goes on without it. One that the disk refused in another way, and that does not open, keeps its temporary name.
 
     Raises:
         UsageError: an ending that is none of a video.
@@ -46,6 +47,7 @@ class VideoSink:
             draft.unlink()
         except OSError as error:
             raise MachineError(f"{path} cannot be written ({error.strerror}).", "Give --save another path.") from None
+        quiet_ffmpeg()
         self._path, self._several = path, several
         self._films: dict[str, _Film] = {}
         self._overlays: dict[str, Overlay] = {}
@@ -75,6 +77,14 @@ class VideoSink:
 def film_path(path: Path, camera: str, several: bool) -> Path:
     """Where the film of a camera goes."""
     return path.with_name(f"{path.stem}-{camera}{path.suffix}") if several else path
+
+
+def _opens(film: Path) -> bool:
+    with ffmpeg_options("file"):
+        capture = cv2.VideoCapture(str(film.absolute()), cv2.CAP_FFMPEG)
+    whole = capture.isOpened()
+    capture.release()
+    return whole
 
 
 class _Film:
@@ -107,7 +117,11 @@ class _Film:
         if self._writer is not None:
             self._writer.release()
             self._writer = None
-            self._draft.replace(self._path)
+            if _opens(self._draft):
+                self._draft.replace(self._path)
+            else:  # OpenCV does not tell that a write failed
+                why = "the disk did not take all of it (a quota, or a file too large for it)"
+                _log.error("%s is not whole: %s. What there is of it is %s.", self._path, why, self._draft)
         self.over = True
 
     def _begin(self) -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,42 @@ def test_sources_that_failed_do_not_spoil_the_status_of_an_ordered_end(start, ti
     assert process.returncode == 0, errors
     assert "error: rtsp://***@127.0.0.1:9/x needs the environment variable NOT_SET_AT_ALL" in errors
     assert any("video77 is reconnecting (Camera /dev/video77 cannot be read" in line.get("text", "") for line in lines(out))
+
+
+def test_a_sink_that_is_down_and_a_disk_that_refuses_a_film_spoil_nothing_else(start, tiny_bundle, tmp_path, until):
+    """A film that may not grow beyond 12 kB, as with a quota; nobody at the webhook."""
+    resource = pytest.importorskip("resource")
+    out, film = tmp_path / "out.jsonl", tmp_path / "film.mp4"
+    outputs = ["--save", film, "--record", tmp_path / "run.jsonl", "--webhook", "http://127.0.0.1:9/x"]
+    process = start(tiny_bundle, "demo:", "--jsonl", out, *outputs, "--quiet")
+    until(lambda: sum(line["kind"] == "decision" for line in lines(out)) >= 4, 100)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (12_000, 12_000))
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "film.mp4 is not whole" in errors
+    assert "Failed to write frame" not in errors
+    assert "sink webhook: The webhook 127.0.0.1/x does not take events" in errors
+    assert not film.exists()
+    phases = [line["phase"] for line in lines(out) if line["kind"] == "event" and line["phase"] != "update"]
+    assert phases == ["start", "end"] * (len(phases) // 2)
+    assert phases
+
+
+def test_sigterm_while_a_camera_is_silent(start, tiny_bundle, tmp_path, until):
+    """It takes connections and never says a word, and its native code waits for one."""
+    out = tmp_path / "out.jsonl"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = start(tiny_bundle, f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x", "demo:", "--jsonl", out, "--quiet")
+        until(lambda: any(line["kind"] == "decision" for line in lines(out)), 100)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert time.monotonic() - begun < 15.0
+    assert "Traceback" not in errors
+    phases = [line["phase"] for line in lines(out) if line["kind"] == "event" and line["phase"] != "update"]
+    assert phases == ["start", "end"] * (len(phases) // 2)
 
 
 def test_no_secret_can_be_seen_from_outside(start, tiny_bundle, tmp_path, until):
