@@ -1,0 +1,48 @@
+"""A camera that sets its clock, before the whole runtime."""
+
+from __future__ import annotations
+
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from gasmcast.runtime.sources.stream import StreamSource
+
+
+class Capture:
+    """20 pictures a second, red, green and blue in turn; its stamps are `shift_s` off."""
+
+    def __init__(self):
+        self.shift_s, self._start, self._count = 0.0, time.monotonic(), 0
+
+    def grab(self):
+        self._count += 1
+        time.sleep(max(0.0, self._start + self._count / 20 - time.monotonic()))
+        return True
+
+    def retrieve(self):
+        image = np.zeros((48, 64, 3), np.uint8)
+        image[:, :, int(self._count / 20) % 3] = 255
+        return True, image
+
+    def get(self, prop):
+        return (self._count / 20 + self.shift_s) * 1000.0 if prop == cv2.CAP_PROP_POS_MSEC else 0.0
+
+    def release(self):
+        pass
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
+def test_a_camera_that_sets_its_clock_goes_on_deciding(run, jump_s):
+    capture = Capture()
+    told = run(StreamSource("rtsp://127.0.0.1/x", "cam", opener=lambda url, kind: capture))
+    told.until_decides("cam", more=4)
+    capture.shift_s = jump_s
+    told.until_decides("cam", more=6)
+    told.stop()
+    told.check_laws()
+    times = [decision.time_s for decision in told.decisions()]
+    assert max(np.diff(times)) < 3.0, "decisions go on at the time that passes, not the camera's"
+    assert told.cameras["cam"].counts.reconnects == 0
