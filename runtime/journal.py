@@ -28,14 +28,16 @@ __all__ = ["JOURNAL_VERSION", "Journal"]
 _log = logging.getLogger(__name__)
 JOURNAL_VERSION = 1
 _AT_ONCE = 64  # lines a write
+_HANGS_S = 5.0  # files wait no longer for room: a stage without progress for 10 s would be taken to hang
 
 
 class Journal:
     """Writes a recording; a sink for records and the pipeline's `trace` at once. Lines are whole even if the power goes.
 
     A thread of its own writes, so a disk that is slow or hangs holds up no camera and no stage: lines wait for it, and what comes while
-    `room` of them do is lost, counted, and told of by a line in its place. A disk that runs full ends the recording, with an error in
-    the log, and nothing else. A recording that is there already is left alone: the new one is `run-2.jsonl`, and so on.
+    `room` of them do is lost, counted, and told of by a line in its place. A run of files only waits for the disk instead, unless that
+    hangs. A disk that runs full ends the recording, with an error in the log, and nothing else. A recording that is there already is left
+    alone: the new one is `run-2.jsonl`, and so on.
 
     Args:
         path: where to; `path` afterwards is where it really goes.
@@ -56,7 +58,7 @@ class Journal:
         self._room = room
         self._waiting: deque[tuple[str, Record | dict[str, Any]]] = deque()
         self._changed = threading.Condition()
-        self._closing = False
+        self._closing, self._files_only = False, True
         self._written = self._lost = self._in_hand = 0
         head = {"version": JOURNAL_VERSION, "gasmcast": __version__, "engine": engine, "labels": model.labels.names}
         known = {"spec": model.spec.model_dump(), "temperature": model.temperature, "no_action": model.no_action}
@@ -71,10 +73,11 @@ class Journal:
 
     def camera(self, name: str, source: str, live: bool, config: LiveConfig | None = None) -> None:
         """A source is taken in."""
+        self._files_only &= not live
         self._put("camera", {"camera": name, "source": source, "live": live, "config": config and config.model_dump(mode="json")})
 
     def trace(self, kind: str, fields: dict[str, Any]) -> None:
-        """What the pipeline tells beside its records; `fields` is not changed afterwards. Never blocks."""
+        """What the pipeline tells beside its records; `fields` is not changed afterwards. Never blocks where a source is live."""
         self._put(kind, fields)
 
     def write(self, record: Record) -> None:
@@ -85,7 +88,7 @@ class Journal:
         """Write what waits, as far as that goes in the time there is, and finish the file."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join(timeout_s)
         with self._changed:
             if left := len(self._waiting) + self._in_hand:
@@ -100,13 +103,18 @@ class Journal:
 
     def _put(self, kind: str, what: Record | dict[str, Any]) -> None:
         with self._changed:
+            if self._files_only and self._full() and self._waiting[-1][0] != "lost":
+                self._changed.wait_for(lambda: not self._full() or self.trouble or self._closing, _HANGS_S)
             if self.trouble or self._closing:
                 self._lost += 1
-            elif len(self._waiting) < self._room or kind == "camera":  # without its camera no line can be read
+            elif not self._full() or kind == "camera":  # without its camera no line can be read
                 self._waiting.append((kind, what))
-                self._changed.notify()
+                self._changed.notify_all()
             else:
                 self._leave_out()
+
+    def _full(self) -> bool:
+        return len(self._waiting) >= self._room
 
     def _leave_out(self) -> None:
         """Count a line in the `lost` line that stands in its place."""
@@ -129,6 +137,7 @@ class Journal:
                     break
                 lines = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
                 self._in_hand = len(lines)
+                self._changed.notify_all()
             try:
                 self._file.write(b"".join(itertools.starmap(_line, lines)))
                 self._file.flush()

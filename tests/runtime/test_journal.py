@@ -65,7 +65,7 @@ def test_a_disk_that_hangs_holds_nobody_up_and_loses_nothing_that_there_is_room_
 
 def test_what_is_lost_beyond_that_is_counted_where_it_is_missing_and_a_replay_says_so(tmp_path, caplog):
     journal, disk = journal_on(tmp_path / "run.jsonl", room=5)
-    journal.trace("drop", {"number": -1})
+    journal.camera("cam", "demo:", live=True)
     assert disk.asked.wait(5)  # the thread has that one in hand
     for number in range(12):
         journal.trace("drop", {"number": number})
@@ -79,11 +79,44 @@ def test_what_is_lost_beyond_that_is_counted_where_it_is_missing_and_a_replay_sa
     journal.trace("drop", {"number": 12})
     journal.close()
     told = lines(tmp_path / "run.jsonl")[1:]
-    assert [line.get("number", line["is"]) for line in told] == [-1, 0, 1, 2, 3, 4, "lost", "camera", 12]
+    assert [line.get("number", line["is"]) for line in told] == ["camera", 0, 1, 2, 3, 4, "lost", "camera", 12]
     assert told[6]["lines"] == 7
     result = replay(tmp_path / "run.jsonl", lambda record: None)
     assert not result
     assert result.different == ("7 lines are missing, for the disk was too slow: what rests on them comes out otherwise.",)
+
+
+def test_a_run_of_files_waits_for_the_disk(tmp_path):
+    journal, disk = journal_on(tmp_path / "run.jsonl", room=5)
+    journal.camera("clip", "clip.mp4", live=False)
+    assert disk.asked.wait(5)
+    done = threading.Event()
+
+    def play():
+        for number in range(200):
+            journal.trace("drop", {"number": number})
+        done.set()
+
+    threading.Thread(target=play, daemon=True).start()
+    assert not done.wait(0.2)
+    disk.free.set()
+    assert done.wait(5)
+    journal.close()
+    assert journal.stats() == {"written": 201, "lost": 0, "waiting": 0}
+
+
+def test_a_run_of_files_does_not_wait_for_a_disk_that_hangs(tmp_path, monkeypatch):
+    monkeypatch.setattr("gasmcast.runtime.journal._HANGS_S", 0.2)
+    journal, disk = journal_on(tmp_path / "run.jsonl", room=5)
+    journal.camera("clip", "clip.mp4", live=False)
+    assert disk.asked.wait(5)
+    begun = time.monotonic()
+    for number in range(50):
+        journal.trace("drop", {"number": number})
+    assert 0.2 <= time.monotonic() - begun < 2.0
+    disk.free.set()
+    journal.close()
+    assert journal.stats() == {"written": 7, "lost": 45, "waiting": 0}
 
 
 def test_a_recording_that_is_there_is_left_alone(tmp_path):
