@@ -22,7 +22,8 @@ def ablate(
 ) -> None:
     """Train the rows of a study with several seeds and write a table: size, multiply-adds, accuracy with interval.
 
-    Stopped and started again it goes on where it was. A row whose weights are not to be had is named and passed over.
+    Stopped and started again it goes on where it was. A row that diverges, or whose weights are not to be had,
+    is named and passed over.
 
     Examples:
         gasmcast ablate fusion --data demo-data --out studies/fusion
@@ -32,8 +33,9 @@ def ablate(
     from dataclasses import asdict
 
     from gasmcast.commands.settings import parse_settings
-    from gasmcast.training.ablation import run_study, to_markdown
+    from gasmcast.training.ablation import run_study
     from gasmcast.training.study import read_study
+    from gasmcast.training.table import to_markdown
 
     plan = read_study(study)
     if seeds is not None:

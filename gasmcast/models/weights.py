@@ -18,9 +18,13 @@ from torch import Tensor, nn
 
 from gasmcast.errors import MachineError, UsageError
 
-__all__ = ["hub_at_once", "load_strictly", "no_weights", "read_tensors", "starts_with_any"]
+__all__ = ["NoWeightsError", "hub_at_once", "load_strictly", "no_weights", "read_tensors", "starts_with_any"]
 
 WRAPPERS = ("state_dict", "model", "teacher", "module")
+
+
+class NoWeightsError(MachineError):
+    """Pretrained weights that this machine can neither download nor find."""
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -66,10 +70,10 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str, 
     module.load_state_dict({name: value for name, value in tensors.items() if name in own}, strict=False)
 
 
-def no_weights(what: str, option: str, error: BaseException) -> MachineError:
+def no_weights(what: str, option: str, error: BaseException) -> NoWeightsError:
     """The error of a machine that has neither the network nor a file."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-    return MachineError(
+    return NoWeightsError(
         f"The pretrained weights of {what} could not be downloaded ({reason}).",
         f"Give a file with {option} FILE, or {option} random to start without.",
     )

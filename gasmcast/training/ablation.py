@@ -2,56 +2,36 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
-from gasmcast.config import Config
-from gasmcast.errors import MachineError, UsageError
+from gasmcast.config import Config, load_config, parse_config
+from gasmcast.data.annotations import read_labels
+from gasmcast.errors import UsageError
 from gasmcast.files import write_atomic
-from gasmcast.insight.counts import count
-from gasmcast.insight.plots import draw_bars
+from gasmcast.insight.counts import Counts, count
+from gasmcast.models.weights import NoWeightsError
 from gasmcast.training.checkpoint import load_checkpoint
 from gasmcast.training.crossfit import gate_first
 from gasmcast.training.evaluate import predict
-from gasmcast.training.loop import train
+from gasmcast.training.loop import DivergedError, train
 from gasmcast.training.metrics import bootstrap_interval, hits
 from gasmcast.training.prefill import open_prefilled
+from gasmcast.training.setup import differences
 from gasmcast.training.start import Opened, open_run
 from gasmcast.training.study import Study, base_config, row_settings
 from gasmcast.training.subject import run_model
+from gasmcast.training.table import Line, write_tables
 
-__all__ = ["Line", "run_study", "to_markdown"]
+__all__ = ["run_study"]
 
-Interval = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row of the table; shares 0..1. Accuracies are of the last weights: nothing was chosen on the clips that judge."""
-
-    row: str
-    trainable: int
-    parameters: int
-    macs: int
-    seeds: dict[int, float]
-    """Top-1 by seed."""
-    top1: float | None
-    """Mean over the seeds; None where the row could not be run."""
-    interval: Interval | None
-    """95 % bootstrap over clips of the mean over seeds."""
-    difference: float | None
-    """From the first row, clip by clip."""
-    difference_interval: Interval | None
-    not_run: str = ""
-    """Why."""
+HARMLESS = {"train.workers", "train.memory_gb", "train.checkpoint_minutes"}  # how a run is carried out, not what comes of it
 
 
 class _Stopped(Exception):  # noqa: N818  # no error: a signal ended a run, whose state is on the disk
@@ -67,7 +47,7 @@ def run_study(
         study: rows and seeds.
         data: the set all rows are trained and judged on.
         out: `<row>/seed<n>` run folders, and table.md, table.csv, table.json, table.png; with `train.cache_views` also `features`, which
-            all rows and seeds of the same backbones share.
+            all rows of the same backbones share, and all seeds too; only random weights and views beyond the first follow the seed.
         base: another base than the study's.
         settings: dotted settings of every row, over the study's.
 
@@ -75,32 +55,43 @@ def run_study(
         The lines, and whether all rows are there: a signal may have stopped the study.
 
     Raises:
-        UsageError: a wrong study, or an `out` that holds another one.
-        MachineError: the first row cannot be run.
+        UsageError: a wrong row, told before any is trained; an `out` that holds another study; a first row that diverges.
+        MachineError: no space left, a worker died, or the first row's weights are not to be had.
     """
     source, common, base_configuration = base_config(study, base, settings or {})
+    rows = {name: {**common, **row_settings(row, base_configuration)} for name, row in study.all_rows().items()}
+    classes = len(read_labels(data))
+    sizes = {name: _measure(source, name, {**changed, "model.classes": classes}) for name, changed in rows.items()}
     opened: dict[str, Opened] = {}
     lines: list[Line] = []
     first: NDArray[np.float64] | None = None
-    for number, (name, row) in enumerate(study.all_rows().items()):
+    for number, (name, changed) in enumerate(rows.items()):
         found: dict[int, NDArray[np.bool_]] = {}
-        changed = {**common, **row_settings(row, base_configuration)}
         try:
             for seed in study.seeds:
                 ready = _open(opened, source, data, {**changed, "train.seed": seed}, out / "features")
                 found[seed] = _one(ready, out / _slug(name) / f"seed{seed}")
         except _Stopped:
             return lines, False
-        except MachineError as error:  # weights that are not to be had here must not cost the other rows
-            if number == 0:
+        except (NoWeightsError, DivergedError) as error:  # a fault of this row alone must not cost the others
+            if number == 0:  # what all others are compared with
                 raise
-            lines.append(_line(name, ready.config if found else None, {}, None, not_run=error.what))
+            why = f"diverged (seed {seed}): {error.what.partition(';')[0]}" if isinstance(error, DivergedError) else error.what
+            lines.append(_line(name, sizes[name], {}, None, not_run=why))
         else:
-            lines.append(_line(name, ready.config, found, first))
+            lines.append(_line(name, sizes[name], found, first))
             if first is None:
                 first = np.mean(list(found.values()), axis=0)
         write_tables(out, study.about, lines)
     return lines, True
+
+
+def _measure(source: str, name: str, settings: dict[str, Any]) -> Counts:
+    """The size of a row."""
+    try:
+        return count(load_config(source, settings))
+    except UsageError as error:
+        raise UsageError(f"Row {name!r}: {error.what}", error.hint) from None
 
 
 def _slug(name: str) -> str:
@@ -129,9 +120,10 @@ def _one(ready: Opened, folder: Path) -> NDArray[np.bool_]:
     stated = ready.config.model_dump(mode="json")
     if result.is_file():
         known = json.loads(result.read_text(encoding="utf-8"))
-        if known["config"] != stated:
-            raise UsageError(f"{folder} holds a run of other settings.", "Give another --out.")
+        _compare(ready.config, known["config"], folder)
         return np.array(known["hits"], bool)
+    for begun in folder.rglob("config.yaml"):  # its own, and those of the folds of its gate
+        _compare(ready.config, yaml.safe_load(begun.read_text(encoding="utf-8")), folder)
     config, _ = gate_first(ready, folder, resume=True)
     if config is None or train(config, ready.clips, ready.validation, ready.labels, folder, resume=True)["stopped"]:
         raise _Stopped
@@ -144,11 +136,15 @@ def _one(ready: Opened, folder: Path) -> NDArray[np.bool_]:
     return right
 
 
-def _line(
-    name: str, config: Config | None, found: dict[int, NDArray[np.bool_]], first: NDArray[np.float64] | None, not_run: str = ""
-) -> Line:
-    counts = count(config) if config is not None else None
-    size = (counts.parameters.trainable, counts.parameters.total, counts.macs.total) if counts else (0, 0, 0)
+def _compare(ours: Config, theirs: dict[str, Any], folder: Path) -> None:
+    """Raise where a run that was begun, or finished, is not the one of this row."""
+    harmless = HARMLESS | ({"model.gate"} if ours.train.gate_folds else set())  # which such a run fits for itself
+    if changed := [name for name in differences(ours, parse_config(theirs, str(folder))) if name not in harmless]:
+        raise UsageError(f"{folder} holds a run of other settings ({', '.join(changed)}).", "Give another --out, or remove it.")
+
+
+def _line(name: str, counts: Counts, found: dict[int, NDArray[np.bool_]], first: NDArray[np.float64] | None, not_run: str = "") -> Line:
+    size = (counts.parameters.trainable, counts.parameters.total, counts.macs.total)
     if not_run:
         return Line(name, *size, {}, None, None, None, None, not_run)
     mean = np.mean(list(found.values()), axis=0)
@@ -162,62 +158,3 @@ def _line(
         None if other is None else float(other.mean()),
         None if other is None else bootstrap_interval(other),
     )
-
-
-def to_markdown(about: str, lines: list[Line]) -> str:
-    """The table as Markdown."""
-
-    def share(value: float | None, interval: Interval | None, sign: str = "") -> str:
-        if value is None or interval is None:
-            return ""
-        return f"{100 * value:{sign}.1f} [{100 * interval[0]:{sign}.1f}, {100 * interval[1]:{sign}.1f}]"
-
-    head = "| row | trainable, M | all, M | multiply-adds, G | top-1, % [95 %] | from the first row | by seed |\n"
-    head += "|---|---:|---:|---:|---:|---:|---|\n"
-    body = ""
-    for line in lines:
-        if line.not_run:
-            body += f"| {line.row} | | | | not run: {line.not_run} | | |\n"
-            continue
-        seeds = ", ".join(f"{100 * value:.1f}" for value in line.seeds.values())
-        sizes = f"{line.trainable / 1e6:.3f} | {line.parameters / 1e6:.2f} | {line.macs / 1e9:.3g}"
-        gain = share(line.difference, line.difference_interval, "+")
-        body += f"| {line.row} | {sizes} | {share(line.top1, line.interval)} | {gain} | {seeds} |\n"
-    note = "Last weights, mean over seeds; intervals: 95 % bootstrap over clips, differences clip by clip.\n"
-    return f"{about.strip()}\n\n{head}{body}\n{note}"
-
-
-def write_tables(out: Path, about: str, lines: list[Line]) -> None:
-    """table.md, table.csv, table.json and table.png."""
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomic(out / "table.md", to_markdown(about, lines))
-    write_atomic(out / "table.json", json.dumps([asdict(line) for line in lines], indent=1))
-    text = io.StringIO()
-    writer = csv.writer(text)
-    names = (
-        "row",
-        "trainable",
-        "parameters",
-        "macs",
-        "top1",
-        "low",
-        "high",
-        "difference",
-        "difference_low",
-        "difference_high",
-        "seeds",
-        "not_run",
-    )
-    writer.writerow(names)
-    for line in lines:
-        low, high = line.interval or ("", "")
-        below, above = line.difference_interval or ("", "")
-        seeds = " ".join(f"{seed}:{value:.4f}" for seed, value in line.seeds.items())
-        size = (line.trainable, line.parameters, line.macs)
-        writer.writerow((line.row, *size, line.top1, low, high, line.difference, below, above, seeds, line.not_run))
-    write_atomic(out / "table.csv", text.getvalue())
-    drawn = [line for line in lines if line.top1 is not None and line.interval is not None]
-    if drawn:
-        values = [100 * (line.top1 or 0.0) for line in drawn]
-        errors = [(100 * line.interval[0], 100 * line.interval[1]) for line in drawn if line.interval]
-        draw_bars(values, [line.row for line in drawn], "top-1, %", out / "table.png", errors)

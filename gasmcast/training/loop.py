@@ -25,7 +25,7 @@ from gasmcast.training.state import has_state
 from gasmcast.training.tensorfile import is_full
 from gasmcast.training.validation import validate
 
-__all__ = ["train"]
+__all__ = ["DivergedError", "train"]
 
 AGREE_EVERY = 10
 YOUNG_S = 20.0  # a state so young is not written again at the end of an epoch
@@ -34,6 +34,10 @@ SAVE, STOP = 1, 2
 
 class _Stopped(Exception):  # noqa: N818  # no error, the run ends as it was asked to
     """A signal asked the run to end; its state is on the disk."""
+
+
+class DivergedError(UsageError):
+    """A loss or gradient that is not finite."""
 
 
 def train(
@@ -53,7 +57,8 @@ def train(
         The summary: figures of the best epoch, counts, speed, `stopped` (a signal's name, or empty).
 
     Raises:
-        UsageError: the folder holds another run, a set that cannot be trained on, a loss that is not finite.
+        UsageError: the folder holds another run, or a set that cannot be trained on.
+        DivergedError: a loss that is not finite.
         MachineError: no space left, a worker died, no weights.
     """
     try:
@@ -166,7 +171,7 @@ class _Loop:
         listed = ", ".join(names[:16]) + (f" and {len(names) - 16} more" if len(names) > 16 else "")
         folder = self.session.folder
         kept = f"The checkpoint before it is kept in {folder}." if has_state(folder) else "No checkpoint had been written yet."
-        raise UsageError(
+        raise DivergedError(
             f"The {what} is not finite at epoch {self.session.progress.epoch + 1}, step {self.session.progress.step + 1}; clips: {listed}.",
             f"{kept} Lower train.lr, or look at these clips.",
         )

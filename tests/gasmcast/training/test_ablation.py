@@ -1,0 +1,139 @@
+"""What a study does with rows that go wrong, and with folders that hold something else; the training itself is a stand-in."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from gasmcast.config import load_config
+from gasmcast.errors import MachineError, UsageError
+from gasmcast.insight.counts import Counts, MultiplyAdds, Parameters, count
+from gasmcast.labels import Labels
+from gasmcast.models.weights import NoWeightsError
+from gasmcast.training import ablation
+from gasmcast.training.ablation import run_study
+from gasmcast.training.loop import DivergedError
+from gasmcast.training.start import Opened
+from gasmcast.training.study import STUDIES, Study, base_config, read_study, row_settings
+
+SIZE = Counts(
+    parameters=Parameters(total=2, trainable=1, frozen_share=0.5, by_part={}),
+    macs=MultiplyAdds(total=3, encoder=2, head=1, decision=None, by_part={}),
+    cross_attention_ratio=None,
+)
+NAMES = ("Closing something", "Opening something")
+
+
+@pytest.fixture
+def data(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/labels.json").write_text(json.dumps({name: i for i, name in enumerate(NAMES)}))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The fusions that were trained, in order; one in `faults` raises its error, after it has begun its folder."""
+    done, faults = [], {}
+
+    def train(config, clips, validation, labels, folder, *, resume):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+        done.append(config.model.fusion)
+        if config.model.fusion in faults:
+            raise faults[config.model.fusion]
+        return {"stopped": ""}
+
+    def opened(kept, source, data, settings, caches):
+        return Opened(load_config(source, {**settings, "model.classes": 2}), [], [], Labels(NAMES), ())
+
+    monkeypatch.setattr(ablation, "train", train)
+    monkeypatch.setattr(ablation, "_open", opened)
+    monkeypatch.setattr(ablation, "load_checkpoint", lambda _: (None,) * 4)
+    monkeypatch.setattr(ablation, "run_model", lambda _: None)
+    monkeypatch.setattr(ablation, "predict", lambda *_, **__: (np.eye(2), np.array([0, 1])))
+    return done, faults
+
+
+@pytest.fixture
+def sized(monkeypatch):
+    """Only a row of one tap is measured: it takes a second or more."""
+    monkeypatch.setattr(ablation, "count", lambda config: count(config) if len(config.model.motion_taps) == 1 else SIZE)
+
+
+def _study(*fusions, **extra):
+    rows = {f"by {name}": {"model.fusion": name} for name in fusions}
+    return Study.model_validate({"seeds": [0], "rows": {**rows, **extra}})
+
+
+@pytest.mark.usefixtures("sized")
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"model.fussion": "add"}, "Row 'last': demo: unknown key 'model.fussion'. Did you mean 'fusion'"),
+        ({"model.motion_taps": ["layer9"]}, "Row 'last': motion_taps: tiny has no stage 'layer9'"),
+    ],
+)
+def test_a_wrong_last_row_is_told_before_the_first_is_trained(data, tmp_path, trained, row, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        run_study(_study("bcast", "add", last=row), data, tmp_path / "out")
+    assert trained[0] == []
+
+
+@pytest.mark.usefixtures("sized")
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        (
+            DivergedError("The loss is not finite at epoch 2; clips: a, b."),
+            "diverged (seed 0): The loss is not finite at epoch 2",
+        ),
+        (NoWeightsError("The weights are not to be had."), "The weights are not to be had."),
+    ],
+)
+def test_a_row_at_fault_does_not_cost_the_others(data, tmp_path, trained, fault, why):
+    done, faults = trained
+    faults["add"] = fault
+    lines, whole = run_study(_study("bcast", "add", "mul"), data, tmp_path / "out")
+    assert whole
+    assert done == ["bcast", "add", "mul"]
+    assert [line.not_run for line in lines] == ["", why, ""]
+    assert lines[2].difference == 0.0
+    faults["bcast"] = fault  # what the others would be compared with
+    with pytest.raises(type(fault)):
+        run_study(_study("bcast", "mul"), data, tmp_path / "other")
+
+
+@pytest.mark.usefixtures("sized")
+def test_a_machine_at_fault_ends_the_study(data, tmp_path, trained):
+    trained[1]["add"] = MachineError("No space left.")
+    with pytest.raises(MachineError, match="No space left"):
+        run_study(_study("bcast", "add", "mul"), data, tmp_path / "out")
+    trained[1].clear()
+    lines, _ = run_study(_study("bcast", "add", "mul"), data, tmp_path / "out")
+    assert trained[0] == ["bcast", "add", "add", "mul"]
+    assert all(line.not_run == "" for line in lines)
+
+
+@pytest.mark.usefixtures("sized")
+def test_an_interrupted_row_does_not_go_on_under_other_settings(data, tmp_path, trained):
+    trained[1]["bcast"] = MachineError("No space left.")
+    for settings in ({"train.lr": 1e-3}, {"train.lr": 1e-3, "train.workers": 0}):  # workers do not count
+        with pytest.raises(MachineError):
+            run_study(_study("bcast"), data, tmp_path / "out", settings=settings)
+    with pytest.raises(UsageError, match=r"other settings \(train\.lr\)"):
+        run_study(_study("bcast"), data, tmp_path / "out", settings={"train.lr": 2e-3})
+    fold = tmp_path / "folds/by-bcast/seed0/gate/fold0"  # all that a run has that was stopped while it fitted its gate
+    fold.mkdir(parents=True)
+    (fold / "config.yaml").write_text((tmp_path / "out/by-bcast/seed0/config.yaml").read_text())
+    with pytest.raises(UsageError, match=r"other settings \(augment\.flip\)"):
+        run_study(_study("bcast"), data, tmp_path / "folds", settings={"train.lr": 1e-3, "augment.flip": True})
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_no_two_rows_of_a_study_are_alike(name):
+    study = read_study(name)
+    source, common, base = base_config(study, None, {})
+    configs = [load_config(source, {**common, **row_settings(row, base)}) for row in study.all_rows().values()]
+    assert len({config.model_dump_json() for config in configs}) == len(configs)
