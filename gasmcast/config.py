@@ -130,7 +130,8 @@ def load_config(source: str | Path, overrides: dict[str, Any] | None = None) -> 
         overrides: `{"train.epochs": 3}`; values as YAML would read them.
 
     Raises:
-        UsageError: no such preset or file, not YAML, an unknown key (the nearest good one is named), a bad value.
+        UsageError: no such preset or file, not YAML, an unknown key (the nearest good one is named), a section that is
+            none, a bad value.
     """
     where = str(source)
     if where in PRESETS:
@@ -148,8 +149,10 @@ def load_config(source: str | Path, overrides: dict[str, Any] | None = None) -> 
     for dotted, value in (overrides or {}).items():
         node = tree
         *parents, leaf = dotted.split(".")
-        for key in parents:
+        for depth, key in enumerate(parents, 1):
             node = node.setdefault(key, {})
+            if not isinstance(node, dict):
+                raise UsageError(f"{where}: {'.'.join(parents[:depth])} is no section, so {dotted} cannot be set.")
         node[leaf] = value
     return parse_config(tree, where)
 

@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 from gasmcast.errors import UsageError
 from gasmcast.labels import Labels, ssv2_labels
 
-__all__ = ["Sample", "Split", "read_frame_list", "read_labels", "read_split"]
+__all__ = ["Sample", "Split", "has_split", "read_frame_list", "read_labels", "read_split"]
 
 Split = Literal["train", "validation", "test"]
 
@@ -57,6 +57,15 @@ def read_labels(root: Path) -> Labels:
     if any((root / name).is_file() for name in _FRAME_LISTS.values()):
         return ssv2_labels()
     raise UsageError(f"{root} has no labels.json.", "Put it there or in its folder labels/.")
+
+
+def has_split(root: Path, split: Split) -> bool:
+    """Whether a set has a file of this split, whatever is in it.
+
+    Raises:
+        UsageError: no such folder.
+    """
+    return _find(root, split) is not None or (root / _FRAME_LISTS.get(split, "")).is_file()
 
 
 def read_split(root: Path, split: Split, videos: bool = True) -> list[Sample]:

@@ -30,6 +30,8 @@ MOTION_NAMES = ("r3d_18", "r2plus1d_18", "mc3_18", "s3d", "i3d", "c3d", "tiny")
 
 KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 IMAGENET_HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # [-1, 1]
+SPORTS1M = ((104 / 255, 117 / 255, 128 / 255), (1 / 255, 1 / 255, 1 / 255))  # RGB less [104, 117, 128], as mmaction2 feeds C3D
+PIXELS = {"i3d": IMAGENET_HALF, "c3d": SPORTS1M}  # the others: KINETICS
 FULL_SIZE = ("s3d", "i3d")  # stride 32, trained at 224 px; the others have stride 16, trained at 112 px
 STAGE_NAMES = {
     "s3d": {"layer2": "6", "layer3": "12", "layer4": "15"},
@@ -50,7 +52,7 @@ class MotionBackbone(nn.Module):
         self.name = model.motion_backbone
         self.taps = model.motion_taps
         self.full_size = self.name in FULL_SIZE
-        self.normalise = Normalise(*(IMAGENET_HALF if self.name == "i3d" else KINETICS))
+        self.normalise = Normalise(*PIXELS.get(self.name, KINETICS))
         net = _create(self.name)
         if model.motion_context == "clip":
             _fit_to_clip(net, self.name, spec)

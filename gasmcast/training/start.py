@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gasmcast.config import Config, TrainConfig, load_config
-from gasmcast.data.annotations import Sample, read_labels, read_split
+from gasmcast.data.annotations import Sample, has_split, read_labels, read_split
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.data.features import FeatureDataset
 from gasmcast.errors import UsageError
@@ -54,10 +54,7 @@ def open_run(source: str | Path, data: Path, overrides: dict[str, Any]) -> Opene
         config = config.model_copy(update={"spec": fit_window(config.spec, samples)})
     config = config.model_copy(update={"train": fit_epochs(config.train, len(samples), int(os.environ.get("WORLD_SIZE", "1")))})
     clips = ClipDataset(samples, config.spec, config.augment, config.train.seed, labels.left_right_swap())
-    try:
-        held = usable(read_split(data, "validation"), data)
-    except UsageError:
-        held = []
+    held = usable(read_split(data, "validation"), data) if has_split(data, "validation") else []
     validation = ClipDataset(held, config.spec, None, config.train.seed) if held else None
     budget = int(config.train.memory_gb * 2**30)
     if budget and clips.preload(budget) and validation is not None:

@@ -41,6 +41,20 @@ def test_every_backbone_gives_maps_of_28_14_and_7(name, channels):
     assert [tuple(m.shape[1:]) for m in maps] == backbone.shapes
 
 
+@pytest.mark.parametrize(
+    ("name", "black", "white"),
+    [
+        ("r3d_18", (-1.8952, -1.7822, -1.7349), (2.4902, 2.7334, 2.8735)),
+        ("i3d", (-1, -1, -1), (1, 1, 1)),
+        ("c3d", (-104, -117, -128), (151, 138, 127)),  # mmaction2: mean [104, 117, 128], std [1, 1, 1]
+    ],
+)
+def test_a_backbone_gets_the_pixels_that_its_weights_were_trained_on(name, black, white):
+    pixels = MotionBackbone(config(name), ClipSpec()).normalise
+    for value, wanted in ((0.0, black), (255.0, white)):
+        assert pixels(torch.full((3,), value)).tolist() == pytest.approx(wanted, abs=1e-3)
+
+
 @pytest.mark.parametrize("build", [torchvision.models.video.r3d_18, torchvision.models.video.r2plus1d_18])
 @pytest.mark.parametrize(("frames", "stride", "ratio"), [(16, 4, 2), (8, 2, 4)])
 def test_atrous_outputs_are_the_stock_networks(build, frames, stride, ratio):
