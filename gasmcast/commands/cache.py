@@ -49,9 +49,7 @@ def cache(
     opened = open_cached(source, data, overrides, out, views=views, dtype="float16" if dtype == "float16" else "float32")
     for loud in opened.run.warnings:
         typer.secho(loud, fg=typer.colors.YELLOW, bold=True, err=True)
-    total = sum(plan.bytes for _, plan in opened.parts)
-    size = f"{total / 1e9:.2f} GB" if total >= 1e9 else f"{total / 1e6:.1f} MB"
-    typer.echo(f"{size} in {out}: " + ", ".join(f"{plan.rows} rows of {len(samples)} clips" for samples, plan in opened.parts) + ".")
+    typer.echo(opened.size())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bad: list[str] = []
     device = "cuda" if torch.cuda.is_available() else "cpu"

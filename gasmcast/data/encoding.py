@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset
 
 from gasmcast.config import Config
 from gasmcast.data.annotations import Sample
@@ -78,17 +78,24 @@ def fill_cache(
     views = _Views(plan, samples, config, swap)
     model = model.to(device).eval()
     done = plan.rows - sum(len(_rows(plan, number)) for number in missing)
-    for number in missing:
-        values, labels = [], []
-        loader: DataLoader[Any] = DataLoader(Subset(views, _rows(plan, number)), batch_size=batch_size, num_workers=workers)
-        for clips, marks, _ in batches(loader):
-            values.append(_encode(model, clips.to(device), plan))
-            labels.append(marks)
-            done += len(clips)
-            if on_rows is not None:
-                on_rows(done, plan.rows)
-        texts = {"key": plan.key, "format": FORMAT}
-        write_tensors(plan.shards[number], {"rows": torch.cat(values), "labels": torch.cat(labels)}, texts)
+    # No batch is of two shards; one loader for all of them, so that workers do not wait at every end.
+    order = [
+        list(rows[i : i + batch_size]) for rows in (_rows(plan, number) for number in missing) for i in range(0, len(rows), batch_size)
+    ]
+    loader: DataLoader[Any] = DataLoader(views, batch_sampler=order, num_workers=workers if missing else 0)
+    values: list[Tensor] = []
+    marks: list[Tensor] = []
+    for clips, found, rows in batches(loader):
+        values.append(_encode(model, clips.to(device), plan))
+        marks.append(found)
+        done += len(clips)
+        if on_rows is not None:
+            on_rows(done, plan.rows)
+        number, last = divmod(int(rows[-1]), plan.shard_rows)
+        if last + 1 == len(_rows(plan, number)):
+            texts = {"key": plan.key, "format": FORMAT}
+            write_tensors(plan.shard(number), {"rows": torch.cat(values), "labels": torch.cat(marks)}, texts)
+            values, marks = [], []
     labels = [int(label) for shard in plan.shards for label in read_tensors(shard)[0]["labels"]]
     write_atomic(plan.folder / "index.json", json.dumps({"key": plan.key, "facts": plan.facts, "labels": labels}))
     return sorted({samples[i % plan.clips].id for i, label in enumerate(labels) if label < 0})

@@ -101,7 +101,7 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
         return self._row(view * self.plan.clips + clip), int(self._stored[view, clip]), index
 
     def _row(self, row: int) -> Tensor:
-        path = self.plan.shards[row // self.plan.shard_rows]
+        path = self.plan.shard(row // self.plan.shard_rows)
         if path not in self._open:
             self._open[path] = safe_open(path, framework="pt")
         found: Tensor = self._open[path].get_slice("rows")[row % self.plan.shard_rows]

@@ -41,6 +41,13 @@ class Cached:
         """The set's classes."""
         return self.run.labels
 
+    def size(self) -> str:
+        """What the caches hold, as a sentence."""
+        total = sum(plan.bytes for _, plan in self.parts)
+        text = f"{total / 1e9:.2f} GB" if total >= 1e9 else f"{total / 1e6:.1f} MB"
+        rows = ", ".join(f"{plan.rows} rows of {len(samples)} clips" for samples, plan in self.parts)
+        return f"{text} in {self.parts[0][1].folder.parent}: {rows}."
+
     def opened(self) -> Opened:
         """The run with its clips from the cache.
 

@@ -50,6 +50,8 @@ def open_prefilled(source: str | Path, data: Path, overrides: dict[str, Any], ca
     device = "cuda" if torch.cuda.is_available() else "cpu"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
+        if any(not (plan.folder / "index.json").is_file() for _, plan in cached.parts):
+            progress.console.print(f"Encoding first: {cached.size()}", highlight=False, soft_wrap=True)
         for samples, plan in cached.parts:
             task = progress.add_task(f"encoding {plan.folder.name.rsplit('-', 1)[0]}", total=plan.rows)
             fill_cache(

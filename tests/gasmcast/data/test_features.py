@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from math import isqrt, prod
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cacheplan, "SHARD_BYTES", 300_000)
+    monkeypatch.setattr(cacheplan, "SHARD_ROWS", 2)
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -101,7 +102,7 @@ def test_goes_on_after_a_stop_and_mends_what_is_torn(tmp_path: Path, config: Con
     left = missing_shards(plan)
     assert 0 < len(left) < len(plan.shards)
     kept = plan.shards[0].stat().st_mtime_ns
-    fill_cache(plan, model, config, samples, {})
+    fill_cache(plan, model, config, samples, {}, batch_size=3, workers=1)
     assert plan.shards[0].stat().st_mtime_ns == kept
     content = bytearray(plan.shards[1].read_bytes())
     content[-5] ^= 1
@@ -114,6 +115,32 @@ def test_goes_on_after_a_stop_and_mends_what_is_torn(tmp_path: Path, config: Con
     plan.shards[1].unlink()
     with pytest.raises(UsageError, match="lacks shard-00001"):
         FeatureDataset(plan, samples)
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),  # clips and views, rows a shard and shards
+    [((5, 1), (5, 1)), ((111, 1), (16, 7)), ((111, 3), (16, 21)), ((70_000, 1), (18, 3889))],
+)
+def test_shards_are_short_and_not_too_many(
+    tmp_path: Path, config: Config, model: GasmCast, given: tuple[int, int], made: tuple[int, int]
+) -> None:
+    plan = plan_cache(model, config, [Sample(str(i), 0, None) for i in range(given[0])], tmp_path, "train", views=given[1])
+    assert (plan.shard_rows, len(plan.shards)) == made
+
+
+def test_a_replaced_video_is_another_set_and_a_copied_one_the_same(tmp_path: Path, config: Config, model: GasmCast) -> None:
+    video = tmp_path / "a.mp4"
+    video.write_bytes(bytes(20_000))
+    plan = plan_cache(model, config, [Sample("a", 0, str(video))], tmp_path, "train")
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(bytes(20_000))
+    os.utime(copy, (0, 0))
+    assert plan_cache(model, config, [Sample("a", 0, str(copy))], tmp_path, "train").key == plan.key
+    for place in (0, 19_999):
+        content = bytearray(20_000)
+        content[place] = 1
+        video.write_bytes(content)
+        assert plan_cache(model, config, [Sample("a", 0, str(video))], tmp_path, "train").key != plan.key
 
 
 def test_another_model_or_set_is_another_cache(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]) -> None:

@@ -90,8 +90,9 @@ def frozen(fake, tmp_path: Path) -> Path:
     return path
 
 
-def test_views_are_encoded_first_and_drawn_by_epoch(data: Path, frozen: Path, tmp_path: Path) -> None:
+def test_views_are_encoded_first_and_drawn_by_epoch(data: Path, frozen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = open_best(frozen, data, {}, None, tmp_path / "run")
+    assert f"MB in {tmp_path / 'run' / 'features'}: 12 rows of 6 clips, 2 rows of 2 clips." in capsys.readouterr().out
     assert isinstance(run.clips, FeatureDataset)
     assert run.clips.plan.views == 2
     assert isinstance(run.validation, FeatureDataset)
@@ -104,6 +105,7 @@ def test_views_are_encoded_first_and_drawn_by_epoch(data: Path, frozen: Path, tm
     assert {torch.equal(row, first) for row in seen} == {True, False}  # the evaluation's view and an augmented one
     shards = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "features").rglob("shard-*")}
     open_best(frozen, data, {}, None, tmp_path / "run")
+    assert " MB in " not in capsys.readouterr().out
     assert shards == {path: path.stat().st_mtime_ns for path in shards}  # encoded once
 
 
