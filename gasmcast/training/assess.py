@@ -63,9 +63,10 @@ class Examination:
         samples = usable(read_split(data, cast("Split", split)), data)
         self.clips = ClipDataset(samples, subject.spec) if self.views == 1 else ViewClips(samples, subject.spec, windows, crops)
         self._motion: list[NDArray[np.float64]] = []
+        self._shuffled_count = 0
         changes: list[Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = [self._measured]
         changes += [reverse_clips] if backwards else []
-        changes += [shuffle_clips] if shuffled else []
+        changes += [self._shuffled] if shuffled else []
         parts, self.labels = self._decide(changes, batch_size, workers, Console(stderr=True, quiet=quiet))
         self.logits = parts[0]
         self.scores: Scores = judge(self.logits, self.labels, subject.labels.names)
@@ -76,6 +77,11 @@ class Examination:
     def _measured(self, clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
         self._motion.append(motion_amount(clips))
         return clips
+
+    def _shuffled(self, clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        first = self._shuffled_count  # clips come in order, whatever the size of a batch
+        self._shuffled_count += len(clips)
+        return shuffle_clips(clips, first)
 
     def _decide(
         self, changes: list[Callable[[NDArray[np.uint8]], NDArray[np.uint8]]], batch_size: int, workers: int, console: Console

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gasmcast.data.synthetic import reversed_class
+from gasmcast.data.reversals import reversals
 from gasmcast.training.metrics import bootstrap_interval
 
 __all__ = ["ReversalScores", "ShuffleScores", "judge_reversed", "judge_shuffled", "reverse_clips", "shuffle_clips"]
@@ -34,9 +34,14 @@ def reverse_clips(clips: Clips) -> Clips:
     return _in_order(clips, lambda _, frames: np.arange(frames)[::-1])
 
 
-def shuffle_clips(clips: Clips, seed: int = 0) -> Clips:
-    """`(B, 1+S, F, H, W, 3)`: the frames of each window in one random order."""
-    return _in_order(clips, lambda i, frames: np.random.default_rng((seed, i)).permutation(frames))
+def shuffle_clips(clips: Clips, first: int = 0) -> Clips:
+    """`(B, 1+S, F, H, W, 3)`: the frames of each window in one random order, which follows from its number in the set.
+
+    Args:
+        clips: consecutive ones.
+        first: the number of the first of them.
+    """
+    return _in_order(clips, lambda i, frames: np.random.default_rng((0, first + i)).permutation(frames))
 
 
 @dataclass(frozen=True)
@@ -63,15 +68,7 @@ def judge_reversed(
     forward: NDArray[np.floating], backward: NDArray[np.floating], labels: NDArray[np.integer], names: Sequence[str]
 ) -> ReversalScores:
     """Compare `(N, classes)` logits of clips with those of the same clips played backwards."""
-    index = {name: i for i, name in enumerate(names)}
-    partner: dict[int, int] = {}
-    for name, i in index.items():
-        try:
-            other = reversed_class(name)
-        except KeyError:
-            continue
-        if other != name and other in index:
-            partner[i] = index[other]
+    partner = reversals(names)
     predicted = backward.argmax(-1)
     changed = float((forward.argmax(-1) != predicted).mean())
     paired = np.isin(labels, list(partner))
@@ -109,17 +106,8 @@ def judge_shuffled(
     """
     right = shuffled.argmax(-1) == labels
     counts = np.bincount(labels, minlength=len(names))
-    index = {name: i for i, name in enumerate(names)}
-    reached, any_pair = 0, False
-    for name, i in index.items():
-        try:
-            other = index.get(reversed_class(name), i)
-        except KeyError:
-            other = i
-        if other == i:
-            reached += counts[i]
-        elif i < other:
-            reached += max(counts[i], counts[other])
-            any_pair = True
-    ceiling = float(reached / max(len(labels), 1)) if any_pair else None
+    partner = reversals(names)
+    # Of a pair the larger counts once, for both of its classes.
+    reached = sum(counts[i] if i not in partner else max(counts[i], counts[partner[i]]) / 2 for i in range(len(names)))
+    ceiling = float(reached / max(len(labels), 1)) if partner else None
     return ShuffleScores(len(labels), float((forward.argmax(-1) == labels).mean()), float(right.mean()), bootstrap_interval(right), ceiling)

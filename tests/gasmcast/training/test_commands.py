@@ -102,6 +102,17 @@ def test_eval_prints_and_keeps_the_figures(run, data, tmp_path):
     assert "Accuracy by clip length" in page
 
 
+def test_frames_are_shuffled_alike_whatever_the_batch(run, data, monkeypatch):
+    from gasmcast.training import assess
+    from gasmcast.training.subject import open_subject
+
+    seen = []
+    monkeypatch.setattr(assess, "judge_shuffled", lambda _, shuffled, *rest: seen.append(shuffled))
+    for size in (1, 4):
+        assess.Examination(open_subject(run), data, "validation", shuffled=True, batch_size=size, quiet=True)
+    assert np.allclose(*seen, atol=1e-5)
+
+
 def test_eval_as_json_with_views(run, data, tmp_path):
     found = json.loads(_call("eval", run, "--data", data, "--views", "2x3", "--json", "--workers", 0, "--out", tmp_path))
     assert found["clips"] == 6
@@ -196,6 +207,28 @@ def test_videos_that_are_missing_or_broken(data, preset, run, tmp_path):
         _call("train", preset, "--data", root, "--out", tmp_path / "run")
 
 
+def test_only_a_validation_split_that_is_not_there_is_done_without(data, preset, tmp_path):
+    from gasmcast.training.start import open_run
+
+    root = _copy(data, tmp_path / "set")
+    split = root / "labels/validation.json"
+    rows = json.loads(split.read_text())
+    assert open_run(preset, root, {}).validation is not None
+    for content, sentence in (
+        ("[{", "is not JSON"),
+        ("[]", "lists no clips"),
+        (json.dumps([{**rows[0], "template": "Folding something"}]), "is not in labels.json"),
+        (json.dumps([*rows, {**rows[0], "id": "gone"}]), "1 of 7 videos are not there, for one gone"),
+    ):
+        split.write_text(content)
+        with pytest.raises(UsageError, match=sentence):
+            open_run(preset, root, {})
+    split.unlink()
+    run = open_run(preset, root, {})
+    assert run.validation is None
+    assert any("no validation split" in loud for loud in run.warnings)
+
+
 def test_other_classes_and_no_checkpoint(data, run, tmp_path):
     root = _copy(data, tmp_path / "set")
     (root / "labels/labels.json").write_text(json.dumps({**{name: i for i, name in enumerate(CLASSES)}, "Another": 3}))
@@ -217,13 +250,14 @@ def test_other_classes_and_no_checkpoint(data, run, tmp_path):
 
 @pytest.mark.slow
 def test_a_study_resumes_and_writes_its_table(data, preset, tmp_path, monkeypatch):
+    from gasmcast.models.weights import NoWeightsError
     from gasmcast.training import session
 
     build = session.build_model
 
     def without(config):
         if config.model.fusion == "late":
-            raise MachineError("These weights are not to be had.")
+            raise NoWeightsError("These weights are not to be had.")
         return build(config)
 
     monkeypatch.setattr(session, "build_model", without)

@@ -30,10 +30,18 @@ def test_backwards_is_the_window_backwards_with_a_lead_in_of_its_own():
 
 
 def test_shuffled_keeps_the_frames_and_hides_the_first():
-    shuffled = shuffle_clips(_numbered(1), seed=3)[0, ..., 0, 0, 0]
+    shuffled = shuffle_clips(_numbered(1), 3)[0, ..., 0, 0, 0]
     assert sorted(shuffled[1:].ravel()) == list(range(12))
     assert shuffled[1:].ravel().tolist() != list(range(12))
     assert (shuffled[0] == shuffled[1, 0]).all()
+
+
+def test_shuffling_does_not_depend_on_the_batch():
+    whole = shuffle_clips(_numbered(5))
+    assert not (whole[0] == whole[1]).all()
+    for size in (1, 2, 3):
+        parts = [shuffle_clips(_numbered(len(range(i, min(i + size, 5)))), i) for i in range(0, 5, size)]
+        assert (np.concatenate(parts) == whole).all()
 
 
 def test_reversal_counts_the_reversed_class():
