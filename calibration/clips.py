@@ -84,7 +84,7 @@ def choose_clips(
         each: called with videos looked at and all videos to look at.
 
     Returns:
-        the choice in a fixed order, and the ids of clips that could not be read.
+        the choice in an order drawn once, so that the first few are of many classes, and the ids of clips that could not be read.
 
     Raises:
         UsageError: no clip has a label and a video, or none could be read.
@@ -118,7 +118,7 @@ def choose_clips(
         chosen += [seen[i] for i in spread(features, wanted[label])]
     if not chosen:
         raise UsageError(f"None of the {total} training clips looked at can be read.", "Run `gasmcast doctor`, and check the videos.")
-    return chosen, unread
+    return [chosen[i] for i in rng.permutation(len(chosen))], unread
 
 
 def _look(sample: Sample, spec: ClipSpec) -> Choice:

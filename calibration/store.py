@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -50,7 +51,7 @@ class Index(Frozen):
     seed: int
     classes: int
     clips: tuple[ClipEntry, ...]
-    segments: int = Field(description="segments that calibration will see: clips x segments a window")
+    segments: int = Field(description="segments stored: clips x segments a window; an export says how many it saw")
     sha256: str = Field(description="of frames.bin")
 
 
@@ -80,9 +81,13 @@ class CalibrationSet:
             index = Index.model_validate(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, ValidationError) as error:
             raise UsageError(f"{path} is damaged ({str(error).splitlines()[0]}).", again) from None
+        if index.format_version != FORMAT_VERSION:
+            raise UsageError(f"{path} has format version {index.format_version}, this gasmcast reads {FORMAT_VERSION}.", again)
         frames = folder / "frames.bin"
         if not frames.is_file() or sha256_of(frames) != index.sha256:
             raise UsageError(f"{frames} is not the file that was written (checksum).", again)
+        if not _is_whole(index, frames.stat().st_size):
+            raise UsageError(f"{path} does not fit {frames}: it was altered.", again)
         if len(index.clips) < LEAST_CLIPS:
             raise UsageError(
                 f"{folder} has {len(index.clips)} clips; ranges from fewer than {LEAST_CLIPS} mean nothing.", "Calibrate with more clips."
@@ -107,12 +112,23 @@ class CalibrationSet:
         frames = []
         for size in entry.sizes:
             image = cv2.imdecode(np.frombuffer(stream.read(size), np.uint8), cv2.IMREAD_COLOR)
-            if image is None:
+            if image is None or image.shape[:2] != (self.index.spec.pixels,) * 2:
                 raise UsageError(
                     f"{self.folder / 'frames.bin'}: clip {entry.id} does not decode.", "Make the set again with `gasmcast calibrate`."
                 )
             frames.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
         return np.asarray(frames, np.uint8).reshape(self.index.spec.clip_shape)
+
+
+def _is_whole(index: Index, size: int) -> bool:
+    """Whether the clips follow each other through a file of `size` bytes, each with all its frames."""
+    count = math.prod(index.spec.clip_shape[:2])
+    end = 0
+    for entry in index.clips:
+        if entry.offset != end or len(entry.sizes) != count or min(entry.sizes) < 1:
+            return False
+        end += sum(entry.sizes)
+    return end == size
 
 
 def write_set(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -28,8 +29,16 @@ def check_target(out: Path) -> None:
     Raises:
         UsageError: `out` is there and is not a bundle.
     """
-    if out.exists() and not (out / "manifest.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not _is_bundle(out) and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there and is not a bundle.", "Give another --out, or remove it.")
+
+
+def _is_bundle(out: Path) -> bool:
+    """Whether a folder's manifest is one of ours, of whatever version: other programs have a manifest.json too."""
+    try:
+        return {"format_version", "checkpoint_sha256"} <= set(json.loads((out / "manifest.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 @contextmanager

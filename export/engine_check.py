@@ -62,8 +62,8 @@ class EngineCheck:
 
     @property
     def lost(self) -> tuple[Product, ...]:
-        """Products that the engine computes in a higher precision than asked (slower than promised)."""
-        return tuple(p for p in self.products if p.got in _LOWEST and _LOWEST.index(p.got) > _LOWEST.index(p.asks))
+        """Products that the engine computes in a higher precision than asked (slower than promised), or that its layers do not show."""
+        return tuple(p for p in self.products if p.got not in _LOWEST or _LOWEST.index(p.got) > _LOWEST.index(p.asks))
 
     def count(self, op: str | None = None) -> dict[str, int]:
         """How many products (of one operator) the engine computes in each precision."""

@@ -15,6 +15,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from gasmcast.errors import UsageError
+
 __all__ = ["KEEP_OPS", "LARGEST", "measure_tops", "to_fp16"]
 
 KEEP_OPS = frozenset(
@@ -39,7 +41,11 @@ _PRODUCTS = frozenset({"Conv", "MatMul", "Gemm", "Einsum", "LayerNormalization"}
 
 
 def measure_tops(model: ModelProto, feeds: Iterable[Mapping[str, NDArray[Any]]]) -> dict[str, float]:
-    """The largest absolute value of every floating-point tensor of a graph over `feeds`."""
+    """The largest absolute value of every floating-point tensor of a graph over `feeds`.
+
+    Raises:
+        UsageError: values that are not numbers (the tensor is named).
+    """
     import onnxruntime  # noqa: PLC0415 - heavy
 
     types = _types(model)
@@ -56,7 +62,13 @@ def measure_tops(model: ModelProto, feeds: Iterable[Mapping[str, NDArray[Any]]])
     for feed in feeds:
         for name, value in zip(names, session.run(names, dict(feed)), strict=True):
             if value.size:
-                tops[name] = max(tops[name], float(value.max()), -float(value.min()))
+                top = max(float(value.max()), -float(value.min()))
+                if np.isnan(top):
+                    raise UsageError(
+                        f"Tensor {name} holds values that are not numbers on a calibration clip.",
+                        "Check the checkpoint (did training diverge?) and the clips.",
+                    )
+                tops[name] = max(tops[name], top)
     return tops
 
 

@@ -144,12 +144,19 @@ def encode_clip(encode: Run, clip: NDArray[np.uint8]) -> dict[str, NDArray[np.fl
 
 
 def run_streaming(
-    encoder: Engine, head: Engine, clips: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], each: Each | None = None
+    encoder: Engine,
+    head: Engine,
+    clips: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    each: Each | None = None,
+    keep: Callable[[int, dict[str, NDArray[np.float32]]], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Logits `(N, classes)` of clips, by encoder and head as the runtime uses them."""
+    """Logits `(N, classes)` of clips, by encoder and head as the runtime uses them; `keep` is given each clip's index and features."""
     rows: list[Any] = []
     for i, clip in enumerate(clips, start=1):
-        rows.append(head.run(encode_clip(encoder.run, clip))["logits"][0])
+        features = encode_clip(encoder.run, clip)
+        if keep is not None:
+            keep(i - 1, features)
+        rows.append(head.run(features)["logits"][0])
         if each is not None:
             each(i, len(clips))
     return np.asarray(rows, np.float32)

@@ -84,24 +84,29 @@ def _verdicts(report: dict[str, Any]) -> str:
 
 
 def _parity(report: dict[str, Any]) -> str:
-    parity = report["parity"]
-    rows = [
-        [
-            f"{c['component']}.{c['tensor']}",
-            c["engine"],
-            c["passed"],
-            f"{c['max_error']:.1e}",
-            f"{c['mean_error']:.1e}",
-            f"{c['cosine']:.6f}",
-            f"{c['snr_db']:.0f} dB",
-            _percent(c["top1"]),
-            _percent(c["top5"]),
-            ", ".join(str(parity["clips"][i]) for i in c["worst"][:2]),
-        ]
-        for c in parity["comparisons"]
-    ]
-    head = ["tensor", "engine", "", "max error", "mean error", "cosine", "SNR", "top-1", "top-5", "worst clips"]
-    return f"<h2>Parity with torch, FP32</h2><p>{len(parity['clips'])} {text(parity['origin'])} clips.</p>{table(head, rows)}"
+    clips = report["parity"]["clips"]
+    head = ["tensor", "engine", "", *_DEVIATION]
+    rows = [[_tensor(c), c["engine"], c["passed"], *_deviation(c, clips)] for c in report["parity"]["comparisons"]]
+    page = f"<h2>Parity with torch, FP32</h2><p>{len(clips)} {text(report['parity']['origin'])} clips.</p>{table(head, rows)}"
+    others = [[_tensor(c), precision, *_deviation(c, clips)] for precision, found in report["deviation"].items() for c in found]
+    if not others:
+        return page
+    note = "Against FP32 on the same clips; the head is given FP32's features, streaming has both in this precision."
+    return f"{page}<h2>What each precision changes</h2><p>{note}</p>{table(['tensor', 'precision', *_DEVIATION], others)}"
+
+
+_DEVIATION = ("max error", "mean error", "cosine", "SNR", "top-1", "top-5", "worst clips")
+
+
+def _tensor(comparison: dict[str, Any]) -> str:
+    return f"{comparison['component']}.{comparison['tensor']}"
+
+
+def _deviation(comparison: dict[str, Any], clips: list[str]) -> list[str | None]:
+    c = comparison
+    worst = ", ".join(str(clips[i]) for i in c["worst"][:2])
+    errors = [f"{c['max_error']:.1e}", f"{c['mean_error']:.1e}", f"{c['cosine']:.6f}", f"{c['snr_db']:.0f} dB"]
+    return [*errors, _percent(c["top1"]), _percent(c["top5"]), worst]
 
 
 def _speed(report: dict[str, Any]) -> str:
@@ -138,7 +143,7 @@ def _calibration(report: dict[str, Any]) -> str:
                     f"{s['error_before']:.2e}",
                     f"{s['error_after']:.2e}",
                 ]
-                for s in list(smoothed.values())[:_SHOWN]
+                for s in sorted(smoothed.values(), key=lambda s: -s["outlier_ratio"])[:_SHOWN]
             ]
             out.append(table(["smoothed tensor", "outliers before", "power", "into", "error before", "after"], rows))
     return "".join(out)

@@ -96,8 +96,8 @@ class ParityReport:
     """All comparisons of one precision; truthy when every one passes."""
 
     comparisons: tuple[Comparison, ...]
-    streamed: Mapping[str, Array] = field(default_factory=dict)
-    """Logits `(N, classes)` of encoder and head one after the other, by engine."""
+    streamed: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    """By engine, what encoder and head gave one after the other: `semantic`, `motion`, `logits (N, classes)`."""
 
     def __bool__(self) -> bool:
         return all(self.comparisons)

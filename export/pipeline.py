@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from gasmcast.calibration.clips import choose_clips
 from gasmcast.calibration.policy import Policy
 from gasmcast.calibration.store import CalibrationSet, write_set
 from gasmcast.data.annotations import read_split
-from gasmcast.errors import GateError, MachineError
+from gasmcast.errors import GateError, MachineError, UsageError
 from gasmcast.export.bundle import draft_bundle, write_manifest
 from gasmcast.export.gate import Verdict, judge
 from gasmcast.export.graphs import export_onnx, is_streaming
@@ -29,12 +31,13 @@ from gasmcast.export.report import calibration_figures, write_reports
 from gasmcast.export.rules import RuleReport, check_rules
 from gasmcast.export.search import relax, sensitivity
 from gasmcast.export.sessions import open_for
-from gasmcast.export.verify import verify_against_torch
+from gasmcast.export.verify import compare_with_fp32, verify_against_torch
 from gasmcast.manifest import Graph, Manifest
 
 __all__ = ["export_bundle"]
 
 Say = Callable[[str, int, int], None]
+LEAST_JUDGES = 8
 
 
 def export_bundle(
@@ -58,8 +61,8 @@ def export_bundle(
         UsageError: a precision was asked for without clips to calibrate and judge it on; bad data.
         MachineError: no room on the disk.
     """
-    plan.check(data, is_streaming(origin.model))
-    _check_disk(out, origin)
+    plan.check(data, is_streaming(origin.model), calibration)
+    _check_disk(out, origin, plan.held_out if data is not None else plan.parity_clips)
     with tempfile.TemporaryDirectory(prefix="gasmcast-export-") as scratch, draft_bundle(out) as draft:
         work = _Export(origin, plan, data, calibration, say=say or (lambda *_: None), draft=draft, scratch=Path(scratch))
         work.graphs()
@@ -68,16 +71,20 @@ def export_bundle(
     return ExportResult(out, manifest, tuple(work.verdicts), work.report)
 
 
-def _check_disk(out: Path, origin: Origin) -> None:
+def _check_disk(out: Path, origin: Origin, clips: int) -> None:
     parent = next(p for p in (out.parent.resolve(), *out.parent.resolve().parents) if p.exists())
-    free = shutil.disk_usage(parent).free
     # Encoder and head, and both again as the complete graph, in up to four precisions of 4 + 1 + 2 + 1 bytes a weight.
-    wanted = 2 * 8 * sum(p.numel() for p in origin.model.parameters()) + 50_000_000
+    weights = sum(p.numel() for p in origin.model.parameters())
+    _check_free(parent, 2 * 8 * weights + 50_000_000, "Free some disk space, or give another --out.")
+    # Held-out clips, one trial graph of the search, features. A memory map on a full disk would end the process without a word.
+    wanted = clips * math.prod(origin.config.spec.clip_shape) + 4 * weights + 400_000_000
+    _check_free(Path(tempfile.gettempdir()), wanted, "Free some disk space, name another folder in TMPDIR, or give fewer --held-out clips.")
+
+
+def _check_free(folder: Path, wanted: float, hint: str) -> None:
+    free = shutil.disk_usage(folder).free
     if free < wanted:
-        raise MachineError(
-            f"{parent} has {free / 1e9:.1f} GB free, this export may need {wanted / 1e9:.1f} GB.",
-            "Free some disk space, or give another --out.",
-        )
+        raise MachineError(f"{folder} has {free / 1e9:.1f} GB free, this export may need {wanted / 1e9:.1f} GB.", hint)
 
 
 class _Export:
@@ -93,10 +100,11 @@ class _Export:
         self.written: dict[str, tuple[Graph, str]] = {}
         self.verdicts: list[Verdict] = []
         self.rules: list[RuleReport] = []
-        self.report: dict[str, Any] = {"steps_s": {}, "engines": {}}
+        self.report: dict[str, Any] = {"steps_s": {}, "engines": {}, "deviation": {}}
         self.paths: dict[str, Path] = {}
+        self.total_ms: Mapping[str, float] = {}
         self._clips: Clips | None = None
-        self._judged: NDArray[np.float32] | None = None  # FP32 logits of the first clips, from parity
+        self._fp32: Mapping[str, NDArray[np.float32]] = {}  # features and logits of the first clips, from parity
         self._since = time.monotonic()
 
     def graphs(self) -> None:
@@ -115,7 +123,7 @@ class _Export:
         )
         self._done("parity")
         self.report["parity"] = {"clips": list(probe.ids), "origin": probe.origin, **parity.to_json()}
-        self._judged = parity.streamed.get("openvino")
+        self._fp32 = parity.streamed.get("openvino", {})
         if not parity:
             raise GateError(f"{str(parity)[0].upper()}{str(parity)[1:]}.", "Nothing was written.")
 
@@ -133,6 +141,11 @@ class _Export:
                     seed=plan.seed,
                     each=lambda done, of: self.say("reading held-out clips", done, of),
                 )
+                if plan.precisions and len(self._clips) < LEAST_JUDGES:
+                    raise UsageError(
+                        f"{len(self._clips)} validation clips that can be read are too few to judge {plan.precisions[0]} by.",
+                        f"Give --data with at least {LEAST_JUDGES}.",
+                    )
             elif self.calibration is not None:
                 self._clips = stored_clips(CalibrationSet.open(self.calibration, self.spec), self.scratch, plan.parity_clips)
             else:
@@ -142,7 +155,14 @@ class _Export:
     def stored(self) -> CalibrationSet:
         """The calibration set: the one given, or one chosen from the training split now."""
         if self.calibration is not None:
-            return CalibrationSet.open(self.calibration, self.spec)
+            given = CalibrationSet.open(self.calibration, self.spec)
+            both = {entry.id for entry in given.index.clips} & set(self.clips().ids)
+            if both:
+                raise UsageError(
+                    f"{self.calibration} holds {len(both)} of the clips that judge ({min(both)}).",
+                    "Make it from the training split of --data.",
+                )
+            return given
         assert self.data is not None  # `ExportPlan.check`
         chosen, _ = choose_clips(
             read_split(self.data, "train"),
@@ -162,7 +182,7 @@ class _Export:
     def precisions(self) -> None:
         """FP16 and INT8: calibrate once, then write and judge each; FP32 is judged too, for its own temperature and threshold."""
         if self.clips().origin == "validation":
-            fp32 = self._logits(self.paths, "fp32", self._judged)
+            fp32 = self._logits(self.paths, "fp32")
             self.verdicts.append(self._judge("fp32", fp32, fp32))
             self._done("fp32")
             if self.plan.precisions:
@@ -171,6 +191,7 @@ class _Export:
             chosen = {p: {n: self.draft / file_name(n, p) for n in self.paths} for p in ("fp32", *self._passed())}
             picked = pick(chosen, self.spec, self.plan.threads, lambda what: self.say(f"measuring {what}", 0, 0))
             self.report["speed"] = picked.to_json()
+            self.total_ms = picked.total_ms
             self._done("measuring")
 
     def _passed(self) -> tuple[str, ...]:
@@ -190,7 +211,7 @@ class _Export:
             each=self.say,
             threads=plan.threads or 0,
         )
-        self.report["calibration"] = calibration_figures(stored, prepared)
+        self.report["calibration"] = {**calibration_figures(stored, prepared), "recipe": asdict(plan.recipe), "policy": asdict(plan.policy)}
         self._done("calibration")
         policy = plan.policy
         for precision in plan.precisions:
@@ -242,8 +263,8 @@ class _Export:
             if beside.exists():
                 self.written.setdefault(beside.name, (graph, f"{precision} weights"))
 
-    def _logits(self, paths: dict[str, Path], precision: str, known: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Of the held-out clips; `known` are those of the first ones, from the same engine."""
+    def _logits(self, paths: dict[str, Path], precision: str) -> NDArray[np.float32]:
+        """Of the held-out clips. What parity has run in FP32 is not run again; another precision is compared with it, part by part."""
         clips = self.clips()
         if "encoder" not in paths:
             engine = open_for(precision, paths["complete"], self.plan.threads)
@@ -251,11 +272,23 @@ class _Export:
             return np.concatenate([engine.run({"clip": np.asarray(clip[None])})["logits"] for clip in clips.pixels])
         encoder, head = (open_for(precision, paths[name], self.plan.threads) for name in ("encoder", "head"))
         self.report["engines"][precision] = encoder.describe()
-        known = np.empty((0, len(self.origin.labels)), np.float32) if known is None else known
-        rest = run_streaming(
-            encoder, head, clips.pixels[len(known) :], lambda done, _: self.say(f"judging {precision}", len(known) + done, len(clips))
+        known = len(self._fp32["logits"]) if self._fp32 else 0
+        first = known if precision == "fp32" else 0
+        rows: list[dict[str, NDArray[np.float32]]] = []
+        logits = run_streaming(
+            encoder,
+            head,
+            clips.pixels[first:],
+            lambda done, _: self.say(f"judging {precision}", first + done, len(clips)),
+            lambda i, features: rows.append(features) if i < known and not first else None,
         )
-        return np.concatenate([known, rest.reshape(-1, known.shape[1])])
+        if first:
+            return np.concatenate([self._fp32["logits"], logits.reshape(-1, self._fp32["logits"].shape[1])])
+        if rows:
+            found = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+            compared = compare_with_fp32(precision, self._fp32, {**found, "logits": logits[: len(rows)]}, head)
+            self.report["deviation"][precision] = [c.to_json() for c in compared]
+        return logits
 
     def _judge(self, precision: str, fp32: NDArray[np.float32], logits: NDArray[np.float32]) -> Verdict:
         engine = self.report["engines"].get(precision, "")
@@ -280,7 +313,7 @@ class _Export:
             spec=self.spec,
             model=self.origin.config.model.model_dump(mode="json"),
             checkpoint_sha256=self.origin.sha256,
-            precisions={v.precision: v.measured() for v in self.verdicts if v},
+            precisions={v.precision: v.measured().model_copy(update={"ms": self.total_ms.get(v.precision)}) for v in self.verdicts if v},
         )
 
     def _done(self, step: str) -> None:

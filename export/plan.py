@@ -37,11 +37,11 @@ class ExportPlan:
     measure: bool = True
     """Time every precision on this machine's engines and pick the fastest."""
 
-    def check(self, data: Path | None, streaming: bool) -> None:
+    def check(self, data: Path | None, streaming: bool, calibration: Path | None = None) -> None:
         """Refuse what cannot be done, before anything is started.
 
         Raises:
-            UsageError: an unknown precision, no clips to judge it on, or a model without streaming graphs.
+            UsageError: an unknown precision, no clips to judge it on, clips for no precision, or a model without streaming graphs.
         """
         unknown = [p for p in self.precisions if p not in PRECISIONS]
         if unknown:
@@ -51,6 +51,8 @@ class ExportPlan:
                 f"{self.precisions[0]} is only written after held-out clips have judged it, and there are none.",
                 "Give --data with a training and a validation split.",
             )
+        if calibration is not None and data is not None and not self.precisions:
+            raise UsageError("A calibration set is for INT8 and FP16, and only FP32 was asked for.", "Add --precision all.")
         if self.precisions and not streaming:
             raise UsageError("A model whose motion stream sees the whole clip exports in FP32 only.", "Leave --precision away.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from gasmcast.calibration.policy import Policy
 from gasmcast.calibration.qdq import ALL_LEVELS, SAFE_LEVELS
 from gasmcast.calibration.quantise import Calibrated, Recipe, calibrate
 from gasmcast.calibration.store import CalibrationSet
-from gasmcast.errors import GateError
+from gasmcast.errors import GateError, UsageError
 from gasmcast.export.fp16 import measure_tops, to_fp16
 from gasmcast.export.graphs import compose_complete, save_graph
 from gasmcast.export.heldout import pair_chunks
@@ -102,15 +103,16 @@ def prepare(
     calibrated: dict[str, Calibrated] = {}
     features = _Features(folder, len(seen.whole), spec.segments)
     if int8:
-        calibrated["encoder"] = calibrate(
-            load_graph(fp32["encoder"]),
-            seen.feeds,
-            recipe,
-            policy,
-            each=lambda done: say("encoder ranges", done, seen.runs),
-            keep=lambda run, values: features.keep(values) if run >= seen.part_runs else None,
-            threads=threads,
-        )
+        with seen.named():
+            calibrated["encoder"] = calibrate(
+                load_graph(fp32["encoder"]),
+                seen.feeds,
+                recipe,
+                policy,
+                each=lambda done: say("encoder ranges", done, seen.runs),
+                keep=lambda run, values: features.keep(values) if run >= seen.part_runs else None,
+                threads=threads,
+            )
     else:
         _fill(features, fp32["encoder"], stored)
     if int8:
@@ -171,14 +173,28 @@ class _Seen:
         self.part_runs = len(self.parts)
         self.runs = self.part_runs + len(self.whole) * sum(1 for _ in pair_chunks(np.empty(spec.clip_shape, np.uint8)))
         self.segments = self.part_runs + len(self.whole) * spec.segments
+        self.at = ""
 
     def feeds(self) -> Iterator[dict[str, NDArray[Any]]]:
-        for i, clip in enumerate(self.stored.clips(self.parts)):
+        for i, clip in enumerate(self._clips(self.parts)):
             segment = self.some[i % 2]
             yield {"segments": clip[None, segment : segment + 2]}
-        for clip in self.stored.clips(self.whole):
+        for clip in self._clips(self.whole):
             for pairs in pair_chunks(clip):
                 yield {"segments": pairs}
+
+    def _clips(self, which: list[int]) -> Iterator[NDArray[np.uint8]]:
+        for i, clip in zip(which, self.stored.clips(which), strict=True):
+            self.at = self.stored.index.clips[i].id
+            yield clip
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Adds the clip that was seen last to what is said against it."""
+        try:
+            yield
+        except UsageError as error:
+            raise UsageError(f"{error.what} It was clip {self.at} of {self.stored.folder}.", error.hint) from None
 
 
 class _Features:

@@ -1,6 +1,7 @@
 """Blocks of encoder and head under INT8 one at a time, and the search that gives the worst of them back.
 
-The ranking uses calibration clips, the gate held-out ones: what is judged did not choose.
+The ranking uses calibration clips. How many of the worst go back is decided by the gate, on the held-out clips that judge the result too:
+a precision that needed the search is judged more kindly than one that passed at once, so the report keeps the first verdict too.
 """
 
 from __future__ import annotations
@@ -93,13 +94,13 @@ def relax(
     losses = sensitivity(prepared, precision, policy, folder, threads=threads, say=say)
 
     def passes(back: tuple[str, ...]) -> bool:
-        say(f"{precision} without {len(back)} blocks", 0, 0)
         relaxed = policy.without(back)
         engines = [
             open_for(precision, save_graph(prepared.graph(name, precision, relaxed), folder / file_name(name, precision)), threads)
             for name in GRAPHS
         ]
-        logits = run_streaming(engines[0], engines[1], clips.pixels)
+        each = lambda done, of: say(f"judging {precision} without {len(back)} blocks", done, of)  # noqa: E731 - one line's worth
+        logits = run_streaming(engines[0], engines[1], clips.pixels, each)
         return bool(judge(precision, "", fp32, logits, clips.labels, recipe=gate))
 
     found = fewest_back(losses, passes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from gasmcast.export.sessions import open_arbiter, open_uncached, torch_run
 from gasmcast.models.model import GasmCast
 from gasmcast.runtime.engines import Engine
 
-__all__ = ["FP32_TOLERANCE", "ONE_ENGINE", "verify_against_torch"]
+__all__ = ["FP32_TOLERANCE", "ONE_ENGINE", "compare_with_fp32", "verify_against_torch"]
 
 FP32_TOLERANCE = Tolerance(error=1e-3, cosine=0.9999, top1=1.0)
+_ANY = Tolerance(error=np.inf, cosine=-1.0, top1=0.0)
 STRAY_EDGES = 1e-3
 """Share of the semantic features that may be further off: nodes of a frame's graph whose last edge falls the other way."""
 COMPOSED_CLIPS = 1
@@ -50,7 +51,7 @@ def verify_against_torch(
     say("torch")
     origin = _origin(model, clips)
     found: list[Comparison] = []
-    streamed: dict[str, NDArray[np.float32]] = {}
+    streamed: dict[str, dict[str, NDArray[np.float32]]] = {}
     for name, opener in ONE_ENGINE.items():
         if "encoder" in paths:
             say(f"encoder on {name}")
@@ -61,8 +62,8 @@ def verify_against_torch(
                     found.append(compare("encoder", tensor, name, origin[tensor], features[tensor], tolerance=its))
             head = opener(paths["head"], threads)
             found.append(compare_logits("head", name, origin["logits"], _classify(head, origin), tolerance=tolerance))
-            streamed[name] = _classify(head, features)
-            found.append(compare_logits("streaming", name, origin["logits"], streamed[name], tolerance=tolerance))
+            streamed[name] = {**features, "logits": _classify(head, features)}
+            found.append(compare_logits("streaming", name, origin["logits"], streamed[name]["logits"], tolerance=tolerance))
             del head
         say(f"complete on {name}")
         whole = opener(paths["complete"], threads)
@@ -73,12 +74,28 @@ def verify_against_torch(
     return ParityReport(tuple(found), streamed)
 
 
+def compare_with_fp32(
+    precision: str, fp32: Mapping[str, NDArray[np.float32]], found: Mapping[str, NDArray[np.float32]], head: Engine
+) -> tuple[Comparison, ...]:
+    """What a precision changes: the encoder's maps, the head on FP32's maps, and both one after the other. The gate judges, not these.
+
+    Args:
+        precision: its name, which stands for the engine's.
+        fp32: `semantic`, `motion` and `logits` of the FP32 graphs.
+        found: the same of the precision, same clips.
+        head: the precision's head.
+    """
+    maps = [compare("encoder", t, precision, fp32[t], found[t], tolerance=_ANY) for t in ("semantic", "motion") if fp32[t].size]
+    alone = compare_logits("head", precision, fp32["logits"], _classify(head, fp32), tolerance=_ANY)
+    return (*maps, alone, compare_logits("streaming", precision, fp32["logits"], found["logits"], tolerance=_ANY))
+
+
 def _encode(engine: Engine, clips: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
     rows = [encode_clip(engine.run, clip) for clip in clips]
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
-def _classify(head: Engine, features: dict[str, Any]) -> NDArray[np.float32]:
+def _classify(head: Engine, features: Mapping[str, Any]) -> NDArray[np.float32]:
     pairs = zip(features["semantic"], features["motion"], strict=True)
     return np.concatenate([head.run({"semantic": semantic[None], "motion": motion[None]})["logits"] for semantic, motion in pairs])
 

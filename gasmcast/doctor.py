@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from gasmcast.errors import MachineError
+from gasmcast.runtime.engines.cuda import find_device
 from gasmcast.runtime.engines.openvino import the_core
 
 __all__ = ["Finding", "diagnose", "summary"]
@@ -117,7 +119,7 @@ def _disk(folder: Path) -> list[Finding]:
     return [
         Finding("disk", "ok", text)
         if free >= LEAST_FREE_GB
-        else Finding("disk", "warn", text, "Free some space: an export writes up to 2 GB.")
+        else Finding("disk", "warn", text, "Free some space: a real-size export writes 2 GB, and as much for a while.")
     ]
 
 
@@ -200,6 +202,10 @@ def _tensorrt() -> list[Finding]:
                 "TensorRT", "warn", f"{version}, but cuda-bindings is missing", "pip install cuda-bindings (CUDA 12: 'cuda-bindings<13')"
             )
         ]
+    try:
+        find_device()
+    except MachineError as error:
+        return [Finding("TensorRT", "warn", f"{version}, but: {error.what}", error.hint)]
     return [Finding("TensorRT", "ok", version)]
 
 

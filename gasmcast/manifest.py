@@ -39,6 +39,7 @@ class Measured(Frozen):
     loss_interval: tuple[float, float] | None = Field(None, description="95 % interval of the paired top-1 loss against FP32")
     ece: float | None = Field(None, description="calibration error of the top-1 probability, temperature applied")
     engine: str | None = Field(None, description="what it was measured on, in words")
+    ms: float | None = Field(None, description="median of encoder and head together, batch 1, on that engine where it was exported")
 
 
 class Manifest(Frozen):

@@ -45,16 +45,19 @@ class Bundle:
         return tuple(sorted({f.precision for f in self.manifest.files.values() if f.graph in ("encoder", "head") and f.precision}))
 
     def best_precision(self, backend: str = "auto") -> str:
-        """The fastest precision of the bundle that suits a backend.
+        """The fastest precision of the bundle that suits a backend: on a CPU by what the export measured, where it did.
 
         Raises:
             UsageError: the bundle has no streaming graphs for it.
         """
         name, _ = choose_backend(backend)
         have = self.precisions()
-        for precision in _GPU if name == "tensorrt" else _CPU:
-            if precision in have:
-                return precision
+        fitting = [p for p in (_GPU if name == "tensorrt" else _CPU) if p in have]
+        if fitting:
+            times = [self.measured(p).ms for p in fitting]
+            if name == "tensorrt" or any(ms is None for ms in times):
+                return fitting[0]
+            return min(zip(times, fitting, strict=True))[1]
         raise UsageError(
             f"{self.path} has no streaming graphs that {name} can run.", f"It has {', '.join(have) or 'none'}: export it again."
         )

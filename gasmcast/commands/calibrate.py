@@ -28,7 +28,7 @@ def calibrate(
 
         gasmcast calibrate ~/ssv2 --config runs/a/best.safetensors --out calib
 
-        gasmcast export runs/a/best.safetensors --calibration calib --precision int8
+        gasmcast export runs/a/best.safetensors --data ~/ssv2 --calibration calib --precision int8
     """
     import time
 
@@ -56,10 +56,10 @@ def calibrate(
         typer.echo(f"The training split gave {len(made)} clips, not {clips}.")
     motions = sorted(c.motion for c in chosen)
     typer.echo(
-        f"{len(made)} clips of {made.index.classes} classes = {made.index.segments} segments of {spec.segment_s:g} s, "
+        f"{len(made)} clips of {made.index.classes} classes = {made.index.segments} segments of {spec.segment_s:g} s stored, "
         f"motion {motions[0]:.1f} to {motions[-1]:.1f} grey levels a frame, {size / 1e6:.1f} MB, {time.monotonic() - started:.0f} s"
     )
-    typer.echo(f"Wrote {out}. Next: gasmcast export CHECKPOINT --calibration {out} --precision int8")
+    typer.echo(f"Wrote {out}. Next: gasmcast export CHECKPOINT --data {data} --calibration {out} --precision int8")
 
 
 def _spec(config: str) -> ClipSpec:

@@ -18,7 +18,7 @@ def engine(
     streams: Annotated[int, typer.Option(min=1, help="Cameras at once: the largest batch.")] = 4,
     precision: Annotated[list[str] | None, typer.Option(help="fp32, fp16 or int8_fp16; repeat for several. Else all there are.")] = None,
     complete: Annotated[bool, typer.Option(help="The complete graph too, which only `eval` needs.")] = False,
-    workspace: Annotated[int | None, typer.Option(min=64, help="Megabytes that kernels may take.")] = None,
+    workspace: Annotated[int | None, typer.Option(min=64, help="Megabytes that kernels may take; builds anew.")] = None,
     force: Annotated[bool, typer.Option(help="Build even what is there.")] = False,
     compare: Annotated[bool, typer.Option("--compare/--no-compare", help="Compare each engine with the CPU.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -55,7 +55,7 @@ def engine(
     else:
         assert bundle is not None
         room = None if workspace is None else workspace << 20
-        build(bundle, streams, chosen, complete=complete, workspace=room, force=force, compare=compare, as_json=as_json)
+        build(bundle, streams, chosen, complete=complete, workspace=room, force=force or room is not None, compare=compare, as_json=as_json)
 
 
 def build(
@@ -110,6 +110,7 @@ def _check(bundle: Path, streams: int, precisions: tuple[str, ...], complete: bo
 
     from gasmcast.errors import GateError, UsageError
     from gasmcast.export.engine_check import check_engine
+    from gasmcast.export.rules import check_rules
     from gasmcast.manifest import read_manifest
     from gasmcast.runtime.engines.device import PRECISIONS
 
@@ -117,6 +118,10 @@ def _check(bundle: Path, streams: int, precisions: tuple[str, ...], complete: bo
     files = [name for name, entry in read_manifest(bundle).files.items() if entry.graph in graphs and entry.precision in wanted]
     if not files:
         raise UsageError(f"{bundle} has no graph in {', '.join(wanted)}.", "Export it again with --precision.")
+    for name in files:  # before minutes of compiling, and said as clearly as can be
+        rules = check_rules(bundle / name)
+        if not rules:
+            raise GateError(f"{rules}.", "TensorRT will not take it: export the bundle again with this version of gasmcast.")
     checks = []
     for name in files:
         with Console(stderr=True).status(f"compiling {name}"):

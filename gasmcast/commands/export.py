@@ -22,8 +22,8 @@ def export(
     calibration_clips: Annotated[int, typer.Option(min=4, help="Clips chosen from --data's training split.")] = 64,
     held_out: Annotated[int, typer.Option(min=8, help="At most so many validation clips judge.")] = 256,
     method: Annotated[str, typer.Option(help="Activation ranges: max, entropy, percentile.")] = "max",
-    agreement: Annotated[float, typer.Option(help="Least agreement with FP32, as a share.")] = 0.98,
-    top1_loss: Annotated[float, typer.Option(help="Largest loss of top-1, as a share.")] = 0.01,
+    agreement: Annotated[float, typer.Option(min=0.0, max=1.0, help="Least agreement with FP32, as a share.")] = 0.98,
+    top1_loss: Annotated[float, typer.Option(min=0.0, max=1.0, help="Largest loss of top-1, as a share.")] = 0.01,
     search: Annotated[
         bool, typer.Option("--search/--no-search", help="Move the worst blocks back to high precision when INT8 fails.")
     ] = True,

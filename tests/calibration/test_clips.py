@@ -1,3 +1,5 @@
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -67,6 +69,13 @@ def test_the_choice_is_balanced_seeded_and_says_what_it_could_not_read(samples):
     assert {c.sample.id for c in chosen}.isdisjoint({"broken", "gone", "unlabelled"})
 
 
+def test_the_first_few_of_a_choice_are_of_several_classes(samples):
+    """What takes the first clips of a set (the sensitivity, FP16's ranges) must not look at one class alone."""
+    prefixes = [{c.sample.label for c in choose_clips(samples, SPEC, 12, seed=seed)[0][:4]} for seed in range(3)]
+    assert max(map(len, prefixes)) == 3
+    assert min(map(len, prefixes)) >= 2
+
+
 def test_nothing_to_choose_from_is_a_sentence(samples):
     with pytest.raises(UsageError, match="no clip with a label"):
         choose_clips([s for s in samples if s.label is None], SPEC, 4)
@@ -112,6 +121,22 @@ def test_a_damaged_set_is_refused(stored, harm):
     else:
         (stored.folder / "index.json").write_text("{}")
     with pytest.raises(UsageError, match=r"checksum|damaged"):
+        CalibrationSet.open(stored.folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda index: index | {"format_version": 0}, "format version 0"),
+        (lambda index: index["clips"][0].update(sizes=index["clips"][0]["sizes"][:-1]) or index, "does not fit"),
+        (lambda index: index["clips"][1].update(offset=index["clips"][1]["offset"] + 1) or index, "does not fit"),
+        (lambda index: index["clips"].pop() and index, "does not fit"),
+    ],
+)
+def test_an_altered_index_is_refused(stored, change, said):
+    path = stored.folder / "index.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(UsageError, match=said):
         CalibrationSet.open(stored.folder)
 
 

@@ -4,6 +4,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from gasmcast.calibration.quantise import quantise
+from gasmcast.errors import UsageError
 from gasmcast.export.fp16 import LARGEST, measure_tops, to_fp16
 from gasmcast.export.rules import check_rules
 from gasmcast.export.sessions import open_arbiter
@@ -40,6 +41,13 @@ def test_int8_with_an_fp16_rest(vit_block, tmp_path):
     assert types["v"] == TensorProto.FLOAT16
     assert any(n.op_type == "QuantizeLinear" for n in half.graph.node)
     assert snr(tmp_path, model, half, feeds[0]) > 28
+
+
+def test_values_that_are_not_numbers_are_refused(vit_block):
+    model, feeds = vit_block
+    spoilt = [{name: np.full_like(value, np.nan) for name, value in feeds[0].items()}]
+    with pytest.raises(UsageError, match="not numbers"):
+        measure_tops(model, spoilt)
 
 
 def test_what_is_too_large_stays(vit_block):

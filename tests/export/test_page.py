@@ -27,6 +27,7 @@ def report():
         "checkpoint": "runs/<script>alert(1)</script>", "random_weights": True, "steps_s": {"trace": 3.0}, "engines": {"fp32": "openvino"},
         "clips": {"count": 2, "origin": "validation", "labelled": True, "unread": []},
         "parity": {"clips": ["a", "b"], "origin": "validation", "passed": True, "comparisons": [comparison]},
+        "deviation": {"int8": [{**comparison, "component": "streaming", "engine": "int8", "snr_db": 31.0}]},
         "verdicts": [verdict()], "rules": [{"file": "head.onnx", "passed": True, "nodes": 12}],
         "calibration": {
             "clips": 8, "classes": 3, "segments": 64, "head_clips": 8, "sha256": "ab" * 32, "tensors": {"encoder": [tensor]},
@@ -55,6 +56,7 @@ def test_the_page_stands_alone_and_escapes_what_it_is_given():
         "Accuracy gate",
         "is not in the bundle",
         "Parity",
+        "What each precision changes",
         "INT8 lost to FP32",
         "Outliers of the encoder",
         "Sensitivity",

@@ -1,17 +1,21 @@
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from gasmcast.data.annotations import read_labels
-from gasmcast.errors import GateError, UsageError
+from gasmcast.calibration.clips import Choice
+from gasmcast.calibration.store import write_set
+from gasmcast.data.annotations import read_labels, read_split
+from gasmcast.errors import GateError, MachineError, UsageError
 from gasmcast.export import pipeline
 from gasmcast.export.gate import GateRecipe
 from gasmcast.export.origin import Origin
 from gasmcast.export.parity import ParityReport, compare
 from gasmcast.export.plan import ExportPlan
 from gasmcast.runtime.bundle import Bundle
+from gasmcast.runtime.video import duration_s
 
 pytestmark = pytest.mark.slow
 
@@ -46,10 +50,15 @@ def test_a_bundle_holds_what_passed_and_says_how_well(origin, tiny_set, tmp_path
         assert measured.clips == 12
         assert measured.temperature > 0
         assert measured.engine
+        assert (measured.ms or 0) > 0
     report = json.loads((result.path / "report.json").read_text())
     assert report["parity"]["passed"]
     assert report["calibration"]["segments"] == 12
     assert {t["precision"] for t in report["speed"]["timings"]} == {"fp32", "int8", "fp16"}
+    deviation = {(d["component"], d["tensor"]): d for d in report["deviation"]["int8"]}
+    assert set(deviation) == {("encoder", "semantic"), ("encoder", "motion"), ("head", "logits"), ("streaming", "logits")}
+    assert 5 < deviation["streaming", "logits"]["snr_db"] <= deviation["head", "logits"]["snr_db"] + 20
+    assert report["calibration"]["recipe"]["bias_correction"]
     assert any("fastest here" in note for note in report["speed"]["notes"])
     page = (result.path / "report.html").read_text()
     assert "Accuracy gate" in page
@@ -119,6 +128,34 @@ def test_int8_without_clips_is_refused_before_anything_starts(origin, tmp_path):
         pipeline.export_bundle(origin, tmp_path / "m.gasm", plan())
     with pytest.raises(UsageError, match="No precision 'int4'"):
         pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=("int4",)))
+
+
+def test_a_calibration_set_needs_a_precision_and_none_of_the_clips_that_judge(origin, tiny_set, tmp_path):
+    spec = origin.config.spec
+    choices = [Choice(s, 1.0, duration_s(s.path)) for s in read_split(tiny_set, "validation")[:6]]
+    write_set(tmp_path / "set", choices, spec, 0)
+    with pytest.raises(UsageError, match="only FP32 was asked for"):
+        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=()), data=tiny_set, calibration=tmp_path / "set")
+    with pytest.raises(UsageError, match="of the clips that judge"):
+        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(held_out=999), data=tiny_set, calibration=tmp_path / "set")
+    assert not (tmp_path / "m.gasm").exists()
+
+
+def test_a_handful_of_clips_judges_nothing(origin, tiny_set, tmp_path):
+    with pytest.raises(UsageError, match="too few to judge int8"):
+        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(held_out=5), data=tiny_set)
+
+
+@pytest.mark.parametrize("full", ["out", "temporary"])
+def test_a_full_disk_is_told_before_anything_starts(full, origin, tiny_set, tmp_path, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(pipeline.tempfile, "gettempdir", lambda: str(scratch))
+    room = SimpleNamespace(free=10**12)
+    none = SimpleNamespace(free=10**6)
+    monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda folder: none if (folder == scratch) == (full == "temporary") else room)
+    with pytest.raises(MachineError, match="GB free, this export may need"):
+        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
 
 
 def test_only_a_bundle_is_replaced(origin, tmp_path):

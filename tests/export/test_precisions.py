@@ -4,6 +4,7 @@ import pytest
 from gasmcast.calibration.clips import Choice
 from gasmcast.calibration.store import write_set
 from gasmcast.data.annotations import read_split
+from gasmcast.errors import UsageError
 from gasmcast.export import precisions
 from gasmcast.runtime.video import duration_s
 from gasmcast.spec import ClipSpec
@@ -28,6 +29,13 @@ def test_a_few_clips_are_seen_whole_and_one_segment_of_every_other(stored, monke
     np.testing.assert_array_equal(feeds[0][0], clips[1][1:3])
     np.testing.assert_array_equal(feeds[1][0], clips[2][2:4])
     np.testing.assert_array_equal(np.concatenate(feeds[seen.part_runs :])[:4, 1], clips[0][1:])
+
+
+def test_what_is_wrong_with_a_clip_names_it(stored):
+    seen = precisions._Seen(stored)
+    next(seen.feeds())
+    with pytest.raises(UsageError, match=rf"not numbers\. It was clip {stored.index.clips[0].id} of .*set"), seen.named():
+        raise UsageError("Tensor x holds values that are not numbers.")
 
 
 def test_a_small_set_is_seen_whole(stored):

@@ -41,6 +41,7 @@ def export_all(preset: str, folder: Path, overrides: dict | None = None) -> Path
     import torch
 
     from gasmcast.calibration.policy import Policy
+    from gasmcast.calibration.qdq import ALL_LEVELS
     from gasmcast.calibration.quantise import calibrate
     from gasmcast.config import load_config
     from gasmcast.export.fp16 import to_fp16
@@ -60,7 +61,7 @@ def export_all(preset: str, folder: Path, overrides: dict | None = None) -> Path
     fp32 = {name: onnx.load(str(path)) for name, path in paths.items()}
     feeds = {"encoder": pairs, "head": features}
     fp16 = {name: to_fp16(fp32[name]) for name in feeds}
-    int8 = {name: to_fp16(calibrate(fp32[name], lambda f=feed: iter(f)).quantise(Policy())) for name, feed in feeds.items()}
+    int8 = {name: to_fp16(calibrate(fp32[name], lambda f=feed: iter(f)).quantise(Policy(), ALL_LEVELS)) for name, feed in feeds.items()}
     for precision, graphs in (("fp16", fp16), ("int8_fp16", int8)):
         graphs["complete"] = compose_complete(graphs["encoder"], graphs["head"], spec)
         for name, graph in graphs.items():

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from gasmcast import doctor
 from gasmcast.doctor import Finding, diagnose, summary
+from gasmcast.errors import MachineError
 
 
 def by_topic(findings):
@@ -40,7 +41,21 @@ def test_a_full_disk_is_a_warning(monkeypatch, tmp_path):
 def test_tensorrt_versions(monkeypatch, version, state):
     monkeypatch.setattr(doctor, "find_spec", lambda _: object())
     monkeypatch.setattr(doctor, "_version", lambda name: version if name == "tensorrt" else None)
+    monkeypatch.setattr(doctor, "find_device", lambda: None)
     assert doctor._tensorrt()[0].state == state
+
+
+def test_tensorrt_without_a_card_is_a_warning(monkeypatch):
+    monkeypatch.setattr(doctor, "find_spec", lambda name: True)
+    monkeypatch.setattr(doctor, "_version", lambda name: "10.13.2")
+
+    def none():
+        raise MachineError("There is no NVIDIA GPU.", "Use a machine with one.")
+
+    monkeypatch.setattr(doctor, "find_device", none)
+    (found,) = doctor._tensorrt()
+    assert (found.state, found.remedy) == ("warn", "Use a machine with one.")
+    assert "no NVIDIA GPU" in found.text
 
 
 def test_nvidia_smi_is_read(monkeypatch):

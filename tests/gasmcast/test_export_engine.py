@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from gasmcast.cli import app
-from gasmcast.errors import MachineError, UsageError
-from gasmcast.manifest import Manifest
+from gasmcast.errors import GateError, MachineError, UsageError
+from gasmcast.manifest import BundleFile, Manifest, sha256_of
 from gasmcast.spec import ClipSpec
 
 
@@ -57,3 +57,25 @@ def test_bench_says_at_once_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> 
     assert isinstance(result.exception, MachineError)
     assert "the package tensorrt is missing" in str(result.exception)
     assert result.exception.exit_code == 3
+
+
+def test_a_graph_that_tensorrt_does_not_take_is_told_before_anything_is_compiled(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, save
+
+    ends = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4]),
+        helper.make_tensor_value_info("y", TensorProto.INT64, None),
+    ]
+    body = helper.make_graph([helper.make_node("Bernoulli", ["x"], ["y"], name="dice", dtype=TensorProto.INT64)], "g", ends[:1], ends[1:])
+    save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), str(tmp_path / "encoder.onnx"))
+    size = (tmp_path / "encoder.onnx").stat().st_size
+    file = BundleFile(sha256=sha256_of(tmp_path / "encoder.onnx"), size=size, graph="encoder", precision="fp32")
+    files = {"encoder.onnx": file}
+    manifest = Manifest(
+        gasmcast="0", created="", labels=("a",), spec=ClipSpec(), model={}, checkpoint_sha256="", files=files, precisions={}
+    )
+    (tmp_path / "manifest.json").write_text(manifest.model_dump_json())
+    result = CliRunner().invoke(app, ["engine", "check", str(tmp_path)])
+    assert isinstance(result.exception, GateError)
+    assert "encoder.onnx" in result.exception.what
+    assert "Bernoulli" in result.exception.what

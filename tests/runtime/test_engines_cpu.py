@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.manifest import sha256_of
+from gasmcast.manifest import Measured, sha256_of
 from gasmcast.runtime import engines
 from gasmcast.runtime.bundle import Bundle
 from gasmcast.runtime.engines import choose_backend, open_engine
@@ -144,6 +144,19 @@ def test_a_bundle_falls_back_graph_by_graph(tiny_bundle):
     assert bundle.measured("int8").temperature == 1.0
     with pytest.raises(UsageError, match="no encoder in int8"):
         bundle.engine("encoder", "int8", "onnxruntime")
+
+
+@pytest.mark.parametrize(
+    ("times", "best"),
+    [({"int8": 4.0, "fp32": 9.0}, "int8"), ({"int8": 12.0, "fp32": 9.0}, "fp32"), ({"int8": None, "fp32": 1.0}, "int8"), ({}, "int8")],
+)
+def test_a_cpu_runs_the_precision_that_was_measured_to_be_fastest(times, best, tiny_bundle):
+    bundle = Bundle.open(tiny_bundle)
+    entry = bundle.manifest.files["encoder.onnx"]
+    files = {**bundle.manifest.files, "encoder.int8.onnx": entry.model_copy(update={"precision": "int8"})}
+    measured = {p: Measured(clips=9, ms=ms) for p, ms in times.items()}
+    changed = Bundle(bundle.path, bundle.manifest.model_copy(update={"files": files, "precisions": measured}))
+    assert changed.best_precision("openvino") == best
 
 
 def test_signals_arrive_after_engines_have_gone(tiny_bundle):

@@ -69,3 +69,28 @@ def test_the_command_builds_and_compares(tiny_bundle: Path) -> None:
     result = CliRunner().invoke(app, ["engine", "build", str(tiny_bundle), "--streams", "2"])
     assert result.exit_code == 0, result.output
     assert result.output.count("ok  ") == 2
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8_fp16"])
+def test_the_models_own_encoder_in_every_precision(precision: str, tiny_export, tmp_path: Path) -> None:
+    """Every branch of the model at a tiny size: attention, 3-D convolutions, the graph's TopK and Gather, Q/DQ around FP16."""
+    onnx = pytest.importorskip("onnx")
+    from gasmcast.calibration.policy import Policy
+    from gasmcast.calibration.qdq import ALL_LEVELS
+    from gasmcast.calibration.quantise import calibrate
+    from gasmcast.export.fp16 import to_fp16
+    from gasmcast.export.graphs import save_graph
+    from gasmcast.export.sessions import open_arbiter
+
+    fp32 = onnx.load(str(tiny_export[2]["encoder"]))
+    shape = tiny_export[1].spec.pair_shape
+    feeds = [{"segments": made_up_pairs(1, shape, seed)} for seed in range(4)]
+    made = {
+        "fp32": lambda: fp32,
+        "fp16": lambda: to_fp16(fp32),
+        "int8_fp16": lambda: to_fp16(calibrate(fp32, lambda: iter(feeds)).quantise(Policy(), ALL_LEVELS)),
+    }[precision]()
+    path = save_graph(made, tmp_path / "encoder.onnx")
+    engine = compile_graph(path, None, None, streams=2)
+    assert compare_engines(engine, open_arbiter(path), {"segments": made_up_pairs(2, shape, 9)}) > (0.9999 if precision == "fp32" else 0.99)
+    engine.close()
