@@ -139,10 +139,11 @@ class _Positions(nn.Module):
 class FusionHead(nn.Module):
     """`Features` of a window -> scores of each stream's read-out, and where every layer looked.
 
-    With `read_out: guarded` both streams run by themselves, each with its own read-out, and are what they would be alone: of two
-    networks trained as one, the one that learns faster takes the gradient from the other (Wang et al. 2020, What Makes Training
-    Multi-Modal Classification Networks Hard?; Du et al. 2023, On Uni-Modal Feature Learning). The exchange works beside them on what
-    they say, and has a read-out of its own, `fused`. No weight of a stream takes a gradient from it.
+    With `read_out: guarded` both streams run by themselves, each with its own read-out, and give what the same weights would give
+    alone: of two networks trained as one, the one that learns faster takes the gradient from the other (Wang et al. 2020, What Makes
+    Training Multi-Modal Classification Networks Hard?; Du et al. 2023, On Uni-Modal Feature Learning). The exchange works beside them
+    on what they say, and has a read-out of its own, `fused`. No weight of a stream takes a gradient from it. What they still share in
+    training is the step's length: gradients are clipped by one norm over all of them (`train.clip_norm`).
     """
 
     def __init__(self, model: ModelConfig, shape: HeadShape) -> None:
