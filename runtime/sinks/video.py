@@ -107,22 +107,25 @@ class _Film:
         if len(self._early) >= _GUESS:
             self._begin()
 
-    def finish(self) -> None:
-        """Give it its name, if it has a frame."""
+    def finish(self) -> bool:
+        """Give it its name, if it has a frame; False when it did not get it."""
         try:
             if not self.over and self._writer is None and self._early:
                 self._begin()
         except MachineError as error:
             _log.warning("%s", error)
+        whole = False
         if self._writer is not None:
             self._writer.release()
             self._writer = None
-            if _opens(self._draft):
+            whole = _opens(self._draft)  # OpenCV does not tell that a write failed
+            if whole:
                 self._draft.replace(self._path)
-            else:  # OpenCV does not tell that a write failed
-                why = "the disk did not take all of it (a quota, or a file too large for it)"
+            else:
+                why = "the disk did not take all of it (it is full, has a quota, or takes no file of that size)"
                 _log.error("%s is not whole: %s. What there is of it is %s.", self._path, why, self._draft)
         self.over = True
+        return whole
 
     def _begin(self) -> None:
         steps = np.diff([stamp for stamp, _ in self._early])
@@ -177,9 +180,13 @@ class _Film:
         disk = shutil.disk_usage(self._draft.parent)
         if disk.free > min(_SPARE_BYTES, disk.total // 10):
             return
-        whole = self._writer is not None
-        self.finish() if whole else self._give_up()
-        what = f"{self._path} ends at {self._count / max(self._fps, 1.0):.0f} s" if whole else f"{self._path} was not begun"
+        if self._writer is None:
+            self._give_up()
+            what = f"{self._path} was not begun"
+        elif self.finish():
+            what = f"{self._path} ends at {self._count / max(self._fps, 1.0):.0f} s"
+        else:
+            what = f"{self._path} was given up"
         raise MachineError(f"{what}: the disk is full.", "Recognition goes on; free space for the next run.")
 
     def _give_up(self) -> None:
