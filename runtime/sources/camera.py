@@ -60,7 +60,7 @@ class Camera:
         stall_s: without a frame for this long, or for two periods of the camera if that is longer, it is `stalled`.
         hang_s: without any sign from the native code for this long its thread is abandoned.
         most_hung: abandoned threads that may be stuck at once; then none is added until one comes back.
-        gap_s: a longer step in the stamps of a live source, no window may span (`LiveConfig.gap_s`).
+        gap_s: no window may span a longer step in the stamps of a live source.
         clock: monotonic seconds.
         spawn: starts a thread.
     """
