@@ -1,6 +1,6 @@
 """A training run on made-up clips in memory; also a script that other processes are started with.
 
-`python fake_run.py FOLDER [--resume] [--set section.name=value]... [--slow SECONDS] [--fault NAME] [--fsdp]`
+`python fake_run.py FOLDER [--resume] [--set section.name=value]... [--slow SECONDS] [--fault NAME] [--data FOLDER] [--fsdp]`
 
 Faults: `die`, a worker that ends; `stop`, a SIGTERM for the second of two processes at every clip of the training; `stop-late`, at every
 clip of the validation.
@@ -109,13 +109,22 @@ def use_fsdp() -> None:
     states.AcceleratorState.__init__ = started
 
 
+def decode(config: Config, data: Path) -> tuple:
+    """Training and validation clips of a set, decoded anew in every epoch."""
+    from gasmcast.data.annotations import read_split
+    from gasmcast.data.dataset import ClipDataset
+
+    parts = ((read_split(data, "train"), config.augment), (read_split(data, "validation"), None))
+    return tuple(ClipDataset(samples, config.spec, augment, config.train.seed) for samples, augment in parts)
+
+
 def main(words: list[str]) -> None:
     torch.set_num_threads(1)
     if "--fsdp" in words:
         use_fsdp()
     from gasmcast.training.loop import train
 
-    settings, slow, fault = {}, 0.0, ""
+    settings, slow, fault, data = {}, 0.0, "", ""
     for flag, value in zip(words, [*words[1:], ""], strict=True):
         if flag == "--set":
             name, _, text = value.partition("=")
@@ -124,15 +133,13 @@ def main(words: list[str]) -> None:
             slow = float(value)
         elif flag == "--fault":
             fault = value
+        elif flag == "--data":
+            data = value
     config = tiny_config(**settings)
-    summary = train(
-        config,
-        FakeClips(config, slow=slow, fault=fault),
-        FakeClips(config, 9, seed=1, augment=False, fault="stop" if fault == "stop-late" else ""),
-        Labels(CLASSES),
-        Path(words[0]),
-        resume="--resume" in words,
-    )
+    held_fault = "stop" if fault == "stop-late" else ""
+    made = (FakeClips(config, slow=slow, fault=fault), FakeClips(config, 9, seed=1, augment=False, fault=held_fault))
+    clips, held = decode(config, Path(data)) if data else made
+    summary = train(config, clips, held, Labels(CLASSES), Path(words[0]), resume="--resume" in words)
     print("summary", summary["updates"], summary["stopped"], flush=True)
 
 

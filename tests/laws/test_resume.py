@@ -16,16 +16,18 @@ from gasmcast.training.tensorfile import read_tensors
 
 SCRIPT = Path(__file__).with_name("fake_run.py")
 SETTINGS = {"train__epochs": 3, "train__ema": 0.9, "train__checkpoint_minutes": 1e-6}
+MIXED = {"augment__mixup": 0.8, "augment__cutmix": 1.0, "train__workers": 1}  # what is drawn for each batch, and a worker that runs ahead
 
 
-def _train(fake, folder: Path, resume: bool = False, **settings):
+def _train(fake, folder: Path, resume: bool = False, data: Path | None = None, **settings):
     config = fake.tiny_config(**SETTINGS, **settings)
-    validation = fake.FakeClips(config, 9, seed=1, augment=False)
-    return train(config, fake.FakeClips(config), validation, Labels(fake.CLASSES), folder, resume=resume)
+    made = (fake.FakeClips(config), fake.FakeClips(config, 9, seed=1, augment=False))
+    clips, validation = fake.decode(config, data) if data else made
+    return train(config, clips, validation, Labels(fake.CLASSES), folder, resume=resume)
 
 
-def _start(folder: Path, *words: str) -> subprocess.Popen:
-    settings = [word for name, value in SETTINGS.items() for word in ("--set", f"{name.replace('__', '.')}={value}")]
+def _start(folder: Path, *words: str, **more) -> subprocess.Popen:
+    settings = [word for name, value in {**SETTINGS, **more}.items() for word in ("--set", f"{name.replace('__', '.')}={value}")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(SCRIPT), str(folder), *settings, *words]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -61,29 +63,49 @@ def _same(ours: Path, theirs: Path) -> None:
 @pytest.fixture(scope="module")
 def whole(fake, tmp_path_factory):
     """The run that nothing disturbed."""
+    return _undisturbed(fake, tmp_path_factory.mktemp("whole") / "run")
+
+
+def _undisturbed(fake, folder: Path, **more) -> Path:
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    summary = _train(fake, folder)
+    _train(fake, folder, **more)
     torch.set_num_threads(before)
-    assert summary["updates"] == 18
     return folder
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_at_any_moment(fake, whole, tmp_path, one_thread):
+@pytest.mark.parametrize("more", [{}, MIXED], ids=["plain", "mixed, with a worker"])
+def test_killed_at_any_moment(fake, whole, tmp_path, one_thread, more):
     folder = tmp_path / "run"
+    if more:
+        whole = _undisturbed(fake, tmp_path / "whole", **more)
     for moment, flags in ((4, ()), (11, ("--resume",))):
-        process = _start(folder, *flags, "--slow", "0.02")
+        process = _start(folder, *flags, "--slow", "0.02", **more)
         _wait(process, folder, moment)
         process.kill()
         process.communicate()
-    assert _updates(folder) < 18
+    assert _updates(folder) < _updates(whole) == 18
     assert not (folder / "summary.json").exists()
-    _train(fake, folder, resume=True)
+    _train(fake, folder, resume=True, **more)
+    _same(folder, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_while_a_worker_decodes(fake, tiny_set, tmp_path, one_thread):
+    """Video files, cropped, jittered and mixed."""
+    whole = _undisturbed(fake, tmp_path / "whole", data=tiny_set, **MIXED)
+    folder = tmp_path / "run"
+    process = _start(folder, "--data", str(tiny_set), **MIXED)
+    _wait(process, folder, 5)
+    process.kill()
+    process.communicate()
+    assert _updates(folder) < _updates(whole) == 12
+    _train(fake, folder, resume=True, data=tiny_set, **MIXED)
     _same(folder, whole)
 
 
