@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 from gasmcast.runtime.health import Health
@@ -21,6 +22,7 @@ from gasmcast.runtime.notify import Notifier
 __all__ = ["EXIT_STUCK", "Watchdog", "stop_signals"]
 
 _log = logging.getLogger(__name__)
+_RESTART_S = 120.0  # engines are compiled again meanwhile: half a minute for a large one, not for ever
 EXIT_STUCK = 75
 """The exit status of a process that gave itself up: "try again" (EX_TEMPFAIL of sysexits.h)."""
 
@@ -32,15 +34,21 @@ def _leave(status: int) -> None:
     os._exit(status)
 
 
+def _daemon(work: Callable[[], None], name: str) -> None:
+    threading.Thread(target=work, name=name, daemon=True).start()
+
+
 class Watchdog:
     """Looks at the health of the process.
 
     Args:
         health: whose verdict counts; a stage is late after its `patience_s`.
-        restarts: by stage, what starts it anew; a stage that has none, or is late again within three times the patience, ends the process.
+        restarts: by stage, what starts it anew, on a thread of its own: the service manager is told of life meanwhile, for two minutes at
+            most. A stage that has none, or is late again within three times the patience after it, ends the process.
         notifier: the line to the service manager.
         leave: ends the process.
         clock: monotonic seconds.
+        spawn: starts a thread.
     """
 
     def __init__(
@@ -51,10 +59,12 @@ class Watchdog:
         notifier: Notifier | None = None,
         leave: Callable[[int], None] = _leave,
         clock: Callable[[], float] = time.monotonic,
+        spawn: Callable[[Callable[[], None], str], None] = _daemon,
     ) -> None:
-        self._health, self._restarts, self._leave, self._clock = health, dict(restarts or {}), leave, clock
+        self._health, self._restarts, self._leave, self._clock, self._spawn = health, dict(restarts or {}), leave, clock, spawn
         self.notifier = notifier or Notifier()
-        self._restarted: dict[str, float] = {}
+        self._restarting: dict[str, float] = {}  # stage -> since when
+        self._restarted: dict[str, float] = {}  # stage -> when that was done
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -79,11 +89,12 @@ class Watchdog:
         verdict = self._health.verdict()
         now = self._clock()
         for stage in verdict.late:
+            begun = self._restarting.get(stage)
             since = now - self._restarted.get(stage, float("-inf"))
-            if since <= self._health.patience_s:
-                continue  # it was just restarted: it gets its time
+            if since <= self._health.patience_s or (begun is not None and now - begun <= _RESTART_S):
+                continue  # it is being restarted, or just was: it gets its time
             restart = self._restarts.get(stage)
-            if restart is None or since <= 3 * self._health.patience_s:
+            if restart is None or begun is not None or since <= 3 * self._health.patience_s:
                 _log.critical(
                     "%s makes no progress for %.0f s: the process ends, so that its supervisor starts it anew", stage, verdict.stages[stage]
                 )
@@ -91,13 +102,19 @@ class Watchdog:
                 self._leave(EXIT_STUCK)
                 return
             _log.error("%s makes no progress for %.0f s: it is restarted", stage, verdict.stages[stage])
-            self._restarted[stage] = now
-            try:
-                restart()
-            except Exception:  # noqa: BLE001 - the watchdog itself must not die
-                _log.exception("%s cannot be restarted", stage)
-        if not verdict.late:
+            self._restarting[stage] = now
+            self._spawn(partial(self._restart, stage, restart), f"restart-{stage}")
+        if all(stage in self._restarting for stage in verdict.late):
             self.notifier.send("WATCHDOG=1")
+
+    def _restart(self, stage: str, restart: Callable[[], None]) -> None:
+        try:
+            restart()
+        except Exception:  # noqa: BLE001 - it will be late again, and then the process ends
+            _log.exception("%s cannot be restarted", stage)
+        finally:
+            self._restarted[stage] = self._clock()  # first, or a look in between would restart it twice
+            del self._restarting[stage]
 
     def _look(self, every_s: float) -> None:
         while not self._stop.wait(every_s):
