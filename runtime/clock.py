@@ -7,6 +7,7 @@ holds one frame only, and fits a frame to the network's size only when a slot ta
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -90,6 +91,12 @@ class SegmentClock:
         if self._held is not None:
             self.run += 1
         self._start_run(self._time)
+
+    def emptied(self) -> SegmentClock:
+        """One that holds no picture, at the same time; this one may still be in use by a thread that was given up."""
+        empty = copy.copy(self)
+        empty.gap()
+        return empty
 
     def push(self, frame: Frame) -> Iterator[Segment]:
         """Take a frame; give the segments that it completes. The iterator must be used up before the next frame."""

@@ -36,7 +36,7 @@ class LiveConfig(Frozen):
 
     budget_s: float | None = Field(None, gt=0, description="latency from capture to decision to keep; None: one segment")
     max_cameras: int | Literal["auto"] | None = Field(None, description="live cameras served at once; auto: measured; None: no limit")
-    degrade: bool = Field(True, description="give way in the declared order when late: hop x2, motion gate, round-robin")
+    degrade: bool = Field(True, description="give way in the declared order when late: hop x2, motion gate, round-robin, whole windows")
     motion_gate: float = Field(0.0, ge=0, le=255, description="grey levels of change below which a segment is still; 0: no gate")
     batch: int = Field(4, ge=1, description="segments, of all cameras, that the encoder takes at once")
     pending: int = Field(2, ge=1, description="segments a camera may have waiting; more are dropped (live) or waited for (files)")

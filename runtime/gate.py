@@ -49,7 +49,7 @@ class MotionGate:
 
     def forget(self) -> None:
         """What was encoded is lost or invalid."""
-        self._last = self._low = None
+        self._last = self._low = self._high = None
 
 
 def _range(segment: Segment) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -1,7 +1,9 @@
 """What gives way, and when: service in a declared order instead of latency that grows in silence.
 
 Levels: 0 full service; 1 decisions half as often (hop x2: the head is spared); 2 the motion gate as well (still scenes are not encoded);
-3 round-robin as well (cameras take turns of whole windows: a camera that loses single segments would never fill a window).
+3 round-robin as well (cameras take turns of whole windows: a camera that loses single segments would never fill a window);
+4 whole windows as well (a camera that is slower than real time even alone fills a window, has it decided, and goes on with now).
+One camera has no level 3.
 Files are never degraded: they wait. Each step is told, upwards at once, downwards after a time of calm that doubles on a relapse.
 """
 
@@ -18,7 +20,13 @@ from gasmcast.spec import ClipSpec
 
 __all__ = ["LEVELS", "Capacity", "Governor"]
 
-LEVELS = ("full service", "a decision every second hop", "still scenes are not encoded again", "cameras take turns")
+LEVELS = (
+    "full service",
+    "a decision every second hop",
+    "still scenes are not encoded again",
+    "cameras take turns",
+    "whole windows are decided and what comes meanwhile is skipped",
+)
 _GATE_GREY = 6.0  # the gate's threshold at level 2, where the settings give none
 _CALM_S, _LONGEST_CALM_S = 10.0, 600.0
 _LOAD = 0.85  # share of the time that may be planned for
@@ -67,7 +75,7 @@ class Governor:
         self._calm_since = 0.0
         self._calm_s = _CALM_S
         self._recovered_at = -math.inf
-        self._seen: dict[str, tuple[int, int]] = {}  # per lane: late drops and decisions at the last look
+        self._seen: dict[Lane, tuple[int, int]] = {}  # per lane: segments lost and decisions at the last look
         self._turn_from = 0
         self._turn_until = -math.inf
 
@@ -91,7 +99,13 @@ class Governor:
             lanes: all lanes; those that are not live are left alone.
         """
         live = [lane for lane in lanes if lane.live and not lane.ended]
-        self._take_turns(now, live)
+        # One that gives nothing would let its turn pass; when it comes back it is served until the next look.
+        there = [lane for lane in live if lane.state in ("live", "stalled")]
+        self._take_turns(now, there)
+        for lane in live:
+            lane.whole = self.level >= 4
+            if lane not in there:
+                lane.paused = False
         if self._next is None:
             self._next, self._calm_since = now + self._every_s, now
         if now < self._next or not self._config.degrade:
@@ -101,30 +115,31 @@ class Governor:
         if late or latency_s > self._budget_s:
             self._calm_since = now
             why = f"{late} segments came too late" if late else f"latency {1000 * latency_s:.0f} of {1000 * self._budget_s:.0f} ms"
-            self._down(now, why, len(live))
+            self._down(now, why, len(there))
         elif self.level and now - self._calm_since >= self._calm_s:
-            self.level -= 1
+            self.level = max(level for level in _levels(len(there)) if level < self.level)
             self._calm_since = self._recovered_at = now
             self._tell("recover", f"Calm for {self._calm_s:.0f} s: {LEVELS[self.level]} again (level {self.level}).")
 
     def _look(self, live: Sequence[Lane]) -> tuple[int, float]:
-        """Segments that were dropped as late, and p95 latency in seconds, since the last look."""
+        """Segments that were lost as late or skipped, and p95 latency in seconds, since the last look."""
         late, values = 0, []
+        before, self._seen = self._seen, {}  # lanes that are gone are forgotten
         for lane in live:
-            seen_late, seen_decisions = self._seen.get(lane.name, (0, 0))
-            now_late, now_decisions = lane.drops["late"], lane.decisions
-            self._seen[lane.name] = (now_late, now_decisions)
+            seen_late, seen_decisions = before.get(lane, (0, 0))
+            now_late, now_decisions = lane.drops["late"] + lane.drops["skip"], lane.decisions
+            self._seen[lane] = (now_late, now_decisions)
             late += now_late - seen_late
             values += lane.latencies.recent("total", now_decisions - seen_decisions) if now_decisions > seen_decisions else []
         return late, percentiles(values)["p95"] / 1000.0 if values else 0.0
 
     def _down(self, now: float, why: str, cameras: int) -> None:
-        highest = 3 if cameras > 1 else 2
-        if self.level >= highest:
+        below = [level for level in _levels(cameras) if level > self.level]
+        if not below:
             return
         if now - self._recovered_at < 2 * self._calm_s:
             self._calm_s = min(2 * self._calm_s, _LONGEST_CALM_S)
-        self.level += 1
+        self.level = below[0]
         self._tell("degrade", f"Too slow ({why}): {LEVELS[self.level]} (level {self.level}).")
 
     def _served(self, cameras: int) -> int:
@@ -143,15 +158,22 @@ class Governor:
         served = self._served(len(live))
         if served >= len(live):
             for lane in live:
-                lane.resume(now)
+                lane.paused = False
             self._turn_until = -math.inf
             return
         if now >= self._turn_until:
             self._turn_from = (self._turn_from + served) % len(live) if math.isfinite(self._turn_until) else 0
-            self._turn_until = now + 2 * self._spec.window_s
+            self._turn_until = now + 2 * self._window_s()
         chosen = {(self._turn_from + i) % len(live) for i in range(served)}
         for place, lane in enumerate(live):
-            if place in chosen:
-                lane.resume(now)
-            else:
-                lane.pause(now)
+            lane.paused = place not in chosen
+
+    def _window_s(self) -> float:
+        """Seconds that a window takes: its own, or what this machine needs for it where that is more."""
+        encode_s = self.capacity.encode_s if self.capacity else 0.0
+        return self._spec.segments * max(self._spec.segment_s, encode_s)
+
+
+def _levels(cameras: int) -> tuple[int, ...]:
+    """The levels that mean something for so many cameras: one has nobody to take turns with."""
+    return (0, 1, 2, 3, 4) if cameras > 1 else (0, 1, 2, 4)

@@ -8,16 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from gasmcast.errors import GasmcastError
 from gasmcast.runtime.clock import Segment, SegmentClock
 from gasmcast.runtime.config import LiveConfig
 from gasmcast.runtime.decisions import Decider
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.gate import MotionGate
+from gasmcast.runtime.pictures import Pictures
 from gasmcast.runtime.records import CameraStats, Notice, Record, View
 from gasmcast.runtime.ring import FeatureRing
 from gasmcast.runtime.stats import Latencies
@@ -26,7 +23,8 @@ from gasmcast.spec import ClipSpec
 
 __all__ = ["House", "Lane", "Mark", "Trace", "Waiting"]
 
-_VIEW_PIXELS = 1280  # the longer side of what views get of a file: frames wait for their decision in memory
+_EMPTY_RUNS = 5  # gaps without a segment between them, after which it is said that nothing will come of this
+_SILENT = ("stalled", "reconnecting", "failed")  # states in which a camera gives nothing
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,8 @@ class Lane:
         self.gate = MotionGate()
         self.drops: Counter[str] = Counter()
         self.latencies = Latencies()
-        self.paused_at: float | None = None  # when its turn ended (round-robin)
+        self.paused = False  # it is another camera's turn: frames are not even sampled
+        self.whole = False  # whole windows are let in, and what comes while they are computed is skipped
         self.segments = self.decisions = self.frames = 0
         self._house = house
         spec = house.spec
@@ -91,9 +90,11 @@ class Lane:
         self._arrivals: deque[float] = deque(maxlen=128)
         self._told_delivery = self._cut = False
         self._last_taken: tuple[int, float] | None = None
-        self._held: deque[tuple[float, NDArray[np.uint8]]] = deque()
-        self._shown_until = spec.segment_s
-        self._view_lock = threading.Lock()
+        self._away_since: float | None = None  # arrival of the first frame that its pause cost
+        self._stretch = 0  # segments let in one after another (`whole`)
+        self._skips = False  # nothing is let in until nothing waits (`whole`)
+        self._over = False  # the end mark is in: what a reader that was given up still brings is thrown away
+        self.pictures = Pictures(name, live, house.views, spec.segment_s)
 
     # What the source's thread calls
 
@@ -101,27 +102,35 @@ class Lane:
         """A frame has come; a file waits here while the runtime is busy."""
         self.frames += 1
         self._arrivals.append(frame.arrival)
-        if self.paused_at is not None:
+        if self.paused:
+            self._away_since = frame.arrival if self._away_since is None else self._away_since
             return
+        if self._away_since is not None:
+            self._count("turn", max(1, round((frame.arrival - self._away_since) / self._house.spec.segment_s)))
+            self._away_since = None
+            self._break("it was another camera's turn")
         for segment in self._clock.push(frame):
             self._check_delivery(segment)
             self._offer(segment)
-        if self._house.views:
-            self._view(frame.image)
+        self.pictures.take(self._clock.time_s, frame.image)
 
     def on_gap(self, reason: str) -> None:
         """No window may span this."""
-        if not self._clock.empty:
-            self.drops["gap"] += 1
-            self._clock.gap()
-            self._run = self._clock.run
-            self._offer(Mark("gap", reason))
+        if self._break(reason):
+            self._count("gap")
+            empty = self._clock.run - (self._last_taken[0] if self._last_taken else 0)
+            if empty >= _EMPTY_RUNS and not self._told_delivery:
+                self._told_delivery = True
+                why = f"its pictures are more than {self.config.gap_s:g} s apart, or it is lost again and again"
+                self.tell("under_delivery", f"{self.name} filled no segment between its last {empty} gaps: {why}. Nothing is decided.")
 
     def on_state(self, state: str, detail: str = "") -> None:
         """The source's state, for statistics and sinks."""
         self._cut = state == "ended" and detail == "stopped"
         if state not in (self.state, "ended"):  # the end is told when all that came before it has been decided
             self.state = state
+            if state == "live":
+                self._arrivals.clear()  # rates begin anew after an outage
             self.tell("state", f"{self.name} {'has' if state == 'failed' else 'is'} {state}{f' ({detail})' if detail else ''}.")
 
     def on_end(self, error: GasmcastError | None) -> None:
@@ -129,13 +138,20 @@ class Lane:
         if not self.live and not self._cut:
             for segment in self._clock.finish():
                 self._offer(segment)
+        self._over = True
         self._offer(Mark("end", error=error))
+        self._clock = self._clock.emptied()
 
     # What the stages call
 
     def finish(self, mark: Mark) -> None:
-        """Its end has been reached in order."""
-        self.shown(float("inf"))
+        """Its end has been reached, and what it held is given back; a process may go through any number of files."""
+        if self._house.stopping:  # cut short: a view that hangs must not hold up the end
+            self.pictures.drop()
+        else:
+            self.pictures.shown(float("inf"))
+        self.ring.release()
+        self.gate.forget()
         self.error = mark.error
         self.state = "failed" if mark.error else "ended"
         if mark.error is None:
@@ -149,37 +165,19 @@ class Lane:
         self._house.emit(Notice(self.name, round(self._clock.time_s, 6), self._house.wall(), what, text))
 
     def drop(self, cause: str, segment: Segment) -> None:
-        """Count a segment that is not computed (or a window, for `hop`)."""
-        self.drops[cause] += 1
+        """Count a segment that is not computed (or its window, for `hop` and `hole`)."""
+        self._count(cause)
         if self._house.trace:
             self._house.trace("drop", {"camera": self.name, "cause": cause, "run": segment.run, "index": segment.index})
 
-    def pause(self, now: float) -> None:
-        """Its turn is over: frames are not even sampled until `resume`."""
-        if self.paused_at is None:
-            self.paused_at = now
-
-    def resume(self, now: float) -> None:
-        """Its turn begins, with a new run; the segments that it missed are counted."""
-        if self.paused_at is not None:
-            self.drops["turn"] += max(1, round((now - self.paused_at) / self._house.spec.segment_s))
-            self.paused_at = None
-            if not self._clock.empty:
-                self._clock.gap()
-                self._run = self._clock.run
-                self._offer(Mark("gap", "it was another camera's turn"))
-
-    def shown(self, until_s: float) -> None:
-        """All decisions up to `until_s` are told: views get the frames that waited for them."""
-        with self._view_lock:
-            self._shown_until = until_s
-            self._release()
-
     def stats(self) -> CameraStats:
-        """Counters since the start, rates over the last window."""
-        drops = self.drops + Counter({"disorder": self._clock.disordered})
-        slots = len(self._deliveries) * self._house.spec.motion_frames
-        span = self._arrivals[-1] - self._arrivals[0] if len(self._arrivals) > 1 else 0.0
+        """Counters since the start, rates over the last window; a camera that gives nothing has none."""
+        with self._house.changed:
+            drops = {"disorder": self._clock.disordered, **self.drops}
+        arrivals, deliveries = tuple(self._arrivals), tuple(self._deliveries)
+        span = arrivals[-1] - arrivals[0] if arrivals else 0.0
+        slots = len(deliveries) * self._house.spec.motion_frames
+        silent = self.live and self.state in _SILENT
         return CameraStats(
             camera=self.name,
             state=self.state,
@@ -187,38 +185,72 @@ class Lane:
             segments=self.segments,
             decisions=self.decisions,
             drops={cause: count for cause, count in sorted(drops.items()) if count},
-            fps=round((len(self._arrivals) - 1) / span, 2) if span > 0 else 0.0,
-            delivery=round(sum(self._deliveries) / slots, 3) if slots else 0.0,
-            latency_ms=self.latencies.summary().get("total", {}),
+            fps=round((len(arrivals) - 1) / span, 2) if span > 0 and not silent else 0.0,
+            delivery=round(sum(deliveries) / slots, 3) if slots and not silent else 0.0,
+            latency_ms={} if silent else self.latencies.summary().get("total", {}),
         )
+
+    def _count(self, cause: str, by: int = 1) -> None:
+        with self._house.changed:  # several threads count, and one reads
+            self.drops[cause] += by
+
+    def _break(self, reason: str) -> bool:
+        """No window may span this; False where nothing has come that one could hold."""
+        if self._clock.empty:
+            return False
+        self._clock.gap()
+        self._run = self._clock.run
+        self._offer(Mark("gap", reason))
+        return True
 
     def _offer(self, item: Segment | Mark) -> None:
         house = self._house
         with house.changed:
             if isinstance(item, Segment):
-                if self.live:
-                    self._make_room()
-                else:
-                    while self._waiting() >= self.config.pending and not house.stopping:
-                        house.changed.wait(0.5)
-                if house.stopping:
+                while not self.live and self._waiting() >= self.config.pending and not (house.stopping or self._over):
+                    house.changed.wait(0.5)
+                if house.stopping or self._over:
                     return
                 if item.run != self._run:
                     self._run = item.run
-                    self.pending.append(Waiting(Mark("gap", "its time stamps jump"), house.clock()))
-            self.pending.append(Waiting(item, house.clock()))
-            house.changed.notify_all()
+                    self._append(Mark("gap", "its time stamps jump"))
+                if self.live and not self._let_in(item):
+                    return
+            self._append(item)
+
+    def _append(self, item: Segment | Mark) -> None:
+        if isinstance(item, Mark):
+            self._stretch = 0
+        self.pending.append(Waiting(item, self._house.clock()))
+        self._house.changed.notify_all()
 
     def _waiting(self) -> int:
         return sum(isinstance(w.item, Segment) for w in self.pending)
 
-    def _make_room(self) -> None:
-        """Newest wins: the oldest waiting segment goes, and is counted."""
-        while self._waiting() >= self.config.pending:
-            oldest = next(w for w in self.pending if isinstance(w.item, Segment))
-            self.pending.remove(oldest)
-            assert isinstance(oldest.item, Segment)
-            self.drop("late", oldest.item)
+    def _let_in(self, segment: Segment) -> bool:
+        """Newest wins: the oldest waiting segment goes, and is counted.
+
+        With `whole` it is the other way round, for a machine that never keeps up: a window's segments wait until they are computed, and
+        what comes meanwhile is skipped, until nothing waits. So a window is always decided, and no older than its segments take.
+        """
+        room, window = self.config.pending, self._house.spec.segments
+        if not self.whole:
+            self._stretch, self._skips = 0, False
+            while self._waiting() >= room:
+                oldest = next(w for w in self.pending if isinstance(w.item, Segment))
+                self.pending.remove(oldest)
+                assert isinstance(oldest.item, Segment)
+                self.drop("late", oldest.item)
+            return True
+        waiting = self._waiting()
+        if self._skips and not waiting:
+            self._skips, self._stretch = False, 0
+        self._skips = self._skips or waiting >= (room if self._stretch >= window else max(room, window))
+        if self._skips:
+            self.drop("skip", segment)
+            return False
+        self._stretch += 1
+        return True
 
     def _check_delivery(self, segment: Segment) -> None:
         spec = self._house.spec
@@ -236,23 +268,3 @@ class Lane:
                 f"{self.name} gives {gives:.1f} of the {spec.fps:g} frames a second that the model was trained on: frames are repeated, "
                 "fast actions may be missed.",
             )
-
-    def _view(self, image: NDArray[np.uint8]) -> None:
-        time_s = self._clock.time_s
-        if self.live:
-            for view in self._house.views:
-                view.frame(self.name, time_s, image)
-            return
-        longer = max(image.shape[:2])
-        if longer > _VIEW_PIXELS:
-            share = _VIEW_PIXELS / longer
-            image = np.asarray(cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA), np.uint8)
-        with self._view_lock:
-            self._held.append((time_s, image))
-            self._release()
-
-    def _release(self) -> None:
-        while self._held and self._held[0][0] < self._shown_until:
-            time_s, image = self._held.popleft()
-            for view in self._house.views:
-                view.frame(self.name, time_s, image)

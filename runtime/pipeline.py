@@ -6,23 +6,34 @@ statistics). All that lies between them is bounded. Cameras drop (newest wins), 
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from gasmcast.errors import UsageError
 from gasmcast.runtime.config import LiveConfig
 from gasmcast.runtime.decisions import Decider, LabelView
 from gasmcast.runtime.governor import Capacity, Governor
-from gasmcast.runtime.lane import House, Lane, Trace
+from gasmcast.runtime.lane import House, Lane, Mark, Trace, Waiting
 from gasmcast.runtime.records import Notice, Record, Stats, View
-from gasmcast.runtime.stages import Job, Model, encode, fuse, pick
+from gasmcast.runtime.stages import Job, Model, close, encode, fuse, pick
 from gasmcast.runtime.stats import Latencies
 
 __all__ = ["Pipeline"]
 
+_log = logging.getLogger(__name__)
 _TICK_S = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What a stage computes, and since when."""
+
+    since: float
+    held: list[tuple[Lane, Waiting]]
 
 
 class Pipeline:
@@ -65,7 +76,7 @@ class Pipeline:
         self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=1)
         self._sinks = sinks
         self._threads: dict[str, threading.Thread] = {}
-        self._working: dict[str, float] = {}  # stage -> since when it computes
+        self._working: dict[str, _Work] = {}  # by stage
         self._busy_s = 0.0
         self._stats_at = self._counted_at = clock()
 
@@ -89,11 +100,14 @@ class Pipeline:
             lane = self.lanes[name] = Lane(name, live, self._house, decider, settings)
         return lane
 
-    def remove(self, name: str) -> None:
-        """Forget a lane that has ended."""
+    def remove(self, name: str, timeout_s: float = 10.0) -> bool:
+        """Forget a lane whose source has ended, as soon as all that came is decided. False: that took too long, and it stays."""
         with self._house.changed:
-            if name in self.lanes and self.lanes[name].ended:
-                del self.lanes[name]
+            lane = self.lanes.get(name)
+            if lane is not None and not self._house.changed.wait_for(lambda: lane.ended, timeout_s):
+                return False
+            self.lanes.pop(name, None)
+        return True
 
     def start(self) -> None:
         """Start the stages."""
@@ -117,27 +131,49 @@ class Pipeline:
         return True
 
     def stop(self, timeout_s: float = 10.0) -> bool:
-        """End the stages after the work that is waiting; sources must have ended or be told to by their owner. False: one hangs."""
+        """End the stages after the work that is waiting; sources must have ended or be told to by their owner.
+
+        False: one hangs, or the time was up. It is given up, and decides nothing any more.
+        """
         with self._house.changed:
             self._house.stopping = True
             self._house.changed.notify_all()
-        for thread in self._threads.values():
-            thread.join(timeout_s)
-        return not any(thread.is_alive() for thread in self._threads.values())
+        until = time.monotonic() + timeout_s
+        for thread in list(self._threads.values()):
+            thread.join(max(0.0, until - time.monotonic()))
+        with self._house.changed:
+            hang = [name for name, thread in self._threads.items() if thread.is_alive()]
+            for name in hang:
+                del self._threads[name]
+        return not hang
+
+    def cut(self) -> list[str]:
+        """After `stop`: end the lanes whose end was not reached in order, and the events that are open there. Their names."""
+        lanes = [lane for lane in self.lanes.values() if not lane.ended]
+        for lane in lanes:
+            close(self._house, lane, Mark("end", "cut short"))
+        return [lane.name for lane in lanes]
 
     def beat(self, stage: str) -> float:
         """When a stage (`encode` or `fuse`) last showed progress, monotonic seconds: now, while it has nothing to compute."""
-        return self._working.get(stage, self._house.clock())
+        work = self._working.get(stage)
+        return work.since if work else self._house.clock()
 
     def restart(self, stage: str) -> None:
         """Give up a stage that hangs in native code, with what it holds, and start it anew.
 
-        A hanging engine stays locked, so engines are compiled again where `model.reopen` says how.
+        A hanging engine stays locked, so engines are compiled again where `model.reopen` says how: that may take half a minute. A stage
+        that comes back meanwhile is left alone.
         """
+        stuck = self._working.get(stage)
         if self.model.reopen is not None:
             self.model = self.model.reopen()
-        self._working.pop(stage, None)
-        self._spawn(stage)
+        with self._house.changed:
+            if stuck is None or self._working.get(stage) is not stuck or stage not in self._threads:
+                return
+            del self._working[stage]
+            self._count_lost(stage, stuck)
+            self._spawn(stage)
         self._tell("error", f"The stage {stage} hung and was started anew; what it held is lost.")
 
     def stats(self) -> Stats:
@@ -156,7 +192,14 @@ class Pipeline:
         self.governor.tick(now, list(self.lanes.values()))
         if now - self._stats_at >= self.config.stats_s:
             self._stats_at = now
+            self.report()
+
+    def report(self) -> None:
+        """Tell the statistics; that they fail is no reason to end."""
+        try:
             self._house.emit(self.stats())
+        except Exception:  # noqa: BLE001
+            _log.exception("the statistics failed")
 
     def _tell(self, what: str, text: str) -> None:
         self._house.emit(Notice("", 0.0, self._house.wall(), what, text))
@@ -168,7 +211,23 @@ class Pipeline:
 
     def _mine(self, name: str) -> bool:
         """Whether the calling thread still is the stage, and has not been given up."""
-        return self._threads[name] is threading.current_thread()
+        return self._threads.get(name) is threading.current_thread()
+
+    def _done(self, stage: str) -> bool:
+        """What the stage held is done; False when the calling thread was given up, and with it that."""
+        with self._house.changed:
+            if not self._mine(stage):
+                return False
+            del self._working[stage]
+            return True
+
+    def _count_lost(self, stage: str, work: _Work) -> None:
+        """Count the segments of a stage that is given up; marks that the encoder held go back, or a lane would never end."""
+        for lane, waiting in reversed(work.held):
+            if not isinstance(waiting.item, Mark):
+                lane.drop("restart", waiting.item)
+            elif stage == "encode":
+                lane.pending.appendleft(waiting)
 
     def _guard(self, name: str, loop: Callable[[], None]) -> None:
         try:
@@ -195,17 +254,16 @@ class Pipeline:
                 changed.notify_all()
             if not picked:
                 break
-            begun = self._working["encode"] = self._house.clock()
+            work = self._working["encode"] = _Work(self._house.clock(), picked)
             job = encode(self.model, self._house, self.governor, picked)
-            if not self._mine("encode"):
+            if not self._done("encode"):
                 return
-            del self._working["encode"]
-            self._busy_s += self._house.clock() - begun
+            self._busy_s += self._house.clock() - work.since
             self._put(job)
         self._put(None)
 
     def _put(self, job: Job | None) -> None:
-        while self.failure is None:
+        while self.failure is None and self._mine("encode"):
             try:
                 self._jobs.put(job, timeout=0.5)
             except queue.Full:
@@ -213,15 +271,14 @@ class Pipeline:
             return
 
     def _fuse_loop(self) -> None:
-        while self.failure is None:
+        while self.failure is None and self._mine("fuse"):
             try:
                 job = self._jobs.get(timeout=0.5)
             except queue.Empty:
                 continue
             if job is None:
                 return
-            self._working["fuse"] = self._house.clock()
-            fuse(self.model, self._house, self.governor, self.latencies, job)
-            if not self._mine("fuse"):
+            self._working["fuse"] = _Work(self._house.clock(), [(lane, waiting) for lane, waiting, _ in job.items])
+            fuse(self.model, self._house, self.governor, self.latencies, job, mine=lambda: self._mine("fuse"))
+            if not self._done("fuse"):
                 return
-            del self._working["fuse"]

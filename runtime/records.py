@@ -91,10 +91,11 @@ class CameraStats:
     segments: int
     decisions: int
     drops: dict[str, int]
-    """By cause: segments lost as `late` (newest wins), in another camera's `turn`, to a `restart` or a `gap`; decisions left out by `hop`;
-    encodings saved by the `gate`; frames in `disorder`."""
+    """By cause: segments lost as `late` (newest wins), to a `skip` (level 4), in another camera's `turn`, to a `restart` or a `gap`;
+    decisions left out by `hop`, or because a lost segment is a `hole` in their window; encodings saved by the `gate`; frames in
+    `disorder`."""
     fps: float
-    """Frames a second that come in, over the last window."""
+    """Frames a second that come in, over the last 128; 0 for a camera that is stalled or lost, as the two below."""
     delivery: float
     """Distinct frames per slot of the time grid, over the last window; 1 is full delivery."""
     latency_ms: dict[str, float]
@@ -109,7 +110,7 @@ class Stats(_Timed):
     stages_ms: dict[str, dict[str, float]]
     """Per stage `p50`, `p95`, `p99`."""
     level: int
-    """Degradation: 0 none, 1 hop x2, 2 motion gate, 3 round-robin."""
+    """Degradation: 0 none, 1 hop x2, 2 motion gate, 3 round-robin, 4 whole windows."""
     busy: float
     """Share of the time in which the engine was computing, over the last interval."""
     sinks: dict[str, dict[str, int]] = field(default_factory=dict)

@@ -22,7 +22,13 @@ class FeatureRing:
         self._room: dict[str, Array] = {}
         self._end = 0  # segments [_end - _count, _end) of the memory are filled
         self._count = 0
+        self._first = 0  # index of the first segment since the last hole
         self._last: tuple[int, int] | None = None
+
+    @property
+    def unbroken(self) -> int:
+        """How many segments followed one another without a hole, up to the last."""
+        return 0 if self._last is None else self._last[1] - self._first + 1
 
     def append(self, run: int, index: int, features: dict[str, Array]) -> None:
         """Add an encoded segment; what does not follow directly on the last one starts afresh.
@@ -34,6 +40,7 @@ class FeatureRing:
         """
         if self._last != (run, index - 1):
             self.clear()
+            self._first = index
         if not self._room:
             self._room = {name: np.empty((2 * self.segments, *value.shape), value.dtype) for name, value in features.items()}
         if self._end == 2 * self.segments:
@@ -62,9 +69,14 @@ class FeatureRing:
         return True
 
     def clear(self) -> None:
-        """Forget all segments."""
+        """Forget all segments; the memory stays, for those that come."""
         self._end = self._count = 0
         self._last = None
+
+    def release(self) -> None:
+        """Forget all segments, and give the memory back."""
+        self.clear()
+        self._room = {}
 
     def nbytes(self) -> int:
         """Bytes of memory held."""

@@ -17,7 +17,7 @@ from gasmcast.runtime.lane import House, Lane, Mark, Waiting
 from gasmcast.runtime.stats import Latencies
 from gasmcast.spec import ClipSpec
 
-__all__ = ["Job", "Model", "encode", "fastest_s", "fuse", "measure", "pick"]
+__all__ = ["Job", "Model", "close", "encode", "fastest_s", "fuse", "measure", "pick"]
 
 Features = dict[str, NDArray[np.float32]]
 
@@ -76,27 +76,42 @@ def encode(model: Model, house: House, governor: Governor, picked: list[tuple[La
     return Job(items, started, house.clock())
 
 
-def fuse(model: Model, house: House, governor: Governor, latencies: Latencies, job: Job) -> None:
-    """Put encoded segments into their rings, run the head on the windows that are due, decide and tell."""
+def fuse(
+    model: Model, house: House, governor: Governor, latencies: Latencies, job: Job, *, mine: Callable[[], bool] = lambda: True
+) -> None:
+    """Put encoded segments into their rings, run the head on the windows that are due, decide and tell.
+
+    Args:
+        model: whose head runs.
+        house: what all lanes share.
+        governor: says which windows are due.
+        latencies: of all cameras; takes those of this job.
+        job: what the encoder handed on.
+        mine: whether the calling thread still is the stage. One that was given up while the head ran decides nothing any more.
+    """
     spec = model.spec
     due: list[tuple[Lane, Waiting, Segment, Features]] = []
     begun = house.clock()
     for lane, waiting, features in job.items:
         segment = waiting.item
         if isinstance(segment, Mark):
-            _close(house, lane, segment)
+            close(house, lane, segment)
             continue
         window = _advance(house, lane, segment, features)
-        if window is not None and _is_due(lane, segment, spec, governor.hop(lane.config) if lane.live else lane.config.hop):
+        if window is not None and _is_due(lane, segment, governor.hop(lane.config) if lane.live else lane.config.hop):
             due.append((lane, waiting, segment, window))
-        else:
-            lane.shown(segment.end_s + spec.segment_s)
+            continue
+        if window is None and segment.index + 1 >= spec.segments:
+            lane.drop("hole", segment)
+        lane.pictures.shown(segment.end_s + spec.segment_s)
     if not due:
         return
     feeds = due[0][3] if len(due) == 1 else {name: np.concatenate([d[3][name] for d in due]) for name in due[0][3]}
     logits = model.head.run(feeds)["logits"]
     done, wall_s = house.clock(), house.wall()
     for row, (lane, waiting, segment, _) in zip(logits, due, strict=True):
+        if not mine():
+            return
         latency_ms = {
             "sample": _ms(waiting.offered - segment.arrival),
             "wait": _ms(job.started - waiting.offered),
@@ -114,7 +129,7 @@ def fuse(model: Model, house: House, governor: Governor, latencies: Latencies, j
         latencies.add(latency_ms)
         for record in lane.decider.update(span, row, wall_s, latency_ms):
             house.emit(record)
-        lane.shown(segment.end_s + spec.segment_s)
+        lane.pictures.shown(segment.end_s + spec.segment_s)
 
 
 def measure(model: Model, repeats: int = 3) -> Capacity:
@@ -153,16 +168,16 @@ def _advance(house: House, lane: Lane, segment: Segment, features: Features | No
     return lane.ring.window()
 
 
-def _is_due(lane: Lane, segment: Segment, spec: ClipSpec, hop: int) -> bool:
-    """The first window of a run is always decided, then every `hop`-th."""
-    if (segment.index + 1 - spec.segments) % hop == 0:
+def _is_due(lane: Lane, segment: Segment, hop: int) -> bool:
+    """The first window after a hole is always decided, then every `hop`-th."""
+    if (lane.ring.unbroken - lane.ring.segments) % hop == 0:
         return True
     lane.drop("hop", segment)
     return False
 
 
-def _close(house: House, lane: Lane, mark: Mark) -> None:
-    """A gap or the end has been reached in order: what is open ends."""
+def close(house: House, lane: Lane, mark: Mark) -> None:
+    """A gap or the end has been reached: what is open ends."""
     wall_s = house.wall()
     lane.ring.clear()
     lane.gate.forget()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, deque
 
 import numpy as np
@@ -24,17 +25,22 @@ class Latencies:
         self._keep = keep
         self._stages: dict[str, deque[float]] = {}
         self.count: Counter[str] = Counter()
+        self._lock = threading.Lock()  # one thread adds, another reads
 
     def add(self, latency_ms: dict[str, float]) -> None:
         """One decision's latencies by stage."""
-        for stage, value in latency_ms.items():
-            self._stages.setdefault(stage, deque(maxlen=self._keep)).append(value)
-            self.count[stage] += 1
+        with self._lock:
+            for stage, value in latency_ms.items():
+                self._stages.setdefault(stage, deque(maxlen=self._keep)).append(value)
+                self.count[stage] += 1
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Per stage `p50`, `p95`, `p99`."""
-        return {stage: percentiles(list(values)) for stage, values in self._stages.items()}
+        with self._lock:
+            stages = {stage: list(values) for stage, values in self._stages.items()}
+        return {stage: percentiles(values) for stage, values in stages.items()}
 
     def recent(self, stage: str, last: int) -> list[float]:
         """The newest `last` values of a stage, oldest first."""
-        return list(self._stages.get(stage, ()))[-last:]
+        with self._lock:
+            return list(self._stages.get(stage, ()))[-last:]

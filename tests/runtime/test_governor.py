@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+import threading
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from gasmcast.runtime.engines import TensorSpec
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.gate import MotionGate
 from gasmcast.runtime.governor import Capacity
+from gasmcast.runtime.lane import Waiting
 from gasmcast.runtime.pipeline import Pipeline
 from gasmcast.runtime.records import Decision, Notice
 from gasmcast.runtime.stages import Model, encode, fuse, pick
@@ -52,6 +56,8 @@ def world(config: LiveConfig, cameras: int, encode_s: float, fuse_s: float = 0.0
     model = Model(encoder, head, SPEC, Labels(["a", "b", "c"]))
     pipeline = Pipeline(model, config, records.append, clock=clock, wall=clock, capacity=capacity)
     lanes = [pipeline.add(f"cam{i}", live=True) for i in range(cameras)]
+    for lane in lanes:
+        lane.on_state("live")
     return clock, pipeline, lanes, records, encoder, head
 
 
@@ -99,6 +105,150 @@ def test_a_machine_that_is_too_slow_degrades_in_the_declared_order_and_says_so()
     assert max(r.latency_ms["total"] for r in records if isinstance(r, Decision)) < 3000  # bounded
 
 
+@pytest.mark.parametrize(("cameras", "levels"), [(1, ["1", "2", "4"]), (3, ["1", "2", "3", "4"])])
+def test_a_camera_slower_than_real_time_is_decided_in_whole_windows(cameras, levels):
+    encode_s = 1.6 * SPEC.segment_s
+    clock, pipeline, lanes, records, _, _ = world(LiveConfig(batch=1), cameras, encode_s, capacity=Capacity(encode_s, 0.0))
+    play(clock, pipeline, lanes, 40)  # all levels are gone through
+    assert [r.text[-3] for r in records if isinstance(r, Notice) and r.what == "degrade"] == levels
+    before = {lane.name: (lane.decisions, lane.segments, dict(lane.drops)) for lane in lanes}
+    records.clear()
+    play(clock, pipeline, lanes, 80)
+    assert pipeline.governor.level == 4
+    decided = [r for r in records if isinstance(r, Decision)]
+    assert len(decided) >= 80 / (SPEC.segments * encode_s + 2 * SPEC.segment_s), "one for each window that the machine has time for"
+    for lane in lanes:
+        mine = [r for r in decided if r.camera == lane.name]
+        assert mine, "every camera has its share"
+        gaps = np.diff([r.wall_s for r in mine])
+        assert gaps.max() < cameras * 2 * SPEC.segments * encode_s + 5, "at a bounded pace"
+        assert lane.drops["skip"] > before[lane.name][2].get("skip", 0)
+        new = {cause: count - before[lane.name][2].get(cause, 0) for cause, count in lane.drops.items()}
+        told = len(mine) + new.get("hop", 0) + new.get("hole", 0)
+        assert told <= lane.segments - before[lane.name][1], "a window is decided, or counted"
+    late = max(r.latency_ms["total"] for r in decided)
+    assert late <= 1000 * cameras * SPEC.segments * encode_s, "no decision is older than its window takes"
+    for decision in decided:
+        last_frame = 1000.0 + decision.time_s - 1 / SPEC.fps  # on the fake clock
+        assert decision.latency_ms["total"] == pytest.approx(1000 * (decision.wall_s - last_frame), abs=1000 / 16), "as late as it says"
+
+
+def test_every_segment_of_a_slow_camera_is_done_or_counted():
+    clock, pipeline, lanes, _, _, _ = world(LiveConfig(batch=1), 1, 0.8)
+    play(clock, pipeline, lanes, 60)
+    lane = lanes[0]
+    lost = lane.drops["late"] + lane.drops["skip"]
+    assert lane.segments + lost + len(lane.pending) == pytest.approx(60 / SPEC.segment_s, abs=1)
+    whole = lane.decisions + lane.drops["hop"] + lane.drops["hole"]
+    assert whole == lane.segments - (SPEC.segments - 1), "each but the first three ends a window"
+    assert len(lane.pending) <= SPEC.segments
+
+
+def test_the_first_window_after_a_hole_is_decided_whatever_the_hop():
+    _, pipeline, (lane,), _, _, _ = world(LiveConfig(hop=2), 1, 0.01)
+    decided = []
+    for index in (0, 1, 2, 3, 5, 6, 7, 8, 9):
+        job = encode(pipeline.model, pipeline._house, pipeline.governor, [(lane, Waiting(segment(index, index), 0.0))])
+        fuse(pipeline.model, pipeline._house, pipeline.governor, pipeline.latencies, job)
+        decided += [index] * (lane.decisions - len(decided))
+    assert (decided, lane.drops) == ([3, 8], {"hop": 1, "hole": 3})
+
+
+def test_cameras_that_give_nothing_take_no_turns():
+    clock, pipeline, lanes, _, _, _ = world(LiveConfig(max_cameras=1), 4, 0.01)
+    for lane, state in zip(lanes, ("reconnecting", "live", "failed", "stalled"), strict=True):
+        lane.on_state(state)
+    served = set()
+    for _ in range(100):
+        clock.now += 0.25
+        pipeline.tick()
+        served.add(tuple(lane.paused for lane in lanes))
+    assert served == {(False, False, False, True), (False, True, False, False)}
+
+
+def test_a_camera_that_is_taken_in_again_is_no_reason_to_give_way():
+    clock, pipeline, lanes, _, _, _ = world(LiveConfig(), 1, 0.01)
+    pipeline.tick()
+    lanes[0].drops["late"] = 7
+    clock.now += 2.5
+    pipeline.tick()
+    assert pipeline.governor.level == 1
+    lanes[0].ended = True
+    assert pipeline.remove("cam0")
+    pipeline.add("cam0", live=True).on_state("live")
+    clock.now += 2.5
+    pipeline.tick()
+    assert pipeline.governor.level == 1
+    assert len(pipeline.governor._seen) == 1
+
+
+def give(lane, clock, seconds: float, fps: float = 16.0):
+    for _ in range(round(seconds * fps)):
+        clock.now += 1 / fps
+        lane.on_frame(Frame(None, clock.now, np.zeros((32, 32, 3), np.uint8)))
+
+
+def test_the_readers_own_thread_begins_the_new_run_when_its_turn_comes():
+    clock, _, (lane,), _, _, _ = world(LiveConfig(), 1, 0.01)
+    give(lane, clock, 1.2)
+    lane.paused = True
+    give(lane, clock, 3.0)
+    lane.paused = False
+    assert lane._clock.run == 0
+    give(lane, clock, 0.1)
+    assert lane._clock.run == 1
+    assert lane.drops["turn"] == 6
+    lane.on_gap("reconnect")
+    assert lane.drops["gap"] == 1
+
+
+def test_a_camera_that_gives_nothing_has_no_rates():
+    clock, _, (lane,), _, _, _ = world(LiveConfig(), 1, 0.01)
+    give(lane, clock, 3.0)
+    lane.latencies.add({"total": 40.0})
+    seen = lane.stats()
+    assert (seen.fps, seen.delivery, seen.latency_ms["p50"]) == (16.0, 1.0, 40.0)
+    for state in ("stalled", "reconnecting", "failed"):
+        lane.on_state(state)
+        seen = lane.stats()
+        assert (seen.fps, seen.delivery, seen.latency_ms) == (0.0, 0.0, {})
+    clock.now += 600.0
+    lane.on_state("live")
+    give(lane, clock, 1.0, fps=8.0)
+    assert lane.stats().fps == 8.0  # the outage is not averaged in
+
+
+def test_counting_and_reading_at_once_breaks_nothing(caplog):
+    clock, pipeline, (lane,), _, _, _ = world(LiveConfig(), 1, 0.01)
+    over = threading.Event()
+
+    def count():
+        number = 0
+        while not over.is_set():
+            number += 1
+            lane._count(f"cause {number}")
+            lane.latencies.add({f"stage {min(number // 500, 40)}": 1.0})
+
+    thread, before = threading.Thread(target=count), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    thread.start()
+    try:
+        for _ in range(10):
+            lane.stats()
+    finally:
+        sys.setswitchinterval(before)
+        over.set()
+        thread.join()
+
+    def broken():
+        raise ZeroDivisionError
+
+    lane.stats = broken
+    clock.now += 60
+    pipeline.tick()  # is not fatal
+    assert "the statistics failed" in caplog.text
+
+
 def test_service_recovers_when_it_is_calm():
     clock, pipeline, lanes, records, encoder, _ = world(LiveConfig(batch=1), 2, 0.4)
     play(clock, pipeline, lanes, 6)
@@ -126,11 +276,11 @@ def test_max_cameras_auto_serves_what_was_measured_and_turns_go_round():
     clock, pipeline, lanes, _, _, _ = world(LiveConfig(max_cameras="auto", batch=1), 4, 0.2, capacity=Capacity(0.2, 0.0))
     assert Capacity(0.2, 0.0).cameras(SPEC) == 2
     pipeline.tick()
-    assert [lane.paused_at is None for lane in lanes] == [True, True, False, False]
+    assert [lane.paused for lane in lanes] == [False, False, True, True]
     play(clock, pipeline, lanes, 30)
     assert pipeline.governor.level == 0
     assert all(lane.decisions for lane in lanes)
-    assert all(set(lane.drops) <= {"turn", "late"} for lane in lanes)
+    assert all(set(lane.drops) <= {"turn", "late", "hole"} for lane in lanes)
 
 
 def test_the_hop_halves_only_decisions():

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -74,6 +76,58 @@ def test_events_begin_and_end(tiny_bundle, moving_video):
     events = [r for r in records if isinstance(r, Event)]
     assert events[0].phase == "start"
     assert events[-1].phase == "end"
+
+
+class Screen:
+    """A view that remembers which pictures it got, and keeps none."""
+
+    def __init__(self):
+        self.got = []
+
+    def frame(self, camera, time_s, image):
+        self.got.append(weakref.ref(image))
+
+
+def test_a_file_that_has_ended_holds_no_memory(tiny_bundle, moving_video):
+    screen, taken = Screen(), []
+    pipeline = Pipeline(open_model(tiny_bundle), LiveConfig(), lambda record: None, views=[screen])
+    lanes = [pipeline.add(name, live=False) for name in "ab"]
+    pipeline.start()
+    for lane in lanes:
+        for stamp, image in read_frames(moving_video, 1):
+            taken.append(weakref.ref(image))
+            lane.on_frame(Frame(stamp, 0.0, image))
+            clock = weakref.ref(lane._clock)
+        assert lane.ring.nbytes()
+        lane.on_end(None)
+        del image
+    assert pipeline.wait(60)
+    pipeline.stop()
+    gc.collect()
+    assert len(screen.got) == len(taken) == 360
+    assert [lane.ring.nbytes() for lane in lanes] == [0, 0]
+    assert not [ref for ref in (*screen.got, *taken, clock) if ref() is not None]
+    assert [lane.stats().decisions for lane in lanes] == [9, 9]  # what was counted stays
+
+
+def test_a_reader_that_was_given_up_adds_nothing_behind_the_end(tiny_bundle):
+    pipeline = Pipeline(open_model(tiny_bundle), LiveConfig(pending=1), lambda record: None)
+    lane = pipeline.add("a", live=False)
+
+    def read():
+        for number in range(200):
+            lane.on_frame(Frame(number / 30, 0.0, np.zeros((48, 64, 3), np.uint8)))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    thread.join(0.5)
+    assert thread.is_alive()  # it waits for room
+    lane.on_state("ended", "stopped")
+    lane.on_end(None)
+    thread.join(5.0)
+    assert not thread.is_alive()
+    assert len(lane.pending) == 2
+    assert lane.pending[-1].item.what == "end"
 
 
 def test_a_source_has_a_hop_of_its_own(tiny_bundle, moving_video):

@@ -35,6 +35,20 @@ def test_no_window_spans_a_hole_or_a_new_run():
     assert ring.window() is None
 
 
+def test_it_knows_since_when_it_is_unbroken_and_gives_its_memory_back():
+    ring, seen = FeatureRing(2), []
+    for run, index in ((0, 0), (0, 1), (0, 2), (0, 4), (1, 0), (1, 1)):
+        ring.append(run, index, features(index))
+        seen.append(ring.unbroken)
+    assert seen == [1, 2, 3, 1, 1, 2]
+    ring.clear()
+    assert (ring.unbroken, ring.nbytes() > 0) == (0, True)
+    ring.release()
+    assert ring.nbytes() == 0
+    ring.append(1, 2, features(2))
+    assert ring.unbroken == 1
+
+
 def test_one_segment_windows_work():
     ring = FeatureRing(1)
     for i in range(5):
