@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,13 +20,18 @@ from gasmcast.runtime.journal import Journal
 from gasmcast.runtime.pipeline import Pipeline
 from gasmcast.runtime.records import Record, Sink, View
 from gasmcast.runtime.sinks.build import sink_stats
+from gasmcast.runtime.sinks.queue import Queued
 from gasmcast.runtime.sources.cameras import Cameras
 from gasmcast.runtime.stages import Model
 from gasmcast.runtime.watchdog import Watchdog, stop_signals
 
 __all__ = ["Session", "open_model"]
 
-_DRAIN_S = 30.0
+_log = logging.getLogger(__name__)
+_CLOSE_S = 40.0  # the end takes no longer than this: the service manager kills after 45 s (TimeoutStopSec in deploy/)
+_SINKS_S = 8.0  # of which the sinks have this
+_STAGES_S = 2.0
+_NO_LOSS = ("written", "waiting", "retries", "restarts")  # what a sink counts that is nothing lost
 
 
 def open_model(
@@ -103,8 +110,19 @@ class Session:
         lane = self.pipeline.add(source.name, source.live, config)
         if self._journal:
             self._journal.camera(source.name, told_as or source.name, source.live, config)
-        self.health.watch_trouble(f"camera {source.name}", lambda: "failed" if lane.state == "failed" else "")
+        self.health.watch_trouble(f"camera {source.name}", partial(self._trouble, source.name))
         self.cameras.add(source, lane, lane.config.gap_s)
+
+    def remove(self, name: str) -> bool:
+        """Stop a source, and forget it as soon as what it gave is decided; False when that takes more than ten seconds.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        self.cameras.remove(name)
+        gone = self.pipeline.remove(name)
+        self.health.forget(f"camera {name}")
+        return gone
 
     def stop(self) -> None:
         """End soon: sources are closed, what is under way is finished. Returns at once."""
@@ -148,15 +166,37 @@ class Session:
         return [lane.error for lane in self.pipeline.lanes.values() if lane.error is not None]
 
     def close(self) -> None:
-        """Stop the sources, drain the stages, close the sinks."""
+        """Stop the sources, drain the stages, end the events that are open, close the sinks: all by one deadline."""
+        until = time.monotonic() + _CLOSE_S
         self.cameras.stop()
         try:
-            self.pipeline.wait(_DRAIN_S)
+            self.pipeline.wait(until - time.monotonic() - _STAGES_S - _SINKS_S)
         finally:
-            self.pipeline.stop()
-            self._emit(self.pipeline.stats())
-            for sink in self.sinks:
+            self.pipeline.stop(_STAGES_S)
+            if cut := self.pipeline.cut():
+                _log.warning("not all of %s was decided; their open events were ended", ", ".join(cut))
+            self.pipeline.report()
+            self._close_sinks()
+
+    def _close_sinks(self) -> None:
+        """Those with threads of their own at the same time, the others one after another; say what each lost."""
+        threaded = [sink for sink in self.sinks if isinstance(sink, Queued | Journal)]
+        ends = [threading.Thread(target=sink.close, args=(_SINKS_S,), daemon=True) for sink in threaded]
+        for end in ends:
+            end.start()
+        for end in ends:
+            end.join(_SINKS_S + 1.0)  # each gives up by itself
+        for sink in self.sinks:
+            if sink not in threaded:
                 sink.close()
+        for name, counts in sink_stats(self.sinks).items():
+            lost = [f"{count} {cause}" for cause, count in counts.items() if count and cause not in _NO_LOSS]
+            if lost:
+                _log.warning("sink %s did not write all records: %s", name, ", ".join(lost))
+
+    def _trouble(self, name: str) -> str:
+        lane = self.pipeline.lanes.get(name)
+        return "failed" if lane is not None and lane.state == "failed" else ""
 
     def _emit(self, record: Record) -> None:
         for sink in self.sinks:

@@ -396,7 +396,7 @@ def test_a_source_that_is_removed_is_forgotten_everywhere(opened):
     session = Session(opened[0], LiveConfig(on=0.05, off=0.0), [sink])
     session.add(Endless("stays"))
     session.add(Endless("guest", fps=60))
-    thread = threading.Thread(target=session.run)
+    thread = threading.Thread(target=session.run, daemon=True)
     thread.start()
     until(lambda: any(isinstance(r, Decision) and r.camera == "guest" for r in sink.items))
     guest = weakref.ref(session.pipeline.lanes["guest"])
@@ -404,6 +404,7 @@ def test_a_source_that_is_removed_is_forgotten_everywhere(opened):
     assert ("ended", list(session.pipeline.lanes), session.cameras.names()) == (guest().state, ["stays"], ["stays"])
     events = [r.phase for r in sink.items if isinstance(r, Event) and r.camera == "guest"]
     assert (events[0], events[-1]) == ("start", "end")
+    assert set(session.health._troubles) == {"camera stays"}
     with pytest.raises(UsageError, match="no camera"):
         session.remove("guest")
     session.stop()
