@@ -317,7 +317,7 @@ def test_a_head_that_comes_back_after_it_was_given_up_decides_nothing(opened, mo
 
     sink = Frees()
     session = Session(replace(opened[0], head=Hangs(opened[0].head), reopen=lambda: opened[0]), LiveConfig(), [sink])
-    session.health.patience_s = 0.6
+    session.health.patience_s = 1.0
     session.add(FileSource(moving_video, "m"))
     assert session.run() == []
     assert [r.time_s for r in sink.items if isinstance(r, Decision)] == [2.0, 2.5, *np.arange(3.5, 6.5, 0.5)]
@@ -381,7 +381,7 @@ def test_an_end_has_one_deadline_and_ends_events_whatever_hangs(opened, monkeypa
     began = []
     session.cameras.stop, stop = lambda: (began.append(time.monotonic()), stop()), session.cameras.stop
     assert session.run() == []
-    assert time.monotonic() - began[0] < 1.5
+    assert time.monotonic() - began[0] < 4.0  # on a busy machine; the steps alone would add up to a minute
     free.set()
     phases = [r.phase for r in sink.items if isinstance(r, Event) and r.phase != "update"]
     assert phases == ["start", "end"]
