@@ -22,10 +22,18 @@ def test_a_repeated_signal_waits_for_the_state_to_be_written(later):
         assert stop.asked == "SIGTERM"
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as in a terminal; a process that a shell has put in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_only_a_second_ctrl_c_ends_at_once(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(signals.time, "monotonic", lambda: now[0])
-    before = signal.getsignal(signal.SIGINT)
     with StopSignal() as stop:
         _send(signal.SIGINT)
         now[0] = 5.0
@@ -33,4 +41,4 @@ def test_only_a_second_ctrl_c_ends_at_once(monkeypatch):
         assert stop.asked == "SIGINT"
         with pytest.raises(KeyboardInterrupt):
             _send(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
