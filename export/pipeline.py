@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -14,15 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gasmcast.calibration.clips import choose_clips
 from gasmcast.calibration.policy import Policy
-from gasmcast.calibration.store import CalibrationSet, write_set
-from gasmcast.data.annotations import read_split
-from gasmcast.errors import GateError, MachineError, UsageError
+from gasmcast.errors import GateError
 from gasmcast.export.bundle import draft_bundle, write_manifest
+from gasmcast.export.choice import calibration_set, judging_clips
+from gasmcast.export.disk import check_disk
 from gasmcast.export.gate import Verdict, judge
 from gasmcast.export.graphs import export_onnx, is_streaming
-from gasmcast.export.heldout import Clips, held_out_clips, made_up_clips, run_streaming, stored_clips
+from gasmcast.export.heldout import Clips, run_streaming
 from gasmcast.export.origin import Origin
 from gasmcast.export.picker import pick
 from gasmcast.export.plan import ExportPlan, ExportResult
@@ -37,7 +34,6 @@ from gasmcast.manifest import Graph, Manifest
 __all__ = ["export_bundle"]
 
 Say = Callable[[str, int, int], None]
-LEAST_JUDGES = 8
 
 
 def export_bundle(
@@ -62,29 +58,13 @@ def export_bundle(
         MachineError: no room on the disk.
     """
     plan.check(data, is_streaming(origin.model), calibration)
-    _check_disk(out, origin, plan.held_out if data is not None else plan.parity_clips)
+    check_disk(out, origin, plan.held_out if data is not None else plan.parity_clips)
     with tempfile.TemporaryDirectory(prefix="gasmcast-export-") as scratch, draft_bundle(out) as draft:
         work = _Export(origin, plan, data, calibration, say=say or (lambda *_: None), draft=draft, scratch=Path(scratch))
         work.graphs()
         work.precisions()
         manifest = work.finish()
     return ExportResult(out, manifest, tuple(work.verdicts), work.report)
-
-
-def _check_disk(out: Path, origin: Origin, clips: int) -> None:
-    parent = next(p for p in (out.parent.resolve(), *out.parent.resolve().parents) if p.exists())
-    # Encoder and head, and both again as the complete graph, in up to four precisions of 4 + 1 + 2 + 1 bytes a weight.
-    weights = sum(p.numel() for p in origin.model.parameters())
-    _check_free(parent, 2 * 8 * weights + 50_000_000, "Free some disk space, or give another --out.")
-    # Held-out clips, one trial graph of the search, features. A memory map on a full disk would end the process without a word.
-    wanted = clips * math.prod(origin.config.spec.clip_shape) + 4 * weights + 400_000_000
-    _check_free(Path(tempfile.gettempdir()), wanted, "Free some disk space, name another folder in TMPDIR, or give fewer --held-out clips.")
-
-
-def _check_free(folder: Path, wanted: float, hint: str) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < wanted:
-        raise MachineError(f"{folder} has {free / 1e9:.1f} GB free, this export may need {wanted / 1e9:.1f} GB.", hint)
 
 
 class _Export:
@@ -128,56 +108,10 @@ class _Export:
             raise GateError(f"{str(parity)[0].upper()}{str(parity)[1:]}.", "Nothing was written.")
 
     def clips(self) -> Clips:
-        """Held-out clips, or the best there is for parity."""
+        """Held-out clips, or the best there is for parity; read once."""
         if self._clips is None:
-            plan = self.plan
-            if self.data is not None:
-                self._clips = held_out_clips(
-                    self.data,
-                    self.spec,
-                    self.origin.labels,
-                    self.scratch,
-                    count=plan.held_out,
-                    seed=plan.seed,
-                    each=lambda done, of: self.say("reading held-out clips", done, of),
-                )
-                if plan.precisions and len(self._clips) < LEAST_JUDGES:
-                    raise UsageError(
-                        f"{len(self._clips)} validation clips that can be read are too few to judge {plan.precisions[0]} by.",
-                        f"Give --data with at least {LEAST_JUDGES}.",
-                    )
-            elif self.calibration is not None:
-                self._clips = stored_clips(CalibrationSet.open(self.calibration, self.spec), self.scratch, plan.parity_clips)
-            else:
-                self._clips = made_up_clips(self.spec, self.scratch, plan.parity_clips)
+            self._clips = judging_clips(self.origin, self.plan, self.scratch, data=self.data, calibration=self.calibration, say=self.say)
         return self._clips
-
-    def stored(self) -> CalibrationSet:
-        """The calibration set: the one given, or one chosen from the training split now."""
-        if self.calibration is not None:
-            given = CalibrationSet.open(self.calibration, self.spec)
-            both = {entry.id for entry in given.index.clips} & set(self.clips().ids)
-            if both:
-                raise UsageError(
-                    f"{self.calibration} holds {len(both)} of the clips that judge ({min(both)}).",
-                    "Make it from the training split of --data.",
-                )
-            return given
-        assert self.data is not None  # `ExportPlan.check`
-        chosen, _ = choose_clips(
-            read_split(self.data, "train"),
-            self.spec,
-            self.plan.calibration_clips,
-            self.plan.seed,
-            lambda done, of: self.say("choosing calibration clips", done, of),
-        )
-        return write_set(
-            self.scratch / "calibration",
-            chosen,
-            self.spec,
-            self.plan.seed,
-            lambda done, of: self.say("storing calibration clips", done, of),
-        )
 
     def precisions(self) -> None:
         """FP16 and INT8: calibrate once, then write and judge each; FP32 is judged too, for its own temperature and threshold."""
@@ -198,7 +132,8 @@ class _Export:
         return tuple(v.precision for v in self.verdicts if v and v.precision != "fp32")
 
     def _others(self, fp32: NDArray[np.float32]) -> None:
-        plan, stored = self.plan, self.stored()
+        plan = self.plan
+        stored = calibration_set(self.spec, plan, self.scratch, self.clips(), data=self.data, calibration=self.calibration, say=self.say)
         self._done("calibration clips")
         prepared = prepare(
             self.paths,

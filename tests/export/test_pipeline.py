@@ -9,7 +9,7 @@ from gasmcast.calibration.clips import Choice
 from gasmcast.calibration.store import write_set
 from gasmcast.data.annotations import read_labels, read_split
 from gasmcast.errors import GateError, MachineError, UsageError
-from gasmcast.export import pipeline
+from gasmcast.export import disk, pipeline
 from gasmcast.export.gate import GateRecipe
 from gasmcast.export.origin import Origin
 from gasmcast.export.parity import ParityReport, compare
@@ -150,10 +150,10 @@ def test_a_handful_of_clips_judges_nothing(origin, tiny_set, tmp_path):
 def test_a_full_disk_is_told_before_anything_starts(full, origin, tiny_set, tmp_path, monkeypatch):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    monkeypatch.setattr(pipeline.tempfile, "gettempdir", lambda: str(scratch))
+    monkeypatch.setattr(disk.tempfile, "gettempdir", lambda: str(scratch))
     room = SimpleNamespace(free=10**12)
     none = SimpleNamespace(free=10**6)
-    monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda folder: none if (folder == scratch) == (full == "temporary") else room)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: none if (folder == scratch) == (full == "temporary") else room)
     with pytest.raises(MachineError, match="GB free, this export may need"):
         pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
 
