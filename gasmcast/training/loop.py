@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -29,11 +30,15 @@ __all__ = ["DivergedError", "train"]
 
 AGREE_EVERY = 10
 YOUNG_S = 20.0  # a state so young is not written again at the end of an epoch
-SAVE, STOP = 1, 2
+SAVE = 1  # what processes agree on: nothing, to write a state, or by its number (2 and up) the signal to stop at
 
 
 class _Stopped(Exception):  # noqa: N818  # no error, the run ends as it was asked to
-    """A signal asked the run to end; its state is on the disk."""
+    """A signal, to this process or to another of the run, asked it to end; its state is on the disk."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.signal = signal.Signals(number).name
 
 
 class DivergedError(UsageError):
@@ -80,8 +85,9 @@ def _run(session: Session, validation: ClipSet | None) -> dict[str, Any]:
             while session.progress.epoch < session.config.train.epochs:
                 loop.epoch()
                 loop.validate()
-        except _Stopped:
-            session.display.say(f"Stopped by {stop.asked}: the state is written.")
+        except _Stopped as stopped:
+            loop.stopped = stopped.signal
+            session.display.say(f"Stopped by {stopped.signal}: the state is written.")
         finally:
             if session.record is not None:
                 session.record.close()
@@ -95,6 +101,7 @@ class _Loop:
         self.session = session
         self.validation = validation
         self.stop = StopSignal()
+        self.stopped = ""
         self.meter = Meter(session.progress)
         self.unsaved = False
 
@@ -117,11 +124,11 @@ class _Loop:
                 if session.world > 1 and progress.updates % AGREE_EVERY:
                     continue
                 due = time.monotonic() - session.saved_at > 60 * session.config.train.checkpoint_minutes
-                flag = session.agree(STOP if self.stop.asked else SAVE if due else 0)
+                flag = session.agree(self.stop.asked or (SAVE if due else 0))
                 if flag:
                     session.save()
-                if flag == STOP:
-                    raise _Stopped
+                if flag > SAVE:
+                    raise _Stopped(flag)
         except MachineError:
             # A worker died between two updates: what was reached is whole and kept.
             if session.world == 1 and self.meter.moved(progress):
@@ -131,8 +138,8 @@ class _Loop:
         self.unsaved = session.world == 1 and not last and time.monotonic() - session.saved_at < YOUNG_S
         if not self.unsaved:
             session.save()
-        if session.world > 1 and self._asked_to_stop():  # an epoch may have fewer updates than AGREE_EVERY
-            raise _Stopped
+        if session.world > 1:  # an epoch may have fewer updates than AGREE_EVERY
+            self._stop_if_asked()
 
     def _update(self, stream: Iterator[Any]) -> None:
         """One weight update: `accumulate` batches forward and backward, then a step."""
@@ -212,12 +219,13 @@ class _Loop:
             session.write("last.safetensors")
 
     def _watch(self, done: int, count: int) -> None:  # noqa: ARG002  # the signature of a progress callback
-        if self._asked_to_stop():
-            raise _Stopped
+        self._stop_if_asked()
 
-    def _asked_to_stop(self) -> bool:
-        """Whether any process was; all of them must call it, so that none leaves alone what the others do together."""
-        return self.session.agree(STOP if self.stop.asked else 0) == STOP
+    def _stop_if_asked(self) -> None:
+        """End all processes where any was asked to; all must call it, so that none leaves alone what the others do together."""
+        flag = self.session.agree(self.stop.asked)
+        if flag:
+            raise _Stopped(flag)
 
     def _show(self) -> None:
         session, progress = self.session, self.session.progress
@@ -241,7 +249,7 @@ class _Loop:
             "trainable": session.trainable,
             "processes": session.world,
             "checkpoint": "best.safetensors" if progress.best_epoch >= 0 else "last.safetensors",
-            "stopped": "" if finished else self.stop.asked,
+            "stopped": self.stopped,
         }
         if finished and session.record is not None:
             session.record.finish(summary)

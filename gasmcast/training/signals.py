@@ -21,7 +21,8 @@ class StopSignal:
     """
 
     def __init__(self) -> None:
-        self.asked = ""
+        self.asked = 0
+        """The number of the first signal."""
         self._asked_at = 0.0
         self._before: dict[signal.Signals, object] = {}
 
@@ -35,7 +36,7 @@ class StopSignal:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # the signature of a handler
         if not self.asked:
-            self.asked, self._asked_at = signal.Signals(number).name, time.monotonic()
+            self.asked, self._asked_at = number, time.monotonic()
         elif number == signal.SIGINT and time.monotonic() - self._asked_at > ECHO_S:
             self._restore()
             signal.raise_signal(number)
