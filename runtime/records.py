@@ -9,7 +9,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NO_ACTION", "CameraStats", "Decision", "Event", "Notice", "Record", "Sink", "Stats", "View", "rfc3339"]
+from gasmcast.errors import MachineError
+
+__all__ = ["NO_ACTION", "CameraStats", "Decision", "Event", "Notice", "Record", "RefusedError", "Sink", "Stats", "View", "rfc3339"]
 
 NO_ACTION = "no action"
 
@@ -120,11 +122,15 @@ class Stats(_Timed):
 Record = Decision | Event | Notice | Stats
 
 
+class RefusedError(MachineError):
+    """A sink's receiver will never take this record: trying it again cannot help, the next one may pass."""
+
+
 class Sink(Protocol):
     """Takes records; called from one thread at a time."""
 
     def write(self, record: Record) -> None:
-        """Take one record; raises `GasmcastError` when it cannot."""
+        """Take one record; raises `GasmcastError` when it cannot now, `RefusedError` when it never can."""
         ...
 
     def close(self) -> None:
@@ -133,7 +139,7 @@ class Sink(Protocol):
 
 
 class View(Sink, Protocol):
-    """A sink that also wants the pictures: a window on the screen, an annotated video, the web view."""
+    """A sink that also wants the pictures: a window on the screen, an annotated video."""
 
     def frame(self, camera: str, time_s: float, image: NDArray[np.uint8]) -> None:
         """A frame, `(H, W, 3)` RGB, not to be written into.

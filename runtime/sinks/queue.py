@@ -2,7 +2,7 @@
 
 What must arrive, the start and end of events and notices, is kept until it has; decisions, updates, statistics and pictures make
 room, oldest first, and what is dropped is counted by cause. A sink that raises is tried again with the same record, less and less
-often; one that breaks in an unforeseen way is made anew.
+often, unless the record itself is refused; one that breaks in an unforeseen way is made anew.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import GasmcastError
-from gasmcast.runtime.records import Event, Notice, Record, Sink
+from gasmcast.runtime.records import Event, Notice, Record, RefusedError, Sink
 from gasmcast.runtime.redact import redact
 from gasmcast.runtime.sources.backoff import Backoff
 
@@ -104,7 +104,7 @@ class Queued:
                 self._items.clear()
 
     def stats(self) -> dict[str, int]:
-        """`written`, `waiting`, and what was dropped, by cause: `full`, `error`, `poison`, `overflow`, `closed`; `retries`, `restarts`."""
+        """`written`, `waiting`, `retries`, `restarts`; and dropped, by cause: `full`, `error`, `refused`, `poison`, `overflow`, `closed`."""
         with self._changed:
             return {"written": 0, **dict(sorted(self._counts.items())), "waiting": len(self._items)}
 
@@ -178,6 +178,10 @@ class Queued:
                 if self._sink is None:
                     self._sink = self._make()
                 self._pass_on(self._sink, item)
+            except RefusedError as error:
+                _log.error("sink %s: %s", self.name, redact(error))
+                self._is_through("refused")
+                return
             except GasmcastError as error:
                 self._say(redact(error))
                 self._counts["retries"] += 1
@@ -187,11 +191,7 @@ class Queued:
                 self._discard()
                 broke += 1
             else:
-                self._counts["written"] += 1
-                self._backoff.good(self._clock())
-                if self._trouble:
-                    _log.warning("sink %s: works again", self.name)
-                    self._trouble = ""
+                self._is_through("written")
                 return
             if broke >= _POISON or not must_arrive(item):
                 self._counts["poison" if broke >= _POISON else "error"] += 1
@@ -203,6 +203,14 @@ class Queued:
                 self._counts["closed"] += 1
                 _log.error("sink %s: closed before an event could be written", self.name)
                 return
+
+    def _is_through(self, cause: str) -> None:
+        """The sink is done with a record and takes the next."""
+        self._counts[cause] += 1
+        self._backoff.good(self._clock())
+        if self._trouble:
+            _log.warning("sink %s: works again", self.name)
+            self._trouble = ""
 
     def _pass_on(self, sink: Sink, item: Record | Picture) -> None:
         assert not isinstance(item, tuple)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import logging
 import os
 import time
 import urllib.error
@@ -16,12 +15,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.runtime.records import Event, Record
+from gasmcast.runtime.records import Event, Record, RefusedError
 from gasmcast.runtime.redact import fill_secrets, hide, redact, redact_tree
 
 __all__ = ["SECRET_VARIABLE", "WebhookSink", "sign"]
 
-_log = logging.getLogger(__name__)
 SECRET_VARIABLE = "GASMCAST_WEBHOOK_SECRET"  # noqa: S105 - the name of it
 
 
@@ -40,11 +38,12 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class WebhookSink:
     """POSTs starts and ends of events (updates too if asked) as JSON, each with a time-out and up to three attempts.
 
-    After those `write` raises, and the queue in front keeps the event and comes again later. An answer of 400 to 499 (but 408 and 429)
-    says that no later attempt can help: the event is logged and given up. Headers: `X-Gasmcast-Event:
-    start-<camera>-<number>-<milliseconds since 1970 when it was decided>`, the same at every attempt and never used again (numbers begin
-    anew with each run and camera), so that the receiver can drop doubles; `X-Gasmcast-Timestamp`; `X-Gasmcast-Signature` (see `sign`) when
-    there is a secret in the environment variable GASMCAST_WEBHOOK_SECRET.
+    After those `write` raises, and the queue in front keeps the event and comes again later. A redirect or an answer of 400 to 499 (but
+    408 and 429) says that no later attempt can help: the event is given up, logged and counted by the queue as `refused`.
+
+    Headers: `X-Gasmcast-Event: start-<camera>-<number>-<milliseconds since 1970 when it was decided>`, the same at every attempt and never
+    used again (numbers begin anew with each run and camera), so that the receiver can drop doubles; `X-Gasmcast-Timestamp`;
+    `X-Gasmcast-Signature` (see `sign`) when there is a secret in the environment variable GASMCAST_WEBHOOK_SECRET.
 
     Raises:
         UsageError: not an http(s) URL.
@@ -71,10 +70,9 @@ class WebhookSink:
         hide(self._secret)
         self._updates, self._timeout_s, self._attempts, self._sleep, self._wall = updates, timeout_s, attempts, sleep, wall
         self._opener = urllib.request.build_opener(_NoRedirect)
-        self.refused = 0
 
     def write(self, record: Record) -> None:
-        """Raises: MachineError when the receiver cannot take it now."""
+        """Raises: MachineError when the receiver cannot take it now; RefusedError when it never will."""
         if not isinstance(record, Event) or (record.phase == "update" and not self._updates):
             return
         body = json.dumps(redact_tree(record.to_json()), ensure_ascii=False).encode()
@@ -105,8 +103,7 @@ class WebhookSink:
             error.close()
             if error.code >= 500 or error.code in (408, 429):
                 return f"status {error.code}"
-            self.refused += 1
-            _log.error("webhook %s refuses event %s for good (status %d)", self._where, mark, error.code)
+            raise RefusedError(f"The webhook {self._where} refuses event {mark} for good (status {error.code}).") from None
         except (OSError, HTTPException) as error:
             return redact(getattr(error, "reason", None) or type(error).__name__)
         return ""
