@@ -89,7 +89,7 @@ def write_checkpoint(path: Path, tensors: dict[str, Tensor], config: Config, lab
         config: kept whole.
         labels: kept in their order.
         frozen: SHA-256 of `frozen.safetensors` beside it, or empty.
-        info: epoch, step, metrics, versions: what JSON can hold.
+        info: epoch (how many are whole, validation and all), step, metrics, versions: what JSON can hold.
 
     Raises:
         MachineError: no space left.

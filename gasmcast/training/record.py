@@ -31,6 +31,7 @@ class RunRecord:
     def __init__(self, folder: Path, config: Config, first_step: int) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "summary.json").unlink(missing_ok=True)  # a finished run that goes on is under way again
         write_atomic(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         sessions = self._sessions()
         write_atomic(folder / "environment.json", json.dumps([*sessions, {"from_step": first_step, **describe_environment()}], indent=1))

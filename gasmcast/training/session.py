@@ -199,7 +199,7 @@ class Session:
     def _write(self, name: str, tensors: dict[str, Tensor]) -> None:
         history = self.progress.history
         info = {
-            "epoch": self.progress.epoch,
+            "epoch": len(history),
             "step": self.progress.updates,
             "metrics": history[-1] if history else {},
             "gasmcast": gasmcast.__version__,

@@ -43,6 +43,8 @@ def test_only_what_should_train_does(fake, tmp_path):
     # Zero-initialised branches need a step before what lies under them gets a gradient; after an epoch all have moved.
     assert [name for name in trainable if kept[name].equal(start[name])] == []
     assert info["metrics"]["epoch"] == 1
+    # The same weights say the same of themselves under both names.
+    assert [read_checkpoint(tmp_path / "run" / f"{name}.safetensors")[2]["epoch"] for name in ("best", "last")] == [1, 1]
     assert labels.names == fake.CLASSES
 
 
