@@ -69,6 +69,12 @@ class _Part:
         self.labels = [clips.labels[i] for i in chosen]
         self.ids = [clips.ids[i] for i in chosen]
 
+    @property
+    def failed(self) -> Any:  # noqa: ANN401  # a tensor, or None of a set that holds only what decodes
+        """Which of them did not decode, as the whole set has marked them by now."""
+        marks = getattr(self.clips, "failed", None)
+        return None if marks is None else marks[self.chosen]
+
     def set_epoch(self, epoch: int) -> None:
         """Draw anew."""
         self.clips.set_epoch(epoch)

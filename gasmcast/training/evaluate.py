@@ -63,7 +63,6 @@ def predict(
     if load is None:
         load = ClipLoader(dataset, workers=workers).batches
     found: list[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]] = []
-    failed = getattr(dataset, "failed", None)
     done = 0
     for batch in load([padded[first : first + batch_size] for first in range(0, len(padded), batch_size)]):
         logits = run(batch.clips.numpy())
@@ -72,6 +71,7 @@ def predict(
         if on_batch is not None:
             on_batch(done, len(padded))
     indices, rows, targets = (np.concatenate([columns[i] for columns in found]) for i in range(3))
+    failed = getattr(dataset, "failed", None)  # read now: a part of a set gives the marks as they are when it is asked
     bad = np.zeros(len(indices), bool) if failed is None else np.asarray(failed)[indices] > 0
     part = (indices, rows, np.where(bad, UNREADABLE, targets))
     parts = [part]

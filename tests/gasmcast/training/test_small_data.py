@@ -19,7 +19,8 @@ from gasmcast.labels import Labels
 from gasmcast.models.model import build_model
 from gasmcast.spec import ClipSpec
 from gasmcast.training.checkpoint import load_checkpoint
-from gasmcast.training.crossfit import crossfit_gate
+from gasmcast.training.crossfit import _Part, crossfit_gate
+from gasmcast.training.evaluate import predict
 from gasmcast.training.loop import train
 from gasmcast.training.prefill import open_best
 from gasmcast.training.start import fit_epochs, fit_window
@@ -142,6 +143,22 @@ def test_the_gate_is_fitted_on_folds_and_kept(fake, tmp_path: Path) -> None:
     again, _ = crossfit_gate(config, clips, plain, groups=groups, labels=labels, folder=tmp_path, resume=True)
     assert again == fitted
     assert (tmp_path / "gate" / "fold0" / "last.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_a_held_out_clip_that_does_not_decode_does_not_speak_for_a_stream(fake) -> None:
+    class Marked(fake.FakeClips):
+        def __init__(self, *given, **named) -> None:
+            super().__init__(*given, **named)
+            self.failed = torch.zeros(len(self), dtype=torch.uint8)
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
+            self.failed[index] = index in (3, 5)
+            return super().__getitem__(index)
+
+    clips = Marked(fake.tiny_config(), 12, augment=False)
+    rows, labels = predict(lambda batch: np.ones((len(batch), 3), np.float32), _Part(clips, np.arange(3, 9)), batch_size=4)
+    assert labels.tolist() == [clips.labels[i] for i in (4, 6, 7, 8)]
+    assert len(rows) == 4
 
 
 def test_fewer_sources_than_folds_is_an_error(fake, tmp_path: Path) -> None:
