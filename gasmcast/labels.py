@@ -9,14 +9,14 @@ from pathlib import Path
 
 from gasmcast.errors import UsageError
 
-__all__ = ["Labels", "ssv2_labels"]
+__all__ = ["Labels", "class_name", "ssv2_labels"]
 
 
 class Labels:
-    """An ordered set of class names; `names[i]` is class `i`."""
+    """An ordered set of class names, without the brackets of templates; `names[i]` is class `i`."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self.names = tuple(names)
+        self.names = tuple(class_name(name) for name in names)
         self._index = {name: i for i, name in enumerate(self.names)}
         if not self.names or len(self._index) != len(self.names):
             raise UsageError("The class names are empty or not unique.", "Give each class one name.")
@@ -36,7 +36,7 @@ class Labels:
         Raises:
             KeyError: the name is not among the classes.
         """
-        return self._index[template.replace("[", "").replace("]", "")]
+        return self._index[class_name(template)]
 
     def left_right_swap(self) -> dict[int, int]:
         """Classes that a horizontal flip turns into each other, both ways."""
@@ -63,6 +63,11 @@ class Labels:
         if sorted(order) != list(range(len(table))):
             raise UsageError(f"{path}: the indices are not 0..{len(table) - 1}.", "Number the classes without gaps or repeats.")
         return cls(order[i] for i in range(len(order)))
+
+
+def class_name(template: str) -> str:
+    """A template without the brackets of its placeholders."""
+    return template.replace("[", "").replace("]", "")
 
 
 def ssv2_labels() -> Labels:

@@ -10,6 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from gasmcast.labels import class_name
+
 __all__ = ["render_page"]
 
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2430}
@@ -56,13 +58,21 @@ def render_page(
 
 
 def _targets(scores: dict[str, Any], manifest: dict[str, Any]) -> list[tuple[str, str, str]]:
-    fp32, int8 = manifest["precisions"]["fp32"], manifest["precisions"]["int8"]
+    fp32, int8 = manifest["precisions"]["fp32"], manifest["precisions"].get("int8")
     backwards, shuffled = scores["reversed"], scores["shuffled"]
 
     def line(name: str, value: float, wanted: str, good: bool) -> tuple[str, str, str]:
         return name, f"<span class='{'ok' if good else 'no'}'>{100 * value:.1f} %</span>", wanted
 
-    blind, loss = shuffled["blind_ceiling"], fp32["top1"] - int8["top1"]
+    blind = shuffled["blind_ceiling"]
+    if int8 is None:
+        quantised = [("INT8", "<span class='no'>failed the gate</span>", "in the bundle")]
+    else:
+        loss = fp32["top1"] - int8["top1"]
+        quantised = [
+            line("INT8: same answer as FP32", int8["agreement"], "≥ 98 %", int8["agreement"] >= 0.98),
+            line("INT8: top-1 lost", loss, "≤ 1 %", loss <= 0.01),
+        ]
     return [
         line(
             f"held-out top-1 ({scores['clips']} clips, chance {100 * scores['chance']:.1f} %)",
@@ -78,15 +88,14 @@ def _targets(scores: dict[str, Any], manifest: dict[str, Any]) -> list[tuple[str
             f"near or below {100 * blind:.0f} %",
             shuffled["shuffled_top1"] <= blind + 0.1,
         ),
-        line("INT8: same answer as FP32", int8["agreement"], "≥ 98 %", int8["agreement"] >= 0.98),
-        line("INT8: top-1 lost", loss, "≤ 1 %", loss <= 0.01),
+        *quantised,
     ]
 
 
 def _time_line(actions: list[dict[str, Any]], decisions: list[dict[str, Any]]) -> str:
     """An SVG: bars of the true actions, marks of the decisions."""
     end: float = max(action["end_s"] for action in actions)
-    names = sorted({_plain(action["template"]) for action in actions} | {decision["label"] for decision in decisions})
+    names = sorted({class_name(action["template"]) for action in actions} | {decision["label"] for decision in decisions})
     row, left, width = 20, 330, 560
 
     def x(seconds: float) -> float:
@@ -94,7 +103,7 @@ def _time_line(actions: list[dict[str, Any]], decisions: list[dict[str, Any]]) -
 
     shapes = [f"<text x='0' y='{row * i + 14}' font-size='12'>{html.escape(name)}</text>" for i, name in enumerate(names)]
     for action in actions:
-        y = row * names.index(_plain(action["template"]))
+        y = row * names.index(class_name(action["template"]))
         bar = x(action["end_s"]) - x(action["start_s"])
         shapes.append(f"<rect x='{x(action['start_s']):.1f}' y='{y + 2}' width='{bar:.1f}' height='7' fill='#9fb8d8'/>")
     for decision in decisions:
@@ -105,12 +114,10 @@ def _time_line(actions: list[dict[str, Any]], decisions: list[dict[str, Any]]) -
     return f"<svg viewBox='0 0 {left + width + 10} {row * len(names) + 6}' role='img' aria-label='time line'>{''.join(shapes)}</svg>"
 
 
-def _plain(template: str) -> str:
-    return template.replace("[", "").replace("]", "")
-
-
 def _stills(video: Path, decisions: list[dict[str, Any]], count: int = 4) -> str:
     """Pictures of the annotated video, evenly spread (browsers do not play MPEG-4 part 2)."""
+    if not decisions:
+        return ""
     capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
     frames = []
     try:

@@ -61,6 +61,15 @@ def test_brackets(bracket: str) -> None:
     assert Labels(["Other", name]).index(f"Putting {bracket} onto [something]") == 1
 
 
+def test_a_labels_file_may_keep_its_brackets(tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text('{"Holding [something]": "0", "Putting [something] onto [something]": "1"}')
+    labels = Labels.read(tmp_path / "labels.json")
+    assert labels.index("Putting [something] onto [something]") == labels.index("Putting something onto something") == 1
+    assert labels.names[0] == "Holding something"
+    with pytest.raises(UsageError, match="not unique"):
+        Labels(["Holding [something]", "Holding something"])
+
+
 def test_all_official_names_match_with_brackets() -> None:
     labels = ssv2_labels()
     bracketed = [name.replace("something", "[something]").replace("Something", "[Something]") for name in labels.names]
