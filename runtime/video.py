@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 # FFmpeg would print its own account of every odd packet; the SourceError says what matters. Read when the first file opens.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -26,9 +26,11 @@ from gasmcast.spec import ClipSpec, nearest_frames
 __all__ = ["Frame", "duration_s", "fit_frame", "pick_frames", "read_clip", "read_frames", "read_slots"]
 
 Frame = NDArray[np.uint8]
+Picked = TypeVar("Picked")
 _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # OpenCV 4, OpenCV 5
 
 _GUESSED_FPS = 30.0  # where a file states no credible rate and has no usable stamps
+_DOUBT_S = 1e-6
 _MISSING_SHARE, _MISSING_S = 0.2, 0.5  # what a file may lack of its stated length before it counts as cut short
 
 
@@ -47,29 +49,46 @@ def read_frames(path: str | Path, threads: int | None = None) -> Iterator[tuple[
         SourceError: the file is missing, empty, encrypted, has no video stream or no frame that can be decoded, or ends
             well before its stated length (raised after its last good frame).
     """
+    for stamp, image in _decode(path, threads):
+        assert image is not None  # all are taken
+        yield stamp, _as_rgb(image)
+
+
+def _decode(
+    path: str | Path, threads: int | None, taken: Callable[[float, float, float, float], bool] | None = None
+) -> Iterator[tuple[float, NDArray[np.uint8] | None]]:
+    """Stamps and pictures, in OpenCV's order of colours; None for a picture that was not taken: making one is a quarter of the work.
+
+    `taken` is asked with the stamp before (or -inf), the frame's own, the stamp expected next, and when the file says that it ends.
+    """
     capture, where = _open(path, threads)
     try:
-        fps = _credible_fps(capture)
-        stamp, origin, step, count = 0.0, 0.0, 1.0 / fps, 0
+        step, count = 1.0 / _credible_fps(capture), 0
+        end = capture.get(cv2.CAP_PROP_FRAME_COUNT) * step
+        last, origin = -math.inf, 0.0
         while capture.grab():
             here = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
-            ok, image = capture.retrieve()
-            if not ok or image is None:
-                continue
+            pace = step
             if count == 0:
-                origin = here if math.isfinite(here) else 0.0
-            elif math.isfinite(here) and here - origin > stamp:
-                step, stamp = here - origin - stamp, here - origin
+                origin, stamp = here if math.isfinite(here) else 0.0, 0.0
+            elif math.isfinite(here) and here - origin > last:
+                pace, stamp = here - origin - last, here - origin
             else:  # missing or out of order: one frame later than the last
-                stamp += step
+                stamp = last + step
+            image = None
+            if taken is None or taken(last, stamp, stamp + pace, end):
+                ok, image = capture.retrieve()
+                if not ok or image is None:
+                    continue
+            last, step = stamp, pace
             count += 1
-            yield stamp, _as_rgb(image)
-        _check_whole(capture, where, count, stamp + step)
+            yield stamp, image
+        _check_whole(capture, where, count, max(last, 0.0) + step)
     finally:
         capture.release()
 
 
-def pick_frames(frames: Iterable[tuple[float, Frame]], slots_s: NDArray[np.float64]) -> Iterator[tuple[NDArray[np.int64], Frame]]:
+def pick_frames(frames: Iterable[tuple[float, Picked]], slots_s: NDArray[np.float64]) -> Iterator[tuple[NDArray[np.int64], Picked]]:
     """The frame nearest each slot, by `nearest_frames`' rule, without holding more than two frames.
 
     Args:
@@ -116,14 +135,31 @@ def read_slots(
     Raises:
         SourceError: as `read_frames`.
     """
-    out: NDArray[np.uint8] | None = None
-    for slots, frame in pick_frames(read_frames(path, threads), slots_s):
-        image = shape(frame)
-        if out is None:
-            out = np.empty((len(slots_s), *image.shape), np.uint8)
-        out[slots] = image
-    assert out is not None  # read_frames gives a frame or raises
+    for taken in (_near(slots_s), None):  # where the stamps are not as even as they were taken to be, again with every frame
+        out: NDArray[np.uint8] | None = None
+        for slots, picture in pick_frames(_decode(path, threads, taken), slots_s):
+            if picture is None:
+                break
+            image = shape(_as_rgb(picture))
+            if out is None:
+                out = np.empty((len(slots_s), *image.shape), np.uint8)
+            out[slots] = image
+        else:
+            break
+    assert out is not None  # _decode gives a frame or raises
     return out
+
+
+def _near(slots_s: NDArray[np.float64]) -> Callable[[float, float, float, float], bool]:
+    """Whether a frame will be the nearest of some slot, if the next one comes when it is expected; in doubt, yes."""
+
+    def taken(before: float, stamp: float, after: float, end: float) -> bool:
+        if after + (after - stamp) / 2 > end:  # the last frame is held for all slots behind it
+            return bool(slots_s[-1] > (before + stamp) / 2)
+        first, behind = np.searchsorted(slots_s, ((before + stamp) / 2 - _DOUBT_S, stamp + 0.6 * (after - stamp)))
+        return bool(behind > first)
+
+    return taken
 
 
 def read_clip(path: str | Path, spec: ClipSpec, start_s: float = 0.0) -> NDArray[np.uint8]:

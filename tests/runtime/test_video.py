@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gasmcast.errors import SourceError
 from gasmcast.runtime import video
-from gasmcast.runtime.video import duration_s, fit_frame, pick_frames, read_clip, read_frames
+from gasmcast.runtime.video import duration_s, fit_frame, pick_frames, read_clip, read_frames, read_slots
 from gasmcast.spec import ClipSpec, nearest_frames
 
 SPEC = ClipSpec(segments=2, motion_frames=4, semantic_frames=1, pixels=32)
@@ -146,12 +146,14 @@ class Odd:
 
     def __init__(self, stamps_ms: list[float], fps: float, count: float) -> None:
         self.stamps_ms, self.fps, self.count, self.at = stamps_ms, fps, count, -1
+        self.retrieved = 0
 
     def grab(self) -> bool:
         self.at += 1
         return self.at < len(self.stamps_ms)
 
     def retrieve(self) -> tuple[bool, np.ndarray]:
+        self.retrieved += 1
         return True, grey(self.at)
 
     def get(self, name: int) -> float:
@@ -207,6 +209,35 @@ def test_picking_while_reading_is_nearest_frames(stamps: list[int], slots: list[
         assert (got[where] == -1).all()
         got[where] = frame
     assert np.array_equal(got, nearest_frames(times, wanted))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    steps=st.lists(st.sampled_from([33, 34, 33, 34, 33, 67, 400]), min_size=1, max_size=40),
+    fps=st.sampled_from([30.0, 25.0, 0.0]),
+    count=st.sampled_from([0, 10, 41, 4000]),
+    start_ms=st.integers(-300, 1200),
+    pitch_ms=st.sampled_from([20.0, 62.5, 125.0]),
+)
+def test_frames_that_no_slot_takes_are_not_made_and_not_missed(
+    steps: list[int], fps: float, count: int, start_ms: int, pitch_ms: float
+) -> None:
+    """Even stamps, jitter, gaps, headers that lie about rate and count: the same frames as if each had been looked at."""
+    stamps = np.cumsum([0, *steps])
+    slots = start_ms + pitch_ms * np.arange(12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(video, "_open", lambda path, threads: (Odd(stamps.tolist(), fps, count), str(path)))
+        patch.setattr(video, "_check_whole", lambda *_: None)
+        found = read_slots("odd", slots / 1000, lambda frame: frame[:1, :1, :1])
+    assert found.ravel().tolist() == nearest_frames(stamps / 1000, slots / 1000).tolist()
+
+
+def test_every_second_frame_of_a_fast_video_is_only_stepped_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    capture = Odd([1000 * i / 32 for i in range(64)], 32, 64)
+    monkeypatch.setattr(video, "_open", lambda path, threads: (capture, str(path)))
+    found = read_slots("even", np.arange(32) / 16, lambda frame: frame[:1, :1, :1])
+    assert found.ravel().tolist() == list(range(0, 64, 2))
+    assert capture.retrieved == 32
 
 
 def test_picking_reads_no_further_than_needed() -> None:
