@@ -1,6 +1,7 @@
-"""A made-up set on which both streams know something: twelve classes, three shapes times four ways to move.
+"""A made-up set on which both streams know something: twelve classes, shapes times ways to move.
 
-    python docs/experiments/shapes_and_moves.py OUT --clips 240
+    python docs/experiments/shapes_and_moves.py OUT --clips 240               # three shapes, four ways: mostly the way tells
+    python docs/experiments/shapes_and_moves.py OUT --clips 240 --shapes 6    # six shapes, two ways: mostly the shape tells
 
 One frame shows the shape, only the order of frames shows the way. Textures, colours, sizes, speeds and places are drawn alike for all.
 """
@@ -14,13 +15,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-SHAPES = {"triangle": 3, "square": 4, "disc": 48}
+SHAPES = {"triangle": (3, 1.0), "square": (4, 1.0), "disc": (48, 1.0), "star": (10, 0.45), "hexagon": (6, 1.0), "cross": (8, 0.4)}
+"""Corners, and how far out every second one is."""
 WAYS = {"from left to right": (1, 0), "from right to left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 SIZE, FPS = 192, 15.0
 
 
-def clip(sides: int, way: tuple[int, int], rng: np.random.Generator) -> list[np.ndarray]:
+def clip(shape: tuple[int, float], way: tuple[int, int], rng: np.random.Generator) -> list[np.ndarray]:
     """Frames of a shape that crosses the picture, turning slowly, before a still texture."""
+    corners_of, inner = shape
+    reach = np.where(np.arange(corners_of) % 2, inner, 1.0)
     texture = cv2.resize(rng.uniform(0, 255, (12, 12, 3)).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
     ground = texture * rng.uniform(0.3, 0.7) + rng.uniform(0, 80)
     ink, rim = (tuple(float(v) for v in rng.uniform(0, 255, 3)) for _ in range(2))
@@ -33,8 +37,8 @@ def clip(sides: int, way: tuple[int, int], rng: np.random.Generator) -> list[np.
         along = (ends[0] + (ends[1] - ends[0]) * u) * SIZE
         along = SIZE - along if sum(way) < 0 else along
         centre = np.array([along, side] if way[0] else [side, along])
-        angles = turn + spin * u + 2 * np.pi * np.arange(sides) / sides
-        corners = (centre + radius * np.stack([np.cos(angles), np.sin(angles)], 1)).round().astype(np.int32)
+        angles = turn + spin * u + 2 * np.pi * np.arange(corners_of) / corners_of
+        corners = (centre + radius * (reach * [np.cos(angles), np.sin(angles)]).T).round().astype(np.int32)
         picture = ground.copy()
         cv2.fillPoly(picture, [corners], ink, cv2.LINE_AA)
         cv2.polylines(picture, [corners], True, rim, 3, cv2.LINE_AA)
@@ -47,11 +51,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--clips", type=int, default=240, help="three of four for training")
+    parser.add_argument("--shapes", type=int, default=3, choices=(3, 6), help="3: with four ways to move; 6: with two")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     (given.out / "videos").mkdir(parents=True)
     (given.out / "labels").mkdir()
-    classes = [(shape, way) for shape in SHAPES for way in WAYS]
+    classes = [(shape, way) for shape in list(SHAPES)[: given.shapes] for way in list(WAYS)[: 12 // given.shapes]]
     names = [f"Pushing a {shape} {way}" for shape, way in classes]
     rows: dict[str, list[dict[str, object]]] = {"train": [], "validation": []}
     for number in range(given.clips):
