@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import typer
 
 from gasmcast import __version__
 from gasmcast.errors import GasmcastError
+from gasmcast.missing import missing_package
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_show_locals=False)
 
@@ -40,9 +42,18 @@ _register()
 
 
 def main() -> None:
-    """Run the command line; a `GasmcastError` becomes one line and its exit code."""
+    """Run the command line; a `GasmcastError`, or a package that is missing, becomes one line and its exit code."""
     try:
         app()
     except GasmcastError as error:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-        sys.exit(error.exit_code)
+        _leave(error)
+    except ImportError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        _leave(missing)
+
+
+def _leave(error: GasmcastError) -> NoReturn:
+    typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+    sys.exit(error.exit_code)

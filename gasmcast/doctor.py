@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gasmcast.errors import MachineError
+from gasmcast.missing import missing_package
 from gasmcast.runtime.engines.cuda import find_device
 from gasmcast.runtime.engines.openvino import the_core
 
-__all__ = ["Finding", "diagnose", "summary"]
+__all__ = ["Finding", "diagnose", "next_step", "summary"]
 
 LEAST_FREE_GB = 2.0
 TENSORRT = ((10, 3), (12, 0))
@@ -66,6 +67,13 @@ def summary(findings: Iterable[Finding]) -> str:
         return "No engine runs here: pip install openvino."
     camera = "" if "cameras" not in states or states["cameras"].state == "ok" else ", without a camera of its own"
     return f"This machine runs bundles with {', '.join(engines)}{camera}."
+
+
+def next_step() -> str:
+    """What to run now. The demo trains and exports, which the base install cannot."""
+    if all(_version(package) for package in ("torch", "onnx", "onnxruntime")):
+        return "gasmcast demo"
+    return "gasmcast live 0 --bundle MODEL.gasm; with pip install 'gasmcast[export]' also gasmcast demo, which makes a bundle"
 
 
 def _version(package: str) -> str | None:
@@ -229,8 +237,12 @@ def _torch() -> list[Finding]:
 
 
 def _opencv() -> list[Finding]:
-    import cv2  # noqa: PLC0415 - a doctor says so when it is broken
-
+    try:
+        import cv2  # noqa: PLC0415 - a doctor says so when it is broken
+    except ImportError as error:
+        missing = missing_package(error)
+        remedy = missing.hint if missing else "pip install --force-reinstall opencv-python"
+        return [Finding("OpenCV", "warn", f"cannot be loaded ({error})", remedy)]
     doubled = [n for n in ("opencv-python", "opencv-python-headless", "opencv-contrib-python") if _version(n)]
     text = cv2.getBuildInformation()
     ffmpeg = re.search(r"FFMPEG:\s+YES", text) is not None

@@ -23,6 +23,9 @@ def demo(
 
     Example: `gasmcast demo demo`
     """
+    import onnx  # noqa: F401 - what is missing is said before minutes of making data
+    import torch  # noqa: F401
+
     from gasmcast.insight.demo import run_demo
 
     report = run_demo(folder, clips, seed, lambda line: typer.secho(line, bold=True))

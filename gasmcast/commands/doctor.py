@@ -23,7 +23,7 @@ def doctor(
     """
     import json
 
-    from gasmcast.doctor import diagnose, summary
+    from gasmcast.doctor import diagnose, next_step, summary
 
     findings = diagnose(folder, cameras)
     if as_json:
@@ -39,4 +39,4 @@ def doctor(
         table.add_row(mark, found.topic, escape(found.text) + (f"\n[dim]{escape(found.remedy)}[/]" if found.remedy else ""))
     Console().print(table)
     typer.echo(summary(findings))
-    typer.echo("Next: gasmcast demo")
+    typer.echo(f"Next: {next_step()}")

@@ -104,7 +104,7 @@ class Queued:
                 self._items.clear()
 
     def stats(self) -> dict[str, int]:
-        """`written`, `waiting`, `retries`, `restarts`; and dropped, by cause: `full`, `error`, `refused`, `poison`, `overflow`, `closed`."""
+        """`written`, `waiting`, `retries`, `restarts`; and dropped by cause: `full`, `error`, `refused`, `poison`, `overflow`, `closed`."""
         with self._changed:
             return {"written": 0, **dict(sorted(self._counts.items())), "waiting": len(self._items)}
 
