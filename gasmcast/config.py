@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from gasmcast.errors import UsageError
 from gasmcast.spec import ClipSpec, Frozen
 
-__all__ = ["PRESETS", "AugmentConfig", "Config", "ModelConfig", "TrainConfig", "load_config"]
+__all__ = ["PRESETS", "AugmentConfig", "Config", "ModelConfig", "TrainConfig", "load_config", "parse_config", "read_yaml"]
 
 PRESETS = ("ssv2", "seed", "edge", "demo", "small-data")
 
@@ -135,15 +135,11 @@ def load_config(source: str | Path, overrides: dict[str, Any] | None = None) -> 
     """
     where = str(source)
     if where in PRESETS:
-        text = resources.files("gasmcast").joinpath(f"presets/{where}.yaml").read_text(encoding="utf-8")
+        tree = read_yaml(resources.files("gasmcast").joinpath(f"presets/{where}.yaml").read_bytes(), where)
     elif Path(where).is_file():
-        text = Path(where).read_text(encoding="utf-8")
+        tree = read_yaml(Path(where).read_bytes(), where)
     else:
         raise UsageError(f"No preset or file {where!r}.", f"Presets: {', '.join(PRESETS)}; or give a YAML file.")
-    try:
-        tree = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise UsageError(f"{where} is not YAML ({str(error).splitlines()[0]}).") from None
     if not isinstance(tree, dict):
         raise UsageError(f"{where} is not a mapping of settings.")
     for dotted, value in (overrides or {}).items():
@@ -155,6 +151,18 @@ def load_config(source: str | Path, overrides: dict[str, Any] | None = None) -> 
                 raise UsageError(f"{where}: {'.'.join(parents[:depth])} is no section, so {dotted} cannot be set.")
         node[leaf] = value
     return parse_config(tree, where)
+
+
+def read_yaml(content: bytes, where: str) -> Any:  # noqa: ANN401  # whatever YAML holds
+    """What a YAML file holds, an empty mapping where it is empty; `where` names it in errors.
+
+    Raises:
+        UsageError: not YAML, or not even text.
+    """
+    try:
+        return yaml.safe_load(content) or {}
+    except yaml.YAMLError as error:
+        raise UsageError(f"{where} is not YAML ({str(error).splitlines()[0]}).") from None
 
 
 def parse_config(tree: dict[str, Any], where: str) -> Config:

@@ -8,10 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError
 
-from gasmcast.config import Config, load_config
+from gasmcast.config import Config, load_config, read_yaml
 from gasmcast.errors import UsageError
 from gasmcast.spec import Frozen
 
@@ -49,15 +48,13 @@ def read_study(source: str) -> Study:
         UsageError: there is none of this name, or it is not one.
     """
     if source in STUDIES:
-        text = resources.files("gasmcast").joinpath(f"presets/studies/{source}.yaml").read_text(encoding="utf-8")
+        held = read_yaml(resources.files("gasmcast").joinpath(f"presets/studies/{source}.yaml").read_bytes(), source)
     elif Path(source).is_file():
-        text = Path(source).read_text(encoding="utf-8")
+        held = read_yaml(Path(source).read_bytes(), source)
     else:
         raise UsageError(f"No study or file {source!r}.", f"Studies: {', '.join(STUDIES)}; or give a YAML file.")
     try:
-        study = Study.model_validate(yaml.safe_load(text) or {})
-    except yaml.YAMLError as error:
-        raise UsageError(f"{source} is not YAML ({str(error).splitlines()[0]}).") from None
+        study = Study.model_validate(held)
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"{source}: {'.'.join(map(str, first['loc']))}: {first['msg']}.", "See gasmcast/presets/studies.") from None

@@ -4,6 +4,7 @@ import pytest
 
 from gasmcast.config import load_config
 from gasmcast.errors import UsageError
+from gasmcast.training.study import read_study
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,16 @@ def test_a_setting_of_what_is_no_section(tmp_path, text, setting, sentence):
     path.write_text(text)
     with pytest.raises(UsageError, match=sentence):
         load_config(path, {setting: 1e-3})
+
+
+@pytest.mark.parametrize("read", [load_config, read_study])
+@pytest.mark.parametrize("content", [b"\x80\x01\x00\x00{", b"train: [", '"\u00e9"'.encode("latin-1")])
+def test_what_is_not_yaml_is_one_sentence(tmp_path, read, content):
+    path = tmp_path / "best.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"best\.safetensors is not YAML") as caught:
+        read(str(path))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_setting_of_a_section_that_the_file_has_not(tmp_path):
