@@ -40,12 +40,14 @@ def ablate(
     plan = read_study(study)
     if seeds is not None:
         plan = plan.model_copy(update={"seeds": tuple(range(seeds))})
-    lines, whole = run_study(plan, data, out, base=base, settings=parse_settings(settings or []))
+    lines, stopped = run_study(plan, data, out, base=base, settings=parse_settings(settings or []))
     if as_json:
         typer.echo(json.dumps([asdict(line) for line in lines]))
-        return
-    typer.echo(to_markdown(plan.about, lines))
-    if not whole:
-        typer.echo("Stopped. The same command goes on from here.")
+    else:
+        typer.echo(to_markdown(plan.about, lines))
+    if stopped:
+        typer.echo("Stopped. The same command goes on from here.", err=as_json)
+        raise typer.Exit(130 if stopped == "SIGINT" else 0)
+    if as_json:
         return
     typer.echo(f"Wrote {out / 'table.md'}, .csv, .json and .png. Next: gasmcast runs {out}")

@@ -22,7 +22,8 @@ def train(
 ) -> None:
     """Train a model and leave a run folder: checkpoints, metrics.csv, curves.png, TensorBoard, configuration, environment.
 
-    Runs alone, or on many processes under `accelerate launch` or `torchrun`. SIGTERM writes a checkpoint and ends.
+    Runs alone, or on many processes under `accelerate launch` or `torchrun`. SIGTERM writes a checkpoint and ends; so does Ctrl-C,
+    with exit code 130.
 
     Examples:
         gasmcast train demo --data demo-data --out runs/demo
@@ -50,15 +51,15 @@ def train(
     from gasmcast.training.loop import train as run_training
 
     config, gate = gate_first(run, out, resume=resume)
-    if first and gate:
+    if first and config is not None and gate:
         typer.echo(gate)
-    summary = {"stopped": "signal"} if config is None else run_training(config, run.clips, run.validation, run.labels, out, resume=resume)
+    summary = {"stopped": gate} if config is None else run_training(config, run.clips, run.validation, run.labels, out, resume=resume)
     if not first:
         return
     if summary["stopped"]:
         given = {"--cache": cache, "--semantic-weights": semantic_weights, "--motion-weights": motion_weights}
         typer.echo(f"Stopped. Go on with: gasmcast train {preset} --data {data} --out {out}{repeat_options(settings, given)} --resume")
-        return
+        raise typer.Exit(130 if summary["stopped"] == "SIGINT" else 0)
     if "top1" in summary:
         typer.echo(f"Best epoch {int(summary['epoch'])}: top-1 {100 * summary['top1']:.1f} %, top-5 {100 * summary['top5']:.1f} %.")
     typer.echo(f"Wrote {out / summary['checkpoint']}. Next: gasmcast eval {out} --data {data}")

@@ -34,13 +34,13 @@ __all__ = ["run_study"]
 HARMLESS = {"train.workers", "train.memory_gb", "train.checkpoint_minutes"}  # how a run is carried out, not what comes of it
 
 
-class _Stopped(Exception):  # noqa: N818  # no error: a signal ended a run, whose state is on the disk
+class _Stopped(Exception):  # noqa: N818  # no error: the signal of this name ended a run, whose state is on the disk
     pass
 
 
 def run_study(
     study: Study, data: Path, out: Path, *, base: str | None = None, settings: dict[str, Any] | None = None
-) -> tuple[list[Line], bool]:
+) -> tuple[list[Line], str]:
     """Train every row with every seed, what is finished already excepted, and write the tables after each row.
 
     Args:
@@ -52,7 +52,7 @@ def run_study(
         settings: dotted settings of every row, over the study's.
 
     Returns:
-        The lines, and whether all rows are there: a signal may have stopped the study.
+        The lines; the name of the signal that stopped the study before all were there, or empty.
 
     Raises:
         UsageError: a wrong row, told before any is trained; an `out` that holds another study; a first row that diverges.
@@ -71,8 +71,8 @@ def run_study(
             for seed in study.seeds:
                 ready = _open(opened, source, data, {**changed, "train.seed": seed}, out / "features")
                 found[seed] = _one(ready, out / _slug(name) / f"seed{seed}")
-        except _Stopped:
-            return lines, False
+        except _Stopped as stopped:
+            return lines, str(stopped)
         except (NoWeightsError, DivergedError) as error:  # a fault of this row alone must not cost the others
             if number == 0:  # what all others are compared with
                 raise
@@ -83,7 +83,7 @@ def run_study(
             if first is None:
                 first = np.mean(list(found.values()), axis=0)
         write_tables(out, study.about, lines)
-    return lines, True
+    return lines, ""
 
 
 def _measure(source: str, name: str, settings: dict[str, Any]) -> Counts:
@@ -124,9 +124,10 @@ def _one(ready: Opened, folder: Path) -> NDArray[np.bool_]:
         return np.array(known["hits"], bool)
     for begun in folder.rglob("config.yaml"):  # its own, and those of the folds of its gate
         _compare(ready.config, yaml.safe_load(begun.read_text(encoding="utf-8")), folder)
-    config, _ = gate_first(ready, folder, resume=True)
-    if config is None or train(config, ready.clips, ready.validation, ready.labels, folder, resume=True)["stopped"]:
-        raise _Stopped
+    config, said = gate_first(ready, folder, resume=True)
+    stopped = said if config is None else train(config, ready.clips, ready.validation, ready.labels, folder, resume=True)["stopped"]
+    if stopped:
+        raise _Stopped(stopped)
     model, _, _, _ = load_checkpoint(folder / "last.safetensors")
     logits, labels = predict(
         run_model(model), ready.validation, batch_size=ready.config.train.batch_size, workers=ready.config.train.workers

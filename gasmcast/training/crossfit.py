@@ -91,20 +91,22 @@ def gate_first(run: Opened, folder: Path, *, resume: bool) -> tuple[Config | Non
     """The configuration to train with, its gate fitted where the model has one and `train.gate_folds` asks for it.
 
     Returns:
-        The configuration, None when a signal stopped a fold; what there is to say of the gate.
+        The configuration and what there is to say of its gate; None and the signal's name when one stopped a fold.
     """
     config = run.config
     if not config.train.gate_folds or config.model.read_out != "guarded" or config.model.streams != "both":
         return config, ""
     groups = [sample.source or sample.id for sample in run.clips.samples]
-    config, whole = crossfit_gate(config, run.clips, run.clips.plain(), groups=groups, labels=run.labels, folder=folder, resume=resume)
+    config, stopped = crossfit_gate(config, run.clips, run.clips.plain(), groups=groups, labels=run.labels, folder=folder, resume=resume)
+    if stopped:
+        return None, stopped
     shares = ", ".join(f"{name} {share:.2f}" for name, share in zip(NAMES, config.model.gate, strict=True))
-    return config if whole else None, f"Gate, fitted on {config.train.gate_folds} folds of the training clips: {shares}." if whole else ""
+    return config, f"Gate, fitted on {config.train.gate_folds} folds of the training clips: {shares}."
 
 
 def crossfit_gate(
     config: Config, clips: TrainingClips, plain: TrainingClips, *, groups: Sequence[str], labels: Labels, folder: Path, resume: bool = False
-) -> tuple[Config, bool]:
+) -> tuple[Config, str]:
     """Train the folds, fit the gate, and keep it in `folder/gate/gate.json`.
 
     Args:
@@ -117,14 +119,14 @@ def crossfit_gate(
         resume: go on with folds that were begun, and take a gate that is there.
 
     Returns:
-        The configuration with its gate; whether all folds were trained (False: a signal stopped one).
+        The configuration with its gate; the name of the signal that stopped a fold, or empty.
 
     Raises:
         UsageError: too few groups, or what `train` raises.
     """
     kept = folder / "gate" / GATE
     if resume and kept.is_file():
-        return _with_gate(config, json.loads(kept.read_text(encoding="utf-8"))["gate"]), True
+        return _with_gate(config, json.loads(kept.read_text(encoding="utf-8"))["gate"]), ""
     fold = split_folds(clips.labels, groups, config.train.gate_folds, config.train.seed)
     scores: list[NDArray[np.float32]] = []
     truth: list[NDArray[np.int64]] = []
@@ -132,7 +134,7 @@ def crossfit_gate(
         place = folder / "gate" / f"fold{k}"
         summary = train(config, _Part(clips, np.flatnonzero(fold != k)), None, labels, place, resume=resume)
         if summary["stopped"]:
-            return config, False
+            return config, str(summary["stopped"])
         rows, targets = _held_out(place / str(summary["checkpoint"]), _Part(plain, np.flatnonzero(fold == k)), config)
         scores.append(rows)
         truth.append(targets)
@@ -140,7 +142,7 @@ def crossfit_gate(
     gate = fit_gate(found, np.concatenate(truth))
     accuracy = {name: float((part.argmax(-1) == np.concatenate(truth)).mean()) for name, part in zip(NAMES, found, strict=False)}
     write_atomic(kept, json.dumps({"gate": gate.tolist(), "held_out_top1": accuracy, "clips": len(fold)}, indent=1))
-    return _with_gate(config, gate.tolist()), True
+    return _with_gate(config, gate.tolist()), ""
 
 
 def _with_gate(config: Config, gate: list[float]) -> Config:

@@ -1,11 +1,14 @@
 """What a study does with rows that go wrong, and with folders that hold something else; the training itself is a stand-in."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from gasmcast.cli import app
 from gasmcast.config import load_config
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.insight.counts import Counts, MultiplyAdds, Parameters, count
@@ -34,16 +37,17 @@ def data(tmp_path):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The fusions that were trained, in order; one in `faults` raises its error, after it has begun its folder."""
+    """The fusions that were trained, in order; one in `faults` raises its error, or is stopped by its signal, with its folder begun."""
     done, faults = [], {}
 
     def train(config, clips, validation, labels, folder, *, resume):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
         done.append(config.model.fusion)
-        if config.model.fusion in faults:
-            raise faults[config.model.fusion]
-        return {"stopped": ""}
+        fault = faults.get(config.model.fusion, "")
+        if isinstance(fault, Exception):
+            raise fault
+        return {"stopped": fault}
 
     def opened(kept, source, data, settings, caches):
         return Opened(load_config(source, {**settings, "model.classes": 2}), [], [], Labels(NAMES), ())
@@ -95,14 +99,44 @@ def test_a_wrong_last_row_is_told_before_the_first_is_trained(data, tmp_path, tr
 def test_a_row_at_fault_does_not_cost_the_others(data, tmp_path, trained, fault, why):
     done, faults = trained
     faults["add"] = fault
-    lines, whole = run_study(_study("bcast", "add", "mul"), data, tmp_path / "out")
-    assert whole
+    lines, stopped = run_study(_study("bcast", "add", "mul"), data, tmp_path / "out")
+    assert stopped == ""
     assert done == ["bcast", "add", "mul"]
     assert [line.not_run for line in lines] == ["", why, ""]
     assert lines[2].difference == 0.0
     faults["bcast"] = fault  # what the others would be compared with
     with pytest.raises(type(fault)):
         run_study(_study("bcast", "mul"), data, tmp_path / "other")
+
+
+STOPS = [("SIGTERM", 0), ("SIGINT", 130)]
+
+
+@pytest.mark.usefixtures("sized")
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_study_that_is_stopped_says_so(data, tmp_path, trained, monkeypatch, stop):
+    done, faults = trained
+    faults["add"], code = stop
+    monkeypatch.setattr("gasmcast.training.study.read_study", lambda _: _study("bcast", "add", "mul"))
+    for options in ([], ["--json"]):
+        done.clear()
+        found = CliRunner().invoke(app, ["ablate", "fusion", "--data", str(data), "--out", str(tmp_path / "out"), *options])
+        assert (found.exit_code, done[-1]) == (code, "add"), found.output
+        assert "Stopped." in found.output
+
+
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("where", ["folds", "run"])
+def test_a_training_that_is_stopped_says_how_to_go_on(data, tmp_path, monkeypatch, stop, where):
+    name, code = stop
+    opened = Opened(load_config("demo"), SimpleNamespace(labels=[0, 1]), None, Labels(NAMES), ())
+    monkeypatch.setattr("gasmcast.training.prefill.open_best", lambda *_: opened)
+    fitted = (None, name) if where == "folds" else (opened.config, "")
+    monkeypatch.setattr("gasmcast.training.crossfit.gate_first", lambda *_, **__: fitted)
+    monkeypatch.setattr("gasmcast.training.loop.train", lambda *_, **__: {"stopped": name})
+    found = CliRunner().invoke(app, ["train", "demo", "--data", str(data), "--out", str(tmp_path / "run")])
+    assert found.exit_code == code, found.output
+    assert found.output.splitlines()[1:] == [f"Stopped. Go on with: gasmcast train demo --data {data} --out {tmp_path / 'run'} --resume"]
 
 
 @pytest.mark.usefixtures("sized")

@@ -132,8 +132,8 @@ def test_the_gate_is_fitted_on_folds_and_kept(fake, tmp_path: Path) -> None:
     clips, plain = fake.FakeClips(config, 12), fake.FakeClips(config, 12, augment=False)
     groups = [f"v{i // 3}" for i in range(12)]
     labels = Labels(fake.CLASSES)
-    fitted, whole = crossfit_gate(config, clips, plain, groups=groups, labels=labels, folder=tmp_path)
-    assert whole
+    fitted, stopped = crossfit_gate(config, clips, plain, groups=groups, labels=labels, folder=tmp_path)
+    assert stopped == ""
     assert sum(fitted.model.gate) == pytest.approx(1)
     assert fitted.model_copy(update={"model": config.model}) == config  # nothing else changed
     kept = json.loads((tmp_path / "gate" / "gate.json").read_text())
