@@ -43,6 +43,10 @@ class Capacity:
         """How many cameras can have a decision every `hop` segments; at least 1."""
         return max(1, math.floor(_LOAD * spec.segment_s / (self.encode_s + self.fuse_s / hop)))
 
+    def patience_s(self, batch: int) -> float:
+        """How long a stage may compute before it counts as hanging: five times what so many segments took one by one and alone."""
+        return 5 * batch * max(self.encode_s, self.fuse_s)
+
     def sentence(self, spec: ClipSpec, hop: int = 1) -> str:
         """What the machine can serve."""
         every = spec.segment_s * hop
@@ -86,10 +90,6 @@ class Governor:
     def gate(self, config: LiveConfig) -> float:
         """The motion gate's threshold for a live camera with these settings, now."""
         return config.motion_gate or (_GATE_GREY if self.level >= 2 else 0.0)
-
-    def measured(self, capacity: Capacity) -> None:
-        """Told what the machine can do."""
-        self.capacity = capacity
 
     def tick(self, now: float, lanes: Sequence[Lane]) -> None:
         """Look at what happened since the last look, change the level by at most one, and pass on the turn.

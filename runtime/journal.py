@@ -28,7 +28,7 @@ __all__ = ["JOURNAL_VERSION", "Journal"]
 _log = logging.getLogger(__name__)
 JOURNAL_VERSION = 1
 _AT_ONCE = 64  # lines a write
-_HANGS_S = 5.0  # files wait no longer for room: a stage without progress for 10 s would be taken to hang
+_HANGS_S = 5.0  # files wait no longer for room
 
 
 class Journal:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from gasmcast.errors import UsageError
 from gasmcast.runtime.config import LiveConfig
@@ -19,7 +20,7 @@ from gasmcast.runtime.decisions import Decider, LabelView
 from gasmcast.runtime.governor import Capacity, Governor
 from gasmcast.runtime.lane import House, Lane, Mark, Trace, Waiting
 from gasmcast.runtime.records import Notice, Record, Stats, View
-from gasmcast.runtime.stages import Job, Model, close, encode, fuse, pick
+from gasmcast.runtime.stages import Features, Job, Model, Run, close, encode, fuse, pick
 from gasmcast.runtime.stats import Latencies
 
 __all__ = ["Pipeline"]
@@ -28,11 +29,11 @@ _log = logging.getLogger(__name__)
 _TICK_S = 0.25
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Work:
-    """What a stage computes, and since when."""
+    """What a stage holds, and since when its engine computes; None while it tells, for a sink may make a file wait."""
 
-    since: float
+    since: float | None
     held: list[tuple[Lane, Waiting]]
 
 
@@ -155,9 +156,10 @@ class Pipeline:
         return [lane.name for lane in lanes]
 
     def beat(self, stage: str) -> float:
-        """When a stage (`encode` or `fuse`) last showed progress, monotonic seconds: now, while it has nothing to compute."""
+        """When a stage (`encode` or `fuse`) last showed progress, monotonic seconds: now, while it computes nothing."""
         work = self._working.get(stage)
-        return work.since if work else self._house.clock()
+        since = work.since if work else None
+        return self._house.clock() if since is None else since
 
     def restart(self, stage: str) -> None:
         """Give up a stage that hangs in native code, with what it holds, and start it anew.
@@ -213,6 +215,13 @@ class Pipeline:
         """Whether the calling thread still is the stage, and has not been given up."""
         return self._threads.get(name) is threading.current_thread()
 
+    def _watched(self, work: _Work, run: Run, feeds: Features) -> Features:
+        """The engine's run, which must end; the rest of a stage's work may rightly wait for sinks."""
+        work.since = self._house.clock()
+        result = run(feeds)
+        work.since = None
+        return result
+
     def _done(self, stage: str) -> bool:
         """What the stage held is done; False when the calling thread was given up, and with it that."""
         with self._house.changed:
@@ -254,11 +263,11 @@ class Pipeline:
                 changed.notify_all()
             if not picked:
                 break
-            work = self._working["encode"] = _Work(self._house.clock(), picked)
+            self._working["encode"] = _Work(self._house.clock(), picked)
             job = encode(self.model, self._house, self.governor, picked)
             if not self._done("encode"):
                 return
-            self._busy_s += self._house.clock() - work.since
+            self._busy_s += job.encoded - job.started
             self._put(job)
         self._put(None)
 
@@ -278,7 +287,8 @@ class Pipeline:
                 continue
             if job is None:
                 return
-            self._working["fuse"] = _Work(self._house.clock(), [(lane, waiting) for lane, waiting, _ in job.items])
-            fuse(self.model, self._house, self.governor, self.latencies, job, mine=lambda: self._mine("fuse"))
+            work = self._working["fuse"] = _Work(None, [(lane, waiting) for lane, waiting, _ in job.items])
+            run = partial(self._watched, work, self.model.head.run)
+            fuse(self.model, self._house, self.governor, self.latencies, job, run=run, mine=lambda: self._mine("fuse"))
             if not self._done("fuse"):
                 return

@@ -94,8 +94,8 @@ class CameraStats:
     decisions: int
     drops: dict[str, int]
     """By cause: segments lost as `late` (newest wins), to a `skip` (level 4), in another camera's `turn`, to a `restart` or a `gap`;
-    decisions left out by `hop`, or because a lost segment is a `hole` in their window; encodings saved by the `gate`; frames in
-    `disorder`."""
+    decisions left out by `hop`, because a lost segment is a `hole` in their window, or because the head gave what is `not_finite`;
+    encodings saved by the `gate`; frames in `disorder`."""
     fps: float
     """Frames a second that come in, over the last 128; 0 for a camera that is stalled or lost, as the two below."""
     delivery: float

@@ -74,7 +74,7 @@ class Session:
         config: the settings.
         sinks: take every record; those that are `View`s also get pictures.
         journal: the recording, if one is wanted.
-        capacity: what the machine was measured to do.
+        capacity: what the machine was measured to do; the slower it is, the longer may a stage show no progress.
         health: takes the stages' heartbeats.
     """
 
@@ -90,6 +90,8 @@ class Session:
     ) -> None:
         self.sinks: list[Sink] = [*sinks, journal] if journal else list(sinks)
         self.health = health or Health()
+        if capacity:
+            self.health.patience_s = max(self.health.patience_s, capacity.patience_s(config.batch))
         self.cameras = Cameras()
         self._journal = journal
         self._stop = False

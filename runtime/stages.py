@@ -17,9 +17,11 @@ from gasmcast.runtime.lane import House, Lane, Mark, Waiting
 from gasmcast.runtime.stats import Latencies
 from gasmcast.spec import ClipSpec
 
-__all__ = ["Job", "Model", "close", "encode", "fastest_s", "fuse", "measure", "pick"]
+__all__ = ["Features", "Job", "Model", "Run", "close", "encode", "fastest_s", "fuse", "measure", "pick"]
 
 Features = dict[str, NDArray[np.float32]]
+Run = Callable[[Features], Features]
+"""An engine's."""
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,24 @@ def encode(model: Model, house: House, governor: Governor, picked: list[tuple[La
 
 
 def fuse(
-    model: Model, house: House, governor: Governor, latencies: Latencies, job: Job, *, mine: Callable[[], bool] = lambda: True
+    model: Model,
+    house: House,
+    governor: Governor,
+    latencies: Latencies,
+    job: Job,
+    *,
+    run: Run | None = None,
+    mine: Callable[[], bool] = lambda: True,
 ) -> None:
     """Put encoded segments into their rings, run the head on the windows that are due, decide and tell.
 
     Args:
-        model: whose head runs.
+        model: whose windows these are, and whose head runs.
         house: what all lanes share.
         governor: says which windows are due.
         latencies: of all cameras; takes those of this job.
         job: what the encoder handed on.
+        run: the head's, watched.
         mine: whether the calling thread still is the stage. One that was given up while the head ran decides nothing any more.
     """
     spec = model.spec
@@ -107,8 +117,8 @@ def fuse(
     if not due:
         return
     feeds = due[0][3] if len(due) == 1 else {name: np.concatenate([d[3][name] for d in due]) for name in due[0][3]}
-    logits = model.head.run(feeds)["logits"]
-    done, wall_s = house.clock(), house.wall()
+    logits = (run or model.head.run)(feeds)["logits"]
+    done = house.clock()
     for row, (lane, waiting, segment, _) in zip(logits, due, strict=True):
         if not mine():
             return
@@ -120,15 +130,8 @@ def fuse(
             "fuse": _ms(done - begun),
             "total": _ms(done - segment.arrival),
         }
-        span = (round(segment.end_s - spec.window_s, 6), round(segment.end_s, 6))
-        if house.trace:
-            known = {"camera": lane.name, "run": segment.run, "index": segment.index, "window": span}
-            house.trace("window", {**known, "wall_s": wall_s, "latency_ms": latency_ms, "logits": row.tolist()})
-        lane.decisions += 1
-        lane.latencies.add({"total": latency_ms["total"]})
         latencies.add(latency_ms)
-        for record in lane.decider.update(span, row, wall_s, latency_ms):
-            house.emit(record)
+        _decide(house, lane, segment, row, latency_ms)
         lane.pictures.shown(segment.end_s + spec.segment_s)
 
 
@@ -166,6 +169,21 @@ def _advance(house: House, lane: Lane, segment: Segment, features: Features | No
         lane.gate.forget()
         return None
     return lane.ring.window()
+
+
+def _decide(house: House, lane: Lane, segment: Segment, row: NDArray[np.float32], latency_ms: dict[str, float]) -> None:
+    """Make a window's logits `(classes,)` a decision and tell it."""
+    if not np.isfinite(row).all():  # one such row in the moving average, and nothing after it could be told
+        lane.drop("not_finite", segment)
+        return
+    wall_s, span = house.wall(), (round(segment.end_s - house.spec.window_s, 6), round(segment.end_s, 6))
+    if house.trace:
+        known = {"camera": lane.name, "run": segment.run, "index": segment.index, "window": span}
+        house.trace("window", {**known, "wall_s": wall_s, "latency_ms": latency_ms, "logits": row.tolist()})
+    lane.decisions += 1
+    lane.latencies.add({"total": latency_ms["total"]})
+    for record in lane.decider.update(span, row, wall_s, latency_ms):
+        house.emit(record)
 
 
 def _is_due(lane: Lane, segment: Segment, hop: int) -> bool:

@@ -23,32 +23,33 @@ __all__ = ["live"]
 
 
 def live(
+    context: typer.Context,
     sources: Annotated[
-        list[str] | None, typer.Argument(help="0, /dev/video0, rtsp://, http://, a file, folder or glob, demo:, @cameras.yaml.")
+        list[str] | None, typer.Argument(help="0, /dev/video0, rtsp(s)://, http(s)://, a file, folder or glob, demo:, replay:, @cameras.yaml.")
     ] = None,
     bundle: Annotated[Path | None, typer.Option("--bundle", "-b", help="What `gasmcast export` wrote.")] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, or a precision of the bundle.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML of settings: smoothing, thresholds, groups, ...")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML of settings: smoothing, thresholds, groups, ...; see docs/live.md.")] = None,
     hop: Annotated[int | None, typer.Option(min=1, help="Segments between decisions.")] = None,
     budget: Annotated[str | None, typer.Option(help="Latency to keep, as 150ms or 0.5s.")] = None,
     max_cameras: Annotated[str | None, typer.Option(help="Cameras served at once: a number, or auto (measured).")] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Play files at their own pace, as a camera would.")] = False,
     duration: Annotated[float | None, typer.Option(min=0.1, help="Stop after so many seconds.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing on the console but errors.")] = False,
-    jsonl: Annotated[Path | None, typer.Option(help="Every record as a line of JSON; - is standard output.")] = None,
-    save: Annotated[Path | None, typer.Option(help="Annotated video, e.g. out.mp4.")] = None,
+    jsonl: Annotated[Path | None, typer.Option(help="Every record as a line of JSON; - is standard output, and turns the console off.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Annotated video, e.g. out.mp4; overwritten if it is there.")] = None,
     show: Annotated[bool, typer.Option("--show", help="A window with all cameras.")] = False,
-    mqtt: Annotated[str | None, typer.Option(help="mqtt[s]://user:${PASS}@host:port/prefix")] = None,
+    mqtt: Annotated[str | None, typer.Option(help="mqtt:// or mqtts://user:${PASS}@host:port/prefix; prefix: gasmcast.")] = None,
     webhook: Annotated[str | None, typer.Option(help="URL that takes events.")] = None,
     metrics: Annotated[str | None, typer.Option(help="host:port for /metrics and /health.")] = None,
-    record: Annotated[Path | None, typer.Option(help="Record time stamps, drops, logits and decisions.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Record time stamps, drops, logits and decisions; never overwritten.")] = None,
     replay: Annotated[Path | None, typer.Option(help="Make the decisions of a recording again and compare.")] = None,
 ) -> None:
     """Recognise actions in cameras and files, live.
 
-    gasmcast live clip.mp4 --bundle demo/model.gasm --jsonl out.jsonl --save annotated.mp4
+    gasmcast live clip.mp4 --bundle demo/demo.gasm --jsonl out.jsonl --save annotated.mp4
 
     gasmcast live 0 rtsp://camera/stream --bundle model.gasm --budget 300ms --max-cameras auto
 
@@ -62,11 +63,11 @@ def live(
 
     protect_logging()
     flags = {"hop": hop, "budget_s": _seconds(budget), "max_cameras": _count(max_cameras)}
-    settings = load_live_config(config, flags)
     if replay is not None:
-        changed = config is not None or any(value is not None for value in flags.values())
-        _replay(replay, settings if changed else None, jsonl)
+        _only_with_replay(context, "config", "jsonl")
+        _replay(replay, load_live_config(config) if config else None, jsonl)
         return
+    settings = load_live_config(config, flags)
     if not sources:
         raise UsageError("There is no source.", "Give 0, a file, rtsp://..., demo: or @cameras.yaml; see gasmcast live --help.")
     if bundle is None:
@@ -94,7 +95,7 @@ def live(
     try:
         model, line = open_model(bundle, engine, precision, threads)
         say(f"engine: {line}")
-        capacity = _measure(model, settings.hop, say) if any(source.live for source, _, _ in opened) else None
+        capacity = _measure(model, settings.hop, any(source.live for source, _, _ in opened), say)
         journal = Journal(record, model, settings, line) if record else None
         if journal:
             health.watch_trouble("recording", lambda: journal.trouble)
@@ -141,9 +142,11 @@ def _spare(sources: list[str], outputs: list[Path]) -> None:
         written.add(place)
 
 
-def _measure(model: Model, hop: int, say: Callable[[str], None]) -> Capacity:
+def _measure(model: Model, hop: int, live: bool, say: Callable[[str], None]) -> Capacity:
     from gasmcast.runtime.stages import measure
 
+    if not live:  # files wait: all that counts is how long a stage may take before it is taken to hang
+        return measure(model, repeats=1)
     capacity = measure(model)
     say(capacity.sentence(model.spec, hop))
     return capacity
@@ -183,6 +186,14 @@ def _replay(path: Path, settings: LiveConfig | None, jsonl: Path | None) -> None
         raise GateError(f"{path}: the replay differs from the recording in {len(result.different)} places.", "Was it edited?")
     else:
         typer.echo(f"Replayed {counted}: all as recorded.", err=True)
+
+
+def _only_with_replay(context: typer.Context, *used: str) -> None:
+    """Raises: UsageError for what was given beside them: it would do nothing, and look as if it had."""
+    names = {parameter.name: parameter.opts[0] for parameter in context.command.params if parameter.name not in ("replay", *used)}
+    given = [text for name, text in names.items() if name and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    if given:
+        raise UsageError(f"{', '.join(given)}: of no use in a replay.", "Other settings go in by --config.")
 
 
 def _last_line(session: Session, written: list[Path], record: Path | None) -> str:

@@ -17,6 +17,7 @@ from gasmcast.errors import GateError, MachineError, SourceError, UsageError
 from gasmcast.runtime.clock import Segment
 from gasmcast.runtime.config import LiveConfig
 from gasmcast.runtime.frames import Frame
+from gasmcast.runtime.governor import Capacity
 from gasmcast.runtime.journal import Journal
 from gasmcast.runtime.lane import Mark, Waiting
 from gasmcast.runtime.pipeline import Pipeline, _Work
@@ -295,6 +296,47 @@ def test_a_stage_that_hangs_is_given_up_and_started_anew(opened, moving_video):
     times = [r.time_s for r in sink.items if isinstance(r, Decision)]
     assert times == [2.0, 2.5, 5.0, 5.5, 6.0]  # segment 6 is lost, and no window spans the hole
     assert session.pipeline.lanes["m"].drops == {"restart": 1, "hole": 3}
+
+
+@pytest.mark.parametrize(("encode_s", "patience_s"), [(0.1, 10.0), (3.0, 60.0)])
+def test_a_slow_machine_is_given_time(opened, encode_s, patience_s):
+    assert Session(opened[0], LiveConfig(batch=4), [], capacity=Capacity(encode_s, 0.01)).health.patience_s == patience_s
+
+
+def test_a_slow_sink_that_a_file_waits_for_is_no_stage_that_hangs(opened, moving_video):
+    class Slow(Kept):
+        def write(self, record):
+            if isinstance(record, Decision):
+                time.sleep(0.7)
+            super().write(record)
+
+    slow = Slow()
+    session = Session(opened[0], LiveConfig(hop=3), [Queued("slow", lambda: slow, room=1, lossless={"m"})])
+    session.health.patience_s = 0.5
+    session.add(FileSource(moving_video, "m"))
+    assert session.run() == []
+    assert [r.time_s for r in slow.items if isinstance(r, Decision)] == [2.0, 3.5, 5.0]
+    assert [r.text for r in slow.items if isinstance(r, Notice) and r.what == "error"] == []
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_no_numbers_are_left_out_and_counted(opened, moving_video, value):
+    class Fails(Wrapped):
+        def run(self, feeds):
+            self.calls += 1
+            out = super().run(feeds)
+            if self.calls == 3:
+                out["logits"][:, 1] = value
+            return out
+
+    sink = Kept()
+    session = Session(replace(opened[0], head=Fails(opened[0].head)), LiveConfig(on=0.05, off=0.0), [sink])
+    session.add(FileSource(moving_video, "m"))
+    assert session.run() == []
+    decisions = [r for r in sink.items if isinstance(r, Decision)]
+    assert [r.time_s for r in decisions] == [2.0, 2.5, *np.arange(3.5, 6.5, 0.5)]
+    assert np.isfinite([r.p for r in decisions]).all()
+    assert session.pipeline.lanes["m"].drops == {"not_finite": 1}
 
 
 def test_a_head_that_comes_back_after_it_was_given_up_decides_nothing(opened, moving_video):

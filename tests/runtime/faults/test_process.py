@@ -340,9 +340,59 @@ def test_no_output_replaces_a_source_or_another_output(tiny_bundle, tmp_path, mo
     for name in ("a.mp4", "out-a.mp4"):
         (tmp_path / name).write_bytes(b"a film")
     words, says = case
-    monkeypatch.setattr(sys, "argv", ["gasmcast", "live", *(word.format(tmp_path) for word in words), "--bundle", str(tiny_bundle)])
+    bundle = [] if "--replay" in words else ["--bundle", str(tiny_bundle)]
+    monkeypatch.setattr(sys, "argv", ["gasmcast", "live", *(word.format(tmp_path) for word in words), *bundle])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 2
     assert says in " ".join(capsys.readouterr().err.split())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.mp4": b"a film", "out-a.mp4": b"a film"}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--hop", "2"], "--hop: of no use in a replay"),
+        (["a.mp4", "--budget", "1s", "--max-cameras", "2"], "sources, --budget, --max-cameras: of no use"),
+        (["--bundle", "x.gasm", "--save", "x.mp4"], "--bundle, --save: of no use"),
+    ],
+)
+def test_a_replay_refuses_what_it_would_not_heed(tmp_path, monkeypatch, capsys, words, says):
+    from gasmcast.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["gasmcast", "live", "--replay", str(tmp_path / "run.jsonl"), *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert says in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(("source", "repeats"), [("file", 1), ("demo:", 3)])
+def test_what_a_segment_takes_is_measured_for_files_too(tiny_bundle, short_video, monkeypatch, source, repeats):
+    """How long a stage may take before it is taken to hang rests on it."""
+    from gasmcast.cli import main
+    from gasmcast.runtime import session, stages
+
+    seen = []
+
+    class Seen(session.Session):
+        def __init__(self, *args, capacity, health, **rest):
+            super().__init__(*args, capacity=capacity, health=health, **rest)
+            seen.append(health.patience_s)
+
+        def run(self, *rest):
+            self.stop()
+            return super().run(*rest)
+
+    def measure(model, repeats=3):
+        seen.append(repeats)
+        return stages.Capacity(3.0, 0.5)
+
+    monkeypatch.setattr(session, "Session", Seen)
+    monkeypatch.setattr(stages, "measure", measure)
+    words = [str(short_video) if source == "file" else source, "--bundle", str(tiny_bundle), "--engine", "onnxruntime", "--quiet"]
+    monkeypatch.setattr(sys, "argv", ["gasmcast", "live", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    assert seen == [repeats, 60.0]
