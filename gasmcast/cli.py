@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 
 from gasmcast import __version__
-from gasmcast.errors import GasmcastError
+from gasmcast.errors import GasmcastError, MachineError
 from gasmcast.missing import missing_package
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_show_locals=False)
@@ -42,7 +42,7 @@ _register()
 
 
 def main() -> None:
-    """Run the command line; a `GasmcastError`, or a package that is missing, becomes one line and its exit code."""
+    """Run the command line; a `GasmcastError`, a package that is missing, or a refusal of the system becomes one line and its exit code."""
     try:
         app()
     except GasmcastError as error:
@@ -52,6 +52,11 @@ def main() -> None:
         if missing is None:
             raise
         _leave(missing)
+    except OSError as error:
+        if error.errno is None:  # a library's own error, by its kind only: a bug until somebody has caught it where it belongs
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        _leave(MachineError(f"{where}{error.strerror}.", "Check that the path is right, may be read or written, and has space."))
 
 
 def _leave(error: GasmcastError) -> NoReturn:

@@ -1,6 +1,7 @@
 """The errors a user sees: what happened, where, and what to do next.
 
-The command line prints one as a single line and exits with its `exit_code`; anything else is a bug and keeps its traceback.
+The command line prints one as a single line and exits with its `exit_code`, and so what the system refuses (a folder that may not be
+written) as a `MachineError`; anything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
