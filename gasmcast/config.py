@@ -94,7 +94,7 @@ class TrainConfig(Frozen):
     min_updates: int = Field(0, ge=0, description="weight updates; a small set gets as many more epochs as they take")
     batch_size: int = Field(8, ge=1, description="clips a process and step")
     accumulate: int = Field(1, ge=1, description="steps a weight update")
-    lr: float = Field(3e-4, gt=0, description="peak, at the batch size given")
+    lr: float = Field(3e-4, gt=0, description="peak; 3e-4 is for 64 clips an update: processes x batch_size x accumulate")
     weight_decay: float = Field(0.05, ge=0)
     warmup_epochs: float = Field(2.5, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)

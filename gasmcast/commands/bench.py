@@ -9,6 +9,6 @@ from gasmcast.commands.bench_live import bench_live
 
 __all__ = ["bench"]
 
-bench = typer.Typer(no_args_is_help=True, help="Measure: live recognition, ...")
+bench = typer.Typer(no_args_is_help=True, help="Measure what this machine does: reading clips for training, deciding live.")
 bench.command("data")(bench_data)
 bench.command("live")(bench_live)

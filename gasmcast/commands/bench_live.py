@@ -11,7 +11,7 @@ __all__ = ["bench_live"]
 
 
 def bench_live(
-    preset: Annotated[str, typer.Option(help="Measured with random weights: ssv2, edge, seed, demo, or a YAML file.")] = "ssv2",
+    preset: Annotated[str, typer.Option(help="Measured with random weights: ssv2, edge, seed, demo, small-data, or a YAML file.")] = "ssv2",
     bundle: Annotated[Path | None, typer.Option("--bundle", "-b", help="Measure this bundle instead.")] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")] = None,

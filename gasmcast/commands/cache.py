@@ -18,7 +18,7 @@ def cache(
     dtype: str = typer.Option("float16", help="float16 or float32."),
     workers: int = typer.Option(1, help="Processes that decode."),
     batch_size: int = typer.Option(4, help="Clips encoded at once."),
-    settings: Optional[list[str]] = typer.Option(None, "--set", help="A setting, as section.name=value; repeatable."),  # noqa: UP045
+    settings: Optional[list[str]] = typer.Option(None, "--set", help="A setting of gasmcast/config.py, as section.name=value; repeatable."),  # noqa: UP045
     semantic_weights: Optional[str] = typer.Option(None, help="File of semantic backbone weights, 'pretrained' or 'random'."),  # noqa: UP045
     motion_weights: Optional[str] = typer.Option(None, help="File of motion backbone weights, 'pretrained' or 'random'."),  # noqa: UP045
 ) -> None:

@@ -24,7 +24,7 @@ def demo_data(
 
     counts = make_set(folder, clips, seed)
     parts = ", ".join(f"{count} {split}" for split, count in counts.items())
-    typer.echo(f"Wrote {folder} ({parts}). Next: gasmcast train demo --data {folder}")
+    typer.echo(f"Wrote {folder} ({parts}). Next: gasmcast train demo --data {folder} --out RUN")
 
 
 def demo_video(

@@ -32,6 +32,9 @@ def eval(  # noqa: A001  # the verb's name; the builtin has no use here
 ) -> None:
     """Top-1, top-5 and mean-class accuracy with intervals, calibration, confusions: of a checkpoint or of a bundle.
 
+    Beside a checkpoint it leaves temperature.json: what fits these validation logits best, to be used with the checkpoint in PyTorch.
+    A bundle has a temperature for each precision, which `gasmcast export --data` fits by itself.
+
     Examples:
         gasmcast eval runs/demo --data demo-data --reversed --shuffled
 

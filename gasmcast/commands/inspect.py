@@ -15,7 +15,7 @@ __all__ = ["inspect"]
 
 def inspect(
     target: Annotated[
-        str, typer.Argument(metavar="PRESET|CHECKPOINT|BUNDLE", help="ssv2, seed, edge, demo, a YAML file, a run, or a bundle.")
+        str, typer.Argument(metavar="PRESET|CHECKPOINT|BUNDLE", help="ssv2, seed, edge, demo, small-data, a YAML file, a run, or a bundle.")
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
@@ -23,7 +23,7 @@ def inspect(
 
     gasmcast inspect ssv2
 
-    gasmcast inspect demo/model.gasm --json
+    gasmcast inspect demo/demo.gasm --json
     """
     from gasmcast.insight.describe import describe
 

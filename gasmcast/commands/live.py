@@ -25,7 +25,7 @@ __all__ = ["live"]
 def live(
     context: typer.Context,
     sources: Annotated[
-        list[str] | None, typer.Argument(help="0, /dev/video0, rtsp(s)://, http(s)://, a file, folder or glob, demo:, replay:, @cameras.yaml.")
+        list[str] | None, typer.Argument(help="0, /dev/video0, rtsp(s)://, http(s)://, a file, folder, glob; demo:, replay:, @cameras.yaml")
     ] = None,
     bundle: Annotated[Path | None, typer.Option("--bundle", "-b", help="What `gasmcast export` wrote.")] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
@@ -38,7 +38,7 @@ def live(
     realtime: Annotated[bool, typer.Option("--realtime", help="Play files at their own pace, as a camera would.")] = False,
     duration: Annotated[float | None, typer.Option(min=0.1, help="Stop after so many seconds.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing on the console but errors.")] = False,
-    jsonl: Annotated[Path | None, typer.Option(help="Every record as a line of JSON; - is standard output, and turns the console off.")] = None,
+    jsonl: Annotated[Path | None, typer.Option(help="Every record as a line of JSON; - is standard output, with no console.")] = None,
     save: Annotated[Path | None, typer.Option(help="Annotated video, e.g. out.mp4; overwritten if it is there.")] = None,
     show: Annotated[bool, typer.Option("--show", help="A window with all cameras.")] = False,
     mqtt: Annotated[str | None, typer.Option(help="mqtt:// or mqtts://user:${PASS}@host:port/prefix; prefix: gasmcast.")] = None,

@@ -11,12 +11,12 @@ __all__ = ["train"]
 
 
 def train(
-    preset: str = typer.Argument(help="A preset (ssv2, seed, edge, demo, ...) or a YAML file of settings."),
+    preset: str = typer.Argument(help="A preset (ssv2, seed, edge, demo, small-data) or a YAML file of settings."),
     data: Path = typer.Option(..., "--data", "-d", help="Folder of a set in Something-Something-V2's format."),
     out: Path = typer.Option(..., "--out", "-o", help="The run folder to write."),
     resume: bool = typer.Option(False, "--resume", help="Go on from the run folder's last whole state; a fresh run where there is none."),
     cache: Optional[Path] = typer.Option(None, help="Folder of `gasmcast cache`: train from its features."),  # noqa: UP045
-    settings: Optional[list[str]] = typer.Option(None, "--set", help="A setting of the configuration, as section.name=value; repeatable."),  # noqa: UP045
+    settings: Optional[list[str]] = typer.Option(None, "--set", help="A setting of gasmcast/config.py, as section.name=value; repeatable."),  # noqa: UP045
     semantic_weights: Optional[str] = typer.Option(None, help="File of semantic backbone weights, 'pretrained' or 'random'."),  # noqa: UP045
     motion_weights: Optional[str] = typer.Option(None, help="File of motion backbone weights, 'pretrained' or 'random'."),  # noqa: UP045
 ) -> None:
@@ -28,7 +28,7 @@ def train(
     Examples:
         gasmcast train demo --data demo-data --out runs/demo
 
-        gasmcast train ssv2 --data ssv2 --out runs/ssv2 --set train.epochs=30 --set train.batch_size=16
+        gasmcast train ssv2 --data ssv2 --out runs/ssv2 --set train.accumulate=8
 
         accelerate launch --multi_gpu --num_processes 8 -m gasmcast train ssv2 --data ssv2 --out runs/ssv2 --resume
     """
