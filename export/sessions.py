@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,8 +49,7 @@ def open_uncached(path: Path, threads: int | None = None, properties: Mapping[st
     Raises:
         UsageError: OpenVINO cannot read the file.
     """
-    key = hashlib.sha256(b"export").hexdigest()
-    return openvino_engine.compile_graph(path, threads, key, {"CACHE_DIR": "", **(properties or {})})
+    return openvino_engine.compile_graph(path, threads, None, properties, cache=False)
 
 
 def open_for(precision: str, path: Path, threads: int | None = None) -> Engine:

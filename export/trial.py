@@ -7,7 +7,6 @@ depend on them. It is made once and kept in this user's cache.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from gasmcast.export.precisions import file_name
 from gasmcast.export.rules import load_graph
 from gasmcast.manifest import Graph, Measured
 from gasmcast.runtime.engines import open_engine
+from gasmcast.runtime.engines.cache import user_cache
 from gasmcast.spec import ClipSpec
 
 __all__ = ["trial_bundle"]
@@ -43,8 +43,7 @@ def trial_bundle(preset: str, say: Callable[[str], None] = lambda _: None, fresh
         UsageError: no such preset.
     """
     origin = open_origin(preset, random_weights=True)
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    out = root / "gasmcast" / "trial" / f"{Path(preset).stem}-{origin.sha256[:12]}-{_code()}.gasm"
+    out = user_cache("trial") / f"{Path(preset).stem}-{origin.sha256[:12]}-{_code()}.gasm"
     if (out / "manifest.json").is_file() and not fresh:
         return out
     spec = origin.model.spec

@@ -20,7 +20,7 @@ from pathlib import Path
 from gasmcast.errors import MachineError
 from gasmcast.files import write_atomic
 
-__all__ = ["CachedEngine", "EngineCache", "EngineKey", "Lookup", "default_folder", "graph_sha256"]
+__all__ = ["CachedEngine", "EngineCache", "EngineKey", "Lookup", "graph_files", "graph_sha256", "user_cache"]
 
 
 @dataclass(frozen=True)
@@ -65,22 +65,27 @@ class CachedEngine:
     build_s: float
 
 
-def default_folder() -> Path:
-    """`$XDG_CACHE_HOME/gasmcast/engines`, or the same under `~/.cache`."""
+def user_cache(*parts: str) -> Path:
+    """A place in this user's cache: under `$XDG_CACHE_HOME/gasmcast`, or the same under `~/.cache`."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification: a relative path is invalid and ignored.
     root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
-    return root / "gasmcast" / "engines"
+    return root.joinpath("gasmcast", *parts)
+
+
+def graph_files(onnx: Path) -> list[Path]:
+    """An ONNX file, and its weights beside it (`<file>.data`), where there are some."""
+    data = onnx.with_name(onnx.name + ".data")
+    return [onnx, data] if data.is_file() else [onnx]
 
 
 def graph_sha256(onnx: Path) -> str:
-    """SHA-256 of an ONNX file and of its weights beside it (`<file>.data`), where there are some."""
+    """SHA-256 of an ONNX file and of its weights beside it."""
     digest = hashlib.sha256()
-    for path in (onnx, onnx.with_name(onnx.name + ".data")):
-        if path == onnx or path.is_file():
-            with path.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
+    for path in graph_files(onnx):
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 
@@ -88,7 +93,7 @@ class EngineCache:
     """The folder of built engines."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or default_folder()
+        self.folder = folder or user_cache("engines")
 
     def open(self) -> Path:
         """The folder, made where it is missing.

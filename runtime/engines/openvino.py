@@ -21,14 +21,16 @@ from numpy.typing import NDArray
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.manifest import sha256_of
 from gasmcast.runtime.engines import TensorSpec, check_feeds
+from gasmcast.runtime.engines.cache import graph_files, user_cache
 from gasmcast.runtime.engines.openvino_linears import lacks_vnni, linears_to_convolutions
 
-__all__ = ["OpenVinoEngine", "cache_folder", "compile_graph", "missing", "the_core"]
+__all__ = ["OpenVinoEngine", "compile_graph", "missing", "the_core"]
 
 
 _ALONE_BYTES = 8_000_000
-"""A network above this fills the cores with one row. More rows at once gave 0 to 15 % and took 250 MB each at real size: it is compiled
-for one row, which also is what OpenVINO's low-precision passes are surest of. Small networks gain threefold from batches."""
+"""A network above this, weights beside it included, fills the cores with one row. More rows at once gave 0 to 15 % and took 250 MB each at
+real size: it is compiled for one row, which also is what OpenVINO's low-precision passes are surest of. Small networks gain threefold from
+batches."""
 
 
 def missing() -> str:
@@ -49,10 +51,9 @@ def the_core() -> Any:  # noqa: ANN401 - the package is untyped
     return openvino.Core()
 
 
-def cache_folder(kind: str, key: str) -> Path | None:
-    """A folder of this user's cache, made if need be; None where nothing can be written."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = root / "gasmcast" / kind / key
+def _cache_folder(key: str) -> Path | None:
+    """OpenVINO's folder in this user's cache, made if need be; None where nothing can be written."""
+    folder = user_cache("openvino", key)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError:
@@ -110,7 +111,9 @@ class OpenVinoEngine:
         return self._line
 
 
-def compile_graph(path: Path, threads: int | None, sha256: str | None, properties: Mapping[str, Any] | None = None) -> OpenVinoEngine:
+def compile_graph(
+    path: Path, threads: int | None, sha256: str | None, properties: Mapping[str, Any] | None = None, *, cache: bool = True
+) -> OpenVinoEngine:
     """Compile an ONNX file, or take it from the cache.
 
     Args:
@@ -118,6 +121,7 @@ def compile_graph(path: Path, threads: int | None, sha256: str | None, propertie
         threads: CPU threads; None: one a core.
         sha256: the file's checksum, where it is known already.
         properties: more OpenVINO properties, for measurements.
+        cache: keep what is compiled.
 
     Raises:
         UsageError: OpenVINO cannot read the file.
@@ -130,14 +134,13 @@ def compile_graph(path: Path, threads: int | None, sha256: str | None, propertie
     wanted: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "CPU_RUNTIME_CACHE_CAPACITY": "0"}
     if threads:
         wanted["INFERENCE_NUM_THREADS"] = threads
-    folder = cache_folder("openvino", f"{(sha256 or sha256_of(path))[:24]}-{version}")
-    if folder:
+    if cache and (folder := _cache_folder(f"{(sha256 or sha256_of(path))[:24]}-{version}")):
         wanted["CACHE_DIR"] = str(folder)
     wanted.update(properties or {})
     device = core.get_property("CPU", "FULL_DEVICE_NAME")
     trouble = ""
     # Small networks keep an open batch, unless OpenVINO's low-precision passes fail on it, as they do on some.
-    for alone in (True,) if path.stat().st_size > _ALONE_BYTES else (False, True):
+    for alone in (True,) if sum(file.stat().st_size for file in graph_files(path)) > _ALONE_BYTES else (False, True):
         try:
             model = core.read_model(str(path))
             outputs = [port.get_any_name() for port in model.outputs]

@@ -137,6 +137,25 @@ def test_a_graph_that_openvino_compiles_for_one_row_only_runs_row_by_row(tiny_bu
         np.testing.assert_allclose(value, want[name], atol=1e-5)
 
 
+def test_weights_beside_a_graph_count_for_its_size(tiny_bundle, tmp_path, monkeypatch):
+    import onnx
+
+    model = onnx.load(tiny_bundle / "encoder.onnx")
+    onnx.save(model, tmp_path / "big.onnx", save_as_external_data=True, location="big.onnx.data", size_threshold=0)
+    weights = (tmp_path / "big.onnx.data").stat().st_size
+    assert (tmp_path / "big.onnx").stat().st_size < weights
+    monkeypatch.setattr("gasmcast.runtime.engines.openvino._ALONE_BYTES", weights)
+    assert open_engine(tmp_path / "big.onnx", "openvino", 1)._rows_alone
+
+
+def test_what_an_export_tries_leaves_nothing_in_the_cache(tiny_bundle, tmp_path, monkeypatch):
+    from gasmcast.export.sessions import open_uncached
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    open_uncached(tiny_bundle / "head.onnx", 1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_bundle_falls_back_graph_by_graph(tiny_bundle):
     bundle = Bundle.open(tiny_bundle)
     assert bundle.precisions() == ("fp32",)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gasmcast.errors import MachineError
-from gasmcast.runtime.engines.cache import EngineCache, EngineKey, default_folder, graph_sha256
+from gasmcast.runtime.engines.cache import EngineCache, EngineKey, graph_sha256, user_cache
 
 KEY = EngineKey("encoder", "ab" * 32, "tensorrt", "10.3.0", "Orin", "8.7", "fp16", "1/1/1 2/4/4", "recipe 1")
 PLAN = b"native code"
@@ -147,9 +147,9 @@ def test_timings_are_shared_by_graphs_and_not_by_versions(cache: EngineCache) ->
 
 def test_where_the_folder_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_folder() == tmp_path / "gasmcast" / "engines"
+    assert user_cache("engines") == tmp_path / "gasmcast" / "engines"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert default_folder() == Path.home() / ".cache" / "gasmcast" / "engines"
+    assert user_cache("engines") == Path.home() / ".cache" / "gasmcast" / "engines"
 
 
 def test_weights_beside_the_graph_are_in_its_checksum(tmp_path: Path) -> None:
