@@ -34,7 +34,7 @@ class Segment:
     pair: NDArray[np.uint8]
     """`(2, F, H, W, 3)`: the predecessor (for the first one its first frame, repeated) and this segment, RGB."""
     stamps: tuple[float, ...]
-    """Stamp of the frame in each slot, seconds after the first frame of the run."""
+    """Stamp of the frame in each slot, as the source gave it."""
     arrival: float
     """When the last of its frames came, monotonic seconds."""
 
@@ -100,7 +100,7 @@ class SegmentClock:
 
     def push(self, frame: Frame) -> Iterator[Segment]:
         """Take a frame; give the segments that it completes. The iterator must be used up before the next frame."""
-        stamp = frame.arrival if frame.stamp_s is None else frame.stamp_s
+        stamp, step = _stamp(frame), 0.0
         if self._first is not None and self._held is not None:
             step = stamp - self._first - self._held[0]
             if step < 0 and not self._live:
@@ -109,14 +109,14 @@ class SegmentClock:
             if step < 0 or step > self._gap_s:
                 self.gap()
         if self._first is None:
-            if self._arrival is not None:  # stamps may begin anew after a gap: the clock on the wall does not
-                self._base_s = self._time + max(0.0, frame.arrival - self._arrival)
+            if self._arrival is not None:  # a camera's stamps may begin anew: the clock on the wall does not. A file's are all there is
+                self._base_s = self._time + (max(0.0, frame.arrival - self._arrival) if self._live else step)
             self._first = stamp
         now = stamp - self._first
         self._time, self._arrival = self._base_s + now, frame.arrival
         before, self._held = self._held, (now, frame)
         while (slot_s := self._slot / self.spec.fps) <= now:
-            nearer = before if before is not None and slot_s - before[0] <= now - slot_s else (now, frame)
+            nearer = before[1] if before is not None and slot_s - before[0] <= now - slot_s else frame
             segment = self._fill(nearer)
             if segment is not None:
                 yield segment
@@ -127,13 +127,12 @@ class SegmentClock:
             return
         per_window = self.spec.segments * self.spec.motion_frames
         while self._slot % self.spec.motion_frames or (self.run == 0 and self._slot < per_window):
-            segment = self._fill(self._held)
+            segment = self._fill(self._held[1])
             if segment is not None:
                 yield segment
 
-    def _fill(self, chosen: tuple[float, Frame]) -> Segment | None:
+    def _fill(self, frame: Frame) -> Segment | None:
         """Put a frame into the next slot; the segment, when that was its last."""
-        stamp, frame = chosen
         if self._fitted is None or self._fitted[0] is not frame:
             self._fitted = (frame, self._fit(frame.image))
         image = self._fitted[1]
@@ -142,7 +141,7 @@ class SegmentClock:
             self._pair = np.empty(self.spec.pair_shape, np.uint8)
             self._pair[0] = image  # the lead-in of a run is its first frame, repeated
         self._pair[1, place] = image
-        self._stamps.append(stamp)
+        self._stamps.append(_stamp(frame))
         self._slot += 1
         if place + 1 < self.spec.motion_frames:
             return None
@@ -153,3 +152,7 @@ class SegmentClock:
         self._pair[0] = segment.pair[1]
         self._stamps = []
         return segment
+
+
+def _stamp(frame: Frame) -> float:
+    return frame.arrival if frame.stamp_s is None else frame.stamp_s

@@ -36,12 +36,13 @@ class MotionGate:
         """
         follows = self._last == (segment.run, segment.index - 1)
         self._last = (segment.run, segment.index)
+        last_low, last_high = self._low, self._high  # the stage that fuses may `forget` meanwhile
         if threshold <= 0:
             self._low = None
             return False
         low, high = _range(segment)
-        if not busy and follows and self._low is not None and self._high is not None:
-            span = np.maximum(high, self._high) - np.minimum(low, self._low)
+        if not busy and follows and last_low is not None and last_high is not None:
+            span = np.maximum(high, last_high) - np.minimum(low, last_low)
             if float(span.max()) < threshold:
                 return True
         self._low, self._high = low, high

@@ -108,11 +108,16 @@ class ReplaySource:
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a recording, its head first."""
+    """The lines of a recording, its head first.
+
+    Raises:
+        UsageError: it cannot be read, or holds no whole line.
+    """
+    number = 0
     try:
         with path.open(encoding="utf-8") as stream:
             for number, text in enumerate(stream, 1):
-                if not text.endswith("\n"):
+                if not text.endswith("\n") and number > 1:
                     return  # the power went while it was written
                 line = json.loads(text)
                 if number == 1:
@@ -122,6 +127,8 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
         raise UsageError(f"{path} cannot be read ({error.strerror}).", "Give what --record wrote.") from None
     except (ValueError, AttributeError) as error:
         raise UsageError(f"{path} is not a recording that this version reads ({error}).", "Give what --record wrote.") from None
+    if number == 0:
+        raise UsageError(f"{path} is empty.", "Give what --record wrote.")
 
 
 def _check_head(line: dict[str, Any]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +19,7 @@ __all__ = ["JsonlSink"]
 
 
 class JsonlSink:
-    """Appends to `path`; `-` is standard output.
+    """Appends to `path`; `-` is standard output. A pipe or a terminal is written to as long as it lasts.
 
     At `max_bytes` the file becomes `path.1`, the one before it `path.2`, and so on up to `keep`. A line is there whole or not at all:
     what a full disk cuts off is taken back.
@@ -29,6 +31,7 @@ class JsonlSink:
     def __init__(self, path: Path, *, max_bytes: int = 100_000_000, keep: int = 5) -> None:
         self._path, self._max_bytes, self._keep = path, max_bytes, keep
         self._stream: BinaryIO | None = None
+        self._regular = True  # it has a size, and what was written can be taken back
         self._open()
 
     def write(self, record: Record) -> None:
@@ -41,7 +44,7 @@ class JsonlSink:
         if self._stream is None:
             self._open()
         assert self._stream is not None
-        size = self._stream.tell()
+        size = self._stream.tell() if self._regular else 0
         if size and size + len(line) > self._max_bytes:
             self._rotate()
             size = 0
@@ -67,7 +70,8 @@ class JsonlSink:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered: one write a line, so that a line either went out or raised here.
             self._stream = self._path.open("ab", buffering=0)
-            if self._path.is_file() and (size := self._stream.seek(0, os.SEEK_END)):
+            self._regular = stat.S_ISREG(os.fstat(self._stream.fileno()).st_mode)
+            if self._regular and (size := self._stream.seek(0, os.SEEK_END)):
                 with self._path.open("rb") as before:
                     before.seek(size - 1)
                     if before.read(1) != b"\n":  # a crash of the machine cut the last line: the next one must not suffer
@@ -92,11 +96,10 @@ class JsonlSink:
 
     def _take_back(self, size: int) -> None:
         assert self._stream is not None
-        try:
-            os.ftruncate(self._stream.fileno(), size)
-            self._stream.seek(size)
-        except OSError:  # not a regular file: nothing to take back
-            return
+        if self._regular:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._stream.fileno(), size)
+                self._stream.seek(size)
 
     def _trouble(self, error: OSError) -> MachineError:
         return MachineError(f"{self._path} cannot be written ({error.strerror}).", "Free space, or give --jsonl another path.")

@@ -115,6 +115,7 @@ class MqttSink:
         if reason.is_failure:
             self._reason = str(reason).lower()
             return
+        self._reason = "the connection was lost"  # why it is not connected, whenever that is so from now on
         client.publish(f"{self._prefix}/available", "online", qos=1, retain=True)
 
 

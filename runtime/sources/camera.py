@@ -115,8 +115,9 @@ class Camera:
     def start(self) -> None:
         """Make the first attempt."""
         with self._calls:
-            self._tell(State.CONNECTING)
-            self._attempt()
+            if not self._over:
+                self._tell(State.CONNECTING)
+                self._attempt()
 
     def tick(self) -> None:
         """Look after the camera: note a stall, abandon a thread that hangs, try again when it is time. Never blocks."""
@@ -141,7 +142,8 @@ class Camera:
 
     def stop(self, timeout_s: float = 3.0) -> bool:
         """End it: take the turn from its thread, wait for that a while, tell the listener. False when the thread still hangs."""
-        self._over, self._turn = True, self._turn + 1  # plain writes: the reader may hold the lock while its listener blocks
+        # Plain writes: the reader may hold the lock while its listener blocks. `_over` ends an attempt that takes a later turn meanwhile.
+        self._over, self._turn = True, self._turn + 1
         back = self.join(timeout_s)
         with_lock = self._calls.acquire(timeout=timeout_s if back else 0.1)
         try:
@@ -191,7 +193,7 @@ class Camera:
 
     def _deliver(self, turn: int, frame: Frame) -> bool:
         with self._calls:
-            if turn != self._turn:
+            if turn != self._turn or self._over:
                 return False
             self._waits_since = None
             stamp = frame.arrival if frame.stamp_s is None else frame.stamp_s
@@ -213,7 +215,7 @@ class Camera:
             self._backoff.good(frame.arrival)
             self._listener.on_frame(frame)
             self._waits_since = self._clock()
-            return turn == self._turn
+            return turn == self._turn and not self._over
 
     def _finish(self, turn: int, error: GasmcastError | None) -> None:
         """A connection is over: for good, or until the next attempt."""

@@ -41,7 +41,7 @@ class Capture(Protocol):
 
 
 def read_capture(
-    capture: Capture, where: str, *, max_fps: float | None = None, clock: Callable[[], float] = time.monotonic
+    capture: Capture, where: str, *, max_fps: float | None = None, bursts: bool = False, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[tuple[float, float, NDArray[np.uint8]]]:
     """Frames until none comes in time; the capture is released at the end, also when the reader is given up.
 
@@ -52,6 +52,7 @@ def read_capture(
         capture: open.
         where: names it in errors.
         max_fps: pictures that come faster are skipped before they are decoded to RGB.
+        bursts: many come at once and are played later: "faster" is by the stream's own stamps, not by arrival.
         clock: monotonic seconds.
 
     Yields:
@@ -72,9 +73,10 @@ def read_capture(
                     return
                 continue
             if max_fps is not None:
-                if arrival < due:
+                moment, period = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0 if bursts else arrival, 1.0 / max_fps
+                if due - period <= moment < due:  # before that: the stream's clock was set back
                     continue
-                due = max(due + 1.0 / max_fps, arrival - 1.0 / max_fps)
+                due = moment + period if moment < due else max(due + period, moment - period)
             ok, image = capture.retrieve()
             if not ok or image is None or image.size == 0:
                 unreadable += 1

@@ -89,6 +89,9 @@ def open_spec(spec: CameraSpec, *, realtime: bool = False, sole: bool = False, c
     text, name = spec.source, spec.name or _name(spec.source)
     scheme = _scheme(text)
     source: Source
+    camera = text.isdecimal() or _DEVICE.fullmatch(text) or scheme in _SCHEMES
+    if spec.max_fps is not None and not camera:
+        raise UsageError(f"{redact(text)}: max_fps is for cameras, and this is none.", "Leave it out: every frame counts.")
     if text.isdecimal() or _DEVICE.fullmatch(text):
         device = f"/dev/video{text}" if text.isdecimal() else text
         source = WebcamSource(device, name, max_fps=spec.max_fps, sole=sole, clock=clock)

@@ -18,6 +18,8 @@ from gasmcast.runtime.sources.stamps import Backlog, LiveStamps
 
 __all__ = ["StreamSource"]
 
+_AHEAD_S = 2.0  # a step in a playlist's stamps beyond this is a jump of its clock, not something to wait for
+
 
 def _open(url: str, kind: Kind) -> Capture | None:
     """One decoder thread: FFmpeg's frame threads would each hold a frame back, and many cameras share the cores anyway."""
@@ -68,11 +70,11 @@ class StreamSource:
         paced = urlsplit(url).path.endswith(".m3u8")
         backlog = Backlog()
         first: tuple[float, float] | None = None
-        for position, arrival, image in read_capture(capture, self.where, max_fps=self._max_fps, clock=self._clock):
+        for position, arrival, image in read_capture(capture, self.where, max_fps=self._max_fps, bursts=paced, clock=self._clock):
             if paced:  # HLS comes in pieces of many seconds: play them at their own pace, else newest-wins drops most
                 first = first or (position, arrival)
                 early = first[1] + position - first[0] - arrival
-                if not -10.0 <= early <= 30.0:  # the stream's clock jumped
+                if not -10.0 <= early <= _AHEAD_S:
                     first, early = (position, arrival), 0.0
                 if early > 0:
                     self._sleep(early)

@@ -40,7 +40,7 @@ def test_streaming_takes_the_frames_that_nearest_frames_takes(steps, origin):
     _, segments = stream(stamps)
     relative = stamps - stamps[0]
     slots = np.arange(len(segments) * SPEC.motion_frames) / SPEC.fps
-    want = relative[nearest_frames(relative, slots)]
+    want = stamps[nearest_frames(relative, slots)]
     np.testing.assert_array_equal(np.array([t for s in segments for t in s.stamps]), want)
     chosen = nearest_frames(relative, slots).reshape(-1, SPEC.motion_frames)
     for j, segment in enumerate(segments):
@@ -74,7 +74,7 @@ def test_an_unstamped_camera_is_sampled_by_arrival():
     made = clock(live=True)
     segments = [s for i in range(40) for s in made.push(Frame(None, 1000.0 + i / 30, image(i)))]
     assert [s.index for s in segments] == [0, 1]
-    assert segments[0].stamps[1] == pytest.approx(4 / 30)  # 0.1333 is nearer to 0.125 than 0.1
+    assert segments[0].stamps[1] == pytest.approx(1000.0 + 4 / 30)  # 0.1333 is nearer to 0.125 than 0.1
 
 
 def test_a_gap_starts_a_new_run_and_the_lead_in_is_its_first_frame():
@@ -96,6 +96,17 @@ def test_a_live_camera_whose_stamps_jump_starts_a_new_run(jump):
     list(made.push(Frame(11 + jump, 9 / 8, image(9))))
     assert made.run == 1
     assert made.time_s == pytest.approx(9 / 8)
+
+
+@pytest.mark.parametrize("took_s", [0.0, 500.0])
+def test_a_jump_in_a_files_stamps_is_as_long_as_they_say_however_long_reading_took(took_s):
+    """Else the times of all that comes after it are off, and others in every run."""
+    made, segments = clock(), []
+    for i, stamp in enumerate([*np.arange(0, 1.5, 0.125), *np.arange(100.0, 101.5, 0.125)]):
+        segments += made.push(Frame(float(stamp), took_s * (stamp >= 100), image(i)))
+    last = segments[-1]
+    assert (last.run, last.index) == (1, 2)
+    assert (last.start_s, last.stamps[0]) == (pytest.approx(101.0), 101.0)
 
 
 def test_a_file_skips_frames_out_of_order_and_counts_them():

@@ -322,6 +322,26 @@ def test_the_gate_never_skips_after_a_hole_or_in_an_event():
     assert not gate.still(segment(4, 100), 6.0, busy=False)
 
 
+def test_what_was_encoded_may_be_forgotten_while_the_gate_looks():
+    """The stage that fuses forgets, the one that encodes looks: no lock is between them."""
+
+    class Forgotten(MotionGate):
+        _looks = 0
+
+        @property
+        def _high(self):
+            self._looks += 1
+            return self._kept if self._looks == 1 else None
+
+        @_high.setter
+        def _high(self, value):
+            self._kept, self._looks = value, 0
+
+    gate = Forgotten()
+    gate.still(segment(0, 100), 6.0, busy=False)
+    assert gate.still(segment(1, 100), 6.0, busy=False)
+
+
 def test_under_delivery_is_told_once_and_shown():
     clock, pipeline, lanes, records, _, _ = world(LiveConfig(), 1, 0.01)
     play(clock, pipeline, lanes, 10, fps=5.0)

@@ -140,6 +140,12 @@ def test_a_torn_last_line_is_forgiven_and_rubbish_is_not(recording, tmp_path):
     text = path.read_text()
     path.write_text(text[: text.rindex('{"is":"record"') + 20])
     replay(path, lambda record: None)
+    for rest in ("", text[:40]):
+        path.write_text(rest)
+        with pytest.raises(UsageError, match=r"is empty|not a recording"):
+            replay(path, lambda record: None)
+        with pytest.raises(SourceError, match=r"is empty|not a recording"):
+            next(ReplaySource(path, "r").frames())
     path.write_text("hello\n")
     with pytest.raises(UsageError, match="not a recording"):
         replay(path, lambda record: None)

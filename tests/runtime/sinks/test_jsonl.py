@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,16 @@ def test_secrets_do_not_get_in(tmp_path, make):
     assert lines(tmp_path / "a.jsonl")[1]["camera"] == "a@b"
     assert "hunter2" not in (tmp_path / "a.jsonl").read_text()
     assert lines(tmp_path / "a.jsonl")[0]["text"] == "rtsp://***@h/x cannot be opened"
+
+
+def test_a_pipe_takes_every_line(tmp_path, make):
+    path, got = tmp_path / "fifo", []
+    os.mkfifo(path)
+    reader = threading.Thread(target=lambda: got.extend(path.read_text().splitlines()), daemon=True)
+    reader.start()
+    sink = JsonlSink(path, max_bytes=10)
+    for _ in range(3):
+        sink.write(make.event())
+    sink.close()
+    reader.join(5)
+    assert [json.loads(line)["kind"] for line in got] == ["event"] * 3

@@ -329,6 +329,18 @@ def test_stop_ends_it_once_also_when_it_was_called_failed():
     assert (told.said[-1], told.end) == ("ended", ("ended", None))
 
 
+def test_an_attempt_that_was_on_its_way_when_it_was_stopped_reads_nothing():
+    clock, work = Clock(), []
+    camera, source, told = camera_of(clock, [0.0, 0.1], [0.2, 0.3], spawn=lambda task, name: work.append(task))
+    camera.start()
+    camera.stop(0.0)
+    camera._attempt()  # a tick on another thread was about to make it
+    for task in work:
+        task()
+    camera.start()  # and so was the supervisor, for a file whose turn had come
+    assert (told.frames, told.said, source.closed, len(work)) == ([], ["connecting", "ended"], 2, 2)
+
+
 def test_cameras_come_and_go_and_a_dead_one_holds_up_no_other():
     stuck = threading.Event()
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from gasmcast.errors import GasmcastError, SourceError, UsageError
 from gasmcast.runtime.sources.file import FileSource
-from gasmcast.runtime.sources.parse import open_source, open_sources
+from gasmcast.runtime.sources.parse import open_source, open_sources, open_spec
+from gasmcast.runtime.sources.spec import CameraSpec
 from gasmcast.runtime.sources.stream import StreamSource
 from gasmcast.runtime.sources.webcam import AbsentError, WebcamSource
 
@@ -58,6 +59,12 @@ def test_other_schemes_and_broken_addresses_are_refused_in_one_sentence(text):
         open_source(text)
     assert error.value.exit_code == 2
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["clip.mp4", "demo:", "replay:run.jsonl"])
+def test_max_fps_is_for_cameras(text):
+    with pytest.raises(UsageError, match="max_fps is for cameras"):
+        open_spec(CameraSpec(source=text, max_fps=5))
 
 
 @pytest.mark.parametrize("text", ["nothing.mp4", "C:\\clip.mp4", "no/such/dir/*.mp4", "/dev/null"])
