@@ -139,4 +139,4 @@ def _index(labels: Labels, name: str, where: str) -> int:
     try:
         return labels.index(name)
     except KeyError:
-        raise UsageError(f"{where}: there is no label {name!r}.", "`gasmcast inspect BUNDLE` lists the labels.") from None
+        raise UsageError(f"{where}: there is no label {name!r}.", "`gasmcast inspect BUNDLE --json` lists the labels.") from None

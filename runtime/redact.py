@@ -1,6 +1,6 @@
 """Secrets stay secret: the one place that takes passwords out of text before anybody reads it.
 
-Errors, log lines, statistics and the web view all pass through `redact`. It prefers hiding too much: a password may itself hold
+Errors, log lines and statistics all pass through `redact`. It prefers hiding too much: a password may itself hold
 `@`, `/` or `?`, so everything between a scheme and the last `@` of the word goes, and so does every query string.
 """
 

@@ -26,7 +26,7 @@ from gasmcast.files import atomic_path
 
 __all__ = ["CLASSES", "Action", "make_set", "make_stream", "reversed_class", "write_actions"]
 
-_CODE = "mp4v"  # of the encoders in OpenCV's wheels the quickest: VP8, as in the real set, takes ten times as long
+_CODE = "mp4v"  # of the encoders in OpenCV's wheels the only quick one
 _RATES = (12.0, 15.0, 20.0, 24.0, 30.0)
 _SECONDS = (2.0, 4.0)
 _LEAST = 5  # clips a class

@@ -1,1 +1,1 @@
-"""Looking inside: counts, attention maps, error analysis, plots."""
+"""Looking inside: counts, error analysis, plots."""
