@@ -6,15 +6,15 @@ error that names the nearest good one.
 
 from __future__ import annotations
 
-import difflib
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from gasmcast.errors import UsageError
+from gasmcast.settings import check_settings
 from gasmcast.spec import ClipSpec, Frozen
 
 __all__ = ["PRESETS", "AugmentConfig", "Config", "ModelConfig", "TrainConfig", "load_config", "parse_config", "read_yaml"]
@@ -171,20 +171,4 @@ def parse_config(tree: dict[str, Any], where: str) -> Config:
     Raises:
         UsageError: an unknown key or a bad value.
     """
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise UsageError(f"{where}: {_explain(error)}") from None
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
-    dotted = ".".join(path)
-    if first["type"] != "extra_forbidden":
-        return f"{dotted or 'settings'}: {first['msg']}."
-    section: type[BaseModel] = Config
-    for part in path[:-1]:
-        section = section.model_fields[part].annotation  # type: ignore[assignment]
-    near = difflib.get_close_matches(path[-1], section.model_fields, n=1)
-    return f"unknown key {dotted!r}." + (f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(section.model_fields)}.")
+    return check_settings(Config, tree, where)

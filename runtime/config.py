@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from gasmcast.errors import UsageError
 from gasmcast.runtime.plain_yaml import load_yaml
+from gasmcast.settings import check_settings
 from gasmcast.spec import Frozen
 
 __all__ = ["LiveConfig", "load_live_config", "with_settings"]
@@ -67,7 +67,7 @@ def load_live_config(path: Path | None, overrides: dict[str, Any] | None = None)
         if not isinstance(tree, dict):
             raise UsageError(f"{path} is not a mapping of settings.", f"Keys: {', '.join(LiveConfig.model_fields)}.")
     tree.update({key: value for key, value in (overrides or {}).items() if value is not None})
-    return _parse(tree, str(path or "live settings"))
+    return check_settings(LiveConfig, tree, str(path or "live settings"))
 
 
 def with_settings(config: LiveConfig, settings: dict[str, Any], where: str) -> LiveConfig | None:
@@ -79,17 +79,4 @@ def with_settings(config: LiveConfig, settings: dict[str, Any], where: str) -> L
     shared = [key for key in settings if key in _OF_ALL]
     if shared:
         raise UsageError(f"{where}: {shared[0]} holds for all cameras together.", "Put it into --config, or give its flag.")
-    return _parse({**config.model_dump(), **settings}, where) if settings else None
-
-
-def _parse(tree: dict[str, Any], where: str) -> LiveConfig:
-    try:
-        return LiveConfig.model_validate(tree)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        if first["type"] != "extra_forbidden":
-            raise UsageError(f"{where}: {key or 'settings'}: {first['msg']}.") from None
-        near = difflib.get_close_matches(key, LiveConfig.model_fields, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(LiveConfig.model_fields)}."
-        raise UsageError(f"{where}: unknown key {key!r}.", hint) from None
+    return check_settings(LiveConfig, {**config.model_dump(), **settings}, where) if settings else None

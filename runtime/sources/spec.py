@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from gasmcast.errors import UsageError
 from gasmcast.runtime.plain_yaml import load_yaml
+from gasmcast.settings import check_settings
 from gasmcast.spec import Frozen
 
 __all__ = ["CameraSpec", "read_cameras"]
@@ -65,22 +65,9 @@ def read_cameras(path: Path) -> list[CameraSpec]:
     entries = tree.get("cameras") if isinstance(tree, dict) and set(tree) == {"cameras"} else tree
     if not isinstance(entries, list) or not entries:
         raise UsageError(f"{path} lists no cameras.", "Write `cameras:` and below it `- {name: door, source: rtsp://...}`.")
-    cameras = [_read_one(entry, f"{path}, camera {number}") for number, entry in enumerate(entries, 1)]
+    trees = [{"source": entry} if isinstance(entry, str | int) else entry for entry in entries]
+    cameras = [check_settings(CameraSpec, tree, f"{path}, camera {number}") for number, tree in enumerate(trees, 1)]
     names = [camera.name for camera in cameras if camera.name]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"{path} has two cameras named {twice!r}.", "Give each its own name.")
     return cameras
-
-
-def _read_one(entry: object, where: str) -> CameraSpec:
-    try:
-        return CameraSpec.model_validate({"source": entry} if isinstance(entry, str | int) else entry)
-    except ValidationError as error:
-        # A misspelt key first: that another one is missing only follows from it.
-        first = min(error.errors(include_url=False, include_input=False), key=lambda one: one["type"] != "extra_forbidden")
-        key = str(first["loc"][0]) if first["loc"] else "entry"
-        if first["type"] != "extra_forbidden":
-            raise UsageError(f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}.") from None
-        near = difflib.get_close_matches(key, CameraSpec.model_fields, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(CameraSpec.model_fields)}."
-        raise UsageError(f"{where}: unknown key {key!r}.", hint) from None
