@@ -118,8 +118,7 @@ class Pipeline:
     def wait(self, timeout_s: float | None = None) -> bool:
         """Until every source has ended and its last decision is told; False when the time is up first.
 
-        Raises:
-            GasmcastError: a stage failed.
+        Raises: what a stage failed with; anything, for an engine's bug ends it too.
         """
         until = None if timeout_s is None else time.monotonic() + timeout_s
         with self._house.changed:

@@ -127,7 +127,11 @@ class RefusedError(MachineError):
 
 
 class Sink(Protocol):
-    """Takes records; called from one thread at a time."""
+    """Takes records.
+
+    Behind a queue it is called by that queue's thread alone. One that a session is given as it is (the window, the recording) must take
+    calls of several threads at once: those of the sources, of the stages and of the house all tell.
+    """
 
     def write(self, record: Record) -> None:
         """Take one record; raises `GasmcastError` when it cannot now, `RefusedError` when it never can."""

@@ -145,8 +145,7 @@ class Session:
         Returns:
             What went wrong with single sources; the others ran on.
 
-        Raises:
-            GasmcastError: a stage failed.
+        Raises: what a stage failed with; anything, for an engine's bug ends it too.
         """
         until = None if duration_s is None else time.monotonic() + duration_s
         stages = ("encode", "fuse")

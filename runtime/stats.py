@@ -1,9 +1,9 @@
-"""Latencies by stage and counters: the last few hundred values, cheap enough to keep for months."""
+"""Latencies by stage: the last few hundred values, cheap enough to keep for months."""
 
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import deque
 
 import numpy as np
 
@@ -24,7 +24,6 @@ class Latencies:
     def __init__(self, keep: int = 512) -> None:
         self._keep = keep
         self._stages: dict[str, deque[float]] = {}
-        self.count: Counter[str] = Counter()
         self._lock = threading.Lock()  # one thread adds, another reads
 
     def add(self, latency_ms: dict[str, float]) -> None:
@@ -32,7 +31,6 @@ class Latencies:
         with self._lock:
             for stage, value in latency_ms.items():
                 self._stages.setdefault(stage, deque(maxlen=self._keep)).append(value)
-                self.count[stage] += 1
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Per stage `p50`, `p95`, `p99`."""

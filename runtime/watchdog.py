@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 
+from gasmcast.runtime.daemon import start_daemon
 from gasmcast.runtime.health import Health
 from gasmcast.runtime.notify import Notifier
 
@@ -32,10 +33,6 @@ def _leave(status: int) -> None:
     logging.shutdown()
     sys.stderr.flush()
     os._exit(status)
-
-
-def _daemon(work: Callable[[], None], name: str) -> None:
-    threading.Thread(target=work, name=name, daemon=True).start()
 
 
 class Watchdog:
@@ -59,7 +56,7 @@ class Watchdog:
         notifier: Notifier | None = None,
         leave: Callable[[int], None] = _leave,
         clock: Callable[[], float] = time.monotonic,
-        spawn: Callable[[Callable[[], None], str], None] = _daemon,
+        spawn: Callable[[Callable[[], None], str], None] = start_daemon,
     ) -> None:
         self._health, self._restarts, self._leave, self._clock, self._spawn = health, dict(restarts or {}), leave, clock, spawn
         self.notifier = notifier or Notifier()

@@ -30,10 +30,9 @@ class _Row:
 
 @dataclass
 class ConsoleSink:
-    """Rich's live table on a terminal; else a line for each event and notice, and for each decision unless `decisions` is off."""
+    """Rich's live table on a terminal; else a line for each event, notice and decision."""
 
     console: Console = field(default_factory=lambda: Console(stderr=True))
-    decisions: bool = True
 
     def __post_init__(self) -> None:
         self._rows: dict[str, _Row] = {}
@@ -85,7 +84,7 @@ class ConsoleSink:
             )
         if isinstance(record, Notice):
             return f"{record.time_s:9.2f} s  {record.camera}  {record.text}" if record.camera else record.text
-        if isinstance(record, Decision) and self.decisions:
+        if isinstance(record, Decision):
             return f"{record.time_s:9.2f} s  {record.camera}  {record.label}  {record.p:.2f}"
         return ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ _MOST_CLIENTS = 16
 
 
 def parse_address(text: str, port: int = 9464) -> tuple[str, int]:
-    """`host:port`, `:port`, `port` or `host`; without a host it is this machine only.
+    """`host:port`, `[::1]:port`, `:port`, `port` or `host`; without a host it is this machine only.
 
     Raises:
         UsageError: none of these.
@@ -29,7 +30,8 @@ def parse_address(text: str, port: int = 9464) -> tuple[str, int]:
     host, colon, number = text.rpartition(":")
     if not colon:
         host, number = ("", text) if text.isdecimal() else (text, str(port))
-    if not number.isdecimal() or not 0 <= int(number) < 65536:
+    bare = ":" in host and not (host.startswith("[") and host.endswith("]"))  # an address of IPv6, and nobody knows which part is a port
+    if bare or not number.isdecimal() or not 0 <= int(number) < 65536:
         raise UsageError(f"{text!r} is no address to listen at.", "Write 9464, or 0.0.0.0:9464 to be seen from other machines.")
     return host.strip("[]") or "127.0.0.1", int(number)
 
@@ -163,6 +165,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, handler)
         self._places = threading.BoundedSemaphore(_MOST_CLIENTS)
         self.local = address[0] in ("127.0.0.1", "localhost", "::1")

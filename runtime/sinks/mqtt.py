@@ -28,14 +28,13 @@ class MqttSink:
 
     Args:
         url: where to.
-        decisions: publish every decision too, to `<prefix>/<camera>/decision`, without acknowledgement.
 
     Raises:
         UsageError: not such a URL, or a secret that is not set.
         MachineError: paho-mqtt is not installed.
     """
 
-    def __init__(self, url: str, *, decisions: bool = False) -> None:
+    def __init__(self, url: str) -> None:
         try:
             import paho.mqtt.client as mqtt  # noqa: PLC0415 - an extra
         except ImportError:
@@ -51,7 +50,6 @@ class MqttSink:
         self._prefix = parts.path.strip("/") or "gasmcast"
         if "+" in self._prefix or "#" in url or "?" in url:
             raise UsageError(f"{redact(url)}: a topic must not hold +, # or ?.", "Choose another prefix.")
-        self._decisions = decisions
         self._cameras: set[str] = set()  # whose state the broker keeps
         self._client = client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
         if parts.username:
@@ -98,9 +96,7 @@ class MqttSink:
         """`(topic, payload, qos, retain)`."""
         if isinstance(record, Event):
             return [(f"{record.camera}/action", _text(record.to_json()), 1, False)]
-        if isinstance(record, Decision):
-            return [(f"{record.camera}/decision", _text(record.to_json()), 0, False)] if self._decisions else []
-        if isinstance(record, Notice):
+        if isinstance(record, Decision | Notice):
             return []
         out = []
         for camera in record.cameras:

@@ -116,11 +116,6 @@ class Queued:
             return f"one record has been under way for {busy:.0f} s"
         return self._trouble
 
-    @property
-    def alive(self) -> bool:
-        """Its thread runs."""
-        return self._thread.is_alive()
-
     def _wait_for_room(self, camera: str) -> None:
         if camera in self.lossless:
             while self._loose >= self._room and not self._closing and not self.trouble:

@@ -36,7 +36,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 class WebhookSink:
-    """POSTs starts and ends of events (updates too if asked) as JSON, each with a time-out and up to three attempts.
+    """POSTs starts and ends of events as JSON, each with a time-out and up to three attempts.
 
     After those `write` raises, and the queue in front keeps the event and comes again later. A redirect or an answer of 400 to 499 (but
     408 and 429) says that no later attempt can help: the event is given up, logged and counted by the queue as `refused`.
@@ -53,7 +53,6 @@ class WebhookSink:
         self,
         url: str,
         *,
-        updates: bool = False,
         timeout_s: float = 5.0,
         attempts: int = 3,
         sleep: Callable[[float], None] = time.sleep,
@@ -68,12 +67,12 @@ class WebhookSink:
         self._where = f"{parts.hostname}{parts.path}"
         self._secret = os.environ.get(SECRET_VARIABLE, "")
         hide(self._secret)
-        self._updates, self._timeout_s, self._attempts, self._sleep, self._wall = updates, timeout_s, attempts, sleep, wall
+        self._timeout_s, self._attempts, self._sleep, self._wall = timeout_s, attempts, sleep, wall
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def write(self, record: Record) -> None:
         """Raises: MachineError when the receiver cannot take it now; RefusedError when it never will."""
-        if not isinstance(record, Event) or (record.phase == "update" and not self._updates):
+        if not isinstance(record, Event) or record.phase == "update":
             return
         body = json.dumps(redact_tree(record.to_json()), ensure_ascii=False).encode()
         mark = f"{record.phase}-{record.camera}-{record.number}-{record.wall_s * 1000:.0f}"

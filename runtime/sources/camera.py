@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gasmcast.errors import GasmcastError, SourceError
+from gasmcast.runtime.daemon import start_daemon
 from gasmcast.runtime.frames import Frame, FrameListener, Source
 from gasmcast.runtime.redact import redact
 from gasmcast.runtime.sources.backoff import Backoff
@@ -46,10 +47,6 @@ class CameraCounts:
     hangs: int = 0
 
 
-def _daemon(work: Callable[[], None], name: str) -> None:
-    threading.Thread(target=work, name=name, daemon=True).start()
-
-
 class Camera:
     """Reads a source on a thread of its own and tells a listener, one call at a time.
 
@@ -76,7 +73,7 @@ class Camera:
         most_hung: int = 3,
         gap_s: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
-        spawn: Callable[[Callable[[], None], str], None] = _daemon,
+        spawn: Callable[[Callable[[], None], str], None] = start_daemon,
     ) -> None:
         self.source = source
         self.state = State.CONNECTING

@@ -96,16 +96,6 @@ class Cameras:
         with self._lock:
             return list(self._cameras)
 
-    def __getitem__(self, name: str) -> Camera:
-        with self._lock:
-            return self._cameras[name]
-
-    @property
-    def over(self) -> bool:
-        """Every camera has ended: the run is done."""
-        with self._lock:
-            return all(camera.over for camera in self._cameras.values())
-
     def tick(self) -> None:
         """One look at every camera. A bug in one is logged and does not keep the others from being looked after."""
         with self._lock:

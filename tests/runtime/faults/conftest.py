@@ -272,9 +272,12 @@ class Run:
         before = self.decided[camera]
         wait_until(lambda: self.decided[camera] >= before + more, seconds, else_tell=self.states)
 
+    def camera(self, name):
+        return self.cameras._cameras[name]
+
     def states(self):
         """For messages of tests."""
-        cameras = [self.cameras[name] for name in self.cameras.names()]
+        cameras = [self.camera(name) for name in self.cameras.names()]
         return [(c.name, c.state.value, c.detail, c.threads) for c in cameras]
 
     def check_laws(self):

@@ -45,4 +45,4 @@ def test_a_camera_that_sets_its_clock_goes_on_deciding(run, jump_s):
     told.check_laws()
     times = [decision.time_s for decision in told.decisions()]
     assert max(np.diff(times)) < 3.0, "decisions go on at the time that passes, not the camera's"
-    assert told.cameras["cam"].counts.reconnects == 0
+    assert told.camera("cam").counts.reconnects == 0

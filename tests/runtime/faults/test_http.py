@@ -117,7 +117,7 @@ def test_mjpeg_with_garbage_a_change_of_size_a_stall_and_a_broken_line(camera, r
     told.stop()
     told.check_laws()
     assert any("reconnect" in notice.text for notice in told.notices("gap"))
-    assert told.cameras[name].counts.reconnects >= 2
+    assert told.camera(name).counts.reconnects >= 2
 
 
 def make_ts(ffmpeg, path, seconds=12, options=()):

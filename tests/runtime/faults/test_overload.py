@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import subprocess
 import time
 
 import numpy as np
@@ -102,16 +100,6 @@ def test_a_sink_that_is_slow_and_one_that_is_down_hold_up_nothing(run, until):
     assert sinks[0].stats()["retries"] > 3
     assert sinks[1].stats()["full"] > 0
     assert sinks[2].stats()["restarts"] > 3
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False).returncode:
-        pytest.skip("mounting a small tmpfs needs root")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_a_disk_that_fills_up_stops_neither_decisions_nor_events(run, until, small_disk, caplog):

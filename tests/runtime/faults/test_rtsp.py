@@ -17,7 +17,7 @@ def test_a_server_that_is_killed_and_started_again_with_another_size_rate_and_co
     told = run(server.url("live"))
     told.until_decides("127.0.0.1-live")
     server.kill()
-    camera = told.cameras["127.0.0.1-live"]
+    camera = told.camera("127.0.0.1-live")
     until(lambda: camera.state.value in ("reconnecting", "failed"))
     assert "nothing answers" in camera.detail or "sends nothing" in camera.detail
     server.start("--size", "640x480", "--fps", "15", "--live", "jpeg")
@@ -33,7 +33,7 @@ def test_a_server_that_stands_still_is_stalled_then_lost_then_found_again(rtsp, 
     server = rtsp()
     told = run(server.url())
     told.until_decides("127.0.0.1-h264")
-    camera = told.cameras["127.0.0.1-h264"]
+    camera = told.camera("127.0.0.1-h264")
     server.hold(True)
     until(lambda: camera.state.value in ("stalled", "reconnecting"), 10)
     until(lambda: camera.state.value in ("reconnecting", "failed"), 15)
@@ -52,9 +52,9 @@ def test_a_short_stall_of_the_network_and_a_cut_connection(rtsp, run, network, u
     time.sleep(1.2)  # less than the read time-out: TCP makes up for it
     way.still.clear()
     told.until_decides("127.0.0.1-h264")
-    assert told.cameras["127.0.0.1-h264"].counts.reconnects == 0
+    assert told.camera("127.0.0.1-h264").counts.reconnects == 0
     way.cut()
-    until(lambda: told.cameras["127.0.0.1-h264"].counts.reconnects >= 1)
+    until(lambda: told.camera("127.0.0.1-h264").counts.reconnects >= 1)
     told.until_decides("127.0.0.1-h264")
     told.stop()
     told.check_laws()
@@ -97,7 +97,7 @@ def test_dead_cameras_do_not_hold_up_the_good_one(rtsp, run, until, network):
     told = run(*[server.url(port=way.port) for way in silent], "rtsp://127.0.0.1:9/x", server.url("jpeg"))
     told.until_decides("127.0.0.1-jpeg", more=1)
     assert time.monotonic() - begun < 10
-    until(lambda: all(told.cameras[name].counts.reconnects for name in told.cameras.names()[:7]))
+    until(lambda: all(told.camera(name).counts.reconnects for name in told.cameras.names()[:7]))
     silent[0].still.clear()
     told.until_decides("127.0.0.1-h264", more=1)
     told.stop()

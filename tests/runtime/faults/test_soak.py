@@ -210,8 +210,8 @@ def test_soak(second_camera, run, until, network):
     faults = Faults(told, mjpeg=mjpeg, hanging=hanging, way=way, servers=servers)
 
     def well():
-        live = all(told.cameras[name].state.value == "live" for name in cameras)
-        return live and told.cameras["hanging"].threads == 1
+        live = all(told.camera(name).state.value == "live" for name in cameras)
+        return live and told.camera("hanging").threads == 1
 
     def decides():
         until(well, 120, else_tell=told.states)
@@ -234,7 +234,7 @@ def test_soak(second_camera, run, until, network):
     told.check_laws()
     mjpeg.close()
     sent = sorted((e.camera, e.number, e.phase) for e in told.events() if e.phase != "update")
-    counts = {name: vars(told.cameras[name].counts) for name in cameras}
+    counts = {name: vars(told.camera(name).counts) for name in cameras}
     print(f"{SECONDS:.0f} s, seed {SEED}: {len(history)} faults, {len(sent)} starts and ends, {counts}")
     print(f"MB, threads, files: {before} -> {after}")
     assert sorted((e.camera, e.number, e.phase) for e in Receiver.got) == sent, "an event was lost on the way to the sink"

@@ -87,12 +87,29 @@ def test_an_address_in_use_is_one_sentence(served):
         MetricsSink(f"127.0.0.1:{sink.port}")
 
 
+def test_it_is_served_to_this_machine_by_ipv6_too():
+    try:
+        sink = MetricsSink("[::1]:0", Health())
+    except MachineError:
+        pytest.skip("this machine has no IPv6")
+    try:
+        statuses = []
+        for host in (None, "evil.example"):
+            connection = http.client.HTTPConnection("::1", sink.port, timeout=5)
+            connection.request("GET", "/metrics", headers={"Host": host} if host else {})
+            statuses.append(connection.getresponse().status)
+            connection.close()
+        assert statuses == [200, 421]
+    finally:
+        sink.close()
+
+
 def test_addresses():
     assert parse_address("9000") == ("127.0.0.1", 9000)
     assert parse_address(":9000") == ("127.0.0.1", 9000)
     assert parse_address("0.0.0.0:9000") == ("0.0.0.0", 9000)
     assert parse_address("[::1]:9000") == ("::1", 9000)
     assert parse_address("box") == ("box", 9464)
-    for text in ("box:x", "1:99999"):
+    for text in ("box:x", "1:99999", "::1", "::1:9000"):
         with pytest.raises(UsageError):
             parse_address(text)

@@ -55,7 +55,7 @@ def test_everything_arrives_in_order_and_close_waits_for_it(make):
     queued.close()
     assert target.got == records
     assert target.closed == 1
-    assert not queued.alive
+    assert not queued._thread.is_alive()
     assert queued.stats() == {"written": 100, "waiting": 0}
 
 

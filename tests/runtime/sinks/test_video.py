@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -84,17 +82,6 @@ def test_wrong_endings_and_places_are_told_at_the_start(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(MachineError, match="cannot be written"):
         VideoSink(tmp_path / "file" / "a.mp4")
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """4 MB of tmpfs."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False).returncode:
-        pytest.skip("mounting a small tmpfs needs root")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_a_full_disk_ends_the_video_whole_and_nothing_else(small_disk: Path, caplog):

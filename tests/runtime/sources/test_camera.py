@@ -397,7 +397,7 @@ def test_files_wait_for_their_turn():
     gate.set()
     for _ in range(200):
         cameras.tick()
-        if cameras.over:
+        if all(listener.end for listener in told):
             break
         threading.Event().wait(0.01)
     assert [listener.end for listener in told] == [("ended", None)] * 5
