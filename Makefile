@@ -18,8 +18,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# What some tests of faults need: an RTSP server, a broker, FFmpeg's own tool. Without them those tests are skipped, and say so.
-DEBIAN := ffmpeg gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly mosquitto python3-gi
+# What OpenCV needs on a machine without a screen, and what some tests of faults need: an RTSP server, a broker, FFmpeg's own tool. Without
+# these those tests are skipped, and say so.
+DEBIAN := ffmpeg gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly libgl1 libglib2.0-0 mosquitto python3-gi
 debian:
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(DEBIAN)

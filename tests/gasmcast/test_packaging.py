@@ -41,3 +41,9 @@ def test_help_is_instant_and_torch_free():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+
+def test_the_extras_bring_what_their_verbs_import():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert any(one.startswith("onnx>") for one in extras["engines-check"])  # `engine check` reads the graphs
+    assert "gasmcast[export]" in extras["torch-tensorrt"]  # it is a flag of `export`

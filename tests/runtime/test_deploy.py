@@ -27,3 +27,9 @@ def test_every_file_that_the_unit_names_is_in_the_readme_and_shipped_or_yours():
     assert named == set(rows.values())
     for what, place in rows.items():
         assert "yours:" in what or (DEPLOY / Path(place).name).exists(), f"{place} is not shipped"
+
+
+def test_systemd_waits_for_engines_and_a_bundle_is_never_put_into_the_old_one():
+    unit, readme = (DEPLOY / "gasmcast.service").read_text(), (DEPLOY / "README.md").read_text()
+    assert int(re.search(r"^TimeoutStartSec=(\d+)$", unit, re.MULTILINE)[1]) >= 1800
+    assert "cp -rT mymodel.gasm" in readme
