@@ -32,43 +32,19 @@ def cache(
 
         gasmcast train ssv2 --data ssv2 --out runs/cached --cache features
     """
-    import torch
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from gasmcast.commands.settings import parse_settings, repeat_options
-    from gasmcast.data.encoding import fill_cache, missing_shards
     from gasmcast.errors import UsageError
     from gasmcast.training.cached import open_cached
+    from gasmcast.training.prefill import encode_parts
 
     if dtype not in ("float16", "float32"):
         raise UsageError(f"--dtype {dtype!r} is not known.", "Use float16 or float32.")
-    overrides = parse_settings(settings or [])
-    for name, value in (("semantic_weights", semantic_weights), ("motion_weights", motion_weights)):
-        if value is not None:
-            overrides[f"model.{name}"] = value
+    overrides = parse_settings(settings, semantic_weights=semantic_weights, motion_weights=motion_weights)
     opened = open_cached(source, data, overrides, out, views=views, dtype="float16" if dtype == "float16" else "float32")
     for loud in opened.run.warnings:
         typer.secho(loud, fg=typer.colors.YELLOW, bold=True, err=True)
     typer.echo(opened.size())
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bad: list[str] = []
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with Progress(*columns) as progress:
-        for samples, plan in opened.parts:
-            held = len(plan.shards) - len(missing_shards(plan))
-            task = progress.add_task(f"{plan.folder.name} ({held} of {len(plan.shards)} shards there)", total=plan.rows)
-            bad += fill_cache(
-                plan,
-                opened.model,
-                opened.config,
-                samples,
-                opened.labels.left_right_swap(),
-                batch_size=batch_size,
-                workers=workers,
-                device=device,
-                on_rows=lambda done, _, task=task: progress.update(task, completed=done),  # type: ignore[misc]
-            )
-            progress.update(task, completed=plan.rows)
+    bad = encode_parts(opened, batch_size=batch_size, workers=workers)
     if bad:
         typer.echo(f"Left out {len(bad)} clips that do not decode: {', '.join(bad[:10])}{', ...' if len(bad) > 10 else ''}.")
     given = repeat_options(settings, {"--semantic-weights": semantic_weights, "--motion-weights": motion_weights})

@@ -37,10 +37,7 @@ def train(
     from gasmcast.commands.settings import parse_settings, repeat_options
     from gasmcast.training.prefill import open_best
 
-    overrides = parse_settings(settings or [])
-    for name, value in (("semantic_weights", semantic_weights), ("motion_weights", motion_weights)):
-        if value is not None:
-            overrides[f"model.{name}"] = value
+    overrides = parse_settings(settings, semantic_weights=semantic_weights, motion_weights=motion_weights)
     run = open_best(preset, data, overrides, cache, out)
     first = os.environ.get("RANK", "0") == "0"
     if first:

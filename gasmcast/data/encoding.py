@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -27,7 +28,7 @@ __all__ = ["fill_cache", "missing_shards"]
 
 
 def missing_shards(plan: CachePlan) -> list[int]:
-    """Numbers of the shards that are not there, or not whole, or of another cache."""
+    """Numbers of the shards that are not there, or not whole, or of another cache: all are read and compared with their digests."""
     return [i for i, path in enumerate(plan.shards) if not _is_whole(path, plan)]
 
 
@@ -54,7 +55,7 @@ def fill_cache(
         batch_size: clips encoded at once.
         workers: processes that decode.
         device: where to encode.
-        on_rows: called with rows done and all rows.
+        on_rows: called with rows done and all rows, first with those that are there.
 
     Returns:
         The names of the clips that did not decode; they are left out.
@@ -78,6 +79,8 @@ def fill_cache(
     views = _Views(plan, samples, config, swap)
     model = model.to(device).eval()
     done = plan.rows - sum(len(_rows(plan, number)) for number in missing)
+    if on_rows is not None:
+        on_rows(done, plan.rows)
     # No batch is of two shards; one loader for all of them, so that workers do not wait at every end.
     order = [
         list(rows[i : i + batch_size]) for rows in (_rows(plan, number) for number in missing) for i in range(0, len(rows), batch_size)
@@ -96,7 +99,7 @@ def fill_cache(
             texts = {"key": plan.key, "format": FORMAT}
             write_tensors(plan.shard(number), {"rows": torch.cat(values), "labels": torch.cat(marks)}, texts)
             values, marks = [], []
-    labels = [int(label) for shard in plan.shards for label in read_tensors(shard)[0]["labels"]]
+    labels = [label for shard in plan.shards for label in _labels(shard)]
     write_atomic(plan.folder / "index.json", json.dumps({"key": plan.key, "facts": plan.facts, "labels": labels}))
     return sorted({samples[i % plan.clips].id for i, label in enumerate(labels) if label < 0})
 
@@ -118,6 +121,12 @@ class _Views(Dataset[tuple[Tensor, int, int]]):
 
 def _rows(plan: CachePlan, shard: int) -> range:
     return range(shard * plan.shard_rows, min((shard + 1) * plan.shard_rows, plan.rows))
+
+
+def _labels(shard: Path) -> list[int]:
+    """Of a shard that is whole: `missing_shards` has looked, or it was written just now."""
+    with safe_open(shard, framework="pt") as stream:
+        return [int(label) for label in stream.get_tensor("labels")]
 
 
 def _encode(model: GasmCast, clips: Tensor, plan: CachePlan) -> Tensor:

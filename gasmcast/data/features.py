@@ -18,7 +18,7 @@ from gasmcast.data.annotations import Sample
 from gasmcast.data.cacheplan import CachePlan, weights_sha
 from gasmcast.errors import UsageError
 from gasmcast.models.model import GasmCast
-from gasmcast.training.tensorfile import read_tensors
+from gasmcast.training.tensorfile import TornFileError, read_tensors
 
 __all__ = ["FeatureDataset"]
 
@@ -37,7 +37,7 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
             samples: those clips.
             seed: of the views drawn.
             draw: training: a view at random; else always the first.
-            verify: compare every shard's digest.
+            verify: compare every shard's digest; not where `fill_cache` has just done so.
 
         Raises:
             UsageError: there is no such cache, it is unfinished, or a shard is missing or altered.
@@ -52,7 +52,7 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
             if not shard.is_file():
                 raise UsageError(f"{plan.folder} lacks {shard.name}.", "Run `gasmcast cache` again: it fills what is missing.")
             if verify:
-                read_tensors(shard)
+                _verify(shard)
         self.plan, self.seed, self.draw = plan, seed, draw
         self._stored = np.array(held["labels"]).reshape(plan.views, plan.clips)
         self._clips = np.flatnonzero((self._stored >= 0).all(axis=0))
@@ -109,6 +109,13 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}
+
+
+def _verify(shard: Path) -> None:
+    try:
+        read_tensors(shard)
+    except TornFileError as error:
+        raise UsageError(error.what, "Run `gasmcast cache` again: it makes what is damaged anew.") from None
 
 
 def _explain(plan: CachePlan) -> str:

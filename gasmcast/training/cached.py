@@ -48,14 +48,17 @@ class Cached:
         rows = ", ".join(f"{plan.rows} rows of {len(samples)} clips" for samples, plan in self.parts)
         return f"{text} in {self.parts[0][1].folder.parent}: {rows}."
 
-    def opened(self) -> Opened:
+    def opened(self, *, verify: bool = True) -> Opened:
         """The run with its clips from the cache.
+
+        Args:
+            verify: compare every shard's digest.
 
         Raises:
             UsageError: there is no whole cache of this model and set.
         """
         seed = self.config.train.seed
-        sets = [FeatureDataset(plan, samples, seed=seed, draw=i == 0) for i, (samples, plan) in enumerate(self.parts)]
+        sets = [FeatureDataset(plan, samples, seed=seed, draw=i == 0, verify=verify) for i, (samples, plan) in enumerate(self.parts)]
         augment = self.config.augment.model_copy(update={"cutmix": 0.0})
         loud = self.run.warnings
         if self.config.augment.cutmix:

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gasmcast.config import load_config
 from gasmcast.data.encoding import fill_cache
-from gasmcast.training.cached import open_any, open_cached
+from gasmcast.training.cached import Cached, open_any, open_cached
 from gasmcast.training.start import Opened
 
-__all__ = ["open_best", "open_prefilled"]
+__all__ = ["encode_parts", "open_best", "open_prefilled"]
 
 
 def open_best(source: str | Path, data: Path, overrides: dict[str, Any], caches: Path | None, run: Path) -> Opened:
@@ -47,23 +48,41 @@ def open_prefilled(source: str | Path, data: Path, overrides: dict[str, Any], ca
         MachineError: the disk is too small; weights that are not there.
     """
     cached = open_cached(source, data, overrides, caches, views=views, run_folder=caches.parent)
+    if any(not (plan.folder / "index.json").is_file() for _, plan in cached.parts):
+        Console().print(f"Encoding first: {cached.size()}", highlight=False, soft_wrap=True)
+    encode_parts(cached, batch_size=2, workers=min(1, cached.config.train.workers))
+    return cached.opened(verify=False)
+
+
+def encode_parts(cached: Cached, *, batch_size: int, workers: int) -> list[str]:
+    """Fill the caches of a run as far as they are not there, with a bar for each.
+
+    Args:
+        cached: what they are of.
+        batch_size: clips encoded at once.
+        workers: processes that decode.
+
+    Returns:
+        The names of the clips that did not decode; they are left out.
+
+    Raises:
+        MachineError: the disk is too small.
+        SourceError: too many clips do not decode.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        if any(not (plan.folder / "index.json").is_file() for _, plan in cached.parts):
-            progress.console.print(f"Encoding first: {cached.size()}", highlight=False, soft_wrap=True)
+    bad: list[str] = []
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as progress:
         for samples, plan in cached.parts:
             task = progress.add_task(f"encoding {plan.folder.name.rsplit('-', 1)[0]}", total=plan.rows)
-            fill_cache(
+            bad += fill_cache(
                 plan,
                 cached.model,
                 cached.config,
                 samples,
                 cached.labels.left_right_swap(),
-                batch_size=2,
-                workers=min(1, cached.config.train.workers),
+                batch_size=batch_size,
+                workers=workers,
                 device=device,
                 on_rows=lambda done, _, task=task: progress.update(task, completed=done),  # type: ignore[misc]
             )
-            progress.update(task, completed=plan.rows)
-    return cached.opened()
+    return bad

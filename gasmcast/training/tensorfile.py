@@ -64,7 +64,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], texts: dict[str, str])
     except (OSError, SafetensorError) as error:
         if is_full(error):
             raise MachineError(
-                f"No space left for {path}: it was not written, what was there before is untouched.", "Free some space, then use --resume."
+                f"No space left for {path}: it was not written, what was there before is untouched.",
+                "Free some space and start again; train goes on with --resume.",
             ) from None
         raise
 

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from gasmcast.config import Config, load_config
-from gasmcast.data import cacheplan
+from gasmcast.data import cacheplan, encoding, features
 from gasmcast.data.annotations import Sample
 from gasmcast.data.cacheplan import plan_cache
 from gasmcast.data.dataset import ClipDataset
@@ -21,6 +21,7 @@ from gasmcast.data.encoding import fill_cache, missing_shards
 from gasmcast.data.features import FeatureDataset
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.models.model import GasmCast, build_model
+from gasmcast.training.tensorfile import read_tensors
 
 COUNT = 5
 
@@ -107,7 +108,7 @@ def test_goes_on_after_a_stop_and_mends_what_is_torn(tmp_path: Path, config: Con
     content = bytearray(plan.shards[1].read_bytes())
     content[-5] ^= 1
     plan.shards[1].write_bytes(content)
-    with pytest.raises(UsageError, match="digest"):
+    with pytest.raises(UsageError, match=r"digest\)\. Run `gasmcast cache` again"):
         FeatureDataset(plan, samples)
     assert missing_shards(plan) == [1]
     fill_cache(plan, model, config, samples, {})
@@ -115,6 +116,27 @@ def test_goes_on_after_a_stop_and_mends_what_is_torn(tmp_path: Path, config: Con
     plan.shards[1].unlink()
     with pytest.raises(UsageError, match="lacks shard-00001"):
         FeatureDataset(plan, samples)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_shards_are_read_whole_once(
+    tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_cache(model, config, samples, tmp_path, "train")
+    read: list[Path] = []
+    rows: list[tuple[int, int]] = []
+    for module in (encoding, features):
+        monkeypatch.setattr(module, "read_tensors", lambda path: read.append(path) or read_tensors(path))
+    fill_cache(plan, model, config, samples, {}, on_rows=lambda *done: rows.append(done))
+    assert read == []
+    assert (rows[0], rows[-1]) == ((0, COUNT), (COUNT, COUNT))
+    rows.clear()
+    fill_cache(plan, model, config, samples, {}, on_rows=lambda *done: rows.append(done))
+    kept = FeatureDataset(plan, samples, verify=False)
+    assert read == plan.shards
+    assert rows == [(COUNT, COUNT)]
+    assert kept.labels == FeatureDataset(plan, samples).labels == [sample.label for sample in samples]
+    assert len(read) == 2 * len(plan.shards)
 
 
 @pytest.mark.parametrize(

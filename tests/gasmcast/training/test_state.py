@@ -57,8 +57,9 @@ def test_no_space_left_keeps_both_generations(tmp_path, monkeypatch, code):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(MachineError, match="No space left"):
+    with pytest.raises(MachineError, match="No space left") as caught:
         save_state(tmp_path, _tensors(3.0), {"n": 3})
+    assert "start again" in caught.value.hint  # a cache has no --resume
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
