@@ -40,7 +40,7 @@ def ablate(
     plan = read_study(study)
     if seeds is not None:
         plan = plan.model_copy(update={"seeds": tuple(range(seeds))})
-    lines, stopped = run_study(plan, data, out, base=base, settings=parse_settings(settings or []))
+    lines, stopped = run_study(plan, data, out, base=base, settings=parse_settings(settings))
     if as_json:
         typer.echo(json.dumps([asdict(line) for line in lines]))
     else:
