@@ -94,7 +94,7 @@ class Session:
             self.health.patience_s = max(self.health.patience_s, capacity.patience_s(config.batch))
         self.cameras = Cameras()
         self._journal = journal
-        self._stop = False
+        self._stop = self._renew = False
         views: list[View] = [sink for sink in sinks if hasattr(sink, "frame")]  # type: ignore[misc] # a View is a Sink with `frame`
         trace = journal.trace if journal else None
         self.pipeline = Pipeline(
@@ -135,12 +135,15 @@ class Session:
         """The end was ordered, by a signal or by `stop`."""
         return self._stop
 
-    def run(self, duration_s: float | None = None, idle: Callable[[], bool] | None = None) -> list[GasmcastError]:
+    def run(
+        self, duration_s: float | None = None, idle: Callable[[], bool] | None = None, renew: Callable[[], None] | None = None
+    ) -> list[GasmcastError]:
         """Until every source has ended, the time is up, or `stop`; what is under way is finished.
 
         Args:
             duration_s: seconds; None: without limit.
             idle: called often on this thread; False ends the run (a window that was closed).
+            renew: called on this thread after a SIGHUP, to add and remove sources; None: the signal does what it did.
 
         Returns:
             What went wrong with single sources; the others ran on.
@@ -153,12 +156,15 @@ class Session:
             self.health.watch(stage, partial(self.pipeline.beat, stage))
         self.health.watch("cameras", lambda: self.cameras.beat)
         watchdog = Watchdog(self.health, {stage: partial(self.pipeline.restart, stage) for stage in stages})
-        with stop_signals(self.stop):
+        with stop_signals(self.stop, self._order_renewal if renew else None):
             try:
                 self.pipeline.start()
                 self.cameras.start()
                 watchdog.start()
                 while not self._stop and (until is None or time.monotonic() < until):
+                    if self._renew and renew:
+                        self._renew = False
+                        renew()
                     if self.pipeline.wait(0.0 if idle else 0.2) or (idle and not idle()):
                         break
             finally:
@@ -194,6 +200,9 @@ class Session:
             lost = [f"{count} {cause}" for cause, count in counts.items() if count and cause not in _NO_LOSS]
             if lost:
                 _log.warning("sink %s did not write all records: %s", name, ", ".join(lost))
+
+    def _order_renewal(self) -> None:
+        self._renew = True
 
     def _trouble(self, name: str) -> str:
         lane = self.pipeline.lanes.get(name)

@@ -119,10 +119,11 @@ class Watchdog:
 
 
 @contextmanager
-def stop_signals(stop: Callable[[], None]) -> Iterator[None]:
+def stop_signals(stop: Callable[[], None], renew: Callable[[], None] | None = None) -> Iterator[None]:
     """Within this, SIGTERM and Ctrl-C call `stop` (which must return at once) and work is finished in order; a second one ends it hard.
 
-    Only the main thread can take signals; elsewhere this does nothing.
+    SIGHUP calls `renew`, which must return at once too, where there is one. Only the main thread can take signals; elsewhere this does
+    nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -136,7 +137,10 @@ def stop_signals(stop: Callable[[], None]) -> Iterator[None]:
             os._exit(128 + number)
         stop()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers: dict[int, Callable[[int, FrameType | None], None]] = {signal.SIGTERM: handle, signal.SIGINT: handle}
+    if renew is not None and hasattr(signal, "SIGHUP"):  # Windows has none
+        handlers[signal.SIGHUP] = lambda _number, _frame: renew()
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:

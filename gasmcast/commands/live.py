@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gasmcast.runtime.config import LiveConfig
-    from gasmcast.runtime.frames import Source
     from gasmcast.runtime.governor import Capacity
+    from gasmcast.runtime.roster import Entry
     from gasmcast.runtime.session import Session
     from gasmcast.runtime.sinks.window import WindowSink
     from gasmcast.runtime.stages import Model
@@ -59,7 +60,6 @@ def live(
     from gasmcast.runtime.health import Health
     from gasmcast.runtime.redact import protect_logging
     from gasmcast.runtime.sinks.build import build_sinks
-    from gasmcast.runtime.sinks.video import film_path
 
     protect_logging()
     flags = {"hop": hop, "budget_s": _seconds(budget), "max_cameras": _count(max_cameras)}
@@ -74,11 +74,10 @@ def live(
         raise UsageError("There is no bundle.", "Give --bundle MODEL.gasm; `gasmcast export` makes one, `gasmcast demo` a first one.")
 
     from gasmcast.runtime.journal import Journal
+    from gasmcast.runtime.roster import Roster
     from gasmcast.runtime.session import Session, open_model
 
-    opened = _open(sources, realtime, settings)
-    films = [film_path(save, source.name, len(opened) > 1) for source, _, _ in opened] if save else []
-    _spare([told_as for _, _, told_as in opened], [path for path in (jsonl, *films, record) if path])
+    roster = Roster(sources, settings, realtime=realtime, check=partial(_spare_sources, jsonl, save, record))
     say = _silence if quiet else _say
     health, window = Health(), _window() if show else None  # a wrong flag is told before seconds of compiling
     sinks = build_sinks(
@@ -88,46 +87,42 @@ def live(
         mqtt=mqtt,
         webhook=webhook,
         metrics=metrics,
-        several=len(opened) > 1,
-        files=[source.name for source, _, _ in opened if not source.live],
+        several=len(roster.entries) > 1,
+        files=roster.files,
         health=health,
     )
     try:
         model, line = open_model(bundle, engine, precision, threads)
         say(f"engine: {line}")
-        capacity = _measure(model, settings.hop, any(source.live for source, _, _ in opened), say)
+        capacity = _measure(model, settings.hop, len(roster.files) < len(roster.entries), say)
         journal = Journal(record, model, settings, line) if record else None
         if journal:
             health.watch_trouble("recording", lambda: journal.trouble)
         session = Session(model, settings, [*sinks, *([window] if window else [])], journal=journal, capacity=capacity, health=health)
-        for source, own, told_as in opened:
-            session.add(source, own, told_as)
+        roster.fill(session)
     except BaseException:
         for sink in sinks:
             sink.close(1.0)
         raise
-    errors = session.run(duration, window.pump if window else None)
+    renew = partial(roster.renew, session) if roster.listed else None  # else SIGHUP ends it, as it does what a terminal leaves behind
+    errors = session.run(duration, window.pump if window else None, renew)
     for error in errors if session.stopped else errors[1:]:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
     if errors and not session.stopped:  # an ordered end is none of the sources' doing: its status is 0
         raise errors[0]
     recording = journal.path if journal else None
-    written = [path for path in (jsonl, *films, recording) if path and str(path) != "-" and path.exists()]
+    written = [path for path in (jsonl, *_films(save, roster.entries), recording) if path and str(path) != "-" and path.exists()]
     say(_last_line(session, written, recording))
 
 
-def _open(sources: list[str], realtime: bool, settings: LiveConfig) -> list[tuple[Source, LiveConfig | None, str]]:
-    """Each source with its own settings, if any, and what a recording says of it."""
-    from gasmcast.runtime.config import with_settings
-    from gasmcast.runtime.redact import redact
-    from gasmcast.runtime.sources.parse import open_sources
+def _films(save: Path | None, entries: list[Entry]) -> list[Path]:
+    from gasmcast.runtime.sinks.video import film_path
 
-    found = []
-    for spec, source in open_sources(sources, realtime=realtime):
-        path = Path(spec.source)
-        told_as = str(path.absolute()) if path.is_file() else redact(spec.source)
-        found.append((source, with_settings(settings, spec.settings, f"camera {source.name}"), told_as))
-    return found
+    return [film_path(save, entry.source.name, len(entries) > 1) for entry in entries] if save else []
+
+
+def _spare_sources(jsonl: Path | None, save: Path | None, record: Path | None, entries: list[Entry]) -> None:
+    _spare([entry.told_as for entry in entries], [path for path in (jsonl, *_films(save, entries), record) if path])
 
 
 def _spare(sources: list[str], outputs: list[Path]) -> None:

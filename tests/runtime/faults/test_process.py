@@ -89,6 +89,37 @@ def test_sources_that_failed_do_not_spoil_the_status_of_an_ordered_end(start, ti
     assert any("video77 is reconnecting (Camera /dev/video77 cannot be read" in line.get("text", "") for line in lines(out))
 
 
+def test_sighup_reads_the_list_of_cameras_again(start, tiny_bundle, tmp_path, until):
+    cameras, out = tmp_path / "cameras.yaml", tmp_path / "out.jsonl"
+
+    def write(text):  # as an editor does: never half of it
+        (tmp_path / "new").write_text(f"cameras: [{text}]")
+        (tmp_path / "new").replace(cameras)
+
+    def told(camera, kind="decision"):
+        return [line for line in lines(out) if line["kind"] == kind and line["camera"] == camera]
+
+    write("{name: stays, source: 'demo:1'}, {name: goes, source: 'demo:2'}")
+    process = start(tiny_bundle, f"@{cameras}", "--jsonl", out, "--quiet")
+    until(lambda: told("stays") and told("goes"), 100)
+    write("{name: stays, source: 'demo:1'}, {name: comes, source: 'demo:3'}")
+    process.send_signal(signal.SIGHUP)
+    until(lambda: told("comes"), 100)
+    write("{name: stays, sorce: 'demo:1'}")
+    process.send_signal(signal.SIGHUP)
+    seen = len(told("comes"))
+    until(lambda: len(told("comes")) > seen + 2, 100)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "1 removed, 1 added, 1 as they were" in errors
+    assert "the sources stay as they are" in errors
+    assert "Did you mean 'source'?" in errors
+    states = {camera: [line["text"] for line in told(camera, "notice") if line["what"] == "state"] for camera in ("stays", "goes")}
+    assert states["goes"][-1] == "goes has ended."
+    assert sum("is live" in text for text in states["stays"]) == 1, "what did not change runs on"
+
+
 def test_a_sink_that_is_down_and_a_disk_that_refuses_a_film_spoil_nothing_else(start, tiny_bundle, tmp_path, until):
     """A film that may not grow beyond 12 kB, as with a quota; nobody at the webhook."""
     resource = pytest.importorskip("resource")
