@@ -68,14 +68,13 @@ def has_split(root: Path, split: Split) -> bool:
     return _find(root, split) is not None or (root / _FRAME_LISTS.get(split, "")).is_file()
 
 
-def read_split(root: Path, split: Split, videos: bool = True) -> list[Sample]:
-    """The clips of one split, in the file's order.
+def read_split(root: Path, split: Split) -> list[Sample]:
+    """The clips of one split, in the file's order; one whose video is not there has `path=None`.
 
     Args:
         root: folder with the annotation files in it or in `labels/`, and the videos in it, in `videos/` or in
             `20bn-something-something-v2/`.
         split: train, validation or test.
-        videos: look up the video files; each folder is listed once. A clip without one has `video=None`.
 
     Raises:
         UsageError: no such folder or file, no clips, not in the format, a label that `labels.json` lacks, or not one
@@ -90,8 +89,8 @@ def read_split(root: Path, split: Split, videos: bool = True) -> list[Sample]:
     labels = read_labels(root)
     rows = _rows(file)
     ids = [_id(row, file) for row in rows]
-    found = _find_videos(root, set(ids)) if videos else {}
-    if videos and not found:
+    found = _find_videos(root, set(ids))
+    if not found:
         raise UsageError(f"None of the {len(ids)} videos of {file} is in {root} or its folders videos/ and 20bn-something-something-v2/.")
     if split == "test":
         return [Sample(clip, None, found.get(clip)) for clip in ids]

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLASSES", "Scene", "draw_scene", "render", "reversed_class", "reversed_scene"]
+__all__ = ["CLASSES", "Scene", "draw_scene", "render", "reversed_class"]
 
 # motion -> class that runs through the cycle forwards, and its twin that runs backwards (official SSv2 names)
 PAIRS = {
@@ -88,12 +88,6 @@ def draw_scene(rng: np.random.Generator, template: str) -> Scene:
         noise=float(rng.uniform(1.0, 6.0)),
         shake=float(rng.uniform(0.0, 2.5)),
     )
-
-
-def reversed_scene(scene: Scene, seconds: float) -> Scene:
-    """Shows at `seconds - t` what `scene` shows at `t`, but for noise and shake."""
-    _, direction = _MOTION_OF[scene.template]
-    return replace(scene, template=reversed_class(scene.template), phase=scene.phase + direction * scene.speed * seconds)
 
 
 def render(scene: Scene, times_s: NDArray[np.float64]) -> Iterator[NDArray[np.uint8]]:
