@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from gasmcast.errors import SourceError
 from gasmcast.spec import ClipSpec, nearest_frames
 
-__all__ = ["Frame", "duration_s", "fit_frame", "pick_frames", "read_clip", "read_frames", "read_slots"]
+__all__ = ["Frame", "as_rgb", "duration_s", "fit_frame", "pick_frames", "read_clip", "read_frames", "read_slots"]
 
 Frame = NDArray[np.uint8]
 Picked = TypeVar("Picked")
@@ -51,7 +51,7 @@ def read_frames(path: str | Path, threads: int | None = None) -> Iterator[tuple[
     """
     for stamp, image in _decode(path, threads):
         assert image is not None  # all are taken
-        yield stamp, _as_rgb(image)
+        yield stamp, as_rgb(image)
 
 
 def _decode(
@@ -119,14 +119,20 @@ def pick_frames(frames: Iterable[tuple[float, Picked]], slots_s: NDArray[np.floa
 
 
 def read_slots(
-    path: str | Path, slots_s: NDArray[np.float64], shape: Callable[[Frame], Frame], threads: int | None = None
+    path: str | Path,
+    slots_s: NDArray[np.float64],
+    place: Callable[[Frame], Frame],
+    colour: Callable[[Frame], Frame] = lambda frame: frame,
+    threads: int | None = None,
 ) -> NDArray[np.uint8]:
-    """The frames nearest the given times, each brought to one size by `shape` once.
+    """The frames nearest the given times, each brought to one size once.
 
     Args:
         path: a local video file.
         slots_s: `(m,)` seconds after the first frame, ascending.
-        shape: from a decoded frame `(H, W, 3)` to one of a fixed size `(h, w, 3)`.
+        place: from a decoded frame to one of a fixed size `(h, w, ...)`; it may move pixels, but sees channels as the decoder gives
+            them (`as_rgb` puts them right), for a small frame is put right in a tenth of the time.
+        colour: what is done to `(h, w, 3)` RGB then.
         threads: decoder threads; None lets FFmpeg choose.
 
     Returns:
@@ -140,7 +146,7 @@ def read_slots(
         for slots, picture in pick_frames(_decode(path, threads, taken), slots_s):
             if picture is None:
                 break
-            image = shape(_as_rgb(picture))
+            image = colour(as_rgb(place(picture)))
             if out is None:
                 out = np.empty((len(slots_s), *image.shape), np.uint8)
             out[slots] = image
@@ -255,7 +261,8 @@ def _credible_fps(capture: cv2.VideoCapture) -> float:
     return fps if math.isfinite(fps) and 0.5 <= fps <= 480 else _GUESSED_FPS
 
 
-def _as_rgb(image: NDArray[np.uint8]) -> Frame:
+def as_rgb(image: NDArray[np.uint8]) -> Frame:
+    """A picture as OpenCV decodes it, `(H, W)` grey, `(H, W, 3)` BGR or `(H, W, 4)` BGRA, as `(H, W, 3)` RGB."""
     if image.ndim == 2 or image.shape[2] == 1:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB), np.uint8)

@@ -23,7 +23,7 @@ from gasmcast.spec import ClipSpec
 
 __all__ = ["Augmentation", "draw_augmentation", "draw_crop"]
 
-_FILL = (124, 116, 104)  # ImageNet's mean
+_FILL = (115, 115, 115)  # as bright as ImageNet's mean, and grey, for frames come in either order of colours
 _GREY = np.array([0.299, 0.587, 0.114])
 _GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 _CHANNELS = ("brightness", "contrast", "colour")
@@ -33,7 +33,7 @@ _OPERATIONS = (*_GEOMETRIC, *_CHANNELS, *_LEVELS, "sharpness")
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """One draw for one clip; call it on every frame of the clip."""
+    """One draw for one clip; call it on every frame of the clip, or `placed` and then `coloured`."""
 
     spec: ClipSpec
     crop: tuple[float, float, float, float] | None = None  # top, left, height, width as shares of the frame; None: the spec's fit
@@ -44,8 +44,11 @@ class Augmentation:
     sharpness: float = 0.0  # share of the sharpened frame's difference that is added; negative blurs
 
     def __call__(self, frame: Frame) -> Frame:
-        """`(H, W, 3)` uint8 to `(pixels, pixels, 3)` uint8."""
-        image = self._placed(frame)
+        """`(H, W, 3)` uint8 RGB to `(pixels, pixels, 3)` uint8 RGB."""
+        return self.coloured(self.placed(frame))
+
+    def coloured(self, image: Frame) -> Frame:
+        """`(pixels, pixels, 3)` uint8 RGB: channels, levels and sharpness."""
         if self.matrix is not None:
             image = cv2.transform(image, self.matrix.astype(np.float32))  # in doubles it takes half as long again
         if self.table is not None:
@@ -55,8 +58,8 @@ class Augmentation:
             image = cv2.addWeighted(image, 1 + self.sharpness, smooth, -self.sharpness, 0)
         return np.asarray(image, np.uint8)
 
-    def _placed(self, frame: Frame) -> Frame:
-        """Cropped, mirrored, warped: from the frame to the square in one resampling."""
+    def placed(self, frame: Frame) -> Frame:
+        """Cropped, mirrored, warped: from `(H, W, ...)`, whatever its channels are, to the square in one resampling."""
         pixels = self.spec.pixels
         part = _halved(_cut(frame, self.crop), pixels) if self.crop is not None else fit_frame(frame, pixels, self.spec.fit)
         if self.warp is None:

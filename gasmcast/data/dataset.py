@@ -18,7 +18,7 @@ from gasmcast.config import AugmentConfig
 from gasmcast.data.annotations import Sample
 from gasmcast.data.augment import Augmentation, draw_augmentation
 from gasmcast.errors import SourceError
-from gasmcast.runtime.video import Frame, duration_s, fit_frame, read_frames, read_slots
+from gasmcast.runtime.video import Frame, as_rgb, duration_s, fit_frame, read_frames, read_slots
 from gasmcast.spec import ClipSpec, nearest_frames
 
 __all__ = ["BAD_SHARE", "ClipDataset"]
@@ -165,13 +165,20 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         label = -1 if sample.label is None else sample.label
         drawn: list[Augmentation] = []
 
-        def shape(frame: Frame) -> Frame:
+        def place(frame: Frame) -> Frame:
             if not drawn:  # at the clip's first frame, whose levels some operations look at
                 config = self.augment
-                drawn.append(Augmentation(self.spec) if config is None else draw_augmentation(rng, config, self.spec, lambda: frame))
-            return drawn[0](frame)
+                levels = (lambda: as_rgb(frame)) if kept is None else (lambda: frame)
+                drawn.append(Augmentation(self.spec) if config is None else draw_augmentation(rng, config, self.spec, levels))
+            return drawn[0].placed(frame)
 
-        frames = read_slots(path, slots, shape, threads=1) if kept is None else _from_memory(kept, slots, shape)
+        def colour(image: Frame) -> Frame:
+            return drawn[0].coloured(image)
+
+        if kept is None:
+            frames = read_slots(path, slots, place, colour, threads=1)
+        else:
+            frames = _from_memory(kept, slots, lambda frame: colour(place(frame)))
         if drawn[0].flip:
             label = self.swap.get(label, label)
         return torch.from_numpy(frames.reshape(self.spec.clip_shape)), label, index
@@ -192,9 +199,9 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
 
     def _start(self, length_s: float, rng: np.random.Generator) -> float:
         """Where the window begins: centred, or with time jitter anywhere that it fits (or that fits into it)."""
-        slack = length_s - self.spec.window_s
         if self.augment is None or not self.augment.time_jitter:
-            return max(0.0, slack / 2)
+            return self.spec.centred_start(length_s)
+        slack = length_s - self.spec.window_s
         return float(rng.uniform(min(0.0, slack), max(0.0, slack)))
 
     def _decode(self, index: int) -> _Kept | None:
