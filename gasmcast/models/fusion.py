@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -142,8 +142,10 @@ class FusionHead(nn.Module):
     With `read_out: guarded` both streams run by themselves, each with its own read-out, and give what the same weights would give
     alone: of two networks trained as one, the one that learns faster takes the gradient from the other (Wang et al. 2020, What Makes
     Training Multi-Modal Classification Networks Hard?; Du et al. 2023, On Uni-Modal Feature Learning). The exchange works beside them
-    on what they say, and has a read-out of its own, `fused`. No weight of a stream takes a gradient from it. What they still share in
-    training is the step's length: gradients are clipped by one norm over all of them (`train.clip_norm`).
+    on what they say, and has a read-out of its own, `fused`: what the streams' own say, and a correction that is zero at first. From
+    nothing it would have to learn again what they know, and stays behind them (docs/experiments/fusion.md). No weight of a stream takes a
+    gradient from it. What they still share in training is the step's length: gradients are clipped by one norm over all of them
+    (`train.clip_norm`).
     """
 
     def __init__(self, model: ModelConfig, shape: HeadShape) -> None:
@@ -157,6 +159,8 @@ class FusionHead(nn.Module):
         if self.guarded and model.fusion != "late":
             names += ["fused_semantic", "fused_motion"]
         self.readouts = nn.ModuleDict({name: Readout(model.width, model.heads, model.classes, model.dropout) for name in names})
+        for name in names[2:]:
+            zero_init(cast("Readout", self.readouts[name]).classifier)
 
     def forward(self, features: Features) -> tuple[dict[str, Tensor], list[LayerAttention], dict[str, Tensor]]:
         """Scores.
@@ -192,5 +196,6 @@ class FusionHead(nn.Module):
         read = {name: readout(tokens[name]) for name, readout in self.readouts.items()}
         scores = {name: value for name, (value, _) in read.items()}
         if "fused_semantic" in scores:
-            scores["fused"] = (scores.pop("fused_semantic") + scores.pop("fused_motion")) / 2
+            said = (scores["semantic"] + scores["motion"]).detach()
+            scores["fused"] = (said + scores.pop("fused_semantic") + scores.pop("fused_motion")) / 2
         return scores, looked, {name: weights for name, (_, weights) in read.items()}

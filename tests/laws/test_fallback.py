@@ -55,6 +55,15 @@ def test_a_stream_of_a_guarded_model_is_the_stream_alone(stream: str) -> None:
     torch.testing.assert_close(alone.classify(only), both.classify_streams(features)[stream], rtol=1e-6, atol=1e-6)
 
 
+def test_the_fusion_begins_as_what_the_streams_say() -> None:
+    torch.manual_seed(0)
+    config = load_config("demo", {"model.classes": CLASSES, "model.read_out": "guarded"})
+    model = GasmCast(config.model, config.spec).eval()
+    scores = model.classify_streams(features_of(model))
+    assert scores["semantic"].std() > 0
+    torch.testing.assert_close(scores["fused"], (scores["semantic"] + scores["motion"]) / 2, rtol=0, atol=1e-6)
+
+
 def test_no_weight_of_a_stream_learns_from_the_fusion() -> None:
     model = guarded().train()
     features = Features(*(part.requires_grad_() for part in features_of(model)))
