@@ -17,7 +17,7 @@ from gasmcast.errors import SourceError, UsageError
 from gasmcast.runtime.video import duration_s, read_clip
 from gasmcast.spec import ClipSpec
 
-__all__ = ["Choice", "choose_clips", "motion_amount", "quotas", "spread", "start_of"]
+__all__ = ["Choice", "choose_clips", "quotas", "rough_motion", "spread"]
 
 POOL = 2
 """Clips that are looked at for each one that is taken, within its class."""
@@ -32,13 +32,11 @@ class Choice:
     length_s: float
 
 
-def start_of(length_s: float, spec: ClipSpec) -> float:
-    """Where the evaluation's window of a clip begins: its middle, or 0 where it is shorter."""
-    return max(0.0, (length_s - spec.window_s) / 2)
+def rough_motion(clip: NDArray[np.uint8]) -> float:
+    """Mean absolute change between successive frames of the window, on every eighth pixel, in levels: cheap, and enough to spread a choice.
 
-
-def motion_amount(clip: NDArray[np.uint8]) -> float:
-    """Mean absolute change between successive frames of the window, on every eighth pixel, in grey levels."""
+    The error analysis has a figure of its own (`insight.analysis.motion_amount`), of averaged pixels.
+    """
     frames = clip[1:].reshape(-1, *clip.shape[2:])[:, ::8, ::8].astype(np.int16)
     return float(np.abs(np.diff(frames, axis=0)).mean()) if len(frames) > 1 else 0.0
 
@@ -124,4 +122,4 @@ def choose_clips(
 def _look(sample: Sample, spec: ClipSpec) -> Choice:
     assert sample.path is not None  # `choose_clips` drops those without
     length = duration_s(sample.path)
-    return Choice(sample, motion_amount(read_clip(sample.path, spec, start_of(length, spec))), length)
+    return Choice(sample, rough_motion(read_clip(sample.path, spec, spec.centred_start(length))), length)

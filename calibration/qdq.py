@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from gasmcast.calibration.nodes import drop_unread, replace_nodes
 from gasmcast.calibration.policy import Candidate
 
 __all__ = ["ALL_LEVELS", "SAFE_LEVELS", "fake_quantise", "insert_qdq", "quantise_weight"]
@@ -78,7 +79,7 @@ def insert_qdq(model: ModelProto, chosen: Sequence[Candidate], tops: Mapping[str
         node = nodes[c.node]
         node.input[0] = fresh.activation(c.activation, tops[c.activation])
         node.input[1] = fresh.weight(arrays[c.weight], c.axis, levels)
-    fresh.apply({c.weight for c in usable})
+    fresh.apply()
     return out
 
 
@@ -115,8 +116,8 @@ class _Additions:
             self.named[key] = key
         return key
 
-    def apply(self, replaced: set[str]) -> None:
-        """Put the nodes where their inputs are ready, and drop weights that nobody reads any more."""
+    def apply(self) -> None:
+        """Put the nodes where their inputs are ready, and drop weights and biases that nobody reads any more."""
         ordered = list(self.first)
         for value in self.graph.input:
             ordered += self.before.pop(value.name, [])
@@ -124,29 +125,10 @@ class _Additions:
             ordered.append(node)
             for name in node.output:
                 ordered += self.before.pop(name, [])
-        nodes = [_copy(n) for n in ordered]
-        del self.graph.node[:]
-        self.graph.node.extend(nodes)
-        read = {name for node in self.graph.node for name in node.input} | {v.name for v in self.graph.output}
-        kept = [t for t in self.graph.initializer if t.name not in replaced or t.name in read]
-        if len(kept) != len(self.graph.initializer):
-            kept = [_copy_tensor(t) for t in kept]
-            del self.graph.initializer[:]
-            self.graph.initializer.extend(kept)
-        self.graph.initializer.extend(t for t in self.tensors if t.name in read)
+        replace_nodes(self.graph, ordered)
+        self.graph.initializer.extend(self.tensors)
+        drop_unread(self.graph)
 
 
 def _tensor(name: str, value: Any) -> TensorProto:  # noqa: ANN401 - whatever numpy takes
     return numpy_helper.from_array(np.asarray(value), name)
-
-
-def _copy(node: NodeProto) -> NodeProto:
-    twin = NodeProto()
-    twin.CopyFrom(node)
-    return twin
-
-
-def _copy_tensor(tensor: TensorProto) -> TensorProto:
-    twin = TensorProto()
-    twin.CopyFrom(tensor)
-    return twin

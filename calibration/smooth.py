@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, helper, numpy_helper
 
+from gasmcast.calibration.nodes import drop_unread
 from gasmcast.calibration.policy import Candidate
 from gasmcast.calibration.qdq import fake_quantise, quantise_weight
 from gasmcast.calibration.stats import TensorStats
@@ -137,12 +138,5 @@ def _apply(graph: GraphProto, tensor: str, layers: Sequence[Candidate], s: Array
             nodes[layer.node].input[0] = mul.output[0]
         where = next((i for i, n in enumerate(graph.node) if tensor in n.output), -1) + 1
         graph.node.insert(where, mul)
-    _drop_unread(graph)
+    drop_unread(graph)
     return bool(fold)
-
-
-def _drop_unread(graph: GraphProto) -> None:
-    read = {name for n in graph.node for name in n.input}
-    for i in reversed(range(len(graph.initializer))):
-        if graph.initializer[i].name not in read:
-            del graph.initializer[i]

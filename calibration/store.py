@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from gasmcast.calibration.clips import Choice, start_of
+from gasmcast.calibration.clips import Choice
 from gasmcast.errors import UsageError
 from gasmcast.files import atomic_path, write_atomic
 from gasmcast.manifest import sha256_of
@@ -148,7 +148,7 @@ def write_set(
     with atomic_path(folder / "frames.bin") as draft, draft.open("wb") as stream:
         for done, choice in enumerate(choices, start=1):
             assert choice.sample.path is not None
-            clip = read_clip(choice.sample.path, spec, start_of(choice.length_s, spec))
+            clip = read_clip(choice.sample.path, spec, spec.centred_start(choice.length_s))
             packed = [_jpeg(frame) for frame in clip.reshape(-1, *clip.shape[2:])]
             for data in packed:
                 stream.write(data)

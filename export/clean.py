@@ -7,7 +7,9 @@ from collections import Counter
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-__all__ = ["clean", "drop_unread"]
+from gasmcast.calibration.nodes import drop_unread, replace_nodes
+
+__all__ = ["clean"]
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _MOVERS = frozenset({"Slice", "Gather", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Concat", "Expand", "Flatten", "Split", "Identity"})
@@ -90,13 +92,10 @@ def _cast_first(graph: GraphProto) -> None:
         nodes = [helper.make_node("Cast", [value.name], [fresh], name=f"{value.name}/Cast", to=TensorProto.FLOAT)]
         for node in graph.node:
             if node.name not in dead:
-                twin = NodeProto()
-                twin.CopyFrom(node)
                 if node.op_type not in {"Shape", "Size"}:
-                    twin.input[:] = [_through(n, renamed, value.name, fresh) for n in node.input]
-                nodes.append(twin)
-        del graph.node[:]
-        graph.node.extend(nodes)
+                    node.input[:] = [_through(n, renamed, value.name, fresh) for n in node.input]
+                nodes.append(node)
+        replace_nodes(graph, nodes)
 
 
 def _casts_of(graph: GraphProto, pixels: str) -> list[NodeProto]:
@@ -115,20 +114,3 @@ def _casts_of(graph: GraphProto, pixels: str) -> list[NodeProto]:
 def _through(name: str, renamed: dict[str, str], source: str, fresh: str) -> str:
     name = renamed.get(name, name)
     return fresh if name == source else name
-
-
-def drop_unread(graph: GraphProto) -> None:
-    """Remove nodes and initialisers that no output depends on."""
-    wanted = {v.name for v in graph.output}
-    kept = []
-    for node in reversed(graph.node):
-        if any(n in wanted for n in node.output):
-            wanted.update(node.input)
-            kept.append(node.name)
-    alive = set(kept)
-    for i in reversed(range(len(graph.node))):
-        if graph.node[i].name not in alive:
-            del graph.node[i]
-    for i in reversed(range(len(graph.initializer))):
-        if graph.initializer[i].name not in wanted:
-            del graph.initializer[i]

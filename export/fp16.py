@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from gasmcast.calibration.nodes import drop_unread, replace_nodes
 from gasmcast.errors import UsageError
 
 __all__ = ["KEEP_OPS", "LARGEST", "measure_tops", "to_fp16"]
@@ -35,13 +36,18 @@ KEEP_OPS = frozenset(
     }
 )
 LARGEST = 8192.0
-"""A tensor above this on the calibration clips stays FP32: three bits below FP16's 65504, for clips that were not seen."""
+"""A tensor above this on what `measure_tops` was shown stays FP32: three bits below FP16's 65504, for clips that were not seen."""
 _SMALLEST = 2.0**-24
 _PRODUCTS = frozenset({"Conv", "MatMul", "Gemm", "Einsum", "LayerNormalization"})
 
 
-def measure_tops(model: ModelProto, feeds: Iterable[Mapping[str, NDArray[Any]]]) -> dict[str, float]:
+def measure_tops(model: ModelProto, feeds: Iterable[Mapping[str, NDArray[Any]]], threads: int = 0) -> dict[str, float]:
     """The largest absolute value of every floating-point tensor of a graph over `feeds`.
+
+    Args:
+        model: in FP32.
+        feeds: its inputs.
+        threads: of ONNX Runtime; 0: all.
 
     Raises:
         UsageError: values that are not numbers (the tensor is named).
@@ -56,6 +62,7 @@ def measure_tops(model: ModelProto, feeds: Iterable[Mapping[str, NDArray[Any]]])
     watched.graph.output.extend(helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in names if n not in own)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     tops = dict.fromkeys(names, 0.0)
@@ -72,15 +79,14 @@ def measure_tops(model: ModelProto, feeds: Iterable[Mapping[str, NDArray[Any]]])
     return tops
 
 
-def to_fp16(model: ModelProto, tops: Mapping[str, float] | None = None, keep: Iterable[str] = ()) -> ModelProto:
+def to_fp16(model: ModelProto, tops: Mapping[str, float] | None = None) -> ModelProto:
     """A strongly typed FP16 twin of an FP32 (or Q/DQ) graph; inputs and outputs keep their types.
 
     Args:
         model: the graph; its operators must not have subgraphs.
         tops: largest absolute value by tensor, from `measure_tops`; a node that reads or writes one above `LARGEST` stays FP32.
-        keep: names of more nodes that stay FP32.
     """
-    return _Converter(model, tops or {}, frozenset(keep)).run()
+    return _Converter(model, tops or {}).run()
 
 
 def _types(model: ModelProto) -> dict[str, int]:
@@ -90,13 +96,12 @@ def _types(model: ModelProto) -> dict[str, int]:
 
 
 class _Converter:
-    def __init__(self, model: ModelProto, tops: Mapping[str, float], keep: frozenset[str]) -> None:
+    def __init__(self, model: ModelProto, tops: Mapping[str, float]) -> None:
         self.model = ModelProto()
         self.model.CopyFrom(model)
         self.graph = self.model.graph
         self.types = _types(model)
         self.tops = tops
-        self.keep = keep
         self.constants = {t.name: t for t in self.graph.initializer}
         self.held: dict[str, int] = {v.name: v.type.tensor_type.elem_type for v in self.graph.input}  # float tensors as they now are
         self.made: dict[tuple[str, int], str] = {}
@@ -112,21 +117,16 @@ class _Converter:
             elif node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
                 self._typed(node, self._scale_type(node))
             else:
-                high = node.op_type in KEEP_OPS or node.name in self.keep or node.name in pixels or self._too_large(node)
+                high = node.op_type in KEEP_OPS or node.name in pixels or self._too_large(node)
                 # A node that makes floats of none (ConstantOfShape) has their type in an attribute: it stays, and a Cast follows.
                 high |= node.op_type != "Cast" and not any(self.types.get(n) == TensorProto.FLOAT for n in node.input)
                 self._typed(node, TensorProto.FLOAT if high else TensorProto.FLOAT16)
         for value in self.graph.output:
             self._finish(value.name, value.type.tensor_type.elem_type)
-        nodes = [_copy(n) for n in self.nodes]
-        del self.graph.node[:]
-        self.graph.node.extend(nodes)
+        replace_nodes(self.graph, self.nodes)
         del self.graph.value_info[:]
-        read = {name for n in self.graph.node for name in n.input}
-        for i in reversed(range(len(self.graph.initializer))):
-            if self.graph.initializer[i].name not in read:
-                del self.graph.initializer[i]
         self.graph.initializer.extend(self.halves)
+        drop_unread(self.graph)
         return self.model
 
     def _pixels(self) -> set[str]:
@@ -215,9 +215,3 @@ class _Converter:
                     if n == name:
                         names[i] = inner
         self.nodes.append(helper.make_node("Cast", [inner], [name], name=f"{name}/Cast.out", to=kind))
-
-
-def _copy(node: NodeProto) -> NodeProto:
-    twin = NodeProto()
-    twin.CopyFrom(node)
-    return twin

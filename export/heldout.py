@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gasmcast.calibration.clips import start_of
 from gasmcast.calibration.store import CalibrationSet
 from gasmcast.data.annotations import Sample, read_labels, read_split
 from gasmcast.errors import SourceError, UsageError
@@ -74,7 +73,7 @@ def held_out_clips(
     for i, sample in enumerate(chosen, start=1):
         assert sample.path is not None
         try:
-            pixels[len(kept)] = read_clip(sample.path, spec, start_of(duration_s(sample.path), spec))
+            pixels[len(kept)] = read_clip(sample.path, spec, spec.centred_start(duration_s(sample.path)))
             kept.append(sample)
         except SourceError:
             unread.append(sample.id)

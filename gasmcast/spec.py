@@ -66,6 +66,10 @@ class ClipSpec(Frozen):
         """`(2, motion_frames, pixels, pixels, 3)`: the previous segment and the current one, uint8 RGB."""
         return (2, *self.clip_shape[1:])
 
+    def centred_start(self, length_s: float) -> float:
+        """Where the window of an evaluation begins in a video of so many seconds: in its middle, or at 0 where it is shorter."""
+        return max(0.0, (length_s - self.window_s) / 2)
+
     def slot_times(self, start_s: float = 0.0) -> NDArray[np.float64]:
         """Times of all slots of lead-in and window.
 

@@ -18,14 +18,13 @@ import numpy as np
 import onnx
 from onnx import ModelProto, numpy_helper
 
-from gasmcast.calibration.clips import start_of
+from gasmcast.calibration.nodes import drop_unread
 from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import SAFE_LEVELS, insert_qdq
 from gasmcast.calibration.quantise import Recipe, calibrate
 from gasmcast.calibration.stats import collect
 from gasmcast.config import load_config
 from gasmcast.data.annotations import read_split
-from gasmcast.export.clean import drop_unread
 from gasmcast.export.parity import compare
 from gasmcast.export.sessions import open_arbiter, open_uncached
 from gasmcast.runtime.video import duration_s, read_clip
@@ -103,7 +102,7 @@ def pairs(data: Path, split: str, count: int) -> list[dict[str, np.ndarray]]:
     spec = load_config("ssv2").spec
     samples = [s for s in read_split(data, split) if s.path is not None]
     samples = samples[:: max(1, len(samples) // count)][:count]
-    clips = [read_clip(s.path, spec, start_of(duration_s(s.path), spec)) for s in samples if s.path is not None]
+    clips = [read_clip(s.path, spec, spec.centred_start(duration_s(s.path))) for s in samples if s.path is not None]
     return [{"segments": np.stack([c[i % 8], c[i % 8 + 1]])[None]} for i, c in enumerate(clips)]
 
 

@@ -20,10 +20,10 @@ import numpy as np
 import onnx
 from outlier_channels import pairs
 
+from gasmcast.calibration.nodes import drop_unread
 from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import ALL_LEVELS
 from gasmcast.calibration.quantise import Recipe, calibrate
-from gasmcast.export.clean import drop_unread
 from gasmcast.export.parity import compare
 from gasmcast.export.rules import check_rules
 from gasmcast.export.sessions import open_arbiter

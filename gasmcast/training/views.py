@@ -42,7 +42,9 @@ def view_starts(length_s: float, spec: ClipSpec, windows: int) -> list[float]:
     apart, so that they take other frames (interleaved sampling, as CAST's two test clips).
     """
     slack = max(0.0, length_s - spec.window_s)
-    if slack >= 1 / spec.fps or windows == 1:
+    if windows == 1:
+        return [spec.centred_start(length_s)]
+    if slack >= 1 / spec.fps:
         return [slack * (i + 0.5) / windows for i in range(windows)]
     return [max(0.0, slack / 2 + (i - (windows - 1) / 2) / (windows * spec.fps)) for i in range(windows)]
 

@@ -50,6 +50,7 @@ def test_the_mean_of_a_quantised_layer_comes_back_on_feeds_it_did_not_see(kind, 
         recipe = Recipe(bias_correction=corrected)
         graph = calibrate(model, lambda: iter(seen), recipe, Policy(min_weights=1), threads=1).quantise(Policy(min_weights=1), LEVELS)
         onnx.checker.check_model(graph, full_check=True)
+        assert {t.name for t in graph.graph.initializer} <= {n for node in graph.graph.node for n in node.input}  # the old bias went
         off = np.mean([outputs(graph, f["x"]) - outputs(model, f["x"]) for f in unseen], axis=0)
         shifts[corrected] = float(np.abs(off.mean(axis=(0, *range(2, off.ndim)))).mean())
     assert shifts[True] < 0.35 * shifts[False], shifts

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gasmcast.calibration.clips import choose_clips, motion_amount, quotas, spread, start_of
+from gasmcast.calibration.clips import choose_clips, quotas, rough_motion, spread
 from gasmcast.calibration.store import CalibrationSet, write_set
 from gasmcast.data.annotations import Sample
 from gasmcast.errors import UsageError
@@ -56,8 +56,8 @@ def test_spread_takes_the_extremes_and_the_middle():
 def test_motion_is_none_when_nothing_moves_and_grows_with_change():
     still = np.full((3, 2, 32, 32, 3), 90, np.uint8)
     noisy = np.random.default_rng(0).integers(0, 255, still.shape).astype(np.uint8)
-    assert motion_amount(still) == 0.0
-    assert motion_amount(noisy) > 50
+    assert rough_motion(still) == 0.0
+    assert rough_motion(noisy) > 50
 
 
 def test_the_choice_is_balanced_seeded_and_says_what_it_could_not_read(samples):
@@ -84,8 +84,8 @@ def test_nothing_to_choose_from_is_a_sentence(samples):
 
 
 def test_the_window_is_the_one_evaluation_takes():
-    assert start_of(10.0, ClipSpec()) == 3.0
-    assert start_of(2.0, ClipSpec()) == 0.0
+    assert ClipSpec().centred_start(10.0) == 3.0
+    assert ClipSpec().centred_start(2.0) == 0.0
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_set_reads_back_what_was_chosen(stored, samples):
     for entry, clip in zip(again.index.clips, again.clips(), strict=True):
         assert clip.shape == SPEC.clip_shape
         path = paths[entry.id]
-        exact = read_clip(path, SPEC, start_of(duration_s(path), SPEC))
+        exact = read_clip(path, SPEC, SPEC.centred_start(duration_s(path)))
         assert np.abs(clip.astype(int) - exact).mean() < 6  # JPEG
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from gasmcast.export.clean import clean, drop_unread
+from gasmcast.export.clean import clean
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -47,9 +47,3 @@ def test_names_say_where_a_node_comes_from_and_nothing_tells_of_the_machine():
     assert b"secret" not in after.SerializeToString()
     assert "encoder.w" in {t.name for t in after.graph.initializer}
     assert after.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
-
-
-def test_what_nobody_reads_goes():
-    model = model_that_cuts_pixels()
-    drop_unread(model.graph)
-    assert [n.op_type for n in model.graph.node] == ["Slice", "Cast", "MatMul"]
