@@ -24,7 +24,10 @@ from gasmcast.files import atomic_path
 from gasmcast.models.model import Features, GasmCast
 from gasmcast.spec import ClipSpec
 
-__all__ = ["OPSET", "EncoderGraph", "HeadGraph", "compose_complete", "export_onnx", "is_streaming", "save_graph", "trace"]
+__all__ = [
+    "OPSET", "EncoderGraph", "HeadGraph",
+    "compose_complete", "export_onnx", "is_streaming", "remove_graph", "save_graph", "trace",
+]  # fmt: skip
 
 OPSET = 20
 _INLINE_BYTES = 1_900_000_000  # protobuf ends at 2 GB
@@ -145,10 +148,21 @@ def save_graph(model: ModelProto, path: Path) -> Path:
         with atomic_path(path) as draft:
             onnx.save(model, str(draft))
         return path
-    data = path.name + ".data"
-    path.with_name(data).unlink(missing_ok=True)
-    onnx.save(copy.deepcopy(model), str(path), save_as_external_data=True, all_tensors_to_one_file=True, location=data)
+    data = _beside(path)
+    data.unlink(missing_ok=True)
+    onnx.save(copy.deepcopy(model), str(path), save_as_external_data=True, all_tensors_to_one_file=True, location=data.name)
     return path
+
+
+def remove_graph(path: Path) -> None:
+    """Remove a graph, and its weights where they lie beside it."""
+    path.unlink()
+    _beside(path).unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """Where the weights of a graph lie that are too many to be in it."""
+    return path.with_name(path.name + ".data")
 
 
 def _shape(model: ModelProto, name: str) -> list[int]:

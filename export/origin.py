@@ -25,6 +25,8 @@ class Origin:
     sha256: str
     name: str
     random: bool = False
+    temperature: float | None = None
+    """Fitted by `gasmcast eval` for these very weights; None where none was."""
 
 
 def open_origin(source: str, random_weights: bool = False, seed: int = 0) -> Origin:
@@ -50,9 +52,12 @@ def open_origin(source: str, random_weights: bool = False, seed: int = 0) -> Ori
             f"{source} is a preset, not a checkpoint.", "Train one with `gasmcast train`, or add --random-weights to try the export."
         )
     from gasmcast.training.checkpoint import load_checkpoint  # noqa: PLC0415 - heavy
+    from gasmcast.training.temperature import read_temperature  # noqa: PLC0415 - heavy
 
     model, config, labels, info = load_checkpoint(Path(source))
-    return Origin(model, config, labels, sha256_of(Path(info["path"])), str(info["path"]))
+    path = Path(info["path"])
+    digest = sha256_of(path)
+    return Origin(model, config, labels, digest, str(path), temperature=read_temperature(path, digest))
 
 
 def _awake(model: GasmCast) -> GasmCast:

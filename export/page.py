@@ -55,7 +55,9 @@ def _head(report: dict[str, Any]) -> str:
 
 def _verdicts(report: dict[str, Any]) -> str:
     if not report["verdicts"]:
-        return "<h2>Accuracy gate</h2><p>No held-out clips were given, so only parity was judged.</p>"
+        lent = report["temperature_of_eval"]
+        known = "" if lent is None else f" FP32 has the temperature that `gasmcast eval` fitted for this checkpoint, {lent:.2f}."
+        return f"<h2>Accuracy gate</h2><p>No held-out clips were given, so only parity was judged.{known}</p>"
     rows = []
     for v in report["verdicts"]:
         low_high = v["loss_interval"]

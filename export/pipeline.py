@@ -18,7 +18,7 @@ from gasmcast.export.bundle import draft_bundle, write_manifest
 from gasmcast.export.choice import calibration_set, judging_clips
 from gasmcast.export.disk import check_disk
 from gasmcast.export.gate import Verdict, judge
-from gasmcast.export.graphs import export_onnx, is_streaming
+from gasmcast.export.graphs import export_onnx, is_streaming, remove_graph
 from gasmcast.export.heldout import Clips, run_streaming
 from gasmcast.export.origin import Origin
 from gasmcast.export.picker import pick
@@ -29,7 +29,7 @@ from gasmcast.export.rules import RuleReport, check_rules
 from gasmcast.export.search import relax, sensitivity
 from gasmcast.export.sessions import open_for
 from gasmcast.export.verify import compare_with_fp32, verify_against_torch
-from gasmcast.manifest import Graph, Manifest
+from gasmcast.manifest import Graph, Manifest, Measured
 
 __all__ = ["export_bundle"]
 
@@ -162,31 +162,28 @@ class _Export:
     def _one(self, prepared: Prepared, precision: Precision, policy: Policy, fp32: NDArray[np.float32]) -> Policy:
         """Write and judge one precision; INT8 that fails may shed blocks until it passes, and the next precision starts from there."""
         paths, rules = write_precision(prepared, precision, self.draft, policy)
-        verdict = self._judge(precision, fp32, self._logits(paths, precision))
-        if not verdict and self.plan.search and precision.startswith("int8"):
-            found = relax(
-                prepared,
-                precision,
-                policy,
-                self.clips(),
-                fp32,
-                gate=self.plan.gate,
-                folder=self.scratch,
-                threads=self.plan.threads,
-                say=self.say,
-            )
-            self.report.setdefault("search", {})[precision] = {**found.to_json(), "before": verdict.to_json()}
+        tries: list[tuple[Verdict, list[Any]]] = []
+
+        def holds(tried: dict[str, Path]) -> bool:
+            found = self._judge(precision, fp32, self._logits(tried, precision))
+            tries.append((found, self.report["deviation"].get(precision, [])))
+            return bool(found)
+
+        if not holds(paths) and self.plan.search and precision.startswith("int8"):
+            found = relax(prepared, precision, policy, holds, folder=self.scratch, threads=self.plan.threads, say=self.say)
+            self.report.setdefault("search", {})[precision] = {**found.to_json(), "before": tries[0][0].to_json()}
             if found.policy is not None:
                 policy = found.policy
                 paths, rules = write_precision(prepared, precision, self.draft, policy)
-                verdict = self._judge(precision, fp32, self._logits(paths, precision))
+        # The last try that passed is what the search found, so it is not judged again; where none did, the report is of the first.
+        verdict, self.report["deviation"][precision] = next((t for t in reversed(tries) if t[0]), tries[0])
         self.verdicts.append(verdict)
         if verdict:
             self.rules += rules
             self._record(precision, paths)
         else:
             for path in paths.values():
-                path.unlink()
+                remove_graph(path)
         self._done(precision)
         return policy
 
@@ -194,9 +191,6 @@ class _Export:
         for name, path in paths.items():
             graph: Graph = name  # type: ignore[assignment]
             self.written[path.name] = (graph, precision)
-            beside = path.with_name(path.name + ".data")
-            if beside.exists():
-                self.written.setdefault(beside.name, (graph, f"{precision} weights"))
 
     def _logits(self, paths: dict[str, Path], precision: str) -> NDArray[np.float32]:
         """Of the held-out clips. What parity has run in FP32 is not run again; another precision is compared with it, part by part."""
@@ -232,13 +226,18 @@ class _Export:
     def finish(self) -> Manifest:
         """Reports and manifest."""
         clips = self.clips()
+        measured = {v.precision: v.measured() for v in self.verdicts if v}
+        lent = None if self.verdicts else self.origin.temperature  # no clips of its own: the one that `gasmcast eval` fitted
+        if lent is not None:
+            measured["fp32"] = Measured(clips=0, temperature=lent)
         self.report |= {
             "checkpoint": self.origin.name,
+            "temperature_of_eval": lent,
             "random_weights": self.origin.random,
             "clips": {"count": len(clips), "origin": clips.origin, "labelled": clips.labels is not None, "unread": list(clips.unread)},
             "rules": [r.to_json() for r in self.rules],
             "verdicts": [v.to_json() for v in self.verdicts],
-            "files": {name: (self.draft / name).stat().st_size for name in self.written},
+            "files": {path.name: path.stat().st_size for path in sorted(self.draft.iterdir())},  # weights beside their graphs too
         }
         write_reports(self.draft, self.report, self.origin.labels, clips)
         return write_manifest(
@@ -248,7 +247,7 @@ class _Export:
             spec=self.spec,
             model=self.origin.config.model.model_dump(mode="json"),
             checkpoint_sha256=self.origin.sha256,
-            precisions={v.precision: v.measured().model_copy(update={"ms": self.total_ms.get(v.precision)}) for v in self.verdicts if v},
+            precisions={name: one.model_copy(update={"ms": self.total_ms.get(name)}) for name, one in measured.items()},
         )
 
     def _done(self, step: str) -> None:

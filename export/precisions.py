@@ -18,7 +18,7 @@ from gasmcast.calibration.quantise import Calibrated, Recipe, calibrate
 from gasmcast.calibration.store import CalibrationSet
 from gasmcast.errors import GateError, UsageError
 from gasmcast.export.fp16 import measure_tops, to_fp16
-from gasmcast.export.graphs import compose_complete, save_graph
+from gasmcast.export.graphs import compose_complete, remove_graph, save_graph
 from gasmcast.export.heldout import pair_chunks
 from gasmcast.export.rules import RuleReport, check_rules, load_graph
 from gasmcast.spec import ClipSpec
@@ -31,7 +31,8 @@ GRAPHS = ("encoder", "head")
 HEAD_CLIPS = 8
 """So many clips, spread over the set, are seen whole; the head's ranges come from their features, on disk: 22 MB a clip at real size.
 Of every other clip the encoder sees one segment, since ranges gain from clips more than from segments that resemble each other."""
-FP16_CLIPS = 4
+FP16_SEGMENTS = 16
+"""So many, spread over all clips, tell FP16 what is too large in the encoder: every tensor of a run is held at once, so one a run."""
 Each = Callable[[str, int, int], None]
 
 
@@ -92,7 +93,7 @@ def prepare(
         int8: prepare INT8.
         fp16: prepare FP16.
         each: called with what is done, and how much of how much.
-        threads: of ONNX Runtime; 0: all.
+        threads: of the processor; 0: all.
 
     Raises:
         UsageError: no clips, or activations that are not numbers.
@@ -114,7 +115,7 @@ def prepare(
                 threads=threads,
             )
     else:
-        _fill(features, fp32["encoder"], stored)
+        _fill(features, fp32["encoder"], seen, threads)
     if int8:
         calibrated["head"] = calibrate(
             load_graph(fp32["head"]),
@@ -128,11 +129,9 @@ def prepare(
     prepared = Prepared(spec, dict(fp32), calibrated, tops, stored, len(features), seen.segments)
     if fp16:
         say("FP16 ranges", 0, 2)
-        few = [pairs for pairs, _ in zip(seen.feeds(), range(FP16_CLIPS), strict=False)]
-        tops["encoder"] = measure_tops(prepared.base("encoder"), few)
+        tops["encoder"] = measure_tops(prepared.base("encoder"), seen.spread(FP16_SEGMENTS), threads)
         say("FP16 ranges", 1, 2)
-        some = [feed for feed, _ in zip(features.feeds(), range(FP16_CLIPS), strict=False)]
-        tops["head"] = measure_tops(prepared.base("head"), some)
+        tops["head"] = measure_tops(prepared.base("head"), features.feeds(), threads)
         say("FP16 ranges", 2, 2)
     return prepared
 
@@ -155,7 +154,7 @@ def write_precision(
     broken = next((r for r in reports if not r), None)
     if broken is not None:
         for path in paths.values():
-            path.unlink()
+            remove_graph(path)
         raise GateError(f"{broken}.", "Leave this precision out, and report the model.")
     return paths, reports
 
@@ -179,9 +178,22 @@ class _Seen:
         for i, clip in enumerate(self._clips(self.parts)):
             segment = self.some[i % 2]
             yield {"segments": clip[None, segment : segment + 2]}
-        for clip in self._clips(self.whole):
+        for clip in self.whole_clips():
             for pairs in pair_chunks(clip):
                 yield {"segments": pairs}
+
+    def spread(self, count: int) -> Iterator[dict[str, NDArray[Any]]]:
+        """So many segments, one a run, evenly from the first segment of the first clip to the last one of the last."""
+        segments = self.stored.index.spec.segments
+        places = np.unique(np.linspace(0, len(self.stored) * segments - 1, count).round().astype(int))
+        which = np.unique(places // segments).tolist()
+        for i, clip in zip(which, self._clips(which), strict=True):
+            for segment in (places[places // segments == i] % segments).tolist():
+                yield {"segments": clip[None, segment : segment + 2]}
+
+    def whole_clips(self) -> Iterator[NDArray[np.uint8]]:
+        """The clips that are seen whole."""
+        return self._clips(self.whole)
 
     def _clips(self, which: list[int]) -> Iterator[NDArray[np.uint8]]:
         for i, clip in zip(which, self.stored.clips(which), strict=True):
@@ -226,12 +238,11 @@ class _Features:
             yield {name: np.asarray(values[rows])[None] for name, values in self.maps.items()}
 
 
-def _fill(features: _Features, encoder: Path, stored: CalibrationSet) -> None:
-    """Features for measuring alone: a few clips through the FP32 encoder."""
+def _fill(features: _Features, encoder: Path, seen: _Seen, threads: int) -> None:
+    """The features of the clips that are seen whole, where nothing but them is asked of the FP32 encoder."""
     from gasmcast.export.sessions import open_uncached  # noqa: PLC0415 - opens OpenVINO
 
-    engine = open_uncached(encoder)
-    features.clips = min(features.clips, FP16_CLIPS)
-    for _, clip in zip(range(features.clips), stored.clips(), strict=False):
+    engine = open_uncached(encoder, threads or None)
+    for clip in seen.whole_clips():
         for pairs in pair_chunks(clip):
             features.keep(dict(engine.run({"segments": pairs})))

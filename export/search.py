@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gasmcast.calibration.policy import Policy
 from gasmcast.calibration.sensitivity import BlockLoss, Relaxed, fewest_back, loss_of, rank
-from gasmcast.export.gate import GateRecipe, judge
 from gasmcast.export.graphs import save_graph
-from gasmcast.export.heldout import Clips, encode_clip, run_streaming
+from gasmcast.export.heldout import encode_clip, run_streaming
 from gasmcast.export.precisions import GRAPHS, Precision, Prepared, file_name
 from gasmcast.export.sessions import open_for
 
@@ -81,27 +79,28 @@ def relax(
     prepared: Prepared,
     precision: Precision,
     policy: Policy,
-    clips: Clips,
-    fp32: NDArray[np.float32],
+    holds: Callable[[dict[str, Path]], bool],
     *,
-    gate: GateRecipe,
     folder: Path,
     threads: int | None = None,
     say: Say | None = None,
 ) -> Found:
-    """Rank the blocks, then find the fewest that must stay in high precision for the gate to hold."""
-    say = say or (lambda *_: None)
+    """Rank the blocks, then find the fewest that must stay in high precision for the gate to hold.
+
+    Args:
+        prepared: the calibrated graphs.
+        precision: the one that failed.
+        policy: it was written with this.
+        holds: whether encoder and head in these files pass the gate. Of its calls the last that gave True is of what is found.
+        folder: for the files that are tried.
+        threads: of the processor.
+        say: called with the step, and how much of how much is done.
+    """
     losses = sensitivity(prepared, precision, policy, folder, threads=threads, say=say)
 
     def passes(back: tuple[str, ...]) -> bool:
         relaxed = policy.without(back)
-        engines = [
-            open_for(precision, save_graph(prepared.graph(name, precision, relaxed), folder / file_name(name, precision)), threads)
-            for name in GRAPHS
-        ]
-        each = lambda done, of: say(f"judging {precision} without {len(back)} blocks", done, of)  # noqa: E731 - one line's worth
-        logits = run_streaming(engines[0], engines[1], clips.pixels, each)
-        return bool(judge(precision, "", fp32, logits, clips.labels, recipe=gate))
+        return holds({name: save_graph(prepared.graph(name, precision, relaxed), folder / file_name(name, precision)) for name in GRAPHS})
 
     found = fewest_back(losses, passes)
     return Found(tuple(losses), found, policy.without(found.back) if found.passed else None)

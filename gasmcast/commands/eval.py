@@ -32,8 +32,8 @@ def eval(  # noqa: A001  # the verb's name; the builtin has no use here
 ) -> None:
     """Top-1, top-5 and mean-class accuracy with intervals, calibration, confusions: of a checkpoint or of a bundle.
 
-    Beside a checkpoint it leaves temperature.json: what fits these validation logits best, to be used with the checkpoint in PyTorch.
-    A bundle has a temperature for each precision, which `gasmcast export --data` fits by itself.
+    Beside a checkpoint it leaves temperature.json: what fits these validation logits best. `gasmcast export` gives it to FP32 when it has
+    no --data; with clips of its own it fits a temperature for each precision.
 
     Examples:
         gasmcast eval runs/demo --data demo-data --reversed --shuffled
@@ -47,7 +47,7 @@ def eval(  # noqa: A001  # the verb's name; the builtin has no use here
     if split not in ("train", "validation"):
         raise UsageError(f"--split {split!r} has no labels to evaluate with.", "Use validation or train.")
 
-    from gasmcast.training.assess import Examination, write_pictures, write_temperature
+    from gasmcast.training.assess import Examination, write_pictures
     from gasmcast.training.subject import open_subject
 
     subject = open_subject(target, precision, backend)
@@ -70,6 +70,8 @@ def eval(  # noqa: A001  # the verb's name; the builtin has no use here
 
         write_atomic(folder / "scores.json", json.dumps(result, indent=1))
     if subject.checkpoint is not None and split == "validation" and precision == "fp32" and views == "1x1":
+        from gasmcast.training.temperature import write_temperature
+
         written.append(write_temperature(subject.checkpoint, scores, split))
     if analyse is not None:
         written.append(exam.analysis(analyse))

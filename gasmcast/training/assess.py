@@ -1,8 +1,7 @@
-"""An evaluation and what it leaves: figures, tests of time, pictures, error analysis, the temperature beside a checkpoint."""
+"""An evaluation and what it leaves: figures, tests of time, pictures, error analysis."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -15,7 +14,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gasmcast.data.annotations import Split, read_labels, read_split
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.errors import UsageError
-from gasmcast.files import write_atomic
 from gasmcast.insight.analysis import motion_amount
 from gasmcast.insight.page import write_page
 from gasmcast.insight.plots import draw_confusion, draw_reliability
@@ -29,9 +27,7 @@ from gasmcast.training.start import usable
 from gasmcast.training.subject import Subject
 from gasmcast.training.views import ViewClips, parse_views
 
-__all__ = ["Examination", "read_temperature", "write_pictures", "write_temperature"]
-
-TEMPERATURE = "temperature.json"
+__all__ = ["Examination", "write_pictures"]
 
 
 class Examination:
@@ -143,27 +139,3 @@ def write_pictures(folder: Path, logits: NDArray[np.floating], labels: NDArray[n
     tables = {"softmax": reliability(logits, labels), f"temperature {t:.2f}": reliability(logits, labels, t)}
     draw_reliability(tables, folder / "reliability.png")
     return [folder / "confusion.png", folder / "reliability.png"]
-
-
-def write_temperature(checkpoint: Path, scores: Scores, split: str) -> Path:
-    """Keep the fitted temperature beside a checkpoint, for `gasmcast export`."""
-    path = checkpoint.with_name(TEMPERATURE)
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    known[checkpoint.name] = {
-        "temperature": scores.temperature,
-        "split": split,
-        "clips": scores.clips,
-        "ece": scores.ece,
-        "ece_calibrated": scores.ece_calibrated,
-    }
-    write_atomic(path, json.dumps(known, indent=1))
-    return path
-
-
-def read_temperature(checkpoint: Path) -> float:
-    """The temperature that was fitted for a checkpoint; 1 where none was."""
-    path = checkpoint.with_name(TEMPERATURE)
-    if not path.is_file():
-        return 1.0
-    entry = json.loads(path.read_text(encoding="utf-8")).get(checkpoint.name, {})
-    return float(entry.get("temperature", 1.0))

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ from gasmcast.calibration.clips import Choice
 from gasmcast.calibration.store import write_set
 from gasmcast.data.annotations import read_labels, read_split
 from gasmcast.errors import GateError, MachineError, UsageError
-from gasmcast.export import disk, pipeline
+from gasmcast.export import disk, graphs, pipeline
 from gasmcast.export.gate import GateRecipe
 from gasmcast.export.origin import Origin
 from gasmcast.export.parity import ParityReport, compare
@@ -67,12 +68,21 @@ def test_a_bundle_holds_what_passed_and_says_how_well(origin, tiny_set, tmp_path
     assert not result.failed
 
 
-def test_a_precision_that_fails_is_left_out_and_the_report_says_why(origin, tiny_set, tmp_path):
-    strict = GateRecipe(agreement=1.01)
-    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=("int8",), gate=strict, search=False), data=tiny_set)
-    assert [v.precision for v in result.failed] == ["fp32", "int8"]
-    assert set(Bundle.open(result.path).precisions()) == {"fp32"}
+def test_a_precision_that_fails_is_left_out_and_the_report_says_why(origin, tiny_set, tmp_path, monkeypatch):
+    true_judge = pipeline.judge
+
+    def strict_with_int8(precision, *given, recipe):
+        return true_judge(precision, *given, recipe=GateRecipe(agreement=1.01) if precision == "int8" else recipe)
+
+    monkeypatch.setattr(pipeline, "judge", strict_with_int8)
+    monkeypatch.setattr(graphs, "_INLINE_BYTES", 0)  # weights beside their graphs, as above 1.9 GB
+    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(search=False), data=tiny_set)
+    assert [v.precision for v in result.failed] == ["int8"]
+    assert Bundle.open(result.path).precisions() == ("fp16", "fp32")
     assert not list(result.path.glob("*int8*"))
+    beside = result.manifest.files["encoder.fp16.onnx.data"]
+    assert (beside.graph, beside.precision) == (None, None)
+    assert result.report["files"]["encoder.fp16.onnx.data"] == beside.size
     assert "is not in the bundle" in (result.path / "report.html").read_text()
 
 
@@ -80,28 +90,23 @@ def test_the_search_moves_blocks_back_until_the_gate_holds(origin, tiny_set, tmp
     seen = []
     true_judge = pipeline.judge
 
-    from gasmcast.export import search
-
-    def passes_with_two_back(precision, engine, fp32, logits, labels, **options):
+    def strict_until_two_are_back(precision, engine, fp32, logits, labels, **_):
         seen.append(float(np.abs(fp32 - logits).max()))
+        passes = len(seen) not in {2, 3}  # FP32 passes, INT8 as it is and with the worst block back do not
         return true_judge(
-            precision, engine, fp32, logits, labels, recipe=GateRecipe(agreement=0.0 if len(seen) >= 2 else 1.01, top1_loss=1, ece_shift=1)
+            precision, engine, fp32, logits, labels, recipe=GateRecipe(agreement=0.0 if passes else 1.01, top1_loss=1, ece_shift=1)
         )
 
-    monkeypatch.setattr(search, "judge", passes_with_two_back)
-    first = iter([GateRecipe(agreement=0.0), GateRecipe(agreement=1.01)])
-
-    def strict_once(precision, engine, fp32, logits, labels, **options):
-        recipe = next(first, GateRecipe(agreement=0.0, top1_loss=1, ece_shift=1))
-        return true_judge(precision, engine, fp32, logits, labels, recipe=recipe)
-
-    monkeypatch.setattr(pipeline, "judge", strict_once)
+    monkeypatch.setattr(pipeline, "judge", strict_until_two_are_back)
     result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=("int8",)), data=tiny_set)
     found = result.report["search"]["int8"]
     assert found["passed"]
+    assert not found["before"]["passed"]
     assert len(found["moved_back"]) == 2
+    assert len(seen) == 4  # what the search has judged is not judged again
     assert found["sensitivity"][0]["noise"] >= found["sensitivity"][-1]["noise"]
     assert "int8" in Bundle.open(result.path).precisions()
+    assert result.manifest.precisions["int8"].engine == result.report["engines"]["int8"]
 
 
 def test_broken_parity_writes_nothing(origin, tiny_set, tmp_path, monkeypatch):
@@ -110,6 +115,14 @@ def test_broken_parity_writes_nothing(origin, tiny_set, tmp_path, monkeypatch):
     with pytest.raises(GateError, match="broken by the head"):
         pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_clips_fp32_has_the_temperature_that_eval_fitted(origin, tmp_path):
+    lent = replace(origin, temperature=1.7)
+    result = pipeline.export_bundle(lent, tmp_path / "m.gasm", plan(precisions=()))
+    assert Bundle.open(result.path).measured("fp32").temperature == 1.7
+    assert "1.70" in (result.path / "report.html").read_text()
+    assert pipeline.export_bundle(origin, tmp_path / "n.gasm", plan(precisions=())).manifest.precisions == {}
 
 
 def test_an_old_bundle_survives_a_failed_export(origin, tiny_set, tmp_path, monkeypatch):

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,7 @@ from gasmcast.calibration.clips import Choice
 from gasmcast.calibration.store import write_set
 from gasmcast.data.annotations import read_split
 from gasmcast.errors import UsageError
-from gasmcast.export import precisions
+from gasmcast.export import precisions, sessions
 from gasmcast.runtime.video import duration_s
 from gasmcast.spec import ClipSpec
 
@@ -42,3 +44,44 @@ def test_a_small_set_is_seen_whole(stored):
     seen = precisions._Seen(stored)
     assert seen.part_runs == 0
     assert seen.segments == stored.index.segments
+
+
+@pytest.mark.parametrize("count", [5, 16, 100])
+def test_fp16_sees_segments_of_all_clips(stored, count):
+    shown = [feed["segments"] for feed in precisions._Seen(stored).spread(count)]
+    assert [pair.shape for pair in shown] == [(1, *SPEC.pair_shape)] * min(count, 28)
+    clips = list(stored.clips())
+    owner = [next(i for i, clip in enumerate(clips) for s in range(4) if np.array_equal(pair[0], clip[s : s + 2])) for pair in shown]
+    assert owner == sorted(owner)
+    assert len(set(owner)) == min(count, 7)
+    np.testing.assert_array_equal(shown[-1][0], clips[-1][3:5])
+
+
+@pytest.mark.parametrize("int8", [True, False])
+def test_all_that_runs_has_the_threads_that_were_asked_for(stored, tmp_path, monkeypatch, int8):
+    seen = []
+
+    def encode(feed):
+        return {"semantic": np.zeros((len(feed["segments"]), 1), np.float32)}
+
+    def calibrate(_, feeds, recipe, policy, *, each, threads, keep=None):
+        seen.append(("calibrate", threads))
+        for run, feed in enumerate(feeds()):
+            if keep is not None:
+                keep(run, encode(feed))
+        return SimpleNamespace(model=None)
+
+    def measure_tops(_, feeds, threads):
+        seen.append((len(list(feeds)), threads))
+
+    def open_uncached(_, threads):
+        seen.append(("encode", threads))
+        return SimpleNamespace(run=encode)
+
+    monkeypatch.setattr(precisions, "load_graph", lambda _: None)
+    monkeypatch.setattr(precisions, "calibrate", calibrate)
+    monkeypatch.setattr(precisions, "measure_tops", measure_tops)
+    monkeypatch.setattr(sessions, "open_uncached", open_uncached)
+    precisions.prepare({"encoder": None, "head": None}, stored, tmp_path, int8=int8, threads=3)
+    first = [("calibrate", 3), ("calibrate", 3)] if int8 else [("encode", 3)]
+    assert seen == [*first, (16, 3), (7, 3)]

@@ -91,10 +91,10 @@ def test_eval_prints_and_keeps_the_figures(run, data, tmp_path):
     for figure in ("top-1", "top-5", "mean-class", "ECE", "backwards", "shuffled"):
         assert figure in output
     assert {"confusion.png", "reliability.png", "scores.json"} <= {path.name for path in (run / "eval").iterdir()}
-    from gasmcast.training.assess import read_temperature
+    from gasmcast.export.origin import open_origin
 
-    assert 0.05 <= read_temperature(run / "best.safetensors") <= 20
-    assert read_temperature(run / "last.safetensors") == 1.0  # not the one that was fitted
+    assert 0.05 <= open_origin(str(run)).temperature <= 20
+    assert open_origin(str(run / "last.safetensors")).temperature is None  # it was not evaluated
     page = (tmp_path / "errors" / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 2
     assert "http" not in page

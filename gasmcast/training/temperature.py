@@ -1,0 +1,37 @@
+"""The temperature that `gasmcast eval` fitted for a checkpoint, in a file beside it, for an export that has no clips to fit its own on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gasmcast.files import write_atomic
+from gasmcast.manifest import sha256_of
+from gasmcast.training.scores import Scores
+
+__all__ = ["read_temperature", "write_temperature"]
+
+FILE = "temperature.json"
+
+
+def write_temperature(checkpoint: Path, scores: Scores, split: str) -> Path:
+    """Keep the fitted temperature, with the checksum of the weights that it belongs to."""
+    path = checkpoint.with_name(FILE)
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known[checkpoint.name] = {
+        "sha256": sha256_of(checkpoint),
+        "temperature": scores.temperature,
+        "split": split,
+        "clips": scores.clips,
+        "ece": scores.ece,
+        "ece_calibrated": scores.ece_calibrated,
+    }
+    write_atomic(path, json.dumps(known, indent=1))
+    return path
+
+
+def read_temperature(checkpoint: Path, sha256: str) -> float | None:
+    """The temperature that was fitted for a checkpoint of this checksum; None where none was, or for weights that it had before."""
+    path = checkpoint.with_name(FILE)
+    entry = json.loads(path.read_text(encoding="utf-8")).get(checkpoint.name, {}) if path.is_file() else {}
+    return float(entry["temperature"]) if entry.get("sha256") == sha256 else None

@@ -1,0 +1,25 @@
+"""The temperature beside a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from gasmcast.manifest import sha256_of
+from gasmcast.training.temperature import read_temperature, write_temperature
+
+
+def _scores(temperature: float) -> SimpleNamespace:
+    return SimpleNamespace(temperature=temperature, clips=9, ece=0.2, ece_calibrated=0.1)
+
+
+def test_a_temperature_belongs_to_weights_and_not_to_a_name(tmp_path: Path) -> None:
+    best, last = tmp_path / "best.safetensors", tmp_path / "last.safetensors"
+    best.write_bytes(b"first")
+    last.write_bytes(b"other")
+    assert read_temperature(best, sha256_of(best)) is None
+    write_temperature(best, _scores(1.7), "validation")
+    write_temperature(last, _scores(0.6), "validation")
+    assert [read_temperature(path, sha256_of(path)) for path in (best, last)] == [1.7, 0.6]
+    best.write_bytes(b"trained further")
+    assert read_temperature(best, sha256_of(best)) is None
