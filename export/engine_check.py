@@ -105,9 +105,11 @@ def check_engine(
         targets: architectures to compile for.
         on_phase: takes a line whenever the builder enters another phase.
 
+    Returns:
+        What was built; a graph that cannot be read or built is not an error but a result with its `failure`.
+
     Raises:
         MachineError: TensorRT-RTX is not installed.
-        UsageError: the file cannot be read.
     """
     if checker_missing():
         raise MachineError(f"Engines cannot be checked: {checker_missing()}.")

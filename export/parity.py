@@ -5,7 +5,7 @@ A result is truthy when it passes and prints its figures; the report of a bundle
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -156,8 +156,3 @@ def compare_logits(component: str, engine: str, origin: Array, other: Array, *, 
     five = hits(other, origin.argmax(1), min(5, origin.shape[1])) | first
     values = {**base.__dict__, "top1": float(first.mean()), "top5": float(five.mean())}
     return Comparison(**values)
-
-
-def stack(rows: Sequence[Mapping[str, Array]], name: str) -> Array:
-    """One output of successive runs as one array."""
-    return np.concatenate([row[name] for row in rows])

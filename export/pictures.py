@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-import cv2
 import numpy as np
+from numpy.typing import NDArray
+
+from gasmcast.insight.analysis import frame_strip
 
 __all__ = ["bars", "table", "text", "thumbnail"]
 
@@ -42,14 +43,9 @@ def bars(rows: Sequence[tuple[str, float]], unit: str, marks: Sequence[bool] = (
     return "".join(out) + "</svg>"
 
 
-def thumbnail(clip: np.ndarray[Any, Any], count: int = 4, side: int = 96) -> str:
+def thumbnail(clip: NDArray[np.uint8]) -> str:
     """Frames over the window side by side, as a data URI."""
-    frames = clip[1:].reshape(-1, *clip.shape[2:])
-    chosen = frames[np.linspace(0, len(frames) - 1, count).astype(int)]
-    strip = np.concatenate([cv2.resize(f, (side, side), interpolation=cv2.INTER_AREA) for f in chosen], axis=1)
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(strip, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
-    assert done
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(frame_strip(clip, frames=4, side=96)).decode()
 
 
 def text(value: object) -> str:

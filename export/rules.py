@@ -82,13 +82,11 @@ def load_graph(path: Path, weights: bool = True) -> ModelProto:
         raise UsageError(f"{path} is truncated or not an ONNX file ({detail}).", "Copy it again, or export the checkpoint again.") from None
 
 
-def check_rules(path: Path, native_norm: bool = True) -> RuleReport:
+def check_rules(path: Path) -> RuleReport:
     """Check one file; weights of small tensors (scales, axes) are read, large ones only for their type.
 
     Args:
         path: an ONNX file; external data must lie beside it.
-        native_norm: a LayerNormalization decomposed into Pow and ReduceMean is an error (it overflows in FP16:
-            NVIDIA/TensorRT issues 2564 and 4723).
 
     Raises:
         UsageError: the file cannot be read.
@@ -97,7 +95,7 @@ def check_rules(path: Path, native_norm: bool = True) -> RuleReport:
     breaks = [*_external(model, path.parent)]
     if not breaks:
         graph = _Graph(load_graph(path))
-        breaks = [*_opset(model), *_interface(model), *_border(model), *graph.operators(native_norm), *graph.quantisation()]
+        breaks = [*_opset(model), *_interface(model), *_border(model), *graph.operators(), *graph.quantisation()]
     return RuleReport(path.name, len(model.graph.node), tuple(breaks))
 
 
@@ -153,7 +151,7 @@ class _Graph:
         tensor = self.constants.get(name)
         return None if tensor is None else numpy_helper.to_array(tensor)
 
-    def operators(self, native_norm: bool) -> Iterator[RuleBreak]:
+    def operators(self) -> Iterator[RuleBreak]:
         for node in self.model.graph.node:
             where = node.name or node.output[0]
             if node.op_type == "Attention":
@@ -164,7 +162,7 @@ class _Graph:
                 yield RuleBreak("reduce-axes", where, f"{node.op_type}'s axes are computed; they must be constant")
             if node.op_type == "TopK" and node.input[1] not in self.constants:
                 yield RuleBreak("topk", where, "TopK's k is computed; it must be constant")
-            if native_norm and node.op_type == "ReduceMean" and self._of_square(node):
+            if node.op_type == "ReduceMean" and self._of_square(node):  # NVIDIA/TensorRT issues 2564 and 4723
                 yield RuleBreak(
                     "layer-norm", where, "a decomposed LayerNormalization (mean of squares), which overflows in FP16; use the native one"
                 )

@@ -15,9 +15,7 @@ from gasmcast.runtime.engines import Engine
 from gasmcast.runtime.engines import onnxruntime as onnxruntime_engine
 from gasmcast.runtime.engines import openvino as openvino_engine
 
-__all__ = ["ENGINES", "open_arbiter", "open_for", "open_uncached", "torch_run"]
-
-ENGINES = ("onnxruntime", "openvino")
+__all__ = ["open_arbiter", "open_for", "open_uncached", "torch_run"]
 
 
 def open_arbiter(path: Path, threads: int | None = None) -> Engine:

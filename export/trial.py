@@ -31,20 +31,19 @@ __all__ = ["trial_bundle"]
 _CLIPS = 1
 
 
-def trial_bundle(preset: str, say: Callable[[str], None] = lambda _: None, fresh: bool = False) -> Path:
+def trial_bundle(preset: str, say: Callable[[str], None] = lambda _: None) -> Path:
     """The random-weight bundle of a preset, from the cache or made now.
 
     Args:
         preset: a preset's name or a YAML file of one.
         say: told of each step.
-        fresh: make it anew.
 
     Raises:
         UsageError: no such preset.
     """
     origin = open_origin(preset, random_weights=True)
     out = user_cache("trial") / f"{Path(preset).stem}-{origin.sha256[:12]}-{_code()}.gasm"
-    if (out / "manifest.json").is_file() and not fresh:
+    if (out / "manifest.json").is_file():
         return out
     spec = origin.model.spec
     names: dict[str, tuple[Graph, str]] = {}

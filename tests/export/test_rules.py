@@ -22,10 +22,10 @@ def node(kind, inputs, outputs=("y",), **attributes):
     return helper.make_node(kind, list(inputs), list(outputs), name=f"part/{kind}", **attributes)
 
 
-def report(model, tmp_path, **options):
+def report(model, tmp_path):
     path = tmp_path / "m.onnx"
     onnx.save(model, str(path))
-    return check_rules(path, **options)
+    return check_rules(path)
 
 
 SCALE, ZERO8 = tensor("s", np.float32(0.1)), tensor("z", np.int8(0))
@@ -80,10 +80,6 @@ def test_a_sound_graph_is_truthy(tmp_path):
     found = report(graph([node("Relu", ["x"])]), tmp_path)
     assert found
     assert "within" in str(found)
-
-
-def test_a_decomposed_norm_may_be_allowed(tmp_path):
-    assert report(BAD["layer-norm"], tmp_path, native_norm=False)
 
 
 @pytest.mark.parametrize("place", ["../elsewhere.bin", "missing.bin"])
