@@ -33,8 +33,12 @@ def measure(common: dict[str, Any], seconds: float, most: int, naive: bool, say:
         most: no more cameras than this in real time.
         naive: with the PyTorch row.
         say: told of each step.
+
+    Raises:
+        UsageError: a bundle without streaming graphs.
     """
     opened = Bundle.open(common["bundle"], verify=False)
+    opened.best_precision(common["engine"])  # raises where nothing streams, before a row is begun
     precisions = [p for p in ("fp32", "int8", "fp16", "int8_fp16") if p in opened.precisions()]
     whole = {entry.precision for entry in opened.manifest.files.values() if entry.graph == "complete"}
     tasks = {"naive: PyTorch eager FP32, whole window": Task("naive", precision="fp32", **common)} if naive else {}

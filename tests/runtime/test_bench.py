@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
 
 from gasmcast.cli import app
+from gasmcast.commands.bench_rows import measure
 from gasmcast.commands.bench_table import print_result
-from gasmcast.errors import MachineError
+from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.bench import Apart, Task, measure_apart
 
 
@@ -34,6 +36,16 @@ def test_cameras_may_play_slower_than_real_time(tiny_bundle):
     found = measure_apart(Task("cameras", str(tiny_bundle), "fp32", threads=1, cameras=2, seconds=2.0, slower=2.0))
     assert found["kept_up"]
     assert 6 <= found["decisions"] <= 10, "4 s are 2 s of the cameras' time: four segments each"
+
+
+def test_a_bundle_that_cannot_stream_is_told_before_a_row_is_begun(tiny_bundle, tmp_path):
+    path = shutil.copytree(tiny_bundle, tmp_path / "clip.gasm") / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for entry in manifest["files"].values():
+        entry["graph"] = entry["graph"] and "complete"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(UsageError, match="no streaming graphs"):
+        measure({"bundle": str(path.parent), "engine": "openvino", "threads": 1}, 2.0, 1, True, lambda _: pytest.fail("it began"))
 
 
 @pytest.mark.slow
