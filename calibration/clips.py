@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from gasmcast.data.annotations import Sample
 from gasmcast.errors import SourceError, UsageError
-from gasmcast.runtime.video import duration_s, read_clip
+from gasmcast.runtime.clip import read_clip
+from gasmcast.runtime.video import duration_s
 from gasmcast.spec import ClipSpec
 
 __all__ = ["Choice", "choose_clips", "quotas", "rough_motion", "spread"]

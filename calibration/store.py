@@ -22,7 +22,7 @@ from gasmcast.calibration.clips import Choice
 from gasmcast.errors import UsageError
 from gasmcast.files import atomic_path, write_atomic
 from gasmcast.manifest import sha256_of
-from gasmcast.runtime.video import read_clip
+from gasmcast.runtime.clip import read_clip
 from gasmcast.spec import ClipSpec, Frozen
 
 __all__ = ["CalibrationSet", "ClipEntry", "Index", "write_set"]

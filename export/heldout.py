@@ -14,8 +14,9 @@ from gasmcast.calibration.store import CalibrationSet
 from gasmcast.data.annotations import Sample, read_labels, read_split
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.labels import Labels
+from gasmcast.runtime.clip import read_clip
 from gasmcast.runtime.engines import Engine
-from gasmcast.runtime.video import duration_s, read_clip
+from gasmcast.runtime.video import duration_s
 from gasmcast.spec import ClipSpec
 
 __all__ = ["Clips", "Run", "encode_clip", "held_out_clips", "made_up_clips", "pair_chunks", "run_streaming", "stored_clips"]

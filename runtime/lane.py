@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gasmcast.errors import GasmcastError
+from gasmcast.runtime.clip import fit_frame
 from gasmcast.runtime.clock import Segment, SegmentClock
 from gasmcast.runtime.config import LiveConfig
 from gasmcast.runtime.decisions import Decider
@@ -18,7 +19,6 @@ from gasmcast.runtime.pictures import Pictures
 from gasmcast.runtime.records import CameraStats, Notice, Record, View
 from gasmcast.runtime.ring import FeatureRing
 from gasmcast.runtime.stats import Latencies
-from gasmcast.runtime.video import fit_frame
 from gasmcast.spec import ClipSpec
 
 __all__ = ["House", "Lane", "Mark", "Trace", "Waiting"]

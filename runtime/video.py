@@ -1,4 +1,4 @@
-"""Reading video files: frames with time stamps, and clips on the grid of the clip spec.
+"""Reading video files: frames with time stamps.
 
 Training, evaluation and live recognition of files all read through here, so they see the same pixels. FFmpeg inside
 OpenCV decodes; rotation is applied, time stamps count from the first frame, and damage is told apart from oddity: a
@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
 
 # FFmpeg would print its own account of every odd packet; the SourceError says what matters. Read when the first file opens.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -21,16 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import SourceError
-from gasmcast.spec import ClipSpec, nearest_frames
 
-__all__ = ["Frame", "as_rgb", "duration_s", "fit_frame", "pick_frames", "read_clip", "read_frames", "read_slots"]
+__all__ = ["Frame", "as_rgb", "decode", "duration_s", "read_frames"]
 
 Frame = NDArray[np.uint8]
-Picked = TypeVar("Picked")
 _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # OpenCV 4, OpenCV 5
 
 _GUESSED_FPS = 30.0  # where a file states no credible rate and has no usable stamps
-_DOUBT_S = 1e-6
 _MISSING_SHARE, _MISSING_S = 0.2, 0.5  # what a file may lack of its stated length before it counts as cut short
 
 
@@ -49,12 +45,12 @@ def read_frames(path: str | Path, threads: int | None = None) -> Iterator[tuple[
         SourceError: the file is missing, empty, encrypted, has no video stream or no frame that can be decoded, or ends
             well before its stated length (raised after its last good frame).
     """
-    for stamp, image in _decode(path, threads):
+    for stamp, image in decode(path, threads):
         assert image is not None  # all are taken
         yield stamp, as_rgb(image)
 
 
-def _decode(
+def decode(
     path: str | Path, threads: int | None, taken: Callable[[float, float, float, float], bool] | None = None
 ) -> Iterator[tuple[float, NDArray[np.uint8] | None]]:
     """Stamps and pictures, in OpenCV's order of colours; None for a picture that was not taken: making one is a quarter of the work.
@@ -88,105 +84,6 @@ def _decode(
         capture.release()
 
 
-def pick_frames(frames: Iterable[tuple[float, Picked]], slots_s: NDArray[np.float64]) -> Iterator[tuple[NDArray[np.int64], Picked]]:
-    """The frame nearest each slot, by `nearest_frames`' rule, without holding more than two frames.
-
-    Args:
-        frames: `(stamp_s, frame)` ascending, as `read_frames` gives them; read no further than the last slot needs.
-        slots_s: `(m,)` times wanted, ascending; those before the first frame get it, those after the last get that.
-
-    Yields:
-        `(slots, frame)`: the indices into `slots_s` that take this frame; each index exactly once, none when there are no frames.
-    """
-    done, last = 0, None
-    for stamp, frame in frames:
-        reached = int(np.searchsorted(slots_s, stamp, side="right"))
-        if reached > done:
-            stamps = np.array([stamp] if last is None else [last[0], stamp])
-            choice = nearest_frames(stamps, slots_s[done:reached])
-            slots = np.arange(done, reached)
-            here = choice == len(stamps) - 1
-            if last is not None and not here.all():
-                yield slots[~here], last[1]
-            if here.any():
-                yield slots[here], frame
-            done = reached
-        last = (stamp, frame)
-        if done == len(slots_s):
-            return
-    if last is not None:
-        yield np.arange(done, len(slots_s)), last[1]
-
-
-def read_slots(
-    path: str | Path,
-    slots_s: NDArray[np.float64],
-    place: Callable[[Frame], Frame],
-    colour: Callable[[Frame], Frame] = lambda frame: frame,
-    threads: int | None = None,
-) -> NDArray[np.uint8]:
-    """The frames nearest the given times, each brought to one size once.
-
-    Args:
-        path: a local video file.
-        slots_s: `(m,)` seconds after the first frame, ascending.
-        place: from a decoded frame to one of a fixed size `(h, w, ...)`; it may move pixels, but sees channels as the decoder gives
-            them (`as_rgb` puts them right), for a small frame is put right in a tenth of the time.
-        colour: what is done to `(h, w, 3)` RGB then.
-        threads: decoder threads; None lets FFmpeg choose.
-
-    Returns:
-        `(m, h, w, 3)` uint8 RGB.
-
-    Raises:
-        SourceError: as `read_frames`.
-    """
-    for taken in (_near(slots_s), None):  # where the stamps are not as even as they were taken to be, again with every frame
-        out: NDArray[np.uint8] | None = None
-        for slots, picture in pick_frames(_decode(path, threads, taken), slots_s):
-            if picture is None:
-                break
-            image = colour(as_rgb(place(picture)))
-            if out is None:
-                out = np.empty((len(slots_s), *image.shape), np.uint8)
-            out[slots] = image
-        else:
-            break
-    assert out is not None  # _decode gives a frame or raises
-    return out
-
-
-def _near(slots_s: NDArray[np.float64]) -> Callable[[float, float, float, float], bool]:
-    """Whether a frame will be the nearest of some slot, if the next one comes when it is expected; in doubt, yes."""
-
-    def taken(before: float, stamp: float, after: float, end: float) -> bool:
-        if after + (after - stamp) / 2 > end:  # the last frame is held for all slots behind it
-            return bool(slots_s[-1] > (before + stamp) / 2)
-        first, behind = np.searchsorted(slots_s, ((before + stamp) / 2 - _DOUBT_S, stamp + 0.6 * (after - stamp)))
-        return bool(behind > first)
-
-    return taken
-
-
-def read_clip(path: str | Path, spec: ClipSpec, start_s: float = 0.0) -> NDArray[np.uint8]:
-    """One clip: the lead-in and the window that begins at `start_s`.
-
-    Args:
-        path: a local video file.
-        spec: the sampling contract.
-        start_s: where the window begins, in seconds after the first frame; before the start of the video the first frame
-            repeats, after its end the last.
-
-    Returns:
-        `spec.clip_shape` uint8 RGB.
-
-    Raises:
-        SourceError: as `read_frames`.
-    """
-    frames = read_slots(path, spec.slot_times(start_s), lambda frame: fit_frame(frame, spec.pixels, spec.fit))
-    return frames.reshape(spec.clip_shape)
-
-
 def duration_s(path: str | Path) -> float:
     """How long a video is, by its own header: fast, and 0.0 where the header does not say.
 
@@ -202,30 +99,11 @@ def duration_s(path: str | Path) -> float:
         capture.release()
 
 
-def fit_frame(frame: Frame, pixels: int, fit: Literal["crop", "squash"]) -> Frame:
-    """A frame as a square: `crop` keeps the centre of the long side, `squash` bends the whole frame.
-
-    Args:
-        frame: `(H, W, 3)` uint8.
-        pixels: side of the square.
-        fit: the clip spec's `fit`.
-
-    Returns:
-        `(pixels, pixels, 3)` uint8; halved by area averaging while it can be, then bilinear.
-    """
-    if fit == "crop":
-        height, width = frame.shape[:2]
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        frame = frame[top : top + side, left : left + side]
-    if frame.shape[:2] == (pixels, pixels):
-        return np.ascontiguousarray(frame)
-    # Area averaging is quick for a factor of two only, and below it bilinear skips no pixel: together a sixth of the time.
-    while min(frame.shape[:2]) >= 2 * pixels:
-        height, width = frame.shape[0] // 2, frame.shape[1] // 2
-        frame = np.asarray(cv2.resize(frame[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    method = cv2.INTER_AREA if max(frame.shape[:2]) >= 2 * pixels else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(frame, (pixels, pixels), interpolation=method), np.uint8)
+def as_rgb(image: NDArray[np.uint8]) -> Frame:
+    """A picture as OpenCV decodes it, `(H, W)` grey, `(H, W, 3)` BGR or `(H, W, 4)` BGRA, as `(H, W, 3)` RGB."""
+    if image.ndim == 2 or image.shape[2] == 1:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _open(path: str | Path, threads: int | None) -> tuple[cv2.VideoCapture, str]:
@@ -259,13 +137,6 @@ def _is_encrypted(file: Path) -> bool:
 def _credible_fps(capture: cv2.VideoCapture) -> float:
     fps = capture.get(cv2.CAP_PROP_FPS)
     return fps if math.isfinite(fps) and 0.5 <= fps <= 480 else _GUESSED_FPS
-
-
-def as_rgb(image: NDArray[np.uint8]) -> Frame:
-    """A picture as OpenCV decodes it, `(H, W)` grey, `(H, W, 3)` BGR or `(H, W, 4)` BGRA, as `(H, W, 3)` RGB."""
-    if image.ndim == 2 or image.shape[2] == 1:
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8)
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _check_whole(capture: cv2.VideoCapture, where: str, count: int, seen_s: float) -> None:

@@ -27,7 +27,8 @@ from gasmcast.config import load_config
 from gasmcast.data.annotations import read_split
 from gasmcast.export.parity import compare
 from gasmcast.export.sessions import open_arbiter, open_uncached
-from gasmcast.runtime.video import duration_s, read_clip
+from gasmcast.runtime.clip import read_clip
+from gasmcast.runtime.video import duration_s
 
 OUTLIERS = {7: 120.0, 138: 250.0, 301: 400.0, 483: 650.0, 650: 1000.0}
 

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.config import AugmentConfig
-from gasmcast.runtime.video import Frame, fit_frame
+from gasmcast.runtime.clip import fit_frame
+from gasmcast.runtime.video import Frame
 from gasmcast.spec import ClipSpec
 
 __all__ = ["Augmentation", "draw_augmentation", "draw_crop"]

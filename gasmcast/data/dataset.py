@@ -18,7 +18,8 @@ from gasmcast.config import AugmentConfig
 from gasmcast.data.annotations import Sample
 from gasmcast.data.augment import Augmentation, draw_augmentation
 from gasmcast.errors import SourceError
-from gasmcast.runtime.video import Frame, as_rgb, duration_s, fit_frame, read_frames, read_slots
+from gasmcast.runtime.clip import fit_frame, read_slots
+from gasmcast.runtime.video import Frame, as_rgb, duration_s, read_frames
 from gasmcast.spec import ClipSpec, nearest_frames
 
 __all__ = ["BAD_SHARE", "ClipDataset"]

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from gasmcast.config import AugmentConfig
 from gasmcast.data.annotations import Sample
 from gasmcast.data.dataset import ClipDataset
-from gasmcast.runtime.video import pick_frames, read_frames
+from gasmcast.runtime.clip import pick_frames
+from gasmcast.runtime.video import read_frames
 from gasmcast.spec import ClipSpec
 from gasmcast.training.clips import steady_worker
 from gasmcast.training.loader import ClipLoader

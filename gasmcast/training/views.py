@@ -12,7 +12,8 @@ from torch import Tensor
 
 from gasmcast.data.dataset import BAD_SHARE
 from gasmcast.errors import SourceError, UsageError
-from gasmcast.runtime.video import duration_s, fit_frame, read_slots
+from gasmcast.runtime.clip import fit_frame, read_slots
+from gasmcast.runtime.video import duration_s
 from gasmcast.spec import ClipSpec
 
 if TYPE_CHECKING:

@@ -95,7 +95,8 @@ def stored(samples, tmp_path):
 
 
 def test_a_set_reads_back_what_was_chosen(stored, samples):
-    from gasmcast.runtime.video import duration_s, read_clip
+    from gasmcast.runtime.clip import read_clip
+    from gasmcast.runtime.video import duration_s
 
     again = CalibrationSet.open(stored.folder, SPEC)
     assert again.index.segments == 6 * SPEC.segments

@@ -17,12 +17,13 @@ from gasmcast.errors import SourceError
 from gasmcast.labels import Labels
 from gasmcast.manifest import BundleFile, Manifest, Measured, sha256_of
 from gasmcast.runtime.bundle import Bundle
+from gasmcast.runtime.clip import fit_frame, read_clip
 from gasmcast.runtime.config import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
 from gasmcast.runtime.records import Decision
 from gasmcast.runtime.session import open_model
 from gasmcast.runtime.sources.file import FileSource
-from gasmcast.runtime.video import fit_frame, read_clip, read_frames
+from gasmcast.runtime.video import read_frames
 from gasmcast.spec import nearest_frames
 
 pytestmark = pytest.mark.timeout(900)  # tracing the graphs takes a minute of CPU, and machines are shared

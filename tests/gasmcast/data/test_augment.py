@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gasmcast.config import AugmentConfig
 from gasmcast.data.augment import _OPERATIONS, Augmentation, _channels, _geometric, _levels, draw_augmentation, draw_crop
-from gasmcast.runtime.video import fit_frame
+from gasmcast.runtime.clip import fit_frame
 from gasmcast.spec import ClipSpec
 
 SPEC = ClipSpec(segments=2, motion_frames=2, semantic_frames=1, pixels=32)

@@ -14,7 +14,8 @@ from gasmcast.config import AugmentConfig
 from gasmcast.data.annotations import Sample
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.errors import SourceError
-from gasmcast.runtime.video import duration_s, read_clip
+from gasmcast.runtime.clip import read_clip
+from gasmcast.runtime.video import duration_s
 from gasmcast.spec import ClipSpec
 
 SPEC = ClipSpec(segments=2, segment_s=0.25, motion_frames=4, semantic_frames=1, pixels=32)
