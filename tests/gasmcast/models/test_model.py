@@ -46,11 +46,11 @@ def demo(**switches: object):
 
 @pytest.mark.parametrize("switches", SWITCHES, ids=lambda s: ",".join(f"{k}={v}" for k, v in s.items()) or "demo")
 def test_every_switch_builds_forwards_and_trains_all_of_itself(switches, one_thread):
-    """Zero-initialised projections let gradients through only after a first step; after the second nothing is dead."""
+    """Zero-initialised projections let gradients through only after a step, and two may lie in a row; after the third nothing is dead."""
     model, clips = demo(**switches)
     model.train()
     optimiser = torch.optim.SGD(list(model.trainable_parameters()), 1e-2)
-    for _ in range(2):
+    for _ in range(3):
         optimiser.zero_grad()
         F.cross_entropy(model(clips), torch.tensor([0, 1])).backward()
         optimiser.step()
