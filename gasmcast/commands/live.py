@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -104,7 +105,8 @@ def live(
         for sink in sinks:
             sink.close(1.0)
         raise
-    renew = partial(roster.renew, session) if roster.listed else None  # else SIGHUP ends it, as it does what a terminal leaves behind
+    # A terminal sends SIGHUP when it closes, and what ran in it ends.
+    renew = partial(roster.renew, session) if roster.listed and not os.isatty(0) else None
     errors = session.run(duration, window.pump if window else None, renew)
     for error in errors if session.stopped else errors[1:]:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)

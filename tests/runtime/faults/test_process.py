@@ -27,11 +27,12 @@ def start():
     """Starts `gasmcast live`; what still runs at the end of the test is killed."""
     started = []
 
-    def begin(bundle, *arguments, **environment):
+    def begin(bundle, *arguments, stdin=subprocess.DEVNULL, **environment):
         code = "import sys; from gasmcast.cli import main; sys.argv[0] = 'gasmcast'; main()"
         command = [sys.executable, "-c", code, "live", *map(str, arguments), "--bundle", str(bundle), "--threads", "1"]
         settings = {**os.environ, "OMP_NUM_THREADS": "1", "no_proxy": "127.0.0.1", **environment}
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings))
+        pipes = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen(command, **pipes, text=True, env=settings))
         return started[-1]
 
     yield begin
@@ -118,6 +119,21 @@ def test_sighup_reads_the_list_of_cameras_again(start, tiny_bundle, tmp_path, un
     states = {camera: [line["text"] for line in told(camera, "notice") if line["what"] == "state"] for camera in ("stays", "goes")}
     assert states["goes"][-1] == "goes has ended."
     assert sum("is live" in text for text in states["stays"]) == 1, "what did not change runs on"
+
+
+def test_a_terminal_that_closes_ends_what_ran_in_it(start, tiny_bundle, tmp_path, until):
+    cameras, out = tmp_path / "cameras.yaml", tmp_path / "out.jsonl"
+    cameras.write_text("cameras: [{name: stays, source: 'demo:1'}]")
+    ours, theirs = os.openpty()
+    try:
+        process = start(tiny_bundle, f"@{cameras}", "--jsonl", out, "--quiet", stdin=theirs)
+        until(lambda: any(line["kind"] == "decision" for line in lines(out)), 100)
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGHUP
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_a_sink_that_is_down_and_a_disk_that_refuses_a_film_spoil_nothing_else(start, tiny_bundle, tmp_path, until):
