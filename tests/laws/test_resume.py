@@ -133,4 +133,5 @@ def test_resuming_a_finished_run_changes_nothing(fake, whole, tmp_path, one_thre
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
     _train(fake, folder, resume=True)
+    assert _updates(folder) == _updates(whole)
     _same(folder, whole)

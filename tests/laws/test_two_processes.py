@@ -110,7 +110,9 @@ def test_two_processes_that_split_the_weights(fake, one, tmp_path):
 
 
 def test_two_steps_a_update_are_one_of_twice_the_batch(fake, one, tmp_path):
-    _close(_train(fake, tmp_path / "run", train__accumulate=2), one)
+    state = _train(fake, tmp_path / "run", train__accumulate=2)
+    assert state[1]["progress"]["updates"] == one[1]["progress"]["updates"]
+    _close(state, one)
 
 
 def test_every_clip_counts_once(fake, monkeypatch):
