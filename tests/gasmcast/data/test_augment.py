@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gasmcast.config import AugmentConfig
-from gasmcast.data.augment import _OPERATIONS, Augmentation, _channels, _geometric, _levels, draw_augmentation, draw_crop
+from gasmcast.data.augment import _OPERATIONS, Augmentation, draw_augmentation, draw_crop
+from gasmcast.data.operations import _levels, channels, geometric
 from gasmcast.runtime.clip import fit_frame
 from gasmcast.spec import ClipSpec
 
@@ -58,9 +59,9 @@ def test_crops_lie_in_the_frame(seed: int, least: float, narrow: float) -> None:
 
 def test_identities(frame: np.ndarray) -> None:
     for name in ("rotate", "shear_x", "shear_y", "translate_x", "translate_y"):
-        assert np.allclose(_geometric(name, 0, 32), np.eye(3))
+        assert np.allclose(geometric(name, 0, 32), np.eye(3))
     for name in ("brightness", "contrast", "colour"):
-        assert np.allclose(_channels(name, 1), np.eye(4))
+        assert np.allclose(channels(name, 1), np.eye(4))
     for name in ("posterize", "solarize", "solarize_add"):
         assert np.array_equal(_levels(name, 0, lambda: frame)[:, 0], np.arange(256))
 
