@@ -44,13 +44,13 @@ def train(
         for loud in run.warnings:
             typer.secho(loud, fg=typer.colors.YELLOW, bold=True, err=True)
         typer.echo(f"{len(run.clips.labels)} training clips, {len(run.validation or [])} validation clips, {len(run.labels)} classes.")
-    from gasmcast.training.crossfit import gate_first
+    from gasmcast.training.crossfit import gate_first, gate_sentence
     from gasmcast.training.loop import train as run_training
 
-    config, gate = gate_first(run, out, resume=resume)
-    if first and config is not None and gate:
-        typer.echo(gate)
-    summary = {"stopped": gate} if config is None else run_training(config, run.clips, run.validation, run.labels, out, resume=resume)
+    config, stopped = gate_first(run, out, resume=resume)
+    if first and not stopped and (said := gate_sentence(config)):
+        typer.echo(said)
+    summary = {"stopped": stopped} if stopped else run_training(config, run.clips, run.validation, run.labels, out, resume=resume)
     if not first:
         return
     if summary["stopped"]:

@@ -124,8 +124,8 @@ def _one(ready: Opened, folder: Path) -> NDArray[np.bool_]:
         return np.array(known["hits"], bool)
     for begun in folder.rglob("config.yaml"):  # its own, and those of the folds of its gate
         _compare(ready.config, yaml.safe_load(begun.read_text(encoding="utf-8")), folder)
-    config, said = gate_first(ready, folder, resume=True)
-    stopped = said if config is None else train(config, ready.clips, ready.validation, ready.labels, folder, resume=True)["stopped"]
+    config, stopped = gate_first(ready, folder, resume=True)
+    stopped = stopped or train(config, ready.clips, ready.validation, ready.labels, folder, resume=True)["stopped"]
     if stopped:
         raise _Stopped(stopped)
     model, _, _, _ = load_checkpoint(folder / "last.safetensors")

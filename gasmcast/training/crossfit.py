@@ -27,7 +27,7 @@ from gasmcast.training.gate import fit_gate
 from gasmcast.training.loop import train
 from gasmcast.training.start import Opened
 
-__all__ = ["crossfit_gate", "gate_first", "split_folds"]
+__all__ = ["crossfit_gate", "gate_first", "gate_sentence", "split_folds"]
 
 NAMES = ("semantic", "motion", "fused")
 GATE = "gate.json"
@@ -87,21 +87,28 @@ class _Part:
         return clip, label, index
 
 
-def gate_first(run: Opened, folder: Path, *, resume: bool) -> tuple[Config | None, str]:
+def gate_first(run: Opened, folder: Path, *, resume: bool) -> tuple[Config, str]:
     """The configuration to train with, its gate fitted where the model has one and `train.gate_folds` asks for it.
 
     Returns:
-        The configuration and what there is to say of its gate; None and the signal's name when one stopped a fold.
+        The configuration; the name of the signal that stopped a fold, or empty.
     """
-    config = run.config
-    if not config.train.gate_folds or config.model.read_out != "guarded" or config.model.streams != "both":
-        return config, ""
+    if not _is_fitted(run.config):
+        return run.config, ""
     groups = [sample.source or sample.id for sample in run.clips.samples]
-    config, stopped = crossfit_gate(config, run.clips, run.clips.plain(), groups=groups, labels=run.labels, folder=folder, resume=resume)
-    if stopped:
-        return None, stopped
+    return crossfit_gate(run.config, run.clips, run.clips.plain(), groups=groups, labels=run.labels, folder=folder, resume=resume)
+
+
+def gate_sentence(config: Config) -> str:
+    """What there is to say of a gate that was fitted; empty where none is."""
+    if not _is_fitted(config):
+        return ""
     shares = ", ".join(f"{name} {share:.2f}" for name, share in zip(NAMES, config.model.gate, strict=True))
-    return config, f"Gate, fitted on {config.train.gate_folds} folds of the training clips: {shares}."
+    return f"Gate, fitted on {config.train.gate_folds} folds of the training clips: {shares}."
+
+
+def _is_fitted(config: Config) -> bool:
+    return bool(config.train.gate_folds) and config.model.read_out == "guarded" and config.model.streams == "both"
 
 
 def crossfit_gate(

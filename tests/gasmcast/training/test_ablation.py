@@ -131,7 +131,7 @@ def test_a_training_that_is_stopped_says_how_to_go_on(data, tmp_path, monkeypatc
     name, code = stop
     opened = Opened(load_config("demo"), SimpleNamespace(labels=[0, 1]), None, Labels(NAMES), ())
     monkeypatch.setattr("gasmcast.training.prefill.open_best", lambda *_: opened)
-    fitted = (None, name) if where == "folds" else (opened.config, "")
+    fitted = (opened.config, name if where == "folds" else "")
     monkeypatch.setattr("gasmcast.training.crossfit.gate_first", lambda *_, **__: fitted)
     monkeypatch.setattr("gasmcast.training.loop.train", lambda *_, **__: {"stopped": name})
     found = CliRunner().invoke(app, ["train", "demo", "--data", str(data), "--out", str(tmp_path / "run")])
