@@ -1,7 +1,7 @@
 """The precision picker: every precision of every component, timed on this machine; the fastest that passed is picked.
 
 A smaller type is not always a faster one, so "INT8 lost to FP16 here" is an ordinary result and is written down. Picked is among what the
-gate judged: OpenVINO for FP32 and INT8, ONNX Runtime for FP16. ONNX Runtime's own FP32 and INT8 are timed beside them, to compare.
+gate judged: OpenVINO for FP32, INT8 and BF16, ONNX Runtime for FP16. ONNX Runtime's own FP32 and INT8 are timed beside them, to compare.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from gasmcast.errors import UsageError
 from gasmcast.export.sessions import open_arbiter, open_uncached
+from gasmcast.precision import in_bf16
 from gasmcast.runtime.engines import Engine, choose_backend
 from gasmcast.spec import ClipSpec
 
@@ -121,6 +123,8 @@ def _engines(precision: str) -> tuple[tuple[str, Callable[[Path, int | None], En
     """The engine that the gate judged this precision on, then others. OpenVINO would compute FP16 files in FP32 on a CPU."""
     if precision.endswith("fp16"):
         return (("onnxruntime", open_arbiter),)
+    if in_bf16(precision):
+        return (("openvino", partial(open_uncached, bf16=True)),)
     return ("openvino", open_uncached), ("onnxruntime", _plain)
 
 
@@ -139,7 +143,7 @@ def _notes(timings: list[Timing], fastest: Mapping[str, Timing], spec: ClipSpec)
             for p in dict.fromkeys(t.precision for t in timings)
         }
         int8 = by_precision.get("int8")
-        for other in ("fp16", "fp32"):
+        for other in ("fp16", "bf16", "fp32"):
             rival = by_precision.get(other)
             if int8 is not None and rival is not None and rival < int8:
                 notes.append(f"{component}: INT8 lost to {other.upper()} here ({int8:.1f} ms against {rival:.1f} ms)")

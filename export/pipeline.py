@@ -17,19 +17,20 @@ from gasmcast.errors import GateError
 from gasmcast.export.bundle import draft_bundle, write_manifest
 from gasmcast.export.choice import calibration_set, judging_clips
 from gasmcast.export.disk import check_disk
-from gasmcast.export.gate import Verdict, judge
+from gasmcast.export.gate import Verdict
 from gasmcast.export.graphs import export_onnx, is_streaming, remove_graph
-from gasmcast.export.heldout import Clips, run_streaming
+from gasmcast.export.heldout import Clips
+from gasmcast.export.judging import Judge, Judged
 from gasmcast.export.origin import Origin
 from gasmcast.export.picker import pick
 from gasmcast.export.plan import ExportPlan, ExportResult
-from gasmcast.export.precisions import Precision, Prepared, file_name, prepare, write_precision
+from gasmcast.export.precisions import Prepared, prepare, write_precision
 from gasmcast.export.report import calibration_figures, write_reports
 from gasmcast.export.rules import RuleReport, check_rules
 from gasmcast.export.search import relax, sensitivity
-from gasmcast.export.sessions import open_for
-from gasmcast.export.verify import compare_with_fp32, verify_against_torch
+from gasmcast.export.verify import verify_against_torch
 from gasmcast.manifest import Graph, Manifest, Measured
+from gasmcast.precision import file_name, in_bf16, stored_as
 
 __all__ = ["export_bundle"]
 
@@ -114,25 +115,44 @@ class _Export:
         return self._clips
 
     def precisions(self) -> None:
-        """FP16 and INT8: calibrate once, then write and judge each; FP32 is judged too, for its own temperature and threshold."""
+        """FP16, INT8, BF16: calibrate once, then write and judge each; FP32 is judged too, for its own temperature and threshold."""
         if self.clips().origin == "validation":
-            fp32 = self._logits(self.paths, "fp32")
-            self.verdicts.append(self._judge("fp32", fp32, fp32))
-            self._done("fp32")
-            if self.plan.precisions:
-                self._others(fp32)
+            self._judge = Judge(self.clips(), self._fp32, self.plan.gate, self.plan.threads, self.say)
+            self._take("fp32", self._judge("fp32", self.paths))
+            if any(stored_as(p) == p for p in self.plan.precisions):
+                self._calibrated()
+            for precision in self.plan.precisions:
+                if in_bf16(precision) and stored_as(precision) in ("fp32", *self._passed()):
+                    self._take(precision, self._judge(precision, self._files(precision)))
         if self.plan.measure:
-            chosen = {p: {n: self.draft / file_name(n, p) for n in self.paths} for p in ("fp32", *self._passed())}
-            picked = pick(chosen, self.spec, self.plan.threads, lambda what: self.say(f"measuring {what}", 0, 0))
+            picked = pick(
+                {p: self._files(p) for p in ("fp32", *self._passed())},
+                self.spec,
+                self.plan.threads,
+                lambda what: self.say(f"measuring {what}", 0, 0),
+            )
             self.report["speed"] = picked.to_json()
             self.total_ms = picked.total_ms
             self._done("measuring")
 
+    def _files(self, precision: str) -> dict[str, Path]:
+        return {name: self.draft / file_name(name, precision) for name in self.paths}
+
     def _passed(self) -> tuple[str, ...]:
         return tuple(v.precision for v in self.verdicts if v and v.precision != "fp32")
 
-    def _others(self, fp32: NDArray[np.float32]) -> None:
+    def _take(self, precision: str, judged: Judged) -> None:
+        """Into the report."""
+        self.verdicts.append(judged.verdict)
+        self.report["engines"][precision] = judged.verdict.engine
+        if judged.deviation:
+            self.report["deviation"][precision] = [c.to_json() for c in judged.deviation]
+        self._done(precision)
+
+    def _calibrated(self) -> None:
+        """The precisions that have files of their own."""
         plan = self.plan
+        wanted = [p for p in plan.precisions if stored_as(p) == p]
         stored = calibration_set(self.spec, plan, self.scratch, self.clips(), data=self.data, calibration=self.calibration, say=self.say)
         self._done("calibration clips")
         prepared = prepare(
@@ -141,17 +161,17 @@ class _Export:
             self.scratch,
             recipe=plan.recipe,
             policy=plan.policy,
-            int8=any(p.startswith("int8") for p in plan.precisions),
-            fp16=any(p.endswith("fp16") for p in plan.precisions),
+            int8=any(p.startswith("int8") for p in wanted),
+            fp16=any(p.endswith("fp16") for p in wanted),
             each=self.say,
             threads=plan.threads or 0,
         )
         self.report["calibration"] = {**calibration_figures(stored, prepared), "recipe": asdict(plan.recipe), "policy": asdict(plan.policy)}
         self._done("calibration")
         policy = plan.policy
-        for precision in plan.precisions:
-            policy = self._one(prepared, precision, policy, fp32)
-        int8 = next((p for p in plan.precisions if p.startswith("int8")), None)
+        for precision in wanted:
+            policy = self._one(prepared, precision, policy)
+        int8 = next((p for p in wanted if p.startswith("int8")), None)
         if plan.sensitivity and int8 and "search" not in self.report:
             losses = sensitivity(prepared, int8, plan.policy, self.scratch, threads=plan.threads, say=self.say)
             self.report["search"] = {
@@ -159,69 +179,36 @@ class _Export:
             }
             self._done("sensitivity")
 
-    def _one(self, prepared: Prepared, precision: Precision, policy: Policy, fp32: NDArray[np.float32]) -> Policy:
+    def _one(self, prepared: Prepared, precision: str, policy: Policy) -> Policy:
         """Write and judge one precision; INT8 that fails may shed blocks until it passes, and the next precision starts from there."""
         paths, rules = write_precision(prepared, precision, self.draft, policy)
-        tries: list[tuple[Verdict, list[Any]]] = []
+        tries: list[Judged] = []
 
         def holds(tried: dict[str, Path]) -> bool:
-            found = self._judge(precision, fp32, self._logits(tried, precision))
-            tries.append((found, self.report["deviation"].get(precision, [])))
-            return bool(found)
+            tries.append(self._judge(precision, tried))
+            return bool(tries[-1])
 
         if not holds(paths) and self.plan.search and precision.startswith("int8"):
             found = relax(prepared, precision, policy, holds, folder=self.scratch, threads=self.plan.threads, say=self.say)
-            self.report.setdefault("search", {})[precision] = {**found.to_json(), "before": tries[0][0].to_json()}
+            self.report.setdefault("search", {})[precision] = {**found.to_json(), "before": tries[0].verdict.to_json()}
             if found.policy is not None:
                 policy = found.policy
                 paths, rules = write_precision(prepared, precision, self.draft, policy)
         # The last try that passed is what the search found, so it is not judged again; where none did, the report is of the first.
-        verdict, self.report["deviation"][precision] = next((t for t in reversed(tries) if t[0]), tries[0])
-        self.verdicts.append(verdict)
-        if verdict:
+        judged = next((t for t in reversed(tries) if t), tries[0])
+        if judged:
             self.rules += rules
             self._record(precision, paths)
         else:
             for path in paths.values():
                 remove_graph(path)
-        self._done(precision)
+        self._take(precision, judged)
         return policy
 
     def _record(self, precision: str, paths: dict[str, Path]) -> None:
         for name, path in paths.items():
             graph: Graph = name  # type: ignore[assignment]
             self.written[path.name] = (graph, precision)
-
-    def _logits(self, paths: dict[str, Path], precision: str) -> NDArray[np.float32]:
-        """Of the held-out clips. What parity has run in FP32 is not run again; another precision is compared with it, part by part."""
-        clips = self.clips()
-        if "encoder" not in paths:
-            engine = open_for(precision, paths["complete"], self.plan.threads)
-            self.report["engines"][precision] = engine.describe()
-            return np.concatenate([engine.run({"clip": np.asarray(clip[None])})["logits"] for clip in clips.pixels])
-        encoder, head = (open_for(precision, paths[name], self.plan.threads) for name in ("encoder", "head"))
-        self.report["engines"][precision] = encoder.describe()
-        known = len(self._fp32["logits"]) if self._fp32 else 0
-        first = known if precision == "fp32" else 0
-        rows: list[dict[str, NDArray[np.float32]]] = []
-        logits = run_streaming(
-            encoder,
-            head,
-            clips.pixels[first:],
-            lambda done, _: self.say(f"judging {precision}", first + done, len(clips)),
-            lambda i, features: rows.append(features) if i < known and not first else None,
-        )
-        if first:
-            return np.concatenate([self._fp32["logits"], logits.reshape(-1, self._fp32["logits"].shape[1])])
-        if rows:
-            found = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-            compared = compare_with_fp32(precision, self._fp32, {**found, "logits": logits[: len(rows)]}, head)
-            self.report["deviation"][precision] = [c.to_json() for c in compared]
-        return logits
-
-    def _judge(self, precision: str, fp32: NDArray[np.float32], logits: NDArray[np.float32]) -> Verdict:
-        engine = self.report["engines"].get(precision, "")
-        return judge(precision, engine, fp32, logits, self.clips().labels, recipe=self.plan.gate)
 
     def finish(self) -> Manifest:
         """Reports and manifest."""

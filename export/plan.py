@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gasmcast.calibration.policy import Policy
 from gasmcast.calibration.quantise import Recipe
-from gasmcast.errors import UsageError
+from gasmcast.errors import MachineError, UsageError
 from gasmcast.export.gate import GateRecipe, Verdict
-from gasmcast.export.precisions import PRECISIONS, Precision
 from gasmcast.manifest import Manifest
+from gasmcast.precision import PRECISIONS, in_bf16, stored_as
+from gasmcast.runtime.engines import missing_bf16
 
-__all__ = ["ExportPlan", "ExportResult"]
+__all__ = ["ExportPlan", "ExportResult", "wanted_precisions"]
+
+
+def wanted_precisions(asked: Sequence[str]) -> tuple[str, ...]:
+    """What `--precision` asks for, in the order in which it is made, with those whose files another runs.
+
+    `all` is what can be judged on this machine.
+
+    Raises:
+        UsageError: an unknown precision.
+        MachineError: BF16 is asked for by name, and cannot be judged here.
+    """
+    unknown = [p for p in asked if p not in (*PRECISIONS, "all")]
+    if unknown:
+        raise UsageError(f"No precision {unknown[0]!r}.", f"Precisions: {', '.join(PRECISIONS)}, all.")
+    lacking = missing_bf16("openvino") if "all" in asked or any(map(in_bf16, asked)) else ""
+    if lacking and (named := next(filter(in_bf16, asked), "")):
+        raise MachineError(f"{named} can only be judged where it can be run, and {lacking}.", "Export on a machine that has it.")
+    able = [p for p in PRECISIONS if not (lacking and in_bf16(p))]
+    return tuple(p for p in able if p != "fp32" and ("all" in asked or p in asked or p in map(stored_as, asked)))
 
 
 @dataclass(frozen=True)
 class ExportPlan:
     """What to export and how hard to look."""
 
-    precisions: tuple[Precision, ...] = ()
-    """Beside FP32, which is always there."""
+    precisions: tuple[str, ...] = ()
+    """Beside FP32, which is always there; as `wanted_precisions` gives them."""
     calibration_clips: int = 64
     held_out: int = 256
     parity_clips: int = 4
@@ -41,11 +62,8 @@ class ExportPlan:
         """Refuse what cannot be done, before anything is started.
 
         Raises:
-            UsageError: an unknown precision, no clips to judge it on, clips for no precision, or a model without streaming graphs.
+            UsageError: no clips to judge a precision on, clips for no precision, or a model without streaming graphs.
         """
-        unknown = [p for p in self.precisions if p not in PRECISIONS]
-        if unknown:
-            raise UsageError(f"No precision {unknown[0]!r}.", f"Precisions: fp32 (always), {', '.join(PRECISIONS)}.")
         if self.precisions and data is None:
             raise UsageError(
                 f"{self.precisions[0]} is only written after held-out clips have judged it, and there are none.",

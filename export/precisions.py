@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,11 @@ from gasmcast.export.fp16 import measure_tops, to_fp16
 from gasmcast.export.graphs import compose_complete, remove_graph, save_graph
 from gasmcast.export.heldout import pair_chunks
 from gasmcast.export.rules import RuleReport, check_rules, load_graph
+from gasmcast.precision import file_name
 from gasmcast.spec import ClipSpec
 
-__all__ = ["GRAPHS", "PRECISIONS", "Precision", "Prepared", "file_name", "prepare", "write_precision"]
+__all__ = ["GRAPHS", "Prepared", "prepare", "write_precision"]
 
-Precision = Literal["int8", "fp16", "int8_fp16"]
-PRECISIONS: tuple[Precision, ...] = ("int8", "fp16", "int8_fp16")
 GRAPHS = ("encoder", "head")
 HEAD_CLIPS = 8
 """So many clips, spread over the set, are seen whole; the head's ranges come from their features, on disk: 22 MB a clip at real size.
@@ -34,11 +33,6 @@ Of every other clip the encoder sees one segment, since ranges gain from clips m
 FP16_SEGMENTS = 16
 """So many, spread over all clips, tell FP16 what is too large in the encoder: every tensor of a run is held at once, so one a run."""
 Each = Callable[[str, int, int], None]
-
-
-def file_name(graph: str, precision: str) -> str:
-    """`encoder.onnx`, `encoder.int8.onnx`, ..."""
-    return f"{graph}.onnx" if precision == "fp32" else f"{graph}.{precision}.onnx"
 
 
 @dataclass(frozen=True)
@@ -137,7 +131,7 @@ def prepare(
 
 
 def write_precision(
-    prepared: Prepared, precision: Precision, folder: Path, policy: Policy | None = None, complete: bool = True
+    prepared: Prepared, precision: str, folder: Path, policy: Policy | None = None, complete: bool = True
 ) -> tuple[dict[str, Path], list[RuleReport]]:
     """Write encoder, head and complete graph of one precision and check them against TensorRT's rules.
 

@@ -17,8 +17,9 @@ from gasmcast.calibration.policy import Policy
 from gasmcast.calibration.sensitivity import BlockLoss, Relaxed, fewest_back, loss_of, rank
 from gasmcast.export.graphs import save_graph
 from gasmcast.export.heldout import encode_clip, run_streaming
-from gasmcast.export.precisions import GRAPHS, Precision, Prepared, file_name
+from gasmcast.export.precisions import GRAPHS, Prepared
 from gasmcast.export.sessions import open_for
+from gasmcast.precision import file_name
 
 __all__ = ["Found", "relax", "sensitivity"]
 
@@ -46,7 +47,7 @@ class Found:
 
 def sensitivity(
     prepared: Prepared,
-    precision: Precision,
+    precision: str,
     policy: Policy,
     folder: Path,
     *,
@@ -77,7 +78,7 @@ def sensitivity(
 
 def relax(
     prepared: Prepared,
-    precision: Precision,
+    precision: str,
     policy: Policy,
     holds: Callable[[dict[str, Path]], bool],
     *,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gasmcast.errors import UsageError
 from gasmcast.export.heldout import Run
+from gasmcast.precision import in_bf16
 from gasmcast.runtime.engines import Engine
 from gasmcast.runtime.engines import onnxruntime as onnxruntime_engine
 from gasmcast.runtime.engines import openvino as openvino_engine
@@ -41,21 +42,23 @@ def open_arbiter(path: Path, threads: int | None = None) -> Engine:
     return onnxruntime_engine.OnnxRuntimeEngine(session, onnxruntime.__version__, threads or 0)
 
 
-def open_uncached(path: Path, threads: int | None = None, properties: Mapping[str, Any] | None = None) -> Engine:
+def open_uncached(path: Path, threads: int | None = None, *, bf16: bool = False) -> Engine:
     """OpenVINO, leaving nothing in the user's cache: what an export tries is mostly thrown away.
 
     Raises:
         UsageError: OpenVINO cannot read the file.
     """
-    return openvino_engine.compile_graph(path, threads, None, properties, cache=False)
+    return openvino_engine.compile_graph(path, threads, None, bf16=bf16, cache=False)
 
 
 def open_for(precision: str, path: Path, threads: int | None = None) -> Engine:
-    """The engine that a precision is judged on: the CPU's own for FP32 and INT8, the arbiter where FP16 is stored.
+    """The engine that a precision is judged on: the CPU's own for FP32, INT8 and BF16, the arbiter where FP16 is stored.
 
     OpenVINO would compute FP16 files in FP32 on a CPU and hide what rounding costs; ONNX Runtime rounds after every operator.
     """
-    return open_uncached(path, threads) if precision in {"fp32", "int8"} else open_arbiter(path, threads)
+    if precision.endswith("fp16"):
+        return open_arbiter(path, threads)
+    return open_uncached(path, threads, bf16=in_bf16(precision))
 
 
 def torch_run(function: Callable[..., Any], names: tuple[str, ...]) -> Run:

@@ -19,9 +19,9 @@ from gasmcast.calibration.quantise import Recipe, quantise
 from gasmcast.export.bundle import draft_bundle, write_manifest
 from gasmcast.export.graphs import compose_complete, export_onnx, save_graph
 from gasmcast.export.origin import open_origin
-from gasmcast.export.precisions import file_name
 from gasmcast.export.rules import load_graph
 from gasmcast.manifest import Graph, Measured
+from gasmcast.precision import PRECISIONS, file_name, stored_as
 from gasmcast.runtime.engines import open_engine
 from gasmcast.runtime.engines.cache import user_cache
 from gasmcast.spec import ClipSpec
@@ -74,7 +74,7 @@ def trial_bundle(preset: str, say: Callable[[str], None] = lambda _: None) -> Pa
             spec=spec,
             model=model_config,
             checkpoint_sha256=origin.sha256,
-            precisions={"fp32": none, "int8": none},
+            precisions={p: none for p in PRECISIONS if stored_as(p) in ("fp32", "int8")},
         )
     return out
 

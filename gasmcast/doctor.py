@@ -93,7 +93,7 @@ def _cpu() -> list[Finding]:
     model = re.search(r"model name\s*:\s*(.+)", text) or re.search(r"Model\s*:\s*(.+)", text)
     flags = set((re.search(r"(?:flags|Features)\s*:\s*(.+)", text) or re.match("()", "")).group(1).split()) if text else set()  # type: ignore[union-attr]
     name = f"{model.group(1).strip() if model else platform.processor() or 'unknown'}, {os.cpu_count()} cores"
-    wide = [f for f in ("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "asimddp") if f in flags]
+    wide = [f for f in ("amx_int8", "amx_bf16", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512f", "avx2", "asimddp") if f in flags]
     if not flags:
         return [Finding("CPU", "ok", name)]
     if not {"avx2", "asimd"} & flags:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gasmcast.precision import in_bf16
 from gasmcast.runtime.bench import Task, noise
 from gasmcast.runtime.bundle import Bundle
 from gasmcast.runtime.stages import fastest_s
@@ -24,11 +25,11 @@ _CONV = (256, 256, 56)  # channels in, channels out, side; 3 x 3
 
 
 def prepare_peak(task: Task) -> Callable[[], dict[str, Any]]:
-    """The best multiply-adds a second in a large matrix product or a 3 x 3 convolution, whichever is faster here, FP32 and INT8."""
+    """The best multiply-adds a second in a large matrix product or a 3 x 3 convolution, whichever is faster here, FP32, INT8 and BF16."""
     import openvino as ov  # noqa: PLC0415 - only this measurement builds a graph
     from openvino import opset13 as ops  # noqa: PLC0415
 
-    from gasmcast.runtime.engines.openvino import the_core  # noqa: PLC0415
+    from gasmcast.runtime.engines.openvino import missing_bf16, the_core  # noqa: PLC0415
 
     rng = np.random.default_rng(0)
     rows, inner, columns = _PRODUCT
@@ -38,6 +39,8 @@ def prepare_peak(task: Task) -> Callable[[], dict[str, Any]]:
         "convolution": ((1, channels, side, side), (found, channels, 3, 3), found * channels * 9 * side * side),
     }
     work: dict[str, dict[str, tuple[Callable[[], object], int]]] = {"fp32": {}, "int8": {}}
+    if not missing_bf16():
+        work["bf16"] = {}
     for precision, kinds in work.items():
         for name, (shape, weights, macs) in shapes.items():
             x = ops.parameter(list(shape), np.float32)
@@ -50,7 +53,7 @@ def prepare_peak(task: Task) -> Callable[[], dict[str, Any]]:
             ones = [1, 1]
             y = ops.matmul(left, right, False, True) if name == "product" else ops.convolution(left, right, ones, ones, ones, ones)
             model = ov.Model([ops.relu(y)], [x])
-            request = the_core().compile_model(model, "CPU", _settings(task)).create_infer_request()
+            request = the_core().compile_model(model, "CPU", _settings(task, precision)).create_infer_request()
             feed = rng.normal(0, 1, shape).astype(np.float32)
             kinds[name] = (partial(request.infer, [feed], share_inputs=True, share_outputs=True), macs)
 
@@ -70,7 +73,8 @@ def prepare_profile(task: Task) -> Callable[[], dict[str, Any]]:
     work = {}
     for graph in _PAIR:
         name = bundle.file(graph, task.precision)
-        engine = compile_graph(bundle.path / name, task.threads, bundle.manifest.files[name].sha256, {"PERF_COUNT": True})
+        sha256, bf16 = bundle.manifest.files[name].sha256, in_bf16(task.precision)
+        engine = compile_graph(bundle.path / name, task.threads, sha256, {"PERF_COUNT": True}, bf16=bf16)
         feeds: dict[str, NDArray[np.generic]] = {}
         for port, spec in engine.inputs.items():
             shape = (1, *(int(size or 1) for size in spec.shape[1:]))
@@ -96,8 +100,9 @@ def _by_kind(engine: OpenVinoEngine, feeds: dict[str, NDArray[np.generic]], runs
     return {**found, "rest": round(sum(ms for ms in costs.values() if ms < least), 2)}
 
 
-def _settings(task: Task) -> dict[str, Any]:
-    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+def _settings(task: Task, precision: str) -> dict[str, Any]:
+    hint = "bf16" if in_bf16(precision) else "f32"
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
     if task.threads:
         settings["INFERENCE_NUM_THREADS"] = task.threads
     return settings

@@ -8,12 +8,13 @@ from pathlib import Path
 from gasmcast.errors import UsageError
 from gasmcast.labels import Labels
 from gasmcast.manifest import Graph, Manifest, Measured, read_manifest
-from gasmcast.runtime.engines import Engine, choose_backend, open_engine
+from gasmcast.precision import in_bf16, stored_as
+from gasmcast.runtime.engines import Engine, choose_backend, missing_bf16, open_engine
 
 __all__ = ["Bundle"]
 
 # Best first; a graph that a precision leaves as it was is taken from the next one in its list.
-_CPU = ("int8", "fp32")
+_CPU = ("int8_bf16", "int8", "bf16", "fp32")
 _GPU = ("int8_fp16", "fp16", "fp32")
 _FALLBACK = {"int8": ("int8", "fp32"), "int8_fp16": ("int8_fp16", "fp16", "fp32"), "fp16": ("fp16", "fp32")}
 
@@ -41,8 +42,9 @@ class Bundle:
         return Labels(self.manifest.labels)
 
     def precisions(self) -> tuple[str, ...]:
-        """The precisions in which an encoder or a head is there."""
-        return tuple(sorted({f.precision for f in self.manifest.files.values() if f.graph in ("encoder", "head") and f.precision}))
+        """The precisions in which an encoder or a head can be run: those of files, and those that were measured on such files."""
+        stored = {f.precision for f in self.manifest.files.values() if f.graph in ("encoder", "head") and f.precision}
+        return tuple(sorted(stored | {p for p in self.manifest.precisions if in_bf16(p) and stored_as(p) in stored}))
 
     def best_precision(self, backend: str = "auto") -> str:
         """The fastest precision of the bundle that suits a backend: on a CPU by what the export measured, where it did.
@@ -52,7 +54,7 @@ class Bundle:
         """
         name, _ = choose_backend(backend)
         have = self.precisions()
-        fitting = [p for p in (_GPU if name == "tensorrt" else _CPU) if p in have]
+        fitting = [p for p in (_GPU if name == "tensorrt" else _CPU) if p in have and not (in_bf16(p) and missing_bf16(name))]
         if fitting:
             times = [self.measured(p).ms for p in fitting]
             if name == "tensorrt" or any(ms is None for ms in times):
@@ -74,7 +76,7 @@ class Bundle:
         """
         if precision != "fp32" and precision not in self.precisions() and graph != "complete":
             self.manifest.file(graph, precision)
-        for candidate in _FALLBACK.get(precision, (precision,)):
+        for candidate in _FALLBACK.get(stored := stored_as(precision), (stored,)):
             for name, entry in self.manifest.files.items():
                 if entry.graph == graph and entry.precision == candidate:
                     return name
@@ -85,7 +87,7 @@ class Bundle:
 
         Raises:
             UsageError: the bundle has no such graph or precision.
-            MachineError: the backend cannot be used on this machine.
+            MachineError: the backend cannot be used on this machine, or has no BF16 where the precision wants it.
         """
         name = self.file(graph, precision)
-        return open_engine(self.path / name, backend, threads, self.manifest.files[name].sha256)
+        return open_engine(self.path / name, backend, threads, self.manifest.files[name].sha256, bf16=in_bf16(precision))

@@ -24,7 +24,7 @@ from gasmcast.calibration.qdq import SAFE_LEVELS, insert_qdq
 from gasmcast.config import load_config
 from gasmcast.export.sessions import open_uncached
 from gasmcast.models.model import build_model
-from gasmcast.runtime.engines import open_engine
+from gasmcast.runtime.engines import missing_bf16, open_engine
 from gasmcast.runtime.engines.device import made_up_pairs
 
 ROUNDS = 15
@@ -55,9 +55,10 @@ def main(preset: str, fp32: Path, int8: Path | None) -> None:
         arbiter = open_engine(fp32, "onnxruntime")
         engines = {
             "openvino fp32": open_uncached(fp32),
-            "openvino bf16": open_uncached(fp32, None, {"INFERENCE_PRECISION_HINT": "bf16"}),
             "openvino int8": open_uncached(int8),
         }
+        if not missing_bf16("openvino"):
+            engines |= {"openvino bf16": open_uncached(fp32, bf16=True), "openvino int8_bf16": open_uncached(int8, bf16=True)}
         size = int8.stat().st_size / fp32.stat().st_size
         rows: dict[str, Callable[[], object]] = {"pytorch eager fp32": eager, "onnxruntime fp32": lambda: arbiter.run(feeds)}
         rows |= {name: lambda e=engine: e.run(feeds) for name, engine in engines.items()}  # type: ignore[misc]
@@ -71,8 +72,9 @@ def main(preset: str, fp32: Path, int8: Path | None) -> None:
     middle = {name: statistics.median(times) for name, times in taken.items()}
     for name, times in taken.items():
         print(f"{name:20s} median {middle[name]:7.1f} ms  (fastest {min(times):.1f}, slowest {max(times):.1f})")
-    for name in ("onnxruntime fp32", "pytorch eager fp32", "openvino fp32", "openvino bf16"):
-        print(f"int8 is {middle[name] / middle['openvino int8']:.2f} times as fast as {name}")
+    for int8_row in (name for name in middle if "int8" in name):
+        for name in (name for name in middle if "int8" not in name):
+            print(f"{int8_row} is {middle[name] / middle[int8_row]:.2f} times as fast as {name}")
     print(f"INT8 file: {size:.3f} of FP32; {torch.get_num_threads()} threads, {ROUNDS} rounds")
 
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
+from gasmcast.precision import PRECISIONS, in_bf16, stored_as
 from gasmcast.runtime.bench import Apart, Task, measure_apart
 from gasmcast.runtime.bundle import Bundle
-from gasmcast.runtime.engines import choose_backend
+from gasmcast.runtime.engines import choose_backend, missing_bf16
 
 __all__ = ["measure"]
 
@@ -39,10 +40,11 @@ def measure(common: dict[str, Any], seconds: float, most: int, naive: bool, say:
     """
     opened = Bundle.open(common["bundle"], verify=False)
     opened.best_precision(common["engine"])  # raises where nothing streams, before a row is begun
-    precisions = [p for p in ("fp32", "int8", "fp16", "int8_fp16") if p in opened.precisions()]
+    lacking = missing_bf16(choose_backend(common["engine"])[0])
+    precisions = [p for p in PRECISIONS if p in opened.precisions() and not (lacking and in_bf16(p))]
     whole = {entry.precision for entry in opened.manifest.files.values() if entry.graph == "complete"}
     tasks = {"naive: PyTorch eager FP32, whole window": Task("naive", precision="fp32", **common)} if naive else {}
-    tasks |= {f"whole window, {p}": Task("complete", precision=p, **common) for p in precisions if p in whole}
+    tasks |= {f"whole window, {p}": Task("complete", precision=p, **common) for p in precisions if stored_as(p) in whole}
     tasks |= {f"cached segments, {p}": Task("cached", precision=p, **common) for p in precisions}
     hop_ms = 1000.0 * opened.manifest.spec.segment_s
     rows = _in_turns(tasks, hop_ms, say)
@@ -63,7 +65,8 @@ def measure(common: dict[str, Any], seconds: float, most: int, naive: bool, say:
     rates = peak["macs_per_s"]
     macs = _encoder_macs(opened)
     reached = {row["precision"]: row for row in rows if row["kind"] == "cached" and macs}
-    shares = {p: round((macs or 0.0) / (row["encode_ms"] / 1000) / rates.get(p, rates["fp32"]), 3) for p, row in reached.items()}
+    best_rates = {p: rates.get(p) or rates.get(stored_as(p)) or rates["fp32"] for p in reached}
+    shares = {p: round((macs or 0.0) / (row["encode_ms"] / 1000) / best_rates[p], 3) for p, row in reached.items()}
     say(f"profile, {best['precision']}")
     profile = measure_apart(Task("profile", precision=best["precision"], **common))
     return {

@@ -18,7 +18,9 @@ def export(
     out: Annotated[Path, typer.Option(help="The bundle to write.")] = Path("model.gasm"),
     data: Annotated[Path | None, typer.Option(help="Set in Something-Something-V2's format: train calibrates, validation judges.")] = None,
     calibration: Annotated[Path | None, typer.Option(help="A set made by `gasmcast calibrate`, in place of --data's train.")] = None,
-    precision: Annotated[list[str] | None, typer.Option(help="int8, fp16, int8_fp16 or all; repeat for several. FP32 always.")] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="int8, int8_bf16, bf16, fp16, int8_fp16 or all; repeat for several. FP32 always.")
+    ] = None,
     calibration_clips: Annotated[int, typer.Option(min=4, help="Clips chosen from --data's training split.")] = 64,
     held_out: Annotated[int, typer.Option(min=8, help="At most so many validation clips judge.")] = 256,
     method: Annotated[str, typer.Option(help="Activation ranges: max, entropy, percentile.")] = "max",
@@ -64,19 +66,18 @@ def export(
     from gasmcast.export.gate import GateRecipe
     from gasmcast.export.origin import open_origin
     from gasmcast.export.pipeline import export_bundle
-    from gasmcast.export.plan import ExportPlan
-    from gasmcast.export.precisions import PRECISIONS
+    from gasmcast.export.plan import ExportPlan, wanted_precisions
 
     _check_engine(engine)
     if method not in ("max", "entropy", "percentile"):
         raise UsageError(f"No method {method!r}.", "Methods: max, entropy, percentile.")
-    wanted = tuple(PRECISIONS) if precision and "all" in precision else tuple(p for p in precision or [] if p != "fp32")
+    wanted = wanted_precisions(precision or [])
     check_target(out)
     origin = open_origin(checkpoint, random_weights, seed)
     if origin.random:
         typer.secho("The weights are RANDOM: this bundle recognises nothing.", fg=typer.colors.YELLOW, err=True)
     plan = ExportPlan(
-        precisions=wanted,  # type: ignore[arg-type]
+        precisions=wanted,
         calibration_clips=calibration_clips,
         held_out=held_out,
         seed=seed,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError, UsageError
 
-__all__ = ["Backend", "Engine", "TensorSpec", "check_feeds", "choose_backend", "open_engine"]
+__all__ = ["Backend", "Engine", "TensorSpec", "check_feeds", "choose_backend", "missing_bf16", "open_engine"]
 
 Backend = Literal["auto", "openvino", "onnxruntime", "tensorrt"]
 _ORDER = ("tensorrt", "openvino", "onnxruntime")
@@ -95,12 +95,22 @@ def choose_backend(backend: str = "auto") -> tuple[str, str]:
     raise MachineError(f"No engine can be used here ({'; '.join(reasons)}).", "Install one: pip install openvino.")
 
 
+def missing_bf16(backend: str) -> str:
+    """Why a backend does not compute an FP32 file in BF16 on this machine; empty when it does."""
+    if backend != "openvino":
+        return f"{backend} computes a file in the types that it is written in"
+    reason: str = import_module("gasmcast.runtime.engines.openvino").missing_bf16()
+    return reason
+
+
 def _missing(backend: str) -> str:
     reason: str = import_module(f"gasmcast.runtime.engines.{backend}").missing()
     return reason
 
 
-def open_engine(onnx_path: str | Path, backend: str = "auto", threads: int | None = None, sha256: str | None = None) -> Engine:
+def open_engine(
+    onnx_path: str | Path, backend: str = "auto", threads: int | None = None, sha256: str | None = None, *, bf16: bool = False
+) -> Engine:
     """Compile a graph for this machine.
 
     Args:
@@ -108,14 +118,18 @@ def open_engine(onnx_path: str | Path, backend: str = "auto", threads: int | Non
         backend: `auto`, `openvino`, `onnxruntime` or `tensorrt`.
         threads: CPU threads; None: one a core.
         sha256: of the file, where it is known already; it keys the cache of compiled networks.
+        bf16: compute what the file leaves in FP32 in BF16.
 
     Raises:
         UsageError: no such file, not a network, no such backend.
-        MachineError: the backend cannot be used on this machine.
+        MachineError: the backend cannot be used on this machine, or there is no BF16 in it.
     """
     path = Path(onnx_path)
     if not path.is_file():
         raise UsageError(f"There is no network {path}.", "Export the bundle again.")
     name, _ = choose_backend(backend)
-    engine: Engine = import_module(f"gasmcast.runtime.engines.{name}").compile_graph(path, threads, sha256)
+    if bf16 and (why := missing_bf16(name)):
+        raise MachineError(f"BF16 cannot be had here: {why}.", "Use --precision auto, or one without bf16 in its name.")
+    asked = {"bf16": True} if bf16 else {}
+    engine: Engine = import_module(f"gasmcast.runtime.engines.{name}").compile_graph(path, threads, sha256, **asked)
     return engine

@@ -24,7 +24,7 @@ from gasmcast.runtime.engines import TensorSpec, check_feeds
 from gasmcast.runtime.engines.cache import graph_files, user_cache
 from gasmcast.runtime.engines.openvino_linears import lacks_vnni, linears_to_convolutions
 
-__all__ = ["OpenVinoEngine", "compile_graph", "missing", "the_core"]
+__all__ = ["OpenVinoEngine", "compile_graph", "missing", "missing_bf16", "the_core"]
 
 
 _ALONE_BYTES = 8_000_000
@@ -36,6 +36,14 @@ batches."""
 def missing() -> str:
     """Why OpenVINO cannot be used here; empty when it can."""
     return "" if find_spec("openvino") else "the package openvino is not installed (pip install openvino)"
+
+
+def missing_bf16() -> str:
+    """Why nothing can be computed in BF16 here; empty when it can."""
+    if why := missing():
+        return why
+    able = "BF16" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "" if able else "this processor does not compute in BF16 (AVX512_BF16 or AMX)"
 
 
 @cache
@@ -81,7 +89,8 @@ class OpenVinoEngine:
         if one_row:
             self.inputs, self.outputs = _free_batch(self.inputs), _free_batch(self.outputs)
         threads = compiled.get_property("INFERENCE_NUM_THREADS")
-        self._line = f"openvino {version} on {device}, {threads} threads"
+        rest = ", the rest in BF16" if compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "bf16" else ""
+        self._line = f"openvino {version} on {device}, {threads} threads{rest}"
 
     def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         """Compute all outputs; the arrays returned belong to the caller."""
@@ -112,7 +121,13 @@ class OpenVinoEngine:
 
 
 def compile_graph(
-    path: Path, threads: int | None, sha256: str | None, properties: Mapping[str, Any] | None = None, *, cache: bool = True
+    path: Path,
+    threads: int | None,
+    sha256: str | None,
+    properties: Mapping[str, Any] | None = None,
+    *,
+    bf16: bool = False,
+    cache: bool = True,
 ) -> OpenVinoEngine:
     """Compile an ONNX file, or take it from the cache.
 
@@ -121,6 +136,7 @@ def compile_graph(
         threads: CPU threads; None: one a core.
         sha256: the file's checksum, where it is known already.
         properties: more OpenVINO properties, for measurements.
+        bf16: what the file leaves in FP32 is computed in BF16; inputs and outputs stay as they are.
         cache: keep what is compiled.
 
     Raises:
@@ -131,10 +147,11 @@ def compile_graph(
     core = the_core()
     version = openvino.get_version().split("-")[0]
     # No cache of kernels shared among nodes: with it 2026.4 gave 34 dB on the complete graph of `fusion` = add, without it 134 dB.
-    wanted: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "CPU_RUNTIME_CACHE_CAPACITY": "0"}
+    wanted: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "CPU_RUNTIME_CACHE_CAPACITY": "0"}
+    wanted["INFERENCE_PRECISION_HINT"] = "bf16" if bf16 else "f32"
     if threads:
         wanted["INFERENCE_NUM_THREADS"] = threads
-    if cache and (folder := _cache_folder(f"{(sha256 or sha256_of(path))[:24]}-{version}")):
+    if cache and (folder := _cache_folder(f"{(sha256 or sha256_of(path))[:24]}-{version}-{wanted['INFERENCE_PRECISION_HINT']}")):
         wanted["CACHE_DIR"] = str(folder)
     wanted.update(properties or {})
     device = core.get_property("CPU", "FULL_DEVICE_NAME")

@@ -76,7 +76,7 @@ def test_fp16_is_timed_where_it_was_judged_and_nowhere_else(vit_block, tmp_path)
 
 
 def test_a_file_that_one_engine_cannot_read_is_told_and_the_rest_is_timed(vit_block, tmp_path, monkeypatch):
-    def refuse(path, threads):
+    def refuse(path, threads, **_):
         raise UsageError(f"OpenVINO cannot read {path}.")
 
     monkeypatch.setattr("gasmcast.export.picker.open_uncached", refuse)

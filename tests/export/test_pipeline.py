@@ -10,11 +10,12 @@ from gasmcast.calibration.clips import Choice
 from gasmcast.calibration.store import write_set
 from gasmcast.data.annotations import read_labels, read_split
 from gasmcast.errors import GateError, MachineError, UsageError
-from gasmcast.export import disk, graphs, pipeline
+from gasmcast.export import disk, graphs, judging, pipeline
+from gasmcast.export import plan as export_plan
 from gasmcast.export.gate import GateRecipe
 from gasmcast.export.origin import Origin
 from gasmcast.export.parity import ParityReport, compare
-from gasmcast.export.plan import ExportPlan
+from gasmcast.export.plan import ExportPlan, wanted_precisions
 from gasmcast.runtime.bundle import Bundle
 from gasmcast.runtime.video import duration_s
 
@@ -69,12 +70,12 @@ def test_a_bundle_holds_what_passed_and_says_how_well(origin, tiny_set, tmp_path
 
 
 def test_a_precision_that_fails_is_left_out_and_the_report_says_why(origin, tiny_set, tmp_path, monkeypatch):
-    true_judge = pipeline.judge
+    true_judge = judging.judge
 
     def strict_with_int8(precision, *given, recipe):
         return true_judge(precision, *given, recipe=GateRecipe(agreement=1.01) if precision == "int8" else recipe)
 
-    monkeypatch.setattr(pipeline, "judge", strict_with_int8)
+    monkeypatch.setattr(judging, "judge", strict_with_int8)
     monkeypatch.setattr(graphs, "_INLINE_BYTES", 0)  # weights beside their graphs, as above 1.9 GB
     result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(search=False), data=tiny_set)
     assert [v.precision for v in result.failed] == ["int8"]
@@ -86,9 +87,41 @@ def test_a_precision_that_fails_is_left_out_and_the_report_says_why(origin, tiny
     assert "is not in the bundle" in (result.path / "report.html").read_text()
 
 
+def test_bf16_is_judged_by_itself_on_the_files_of_another_precision(origin, tiny_set, tmp_path, monkeypatch):
+    asked = []
+    true_open = judging.open_for
+
+    def opened(precision, path, threads):
+        asked.append((precision, path.name))
+        return true_open(precision, path, threads)
+
+    monkeypatch.setattr(judging, "open_for", opened)
+    wanted = plan(precisions=("int8", "int8_bf16", "bf16"), measure=True)
+    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", wanted, data=tiny_set)
+    assert ("int8_bf16", "encoder.int8.onnx") in asked
+    assert ("bf16", "head.onnx") in asked
+    assert Bundle.open(result.path).precisions() == ("bf16", "fp32", "int8", "int8_bf16")
+    assert {entry.precision for entry in result.manifest.files.values() if entry.graph} == {"fp32", "int8"}
+    assert [v.precision for v in result.verdicts] == ["fp32", "int8", "int8_bf16", "bf16"]
+    assert result.manifest.precisions["int8_bf16"].ms
+    assert set(result.report["deviation"]) == {"int8", "int8_bf16", "bf16"}
+
+
+def test_bf16_on_files_that_failed_is_not_judged(origin, tiny_set, tmp_path, monkeypatch):
+    true_judge = judging.judge
+
+    def strict_with_int8(precision, *given, recipe):
+        return true_judge(precision, *given, recipe=GateRecipe(agreement=1.01) if precision == "int8" else recipe)
+
+    monkeypatch.setattr(judging, "judge", strict_with_int8)
+    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(search=False, precisions=("int8", "int8_bf16")), data=tiny_set)
+    assert [v.precision for v in result.verdicts] == ["fp32", "int8"]
+    assert Bundle.open(result.path).precisions() == ("fp32",)
+
+
 def test_the_search_moves_blocks_back_until_the_gate_holds(origin, tiny_set, tmp_path, monkeypatch):
     seen = []
-    true_judge = pipeline.judge
+    true_judge = judging.judge
 
     def strict_until_two_are_back(precision, engine, fp32, logits, labels, **_):
         seen.append(float(np.abs(fp32 - logits).max()))
@@ -97,7 +130,7 @@ def test_the_search_moves_blocks_back_until_the_gate_holds(origin, tiny_set, tmp
             precision, engine, fp32, logits, labels, recipe=GateRecipe(agreement=0.0 if passes else 1.01, top1_loss=1, ece_shift=1)
         )
 
-    monkeypatch.setattr(pipeline, "judge", strict_until_two_are_back)
+    monkeypatch.setattr(judging, "judge", strict_until_two_are_back)
     result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=("int8",)), data=tiny_set)
     found = result.report["search"]["int8"]
     assert found["passed"]
@@ -139,8 +172,32 @@ def test_an_old_bundle_survives_a_failed_export(origin, tiny_set, tmp_path, monk
 def test_int8_without_clips_is_refused_before_anything_starts(origin, tmp_path):
     with pytest.raises(UsageError, match="held-out clips"):
         pipeline.export_bundle(origin, tmp_path / "m.gasm", plan())
+
+
+@pytest.mark.parametrize(
+    ("asked", "lacking", "wanted"),
+    [
+        ((), "", ()),
+        (("fp32",), "", ()),
+        (("fp16", "int8"), "", ("int8", "fp16")),
+        (("int8_bf16",), "", ("int8", "int8_bf16")),
+        (("bf16",), "", ("bf16",)),
+        (("all",), "", ("int8", "int8_bf16", "bf16", "fp16", "int8_fp16")),
+        (("all",), "no BF16", ("int8", "fp16", "int8_fp16")),
+        (("int8",), "no BF16", ("int8",)),
+    ],
+)
+def test_what_is_asked_for_is_made_in_order_with_what_it_runs_on(asked, lacking, wanted, monkeypatch):
+    monkeypatch.setattr(export_plan, "missing_bf16", lambda _: lacking)
+    assert wanted_precisions(asked) == wanted
+
+
+def test_a_precision_that_does_not_exist_or_cannot_be_judged_here_is_refused(monkeypatch):
     with pytest.raises(UsageError, match="No precision 'int4'"):
-        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=("int4",)))
+        wanted_precisions(["int8", "int4"])
+    monkeypatch.setattr(export_plan, "missing_bf16", lambda _: "this processor does not compute in BF16")
+    with pytest.raises(MachineError, match="int8_bf16 can only be judged where it can be run, and this processor"):
+        wanted_precisions(["all", "int8_bf16"])
 
 
 def test_a_calibration_set_needs_a_precision_and_none_of_the_clips_that_judge(origin, tiny_set, tmp_path):

@@ -59,7 +59,7 @@ def test_bench_live_prints_json(tiny_bundle, monkeypatch, capsys):
     assert row["name"] == "cached segments, fp32"
     assert {"ms_per_decision", "cpu_ms", "cameras_realtime", "rss_mb", "rss_mb_4_cameras", "rss_mb_per_camera", "latency_ms"} <= set(row)
     assert set(result["growth"]["cameras"]) == {"1", "2", "4", "8"}
-    assert set(result["peak_macs_per_s"]) == {"fp32", "int8"}
+    assert {"fp32", "int8"} <= set(result["peak_macs_per_s"])
     assert {"encoder", "head"} <= set(result["profile_ms"])
     assert "round 2" in done.stderr
     print_result(result)

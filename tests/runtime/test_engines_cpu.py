@@ -10,7 +10,7 @@ from gasmcast.errors import MachineError, UsageError
 from gasmcast.manifest import Measured, sha256_of
 from gasmcast.runtime import engines
 from gasmcast.runtime.bundle import Bundle
-from gasmcast.runtime.engines import choose_backend, open_engine
+from gasmcast.runtime.engines import choose_backend, missing_bf16, open_engine
 
 
 @pytest.fixture(params=["onnxruntime", "openvino"])
@@ -176,6 +176,45 @@ def test_a_cpu_runs_the_precision_that_was_measured_to_be_fastest(times, best, t
     measured = {p: Measured(clips=9, ms=ms) for p, ms in times.items()}
     changed = Bundle(bundle.path, bundle.manifest.model_copy(update={"files": files, "precisions": measured}))
     assert changed.best_precision("openvino") == best
+
+
+@pytest.mark.parametrize(("lacking", "best"), [("", "int8_bf16"), ("no BF16", "int8")])
+def test_bf16_is_taken_where_the_processor_has_it(lacking, best, tiny_bundle, monkeypatch):
+    bundle = Bundle.open(tiny_bundle)
+    stored = bundle.manifest.files
+    files = {f"{graph}.int8.onnx": stored[f"{graph}.onnx"].model_copy(update={"precision": "int8"}) for graph in ("encoder", "head")}
+    measured = {p: Measured(clips=9, ms=ms) for p, ms in {"fp32": 9.0, "int8": 4.0, "int8_bf16": 3.0, "bf16": 5.0}.items()}
+    manifest = bundle.manifest.model_copy(update={"files": {**stored, **files}, "precisions": measured})
+    changed = Bundle(bundle.path, manifest)
+    monkeypatch.setattr("gasmcast.runtime.engines.openvino.missing_bf16", lambda: lacking)
+    assert changed.precisions() == ("bf16", "fp32", "int8", "int8_bf16")
+    assert changed.best_precision("openvino") == best
+    assert changed.best_precision("onnxruntime") == "int8"
+    assert changed.file("encoder", "int8_bf16") == "encoder.int8.onnx"
+    assert changed.file("head", "bf16") == "head.onnx"
+    without = manifest.model_copy(update={"precisions": {}})
+    assert Bundle(bundle.path, without).precisions() == ("fp32", "int8")  # nothing that was not measured
+
+
+def test_bf16_without_it_is_one_sentence(tiny_bundle, monkeypatch):
+    monkeypatch.setattr("gasmcast.runtime.engines.openvino.missing_bf16", lambda: "this processor does not compute in BF16")
+    with pytest.raises(MachineError, match="BF16 cannot be had here: this processor"):
+        open_engine(tiny_bundle / "head.onnx", "openvino", 1, bf16=True)
+    with pytest.raises(MachineError, match="onnxruntime computes a file in the types"):
+        open_engine(tiny_bundle / "head.onnx", "onnxruntime", 1, bf16=True)
+
+
+@pytest.mark.skipif(bool(missing_bf16("openvino")), reason=f"no BF16 here: {missing_bf16('openvino')}")
+def test_bf16_rounds_the_rest_and_keeps_the_ports(tiny_bundle):
+    exact, rounded = (open_engine(tiny_bundle / "encoder.onnx", "openvino", 1, bf16=bf16) for bf16 in (False, True))
+    assert rounded.outputs == exact.outputs
+    assert "the rest in BF16" in rounded.describe()
+    assert "BF16" not in exact.describe()
+    feeds = {"segments": pair(Bundle.open(tiny_bundle).manifest.spec)}
+    want, got = exact.run(feeds), rounded.run(feeds)
+    for name, value in want.items():
+        error = np.linalg.norm(got[name] - value) / np.linalg.norm(value)
+        assert 1e-6 < error < 0.05
 
 
 def test_signals_arrive_after_engines_have_gone(tiny_bundle):

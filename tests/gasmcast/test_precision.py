@@ -1,0 +1,24 @@
+import pytest
+
+from gasmcast.precision import PRECISIONS, file_name, in_bf16, stored_as
+
+
+@pytest.mark.parametrize(
+    ("precision", "file"),
+    [
+        ("fp32", "encoder.onnx"),
+        ("bf16", "encoder.onnx"),
+        ("int8", "encoder.int8.onnx"),
+        ("int8_bf16", "encoder.int8.onnx"),
+        ("fp16", "encoder.fp16.onnx"),
+        ("int8_fp16", "encoder.int8_fp16.onnx"),
+    ],
+)
+def test_the_file_that_a_precision_runs(precision, file):
+    assert file_name("encoder", precision) == file
+
+
+def test_what_another_runs_on_is_made_before_it():
+    for precision in PRECISIONS:
+        assert PRECISIONS.index(stored_as(precision)) <= PRECISIONS.index(precision)
+        assert in_bf16(precision) == (stored_as(precision) != precision)
