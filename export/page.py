@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from gasmcast.export.heldout import Clips
-from gasmcast.export.pictures import bars, table, text, thumbnail
+from gasmcast.export.pictures import bars, table, thumbnail
+from gasmcast.insight.markup import document, percent
 from gasmcast.labels import Labels
 
 __all__ = ["render_page"]
@@ -34,13 +36,11 @@ def render_page(report: dict[str, Any], labels: Labels, clips: Clips) -> str:
         _worst(report, labels, clips),
         _rules(report),
     ]
-    body = "\n".join(part for part in parts if part)
-    top = f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>gasmcast export</title><style>{_STYLE}</style></head>"
-    return f"{top}<body>{body}</body></html>"
+    return document("gasmcast export", _STYLE, "\n".join(part for part in parts if part))
 
 
 def _percent(value: float | None) -> str | None:
-    return None if value is None else f"{100 * value:.1f} %"
+    return None if value is None else percent(value)
 
 
 def _head(report: dict[str, Any]) -> str:
@@ -50,7 +50,7 @@ def _head(report: dict[str, Any]) -> str:
     if not clips["labelled"]:
         judged += ", without labels of its classes: agreement only"
     steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in report["steps_s"].items())
-    return f"<h1>Export report</h1><p>{text(report['checkpoint'])}. {judged}.</p>{loud}<p class='note'>Steps: {text(steps)}.</p>"
+    return f"<h1>Export report</h1><p>{escape(report['checkpoint'])}. {judged}.</p>{loud}<p class='note'>Steps: {escape(steps)}.</p>"
 
 
 def _verdicts(report: dict[str, Any]) -> str:
@@ -77,19 +77,19 @@ def _verdicts(report: dict[str, Any]) -> str:
         )
     head = ["precision", "gate", "agreement", "top-1", "loss, points [95 %]", "ECE", "temperature", "no action below"]
     why = "".join(
-        f"<p class='bad'>{text(v['precision'])} is not in the bundle: {text('; '.join(v['reasons']))}.</p>"
+        f"<p class='bad'>{escape(v['precision'])} is not in the bundle: {escape('; '.join(v['reasons']))}.</p>"
         for v in report["verdicts"]
         if not v["passed"]
     )
     engines = "; ".join(f"{p}: {e}" for p, e in report["engines"].items())
-    return f"<h2>Accuracy gate</h2>{table(head, rows)}{why}<p class='note'>Judged on {text(engines)}.</p>"
+    return f"<h2>Accuracy gate</h2>{table(head, rows)}{why}<p class='note'>Judged on {escape(engines)}.</p>"
 
 
 def _parity(report: dict[str, Any]) -> str:
     clips = report["parity"]["clips"]
     head = ["tensor", "engine", "", *_DEVIATION]
     rows = [[_tensor(c), c["engine"], c["passed"], *_deviation(c, clips)] for c in report["parity"]["comparisons"]]
-    page = f"<h2>Parity with torch, FP32</h2><p>{len(clips)} {text(report['parity']['origin'])} clips.</p>{table(head, rows)}"
+    page = f"<h2>Parity with torch, FP32</h2><p>{len(clips)} {escape(report['parity']['origin'])} clips.</p>{table(head, rows)}"
     others = [[_tensor(c), precision, *_deviation(c, clips)] for precision, found in report["deviation"].items() for c in found]
     if not others:
         return page
@@ -116,7 +116,7 @@ def _speed(report: dict[str, Any]) -> str:
     if not speed:
         return ""
     rows = [(f"{t['component']} {t['precision']} {t['engine']}", t["median_ms"]) for t in speed["timings"]]
-    notes = "".join(f"<li>{text(n)}</li>" for n in speed["notes"])
+    notes = "".join(f"<li>{escape(n)}</li>" for n in speed["notes"])
     sizes = table(["file", "MB"], [[name, f"{size / 1e6:.1f}"] for name, size in report["files"].items()])
     return f"<h2>Speed on this machine</h2><p class='note'>Median of one call, batch 1.</p>{bars(rows, 'ms')}<ul>{notes}</ul>{sizes}"
 
@@ -131,7 +131,7 @@ def _calibration(report: dict[str, Any]) -> str:
         worst = sorted(tensors, key=lambda t: -t["outlier_ratio"])[:_SHOWN]
         smoothed = {s["tensor"]: s for s in found["smoothed"][name]}
         out.append(
-            f"<h2>Outliers of the {text(name)}</h2><p class='note'>Largest channel over the median one, after smoothing; red: above 20, "
+            f"<h2>Outliers of the {escape(name)}</h2><p class='note'>Largest channel over the median one, after smoothing; red: above 20, "
             f"where one scale for all leaves ordinary channels less than 4 bits. {len(smoothed)} tensors were smoothed.</p>"
         )
         out.append(bars([(t["tensor"][-46:], t["outlier_ratio"]) for t in worst], "x", [t["outlier_ratio"] > 20 for t in worst], log=True))
@@ -157,7 +157,7 @@ def _sensitivity(report: dict[str, Any]) -> str:
         back = set(found["moved_back"])
         losses = found["sensitivity"][:_SHOWN]
         note = "Noise of the logits when one block alone is INT8; red: moved back."
-        out.append(f"<h2>Sensitivity of {text(precision)}</h2><p class='note'>{note}</p>")
+        out.append(f"<h2>Sensitivity of {escape(precision)}</h2><p class='note'>{note}</p>")
         out.append(bars([(f"{x['block']}", x["noise"]) for x in losses], "", [x["block"] in back for x in losses], log=True))
         out.append(
             table(
@@ -167,7 +167,7 @@ def _sensitivity(report: dict[str, Any]) -> str:
         )
         if found["tried"]:
             tried = "; ".join(f"{t['moved_back']} back: {'holds' if t['passed'] else 'fails'}" for t in found["tried"])
-            out.append(f"<p>Search: {text(tried)}.</p>")
+            out.append(f"<p>Search: {escape(tried)}.</p>")
     return "".join(out)
 
 
@@ -176,8 +176,8 @@ def _worst(report: dict[str, Any], labels: Labels, clips: Clips) -> str:
     for v in report["verdicts"]:
         for i in v["disagree"][:4]:
             name = "" if clips.labels is None else f", {labels.names[int(clips.labels[i])]}"
-            caption = text(f"{v['precision']}: clip {clips.ids[i]}{name}")
-            figures.append(f"<figure><img src='{thumbnail(clips.pixels[i])}' alt=''>{caption}</figure>")
+            caption = escape(f"{v['precision']}: clip {clips.ids[i]}{name}")
+            figures.append(f"<figure>{thumbnail(clips.pixels[i])}{caption}</figure>")
     if not figures:
         return ""
     return f"<h2>Clips that are decided otherwise than in FP32</h2>{''.join(figures[:12])}"

@@ -1,24 +1,22 @@
-"""Pieces of a report page: tables, bars as SVG, strips of frames as data URIs."""
+"""Pieces of a report page: tables, bars as SVG, strips of frames."""
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Iterable, Sequence
+from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gasmcast.insight import markup
 from gasmcast.insight.analysis import frame_strip
 
-__all__ = ["bars", "table", "text", "thumbnail"]
+__all__ = ["bars", "table", "thumbnail"]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """An HTML table; a cell that is `True` or `False` becomes ok or fails."""
-    top = "".join(f"<th>{text(h)}</th>" for h in head)
-    body = "".join("<tr>" + "".join(f"<td>{_cell(c)}</td>" for c in row) + "</tr>" for row in rows)
-    return f"<table><tr>{top}</tr>{body}</table>"
+    return markup.table(head, [[_cell(c) for c in row] for row in rows])
 
 
 def bars(rows: Sequence[tuple[str, float]], unit: str, marks: Sequence[bool] = (), log: bool = False) -> str:
@@ -36,21 +34,16 @@ def bars(rows: Sequence[tuple[str, float]], unit: str, marks: Sequence[bool] = (
         colour = "#b3261e" if i < len(marks) and marks[i] else "#3f6fb5"
         y = 20 * i + 4
         out.append(
-            f"<text x='300' y='{y + 12}' text-anchor='end' font-size='12'>{text(name)}</text>"
+            f"<text x='300' y='{y + 12}' text-anchor='end' font-size='12'>{escape(name)}</text>"
             f"<rect x='308' y='{y}' width='{max(1.0, 350 * share):.1f}' height='14' fill='{colour}' rx='2'/>"
-            f"<text x='{314 + max(1.0, 350 * share):.1f}' y='{y + 12}' font-size='12'>{value:.3g} {text(unit)}</text>"
+            f"<text x='{314 + max(1.0, 350 * share):.1f}' y='{y + 12}' font-size='12'>{value:.3g} {escape(unit)}</text>"
         )
     return "".join(out) + "</svg>"
 
 
 def thumbnail(clip: NDArray[np.uint8]) -> str:
-    """Frames over the window side by side, as a data URI."""
-    return "data:image/jpeg;base64," + base64.b64encode(frame_strip(clip, frames=4, side=96)).decode()
-
-
-def text(value: object) -> str:
-    """Escaped for HTML."""
-    return html.escape(str(value))
+    """Frames over the window side by side."""
+    return markup.image(frame_strip(clip, frames=4, side=96), "jpeg", "")
 
 
 def _cell(value: object) -> str:
@@ -58,4 +51,4 @@ def _cell(value: object) -> str:
         return "<span class='ok'>ok</span>"
     if value is False:
         return "<span class='bad'>fails</span>"
-    return "" if value is None else text(value)
+    return "" if value is None else escape(str(value))

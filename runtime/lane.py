@@ -2,65 +2,26 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections import Counter
 
 from gasmcast.errors import GasmcastError
+from gasmcast.runtime.backlog import Backlog, Mark
 from gasmcast.runtime.clip import fit_frame
 from gasmcast.runtime.clock import Segment, SegmentClock
 from gasmcast.runtime.config import LiveConfig
 from gasmcast.runtime.decisions import Decider
+from gasmcast.runtime.delivery import Delivery
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.gate import MotionGate
+from gasmcast.runtime.house import House
 from gasmcast.runtime.pictures import Pictures
-from gasmcast.runtime.records import CameraStats, Notice, Record, View
+from gasmcast.runtime.records import CameraStats, Notice
 from gasmcast.runtime.ring import FeatureRing
 from gasmcast.runtime.stats import Latencies
-from gasmcast.spec import ClipSpec
 
-__all__ = ["House", "Lane", "Mark", "Trace", "Waiting"]
+__all__ = ["Lane"]
 
-_EMPTY_RUNS = 5  # gaps without a segment between them, after which it is said that nothing will come of this
 _SILENT = ("stalled", "reconnecting", "failed")  # states in which a camera gives nothing
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A break in a lane that travels with its segments, so that it takes effect after all that came before."""
-
-    what: Literal["gap", "end"]
-    text: str = ""
-    error: GasmcastError | None = None
-
-
-Trace = Callable[[str, dict[str, Any]], None]
-"""Takes what a recording needs: a kind (`segment`, `window`, `mark`, `drop`) and plain fields."""
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """A segment or mark and when it was offered, monotonic seconds."""
-
-    item: Segment | Mark
-    offered: float
-
-
-@dataclass
-class House:
-    """What all lanes share."""
-
-    spec: ClipSpec
-    config: LiveConfig
-    clock: Callable[[], float]
-    wall: Callable[[], float]
-    emit: Callable[[Record], None]
-    views: Sequence[View] = ()
-    trace: Trace | None = None
-    changed: threading.Condition = field(default_factory=threading.Condition)
-    stopping: bool = False
 
 
 class Lane:
@@ -74,7 +35,7 @@ class Lane:
         self.state = "connecting"
         self.ended = False  # the end has been decided: nothing more will come out
         self.error: GasmcastError | None = None
-        self.pending: deque[Waiting] = deque()
+        self.pending = Backlog(config.pending, house.spec.segments, self.drop)
         self.ring = FeatureRing(house.spec.segments)
         self.gate = MotionGate()
         self.drops: Counter[str] = Counter()
@@ -86,13 +47,9 @@ class Lane:
         spec = house.spec
         self._clock = SegmentClock(spec, lambda image: fit_frame(image, spec.pixels, spec.fit), config.gap_s if live else 60.0, live)
         self._run = 0
-        self._deliveries: deque[int] = deque(maxlen=spec.segments)
-        self._arrivals: deque[float] = deque(maxlen=128)
-        self._told_delivery = self._cut = False
-        self._last_taken: tuple[int, float] | None = None
+        self._delivery = Delivery(name, spec, config.gap_s, lambda text: self.tell("under_delivery", text))
+        self._cut = False  # a file was stopped before its end
         self._away_since: float | None = None  # arrival of the first frame that its pause cost
-        self._stretch = 0  # segments let in one after another (`whole`)
-        self._skips = False  # nothing is let in until nothing waits (`whole`)
         self._over = False  # the end mark is in: what a reader that was given up still brings is thrown away
         self.pictures = Pictures(name, live, house.views, spec.segment_s)
 
@@ -101,7 +58,7 @@ class Lane:
     def on_frame(self, frame: Frame) -> None:
         """A frame has come; a file waits here while the runtime is busy."""
         self.frames += 1
-        self._arrivals.append(frame.arrival)
+        self._delivery.frame(frame.arrival)
         if self.paused:
             self._away_since = frame.arrival if self._away_since is None else self._away_since
             return
@@ -110,7 +67,7 @@ class Lane:
             self._away_since = None
             self._break("it was another camera's turn")
         for segment in self._clock.push(frame):
-            self._check_delivery(segment)
+            self._delivery.segment(segment)
             self._offer(segment)
         self.pictures.take(self._clock.time_s, frame.image)
 
@@ -118,11 +75,7 @@ class Lane:
         """No window may span this."""
         if self._break(reason):
             self._count("gap")
-            empty = self._clock.run - (self._last_taken[0] if self._last_taken else 0)
-            if empty >= _EMPTY_RUNS and not self._told_delivery:
-                self._told_delivery = True
-                why = f"its pictures are more than {self.config.gap_s:g} s apart, or it is lost again and again"
-                self.tell("under_delivery", f"{self.name} filled no segment between its last {empty} gaps: {why}. Nothing is decided.")
+            self._delivery.gap(self._clock.run)
 
     def on_state(self, state: str, detail: str = "") -> None:
         """The source's state, for statistics and sinks."""
@@ -130,7 +83,7 @@ class Lane:
         if state not in (self.state, "ended"):  # the end is told when all that came before it has been decided
             self.state = state
             if state == "live":
-                self._arrivals.clear()  # rates begin anew after an outage
+                self._delivery.again()
             self.tell("state", f"{self.name} {'has' if state == 'failed' else 'is'} {state}{f' ({detail})' if detail else ''}.")
 
     def on_end(self, error: GasmcastError | None) -> None:
@@ -174,10 +127,8 @@ class Lane:
         """Counters since the start, rates over the last window; a camera that gives nothing has none."""
         with self._house.changed:
             drops = {"disorder": self._clock.disordered, **self.drops}
-        arrivals, deliveries = tuple(self._arrivals), tuple(self._deliveries)
-        span = arrivals[-1] - arrivals[0] if arrivals else 0.0
-        slots = len(deliveries) * self._house.spec.motion_frames
         silent = self.live and self.state in _SILENT
+        fps, delivery = (0.0, 0.0) if silent else self._delivery.rates()
         return CameraStats(
             camera=self.name,
             state=self.state,
@@ -185,8 +136,8 @@ class Lane:
             segments=self.segments,
             decisions=self.decisions,
             drops={cause: count for cause, count in sorted(drops.items()) if count},
-            fps=round((len(arrivals) - 1) / span, 2) if span > 0 and not silent else 0.0,
-            delivery=round(sum(deliveries) / slots, 3) if slots and not silent else 0.0,
+            fps=fps,
+            delivery=delivery,
             latency_ms={} if silent else self.latencies.summary().get("total", {}),
         )
 
@@ -207,64 +158,17 @@ class Lane:
         house = self._house
         with house.changed:
             if isinstance(item, Segment):
-                while not self.live and self._waiting() >= self.config.pending and not (house.stopping or self._over):
+                while not self.live and self.pending.full and not (house.stopping or self._over):
                     house.changed.wait(0.5)
                 if house.stopping or self._over:
                     return
                 if item.run != self._run:
                     self._run = item.run
                     self._append(Mark("gap", "its time stamps jump"))
-                if self.live and not self._let_in(item):
+                if self.live and not self.pending.let_in(item, self.whole):
                     return
             self._append(item)
 
     def _append(self, item: Segment | Mark) -> None:
-        if isinstance(item, Mark):
-            self._stretch = 0
-        self.pending.append(Waiting(item, self._house.clock()))
+        self.pending.add(item, self._house.clock())
         self._house.changed.notify_all()
-
-    def _waiting(self) -> int:
-        return sum(isinstance(w.item, Segment) for w in self.pending)
-
-    def _let_in(self, segment: Segment) -> bool:
-        """Newest wins: the oldest waiting segment goes, and is counted.
-
-        With `whole` it is the other way round, for a machine that never keeps up: a window's segments wait until they are computed, and
-        what comes meanwhile is skipped, until nothing waits. So a window is always decided, and no older than its segments take.
-        """
-        room, window = self.config.pending, self._house.spec.segments
-        if not self.whole:
-            self._stretch, self._skips = 0, False
-            while self._waiting() >= room:
-                oldest = next(w for w in self.pending if isinstance(w.item, Segment))
-                self.pending.remove(oldest)
-                assert isinstance(oldest.item, Segment)
-                self.drop("late", oldest.item)
-            return True
-        waiting = self._waiting()
-        if self._skips and not waiting:
-            self._skips, self._stretch = False, 0
-        self._skips = self._skips or waiting >= (room if self._stretch >= window else max(room, window))
-        if self._skips:
-            self.drop("skip", segment)
-            return False
-        self._stretch += 1
-        return True
-
-    def _check_delivery(self, segment: Segment) -> None:
-        spec = self._house.spec
-        again = self._last_taken == (segment.run, segment.stamps[0])  # the frame that filled the segment before
-        self._deliveries.append(segment.distinct - again)
-        self._last_taken = (segment.run, segment.stamps[-1])
-        if self._told_delivery or len(self._deliveries) < min(2, spec.segments):
-            return
-        share = sum(self._deliveries) / (len(self._deliveries) * spec.motion_frames)
-        if share < 0.8:
-            self._told_delivery = True
-            gives = share * spec.fps
-            self.tell(
-                "under_delivery",
-                f"{self.name} gives {gives:.1f} of the {spec.fps:g} frames a second that the model was trained on: frames are repeated, "
-                "fast actions may be missed.",
-            )

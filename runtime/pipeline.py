@@ -8,33 +8,26 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from gasmcast.errors import UsageError
+from gasmcast.runtime.backlog import Mark
 from gasmcast.runtime.config import LiveConfig
 from gasmcast.runtime.decisions import Decider, LabelView
 from gasmcast.runtime.governor import Capacity, Governor
-from gasmcast.runtime.lane import House, Lane, Mark, Trace, Waiting
+from gasmcast.runtime.house import House, Trace
+from gasmcast.runtime.lane import Lane
 from gasmcast.runtime.records import Notice, Record, Stats, View
-from gasmcast.runtime.stages import Features, Job, Model, Run, close, encode, fuse, pick
+from gasmcast.runtime.stages import Job, Model, close, encode, fuse, pick
 from gasmcast.runtime.stats import Latencies
+from gasmcast.runtime.workers import Workers
 
 __all__ = ["Pipeline"]
 
 _log = logging.getLogger(__name__)
 _TICK_S = 0.25
-
-
-@dataclass(eq=False)
-class _Work:
-    """What a stage holds, and since when its engine computes; None while it tells, for a sink may make a file wait."""
-
-    since: float | None
-    held: list[tuple[Lane, Waiting]]
 
 
 class Pipeline:
@@ -68,7 +61,6 @@ class Pipeline:
         self.model = model
         self.config = config
         self.lanes: dict[str, Lane] = {}
-        self.failure: BaseException | None = None
         self.latencies = Latencies()
         self.governor = Governor(model.spec, config, self._tell)
         self.governor.capacity = capacity
@@ -76,8 +68,7 @@ class Pipeline:
         self._house = House(model.spec, config, clock, wall, emit, views, trace)
         self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=1)
         self._sinks = sinks
-        self._threads: dict[str, threading.Thread] = {}
-        self._working: dict[str, _Work] = {}  # by stage
+        self._workers = Workers(self._house, {"encode": self._encode_loop, "fuse": self._fuse_loop, "house": self._house_loop})
         self._busy_s = 0.0
         self._stats_at = self._counted_at = clock()
 
@@ -112,8 +103,7 @@ class Pipeline:
 
     def start(self) -> None:
         """Start the stages."""
-        for name in ("encode", "fuse", "house"):
-            self._spawn(name)
+        self._workers.start()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Until every source has ended and its last decision is told; False when the time is up first.
@@ -122,12 +112,12 @@ class Pipeline:
         """
         until = None if timeout_s is None else time.monotonic() + timeout_s
         with self._house.changed:
-            while self.failure is None and not all(lane.ended for lane in self.lanes.values()):
+            while self._workers.failure is None and not all(lane.ended for lane in self.lanes.values()):
                 if until is not None and time.monotonic() >= until:
                     return False
                 self._house.changed.wait(0.2)
-        if self.failure is not None:
-            raise self.failure
+        if self._workers.failure is not None:
+            raise self._workers.failure
         return True
 
     def stop(self, timeout_s: float = 10.0) -> bool:
@@ -138,14 +128,7 @@ class Pipeline:
         with self._house.changed:
             self._house.stopping = True
             self._house.changed.notify_all()
-        until = time.monotonic() + timeout_s
-        for thread in list(self._threads.values()):
-            thread.join(max(0.0, until - time.monotonic()))
-        with self._house.changed:
-            hang = [name for name, thread in self._threads.items() if thread.is_alive()]
-            for name in hang:
-                del self._threads[name]
-        return not hang
+        return self._workers.join(timeout_s)
 
     def cut(self) -> list[str]:
         """After `stop`: end the lanes whose end was not reached in order, and the events that are open there. Their names."""
@@ -156,7 +139,7 @@ class Pipeline:
 
     def beat(self, stage: str) -> float:
         """When a stage (`encode` or `fuse`) last showed progress, monotonic seconds: now, while it computes nothing."""
-        work = self._working.get(stage)
+        work = self._workers.work(stage)
         since = work.since if work else None
         return self._house.clock() if since is None else since
 
@@ -166,16 +149,11 @@ class Pipeline:
         A hanging engine stays locked, so engines are compiled again where `model.reopen` says how: that may take half a minute. A stage
         that comes back meanwhile is left alone.
         """
-        stuck = self._working.get(stage)
+        stuck = self._workers.work(stage)
         if self.model.reopen is not None:
             self.model = self.model.reopen()
-        with self._house.changed:
-            if stuck is None or self._working.get(stage) is not stuck or stage not in self._threads:
-                return
-            del self._working[stage]
-            self._count_lost(stage, stuck)
-            self._spawn(stage)
-        self._tell("error", f"The stage {stage} hung and was started anew; what it held is lost.")
+        if self._workers.renew(stage, stuck):
+            self._tell("error", f"The stage {stage} hung and was started anew; what it held is lost.")
 
     def stats(self) -> Stats:
         """The state of the whole process, and how busy the encoder was since the last call."""
@@ -205,49 +183,6 @@ class Pipeline:
     def _tell(self, what: str, text: str) -> None:
         self._house.emit(Notice("", 0.0, self._house.wall(), what, text))
 
-    def _spawn(self, name: str) -> None:
-        loop = {"encode": self._encode_loop, "fuse": self._fuse_loop, "house": self._house_loop}[name]
-        thread = self._threads[name] = threading.Thread(target=self._guard, args=(name, loop), name=f"gasmcast-{name}", daemon=True)
-        thread.start()
-
-    def _mine(self, name: str) -> bool:
-        """Whether the calling thread still is the stage, and has not been given up."""
-        return self._threads.get(name) is threading.current_thread()
-
-    def _watched(self, work: _Work, run: Run, feeds: Features) -> Features:
-        """The engine's run, which must end; the rest of a stage's work may rightly wait for sinks."""
-        work.since = self._house.clock()
-        result = run(feeds)
-        work.since = None
-        return result
-
-    def _done(self, stage: str) -> bool:
-        """What the stage held is done; False when the calling thread was given up, and with it that."""
-        with self._house.changed:
-            if not self._mine(stage):
-                return False
-            del self._working[stage]
-            return True
-
-    def _count_lost(self, stage: str, work: _Work) -> None:
-        """Count the segments of a stage that is given up; marks that the encoder held go back, or a lane would never end."""
-        for lane, waiting in reversed(work.held):
-            if not isinstance(waiting.item, Mark):
-                lane.drop("restart", waiting.item)
-            elif stage == "encode":
-                lane.pending.appendleft(waiting)
-
-    def _guard(self, name: str, loop: Callable[[], None]) -> None:
-        try:
-            loop()
-        except BaseException as error:  # noqa: BLE001 - a stage must not die in silence: `wait` raises it
-            if not self._mine(name):
-                return
-            with self._house.changed:
-                self.failure = error
-                self._house.stopping = True
-                self._house.changed.notify_all()
-
     def _house_loop(self) -> None:
         while not self._house.stopping:
             self.tick()
@@ -262,16 +197,16 @@ class Pipeline:
                 changed.notify_all()
             if not picked:
                 break
-            self._working["encode"] = _Work(self._house.clock(), picked)
+            self._workers.begin("encode", self._house.clock(), picked)
             job = encode(self.model, self._house, self.governor, picked)
-            if not self._done("encode"):
+            if not self._workers.done("encode"):
                 return
             self._busy_s += job.encoded - job.started
             self._put(job)
         self._put(None)
 
     def _put(self, job: Job | None) -> None:
-        while self.failure is None and self._mine("encode"):
+        while self._workers.goes_on("encode"):
             try:
                 self._jobs.put(job, timeout=0.5)
             except queue.Full:
@@ -279,15 +214,15 @@ class Pipeline:
             return
 
     def _fuse_loop(self) -> None:
-        while self.failure is None and self._mine("fuse"):
+        while self._workers.goes_on("fuse"):
             try:
                 job = self._jobs.get(timeout=0.5)
             except queue.Empty:
                 continue
             if job is None:
                 return
-            work = self._working["fuse"] = _Work(None, [(lane, waiting) for lane, waiting, _ in job.items])
-            run = partial(self._watched, work, self.model.head.run)
-            fuse(self.model, self._house, self.governor, self.latencies, job, run=run, mine=lambda: self._mine("fuse"))
-            if not self._done("fuse"):
+            work = self._workers.begin("fuse", None, [(lane, waiting) for lane, waiting, _ in job.items])
+            run = partial(self._workers.watched, work, self.model.head.run)
+            fuse(self.model, self._house, self.governor, self.latencies, job, run=run, mine=lambda: self._workers.mine("fuse"))
+            if not self._workers.done("fuse"):
                 return

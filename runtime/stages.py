@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.labels import Labels
+from gasmcast.runtime.backlog import Mark, Waiting
 from gasmcast.runtime.clock import Segment
 from gasmcast.runtime.engines import Engine
 from gasmcast.runtime.governor import Capacity, Governor
-from gasmcast.runtime.lane import House, Lane, Mark, Waiting
+from gasmcast.runtime.house import House
+from gasmcast.runtime.lane import Lane
 from gasmcast.runtime.stats import Latencies
 from gasmcast.spec import ClipSpec
 

@@ -23,7 +23,7 @@ def doctor(
     """
     import json
 
-    from gasmcast.doctor import diagnose, next_step, summary
+    from gasmcast.doctor.diagnosis import diagnose, next_step, summary
 
     findings = diagnose(folder, cameras)
     if as_json:

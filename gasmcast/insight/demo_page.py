@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import html
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from gasmcast.insight.markup import document, image, percent, table
 from gasmcast.labels import class_name
 
 __all__ = ["render_page"]
@@ -39,10 +39,9 @@ def render_page(
 ) -> str:
     """The page as text; pictures are inside it, the video lies beside it."""
     parts = [
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>gasmcast demo</title><style>{_STYLE}</style></head><body>",
         f"<h1>gasmcast demo</h1><p>{_INTRODUCTION}</p>",
         "<h2>What was reached</h2>",
-        _table(_targets(scores, manifest), ("", "measured", "wanted")),
+        table(("", "measured", "wanted"), _targets(scores, manifest), (1,)),
         f"<h2>Live</h2><p>{hits[0]} of {hits[1]} windows that lie within one action are right. {_LEGEND}</p>",
         _time_line(actions, decisions),
         f"<p>{_stills(folder / 'live.mp4', decisions)}<br><a href='live.mp4'>live.mp4</a>, the whole of it</p>",
@@ -51,10 +50,10 @@ def render_page(
         "<h2>Confusions</h2>",
         _picture(folder / "run" / "eval" / "confusion.png", "confusion matrix"),
         "<h2>Seconds a step</h2>",
-        _table([(f"gasmcast {name}", f"{value:.0f}", "") for name, value in times.items()], ("", "s", "")),
-        "<p><a href='demo.gasm/report.html'>The export's own report</a></p></body></html>",
+        table(("", "s"), [(f"gasmcast {name}", f"{value:.0f}") for name, value in times.items()], (1,)),
+        "<p><a href='demo.gasm/report.html'>The export's own report</a></p>",
     ]
-    return "\n".join(parts)
+    return document("gasmcast demo", _STYLE, "\n".join(parts))
 
 
 def _targets(scores: dict[str, Any], manifest: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -62,11 +61,11 @@ def _targets(scores: dict[str, Any], manifest: dict[str, Any]) -> list[tuple[str
     backwards, shuffled = scores["reversed"], scores["shuffled"]
 
     def line(name: str, value: float, wanted: str, good: bool) -> tuple[str, str, str]:
-        return name, f"<span class='{'ok' if good else 'no'}'>{100 * value:.1f} %</span>", wanted
+        return name, f"<span class='{'ok' if good else 'no'}'>{percent(value)}</span>", f"<small>{wanted}</small>"
 
     blind = shuffled["blind_ceiling"]
     if int8 is None:
-        quantised = [("INT8", "<span class='no'>failed the gate</span>", "in the bundle")]
+        quantised = [("INT8", "<span class='no'>failed the gate</span>", "<small>in the bundle</small>")]
     else:
         loss = fp32["top1"] - int8["top1"]
         quantised = [
@@ -75,7 +74,7 @@ def _targets(scores: dict[str, Any], manifest: dict[str, Any]) -> list[tuple[str
         ]
     return [
         line(
-            f"held-out top-1 ({scores['clips']} clips, chance {100 * scores['chance']:.1f} %)",
+            f"held-out top-1 ({scores['clips']} clips, chance {percent(scores['chance'])})",
             scores["top1"],
             "≥ 90 %",
             scores["top1"] >= 0.9,
@@ -101,7 +100,7 @@ def _time_line(actions: list[dict[str, Any]], decisions: list[dict[str, Any]]) -
     def x(seconds: float) -> float:
         return left + width * min(seconds, end) / end
 
-    shapes = [f"<text x='0' y='{row * i + 14}' font-size='12'>{html.escape(name)}</text>" for i, name in enumerate(names)]
+    shapes = [f"<text x='0' y='{row * i + 14}' font-size='12'>{escape(name)}</text>" for i, name in enumerate(names)]
     for action in actions:
         y = row * names.index(class_name(action["template"]))
         bar = x(action["end_s"]) - x(action["start_s"])
@@ -131,18 +130,8 @@ def _stills(video: Path, decisions: list[dict[str, Any]], count: int = 4) -> str
     if not frames:
         return ""
     _, png = cv2.imencode(".png", np.concatenate(frames, 1))
-    return _inline(png.tobytes(), "frames of the annotated video")
+    return image(png.tobytes(), "png", "frames of the annotated video")
 
 
 def _picture(path: Path, words: str) -> str:
-    return _inline(path.read_bytes(), words)
-
-
-def _inline(png: bytes, words: str) -> str:
-    return f"<img alt='{words}' src='data:image/png;base64,{base64.b64encode(png).decode()}'>"
-
-
-def _table(rows: list[tuple[str, str, str]], head: tuple[str, str, str]) -> str:
-    top = "".join(f"<th>{name}</th>" for name in head)
-    body = "".join(f"<tr><td>{a}</td><td class='n'>{b}</td><td><small>{c}</small></td></tr>" for a, b, c in rows)
-    return f"<table><tr>{top}</tr>{body}</table>"
+    return image(path.read_bytes(), "png", words)

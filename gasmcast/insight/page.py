@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from gasmcast.files import write_atomic
 from gasmcast.insight.analysis import Bin, Mistake, by_quantity, examples_of, frame_strip, worst_clips
+from gasmcast.insight.markup import document, image, percent, table
 from gasmcast.training.metrics import hits
 from gasmcast.training.playback import ReversalScores, ShuffleScores
 from gasmcast.training.scores import Scores
@@ -31,73 +31,56 @@ small { opacity: .75; }
 """
 
 
-def _percent(value: float, interval: tuple[float, float] | None = None) -> str:
-    spread = f" <small>[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]</small>" if interval else ""
-    return f"{100 * value:.1f} %{spread}"
-
-
-def _image(content: bytes, kind: str, alt: str) -> str:
-    return f'<img alt="{escape(alt)}" src="data:image/{kind};base64,{base64.b64encode(content).decode()}">'
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int) -> str:
-    """The last `numbers` columns are right-aligned; cells are HTML already."""
-    kinds = [""] * (len(head) - numbers) + [' class="n"'] * numbers
-    top = "".join(f"<th{kind}>{escape(cell)}</th>" for kind, cell in zip(kinds, head, strict=True))
-    body = "".join("<tr>" + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>" for row in rows)
-    return f"<table><tr>{top}</tr>{body}</table>"
-
-
 def _bins(title: str, unit: str, bins: Sequence[Bin]) -> str:
     rows = [
         [
             f"{b.low:.2f} to {b.high:.2f} {unit}",
             f'<div class="bar" style="width:{100 * b.top1:.1f}%"></div>',
             str(b.clips),
-            _percent(b.top1, b.interval),
+            percent(b.top1, b.interval),
         ]
         for b in bins
     ]
-    return f"<h2>{escape(title)}</h2>" + _table([title.removeprefix("Accuracy by "), "", "clips", "top-1"], rows, 2)
+    return f"<h2>{escape(title)}</h2>" + table([title.removeprefix("Accuracy by "), "", "clips", "top-1"], rows, (2, 3))
 
 
 def _clip(mistake: Mistake, name: str, strip: bytes | None) -> str:
     words = (
-        f"<b>{escape(name)}</b>: {escape(mistake.true)} <small>({_percent(mistake.true_probability)})</small> taken for "
-        f"<b>{escape(mistake.predicted)}</b> <small>({_percent(mistake.probability)})</small>"
+        f"<b>{escape(name)}</b>: {escape(mistake.true)} <small>({percent(mistake.true_probability)})</small> taken for "
+        f"<b>{escape(mistake.predicted)}</b> <small>({percent(mistake.probability)})</small>"
     )
-    picture = _image(strip, "jpeg", f"frames of {name}") if strip else "<small>no frames</small>"
+    picture = image(strip, "jpeg", f"frames of {name}") if strip else "<small>no frames</small>"
     return f'<div class="clip">{words}{picture}</div>'
 
 
 def _summary(scores: Scores) -> str:
     rows = [
-        ["top-1", _percent(scores.top1, scores.top1_interval)],
-        ["top-5", _percent(scores.top5, scores.top5_interval)],
-        ["mean-class", _percent(scores.mean_class, scores.mean_class_interval)],
-        ["always the most frequent class", _percent(scores.chance)],
-        ["ECE, plain softmax", _percent(scores.ece)],
-        [f"ECE, temperature {scores.temperature:.2f} (fitted on the other half)", _percent(scores.ece_calibrated)],
+        ["top-1", percent(scores.top1, scores.top1_interval)],
+        ["top-5", percent(scores.top5, scores.top5_interval)],
+        ["mean-class", percent(scores.mean_class, scores.mean_class_interval)],
+        ["always the most frequent class", percent(scores.chance)],
+        ["ECE, plain softmax", percent(scores.ece)],
+        [f"ECE, temperature {scores.temperature:.2f} (fitted on the other half)", percent(scores.ece_calibrated)],
     ]
-    return _table(["figure", f"{scores.clips} clips, 95 % interval"], rows, 1)
+    return table(["figure", f"{scores.clips} clips, 95 % interval"], rows, (1,))
 
 
 def _time_tests(reversal: ReversalScores | None, shuffle: ShuffleScores | None) -> str:
     rows = []
     if reversal is not None:
-        rows.append(["played backwards: another class is given", _percent(reversal.changed)])
+        rows.append(["played backwards: another class is given", percent(reversal.changed)])
         if reversal.reversed_top1 is not None:
             rows.append(
                 [
                     "played backwards: the reversed class is given (paired classes)",
-                    _percent(reversal.reversed_top1, reversal.reversed_interval),
+                    percent(reversal.reversed_top1, reversal.reversed_interval),
                 ]
             )
     if shuffle is not None:
-        rows.append(["frames shuffled: top-1", _percent(shuffle.shuffled_top1, shuffle.shuffled_interval)])
+        rows.append(["frames shuffled: top-1", percent(shuffle.shuffled_top1, shuffle.shuffled_interval)])
         if shuffle.blind_ceiling is not None:
-            rows.append(["the most that a model blind to order can reach", _percent(shuffle.blind_ceiling)])
-    return "<h2>Does order in time matter?</h2>" + _table(["test", "result"], rows, 1) if rows else ""
+            rows.append(["the most that a model blind to order can reach", percent(shuffle.blind_ceiling)])
+    return "<h2>Does order in time matter?</h2>" + table(["test", "result"], rows, (1,)) if rows else ""
 
 
 def write_page(
@@ -145,23 +128,20 @@ def write_page(
 
     parts = [f"<h1>{escape(title)}</h1>", _summary(scores), _time_tests(reversal, shuffle)]
     parts.append('<h2>Confusion and calibration</h2><div class="pictures">')
-    parts += [_image(picture.read_bytes(), "png", picture.stem) for picture in pictures]
+    parts += [image(picture.read_bytes(), "png", picture.stem) for picture in pictures]
     parts.append("</div>")
     parts.append(_bins("Accuracy by clip length", "s", by_quantity(lengths_s, correct)))
     parts.append(_bins("Accuracy by motion", "grey levels a frame", by_quantity(motion, correct)))
     parts.append("<h2>Most confused pairs</h2>")
     for pair in scores.confused[:10]:
-        parts.append(f"<h3>{escape(pair.first)} / {escape(pair.second)} <small>{_percent(pair.share)} of their clips</small></h3>")
+        parts.append(f"<h3>{escape(pair.first)} / {escape(pair.second)} <small>{percent(pair.share)} of their clips</small></h3>")
         parts.append(clips(examples_of(logits, labels, names, true=pair.first, predicted=pair.second, most=2)))
         parts.append(clips(examples_of(logits, labels, names, true=pair.second, predicted=pair.first, most=2)))
     parts.append("<h2>Worst clips</h2>")
     parts.append(clips(worst_clips(logits, labels, names)))
     rows = [
-        [escape(c.name), escape(c.mistaken_for), str(c.clips), _percent(c.accuracy)]
+        [escape(c.name), escape(c.mistaken_for), str(c.clips), percent(c.accuracy)]
         for c in sorted(scores.classes, key=lambda c: c.accuracy)
     ]
-    parts.append("<h2>Every class, the worst first</h2>" + _table(["class", "mostly mistaken for", "clips", "accuracy"], rows, 2))
-    body = "\n".join(parts)
-    write_atomic(
-        path, f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>\n{body}</html>'
-    )
+    parts.append("<h2>Every class, the worst first</h2>" + table(["class", "mostly mistaken for", "clips", "accuracy"], rows, (2, 3)))
+    write_atomic(path, document(title, STYLE, "\n".join(parts)))

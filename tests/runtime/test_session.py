@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import GateError, MachineError, SourceError, UsageError
+from gasmcast.runtime.backlog import Mark, Waiting
 from gasmcast.runtime.clock import Segment
 from gasmcast.runtime.config import LiveConfig
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.governor import Capacity
 from gasmcast.runtime.journal import Journal
-from gasmcast.runtime.lane import Mark, Waiting
-from gasmcast.runtime.pipeline import Pipeline, _Work
+from gasmcast.runtime.pipeline import Pipeline
 from gasmcast.runtime.records import Decision, Event, Notice, Stats
 from gasmcast.runtime.replay import ReplaySource, replay
 from gasmcast.runtime.session import Session, open_model
@@ -379,7 +379,7 @@ def test_an_end_that_a_hanging_encoder_holds_is_not_lost(opened):
     segment = Segment(0, 0, 0.0, 0.5, np.zeros(opened[0].spec.pair_shape, np.uint8), (0.0,), 0.0)
     held = [(ended, Waiting(Mark("gap"), 0.0)), (ended, Waiting(Mark("end"), 0.0)), (goes_on, Waiting(segment, 0.0))]
     pipeline.start()
-    pipeline._working["encode"] = _Work(0.0, held)  # as if the thread hung
+    pipeline._workers.begin("encode", 0.0, held)  # as if the thread hung
     pipeline.restart("encode")
     until(lambda: ended.ended)
     assert goes_on.drops == {"restart": 1}

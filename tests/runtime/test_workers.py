@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from gasmcast.runtime.backlog import Backlog, Mark, Waiting
+from gasmcast.runtime.clock import Segment
+from gasmcast.runtime.config import LiveConfig
+from gasmcast.runtime.house import House
+from gasmcast.runtime.workers import Workers
+from gasmcast.spec import ClipSpec
+
+
+@pytest.fixture
+def house():
+    return House(ClipSpec(), LiveConfig(), lambda: 5.0, lambda: 0.0, lambda record: None)
+
+
+def lane():
+    dropped = []
+    return SimpleNamespace(
+        pending=Backlog(2, 8, lambda cause, segment: None), drop=lambda cause, segment: dropped.append(cause), dropped=dropped
+    )
+
+
+def test_a_stage_that_fails_is_remembered_and_stops_the_house(house):
+    error = ZeroDivisionError("a bug")
+
+    def fails():
+        raise error
+
+    workers = Workers(house, {"encode": fails})
+    workers.start()
+    assert workers.join(5.0)
+    assert workers.failure is error
+    assert house.stopping
+    assert not workers.goes_on("encode")
+
+
+def test_a_thread_that_hangs_is_given_up_and_what_it_does_later_counts_for_nothing(house):
+    free, seen = threading.Event(), []
+
+    def hangs():
+        workers.begin("encode", 1.0, [])
+        free.wait(30)
+        seen.append((workers.mine("encode"), workers.done("encode")))
+        raise ZeroDivisionError
+
+    workers = Workers(house, {"encode": hangs})
+    workers.start()
+    (thread,) = (t for t in threading.enumerate() if t.name == "gasmcast-encode")
+    assert not workers.join(0.05)
+    free.set()
+    thread.join(5.0)
+    assert seen == [(False, False)]
+    assert workers.failure is None
+
+
+@pytest.mark.parametrize(("stage", "back"), [("encode", ["gap", "end"]), ("fuse", [])])
+def test_a_renewed_stage_counts_its_segments_and_gives_the_encoders_marks_back(house, stage, back):
+    renewed, started = lane(), threading.Semaphore(0)
+    workers = Workers(house, {stage: started.release})
+    workers.start()
+    segment = Segment(0, 0, 0.0, 0.5, np.zeros((1,), np.uint8), (0.0,), 0.0)
+    held = [(renewed, Waiting(item, 0.0)) for item in (Mark("gap"), segment, Mark("end"))]
+    assert not workers.renew(stage, None)
+    stuck = workers.begin(stage, None, held)
+    assert workers.renew(stage, stuck)
+    assert not workers.renew(stage, stuck)  # that one is done with
+    assert started.acquire(timeout=5)
+    assert started.acquire(timeout=5)
+    assert workers.join(5.0)
+    assert renewed.dropped == ["restart"]
+    assert [w.item.what for w in renewed.pending] == back
+
+
+def test_only_the_engines_run_is_watched(house):
+    workers = Workers(house, {})
+    work = workers.begin("fuse", None, [])
+    assert workers.watched(work, lambda feeds: {"since": work.since}, {}) == {"since": 5.0}
+    assert work.since is None
