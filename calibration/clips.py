@@ -1,24 +1,26 @@
 """Choosing calibration clips: equally many a class, spread over motion amount and length, the same ones for the same seed.
 
-Only the training split is offered: a clip that the gate judges on must not have set a range.
+Only the training split is offered, and none of it may be in the validation split: a clip that the gate judges on must not have set a range.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gasmcast.data.annotations import Sample
+from gasmcast.data.annotations import Sample, read_split
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.runtime.clip import read_clip
 from gasmcast.runtime.video import duration_s
 from gasmcast.spec import ClipSpec
 
-__all__ = ["Choice", "choose_clips", "quotas", "rough_motion", "spread"]
+__all__ = ["Choice", "choose_clips", "quotas", "refuse_judges", "rough_motion", "spread", "training_clips"]
 
 POOL = 2
 """Clips that are looked at for each one that is taken, within its class."""
@@ -31,6 +33,28 @@ class Choice:
     sample: Sample
     motion: float
     length_s: float
+
+
+def training_clips(data: Path) -> list[Sample]:
+    """The training split of a set.
+
+    Raises:
+        UsageError: there is none, or it holds clips of the validation split.
+    """
+    samples = read_split(data, "train")
+    judges: list[Sample] = []
+    with suppress(UsageError):  # a validation split that cannot be read judges nothing, and `gasmcast export` refuses it
+        judges = read_split(data, "validation")
+    hint = "Take them out of train.json or of validation.json."
+    refuse_judges(f"The training split of {data}", (s.id for s in samples), (s.id for s in judges), hint)
+    return samples
+
+
+def refuse_judges(what: str, ids: Iterable[str], judges: Iterable[str], hint: str) -> None:
+    """Raise a `UsageError` with `hint` where `what`, which calibrates, holds clips of the validation split."""
+    both = set(ids) & set(judges)
+    if both:
+        raise UsageError(f"{what} holds {len(both)} of the clips that judge ({min(both)}).", hint)
 
 
 def rough_motion(clip: NDArray[np.uint8]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from gasmcast.calibration.clips import choose_clips
+from gasmcast.calibration.clips import choose_clips, refuse_judges, training_clips
 from gasmcast.calibration.store import CalibrationSet, write_set
 from gasmcast.data.annotations import read_split
 from gasmcast.errors import UsageError
@@ -14,10 +14,26 @@ from gasmcast.export.origin import Origin
 from gasmcast.export.plan import ExportPlan
 from gasmcast.spec import ClipSpec
 
-__all__ = ["LEAST_JUDGES", "calibration_set", "judging_clips"]
+__all__ = ["LEAST_JUDGES", "calibration_set", "check_clips", "judging_clips"]
 
 Say = Callable[[str, int, int], None]
 LEAST_JUDGES = 8
+
+
+def check_clips(spec: ClipSpec, plan: ExportPlan, *, data: Path | None, calibration: Path | None) -> None:
+    """Refuse sets that cannot judge or calibrate before anything is started: lists and checksums are read, no clip.
+
+    Raises:
+        UsageError: a set without the splits that are needed, a damaged calibration set, one of another clip spec, or clips of the
+            validation split that are to calibrate.
+    """
+    judges = [] if data is None else read_split(data, "validation")
+    if calibration is not None:
+        given = CalibrationSet.open(calibration, spec)
+        hint = "Make it from the training split of --data."
+        refuse_judges(str(calibration), (entry.id for entry in given.index.clips), (s.id for s in judges), hint)
+    elif data is not None and plan.calibrated:
+        training_clips(data)
 
 
 def judging_clips(origin: Origin, plan: ExportPlan, folder: Path, *, data: Path | None, calibration: Path | None, say: Say) -> Clips:
@@ -57,24 +73,18 @@ def judging_clips(origin: Origin, plan: ExportPlan, folder: Path, *, data: Path 
 
 
 def calibration_set(
-    spec: ClipSpec, plan: ExportPlan, folder: Path, judges: Clips, *, data: Path | None, calibration: Path | None, say: Say
+    spec: ClipSpec, plan: ExportPlan, folder: Path, *, data: Path | None, calibration: Path | None, say: Say
 ) -> CalibrationSet:
-    """The calibration set: the one given, or one chosen from the training split now.
+    """The calibration set: the one given, or one chosen from the training split now; `check_clips` has seen to it that neither judges.
 
     Raises:
-        UsageError: a damaged set, one of another clip spec, or one that holds clips of `judges`.
+        UsageError: a damaged set, one of another clip spec, or a training split without clips that can be read.
     """
     if calibration is not None:
-        given = CalibrationSet.open(calibration, spec)
-        both = {entry.id for entry in given.index.clips} & set(judges.ids)
-        if both:
-            raise UsageError(
-                f"{calibration} holds {len(both)} of the clips that judge ({min(both)}).", "Make it from the training split of --data."
-            )
-        return given
+        return CalibrationSet.open(calibration, spec)
     assert data is not None  # `ExportPlan.check`
     chosen, _ = choose_clips(
-        read_split(data, "train"),
+        training_clips(data),
         spec,
         plan.calibration_clips,
         plan.seed,

@@ -81,8 +81,11 @@ def _verdicts(report: dict[str, Any]) -> str:
         for v in report["verdicts"]
         if not v["passed"]
     )
+    out = "".join(f"<p>{escape(p)} was not judged: {escape(reason)}.</p>" for p, reason in report["not_judged"].items())
+    if report["temperature_of_eval"] is not None:
+        out += "<p>Without labels no temperature can be fitted: each precision has the one that `gasmcast eval` fitted for the weights.</p>"
     engines = "; ".join(f"{p}: {e}" for p, e in report["engines"].items())
-    return f"<h2>Accuracy gate</h2>{table(head, rows)}{why}<p class='note'>Judged on {escape(engines)}.</p>"
+    return f"<h2>Accuracy gate</h2>{table(head, rows)}{why}{out}<p class='note'>Judged on {escape(engines)}.</p>"
 
 
 def _parity(report: dict[str, Any]) -> str:

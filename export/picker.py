@@ -1,7 +1,7 @@
-"""The precision picker: every precision of every component, timed on this machine; the fastest that passed is picked.
+"""The precision picker: every precision of every component that passed, timed on this machine; a CPU runs the one that takes least.
 
-A smaller type is not always a faster one, so "INT8 lost to FP16 here" is an ordinary result and is written down. Picked is among what the
-gate judged: OpenVINO for FP32, INT8 and BF16, ONNX Runtime for FP16. ONNX Runtime's own FP32 and INT8 are timed beside them, to compare.
+A smaller type is not always a faster one, so "INT8 lost to FP16 here" is an ordinary result and is written down. Each is timed where the
+gate judged it: OpenVINO for FP32, INT8 and BF16, ONNX Runtime for FP16. FP16, and ONNX Runtime's own FP32 and INT8, are timed to compare.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from gasmcast.errors import UsageError
 from gasmcast.export.sessions import open_arbiter, open_uncached
 from gasmcast.precision import in_bf16
+from gasmcast.runtime.bundle import fastest_on_cpu
 from gasmcast.runtime.engines import Engine, choose_backend
 from gasmcast.spec import ClipSpec
 
@@ -25,6 +26,8 @@ __all__ = ["Picked", "Timing", "pick", "time_engine"]
 
 BUDGET_S = 2.0
 RUNS = (3, 30)
+# Each with what it ought to beat.
+_PAIRS = (("int8", "fp32"), ("int8", "fp16"), ("int8_bf16", "int8"), ("bf16", "fp32"), ("int8_fp16", "fp16"))
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,23 @@ class Timing:
 
 @dataclass(frozen=True)
 class Picked:
-    """All timings, the fastest of each component, what each precision takes, and sentences for the surprises."""
+    """All timings, the fastest of each component, what each precision takes, which a CPU runs, and sentences for the surprises."""
 
     timings: tuple[Timing, ...]
     fastest: Mapping[str, Timing]
     total_ms: Mapping[str, float]
-    """By precision, all components together: the manifest has it, and a CPU runs the precision that takes least."""
+    """By precision, all components together; the manifest has it."""
+    taken: str | None
+    """The precision that a CPU runs: all components in it, which no mix of the fastest can be."""
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for a report."""
         return {
             "timings": [asdict(t) for t in self.timings],
-            "picked": {c: {"precision": t.precision, "engine": t.engine, "median_ms": t.median_ms} for c, t in self.fastest.items()},
+            "fastest": {c: {"precision": t.precision, "engine": t.engine, "median_ms": t.median_ms} for c, t in self.fastest.items()},
             "total_ms": dict(self.total_ms),
+            "taken": self.taken,
             "notes": list(self.notes),
         }
 
@@ -105,7 +111,9 @@ def pick(
                 timings.append(Timing(component, precision, name, median, p90, runs, path.stat().st_size))
     judged = [t for t in timings if t.engine == _engines(t.precision)[0][0]] or timings
     fastest = {c: min((t for t in judged if t.component == c), key=_median) for c in dict.fromkeys(t.component for t in judged)}
-    return Picked(tuple(timings), fastest, _totals(judged, set(fastest)), (*unread, *_notes(judged, fastest, spec)))
+    totals = _totals(judged, set(fastest))
+    taken = fastest_on_cpu({precision: totals.get(precision) for precision in graphs})
+    return Picked(tuple(timings), fastest, totals, taken, (*unread, *_notes(judged, fastest), *_cost(taken, totals, spec)))
 
 
 def _median(timing: Timing) -> float:
@@ -134,23 +142,29 @@ def _plain(path: Path, threads: int | None) -> Engine:
     return compile_graph(path, threads)
 
 
-def _notes(timings: list[Timing], fastest: Mapping[str, Timing], spec: ClipSpec) -> list[str]:
+def _notes(timings: list[Timing], fastest: Mapping[str, Timing]) -> list[str]:
     notes = []
-    backend, _ = choose_backend("auto")
     for component, best in fastest.items():
-        by_precision = {
-            p: min((t.median_ms for t in timings if t.component == component and t.precision == p), default=None)
-            for p in dict.fromkeys(t.precision for t in timings)
-        }
-        int8 = by_precision.get("int8")
-        for other in ("fp16", "bf16", "fp32"):
-            rival = by_precision.get(other)
-            if int8 is not None and rival is not None and rival < int8:
-                notes.append(f"{component}: INT8 lost to {other.upper()} here ({int8:.1f} ms against {rival:.1f} ms)")
-        notes.append(f"{component}: {best.precision} on {best.engine} is the fastest here, {best.median_ms:.1f} ms")
-    total = sum(t.median_ms for t in fastest.values())
-    share = total / (1000 * spec.segment_s)
-    notes.append(f"a decision costs {total:.0f} ms of the {1000 * spec.segment_s:.0f} ms of a segment ({100 * share:.0f} %)")
-    if backend == "tensorrt":
+        own = {t.precision: t for t in timings if t.component == component}
+        for small, large in _PAIRS:
+            if small in own and large in own and own[large].median_ms < own[small].median_ms:
+                against = _against(own[small], own[large])
+                notes.append(f"{component}: {small.upper()} lost to {large.upper()} here ({against})")
+        compared = "; it was timed to compare, `live` does not take it on a CPU" if best.precision.endswith("fp16") else ""
+        notes.append(f"{component}: {best.precision} on {best.engine} is the fastest here, {best.median_ms:.1f} ms{compared}")
+    if choose_backend("auto")[0] == "tensorrt":
         notes.append("TensorRT is here: `gasmcast engine build`, then measure it with `gasmcast bench live --engine tensorrt`")
     return notes
+
+
+def _against(one: Timing, other: Timing) -> str:
+    if one.engine == other.engine:
+        return f"{one.median_ms:.1f} ms against {other.median_ms:.1f} ms"
+    return f"{one.median_ms:.1f} ms on {one.engine} against {other.median_ms:.1f} ms on {other.engine}"
+
+
+def _cost(taken: str | None, totals: Mapping[str, float], spec: ClipSpec) -> list[str]:
+    if taken is None or taken not in totals:
+        return []
+    total, hop = totals[taken], 1000 * spec.segment_s
+    return [f"a decision in {taken}, which a CPU takes, costs {total:.0f} ms of the {hop:.0f} ms of a segment ({100 * total / hop:.0f} %)"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gasmcast.calibration.policy import Policy
 from gasmcast.errors import GateError
 from gasmcast.export.bundle import draft_bundle, write_manifest
-from gasmcast.export.choice import calibration_set, judging_clips
+from gasmcast.export.choice import calibration_set, check_clips, judging_clips
 from gasmcast.export.disk import check_disk
 from gasmcast.export.gate import Verdict
 from gasmcast.export.graphs import export_onnx, is_streaming, remove_graph
@@ -54,18 +54,19 @@ def export_bundle(
         what was written; precisions that failed the gate are in `failed` and not in the bundle.
 
     Raises:
-        GateError: FP32 parity does not hold, or a graph breaks a rule; nothing was written.
+        GateError: FP32 parity does not hold, FP32 gives what are no numbers, or a graph breaks a rule; nothing was written.
         UsageError: a precision was asked for without clips to calibrate and judge it on; bad data.
         MachineError: no room on the disk.
     """
     plan.check(data, is_streaming(origin.model), calibration)
+    check_clips(origin.config.spec, plan, data=data, calibration=calibration)
     check_disk(out, origin, plan.held_out if data is not None else plan.parity_clips)
     with tempfile.TemporaryDirectory(prefix="gasmcast-export-") as scratch, draft_bundle(out) as draft:
         work = _Export(origin, plan, data, calibration, say=say or (lambda *_: None), draft=draft, scratch=Path(scratch))
         work.graphs()
         work.precisions()
         manifest = work.finish()
-    return ExportResult(out, manifest, tuple(work.verdicts), work.report)
+    return ExportResult(out, manifest, tuple(work.verdicts), work.not_judged, work.report)
 
 
 class _Export:
@@ -80,6 +81,7 @@ class _Export:
         self.spec = origin.config.spec
         self.written: dict[str, tuple[Graph, str]] = {}
         self.verdicts: list[Verdict] = []
+        self.not_judged = dict(plan.left_out)
         self.rules: list[RuleReport] = []
         self.report: dict[str, Any] = {"steps_s": {}, "engines": {}, "deviation": {}}
         self.paths: dict[str, Path] = {}
@@ -119,11 +121,17 @@ class _Export:
         if self.clips().origin == "validation":
             self._judge = Judge(self.clips(), self._fp32, self.plan.gate, self.plan.threads, self.say)
             self._take("fp32", self._judge("fp32", self.paths))
-            if any(stored_as(p) == p for p in self.plan.precisions):
+            if not self.verdicts[0]:
+                raise GateError(
+                    f"fp32 does not pass its own gate: {self.verdicts[0].reasons[0]}.", "Nothing was written. Check the weights."
+                )
+            if self.plan.calibrated:
                 self._calibrated()
-            for precision in self.plan.precisions:
-                if in_bf16(precision) and stored_as(precision) in ("fp32", *self._passed()):
+            for precision in filter(in_bf16, self.plan.precisions):
+                if (stored := stored_as(precision)) in ("fp32", *self._passed()):
                     self._take(precision, self._judge(precision, self._files(precision)))
+                else:
+                    self.not_judged[precision] = f"{stored}, whose files it runs, did not pass"
         if self.plan.measure:
             picked = pick(
                 {p: self._files(p) for p in ("fp32", *self._passed())},
@@ -152,8 +160,8 @@ class _Export:
     def _calibrated(self) -> None:
         """The precisions that have files of their own."""
         plan = self.plan
-        wanted = [p for p in plan.precisions if stored_as(p) == p]
-        stored = calibration_set(self.spec, plan, self.scratch, self.clips(), data=self.data, calibration=self.calibration, say=self.say)
+        wanted = plan.calibrated
+        stored = calibration_set(self.spec, plan, self.scratch, data=self.data, calibration=self.calibration, say=self.say)
         self._done("calibration clips")
         prepared = prepare(
             self.paths,
@@ -213,9 +221,11 @@ class _Export:
     def finish(self) -> Manifest:
         """Reports and manifest."""
         clips = self.clips()
-        measured = {v.precision: v.measured() for v in self.verdicts if v}
-        lent = None if self.verdicts else self.origin.temperature  # no clips of its own: the one that `gasmcast eval` fitted
+        lent = self.origin.temperature if clips.labels is None else None  # no labels to fit one to: the one that `gasmcast eval` fitted
         if lent is not None:
+            self.verdicts = [replace(v, temperature=lent) for v in self.verdicts]
+        measured = {v.precision: v.measured() for v in self.verdicts if v}
+        if lent is not None and not measured:
             measured["fp32"] = Measured(clips=0, temperature=lent)
         self.report |= {
             "checkpoint": self.origin.name,
@@ -224,6 +234,7 @@ class _Export:
             "clips": {"count": len(clips), "origin": clips.origin, "labelled": clips.labels is not None, "unread": list(clips.unread)},
             "rules": [r.to_json() for r in self.rules],
             "verdicts": [v.to_json() for v in self.verdicts],
+            "not_judged": self.not_judged,
             "files": {path.name: path.stat().st_size for path in sorted(self.draft.iterdir())},  # weights beside their graphs too
         }
         write_reports(self.draft, self.report, self.origin.labels, clips)

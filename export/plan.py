@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from gasmcast.manifest import Manifest
 from gasmcast.precision import PRECISIONS, in_bf16, stored_as
 from gasmcast.runtime.engines import missing_bf16
 
-__all__ = ["ExportPlan", "ExportResult", "wanted_precisions"]
+__all__ = ["ExportPlan", "ExportResult", "left_out", "wanted_precisions"]
 
 
 def wanted_precisions(asked: Sequence[str]) -> tuple[str, ...]:
@@ -37,12 +37,20 @@ def wanted_precisions(asked: Sequence[str]) -> tuple[str, ...]:
     return tuple(p for p in able if p != "fp32" and ("all" in asked or p in asked or p in map(stored_as, asked)))
 
 
+def left_out(asked: Sequence[str]) -> dict[str, str]:
+    """The precisions that `all` means and that cannot be judged on this machine, each with the reason."""
+    lacking = missing_bf16("openvino") if "all" in asked else ""
+    return {p: lacking for p in PRECISIONS if lacking and in_bf16(p)}
+
+
 @dataclass(frozen=True)
 class ExportPlan:
     """What to export and how hard to look."""
 
     precisions: tuple[str, ...] = ()
     """Beside FP32, which is always there; as `wanted_precisions` gives them."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Why precisions that were asked for are not among them, for the report; as `left_out` gives it."""
     calibration_clips: int = 64
     held_out: int = 256
     parity_clips: int = 4
@@ -58,6 +66,11 @@ class ExportPlan:
     measure: bool = True
     """Time every precision on this machine's engines and pick the fastest."""
 
+    @property
+    def calibrated(self) -> tuple[str, ...]:
+        """The precisions that have files of their own, made from calibration clips."""
+        return tuple(p for p in self.precisions if stored_as(p) == p)
+
     def check(self, data: Path | None, streaming: bool, calibration: Path | None = None) -> None:
         """Refuse what cannot be done, before anything is started.
 
@@ -69,8 +82,8 @@ class ExportPlan:
                 f"{self.precisions[0]} is only written after held-out clips have judged it, and there are none.",
                 "Give --data with a training and a validation split.",
             )
-        if calibration is not None and data is not None and not self.precisions:
-            raise UsageError("A calibration set is for INT8 and FP16, and only FP32 was asked for.", "Add --precision all.")
+        if calibration is not None and data is not None and not self.calibrated:
+            raise UsageError("A calibration set is for INT8 and FP16, and neither was asked for.", "Add --precision all.")
         if self.precisions and not streaming:
             raise UsageError("A model whose motion stream sees the whole clip exports in FP32 only.", "Leave --precision away.")
 
@@ -82,6 +95,8 @@ class ExportResult:
     path: Path
     manifest: Manifest
     verdicts: tuple[Verdict, ...]
+    not_judged: Mapping[str, str]
+    """Precisions that were asked for and that nothing could judge, each with the reason; they are not in the bundle."""
     report: dict[str, Any]
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,24 @@ from gasmcast.manifest import Graph, Manifest, Measured, read_manifest
 from gasmcast.precision import in_bf16, stored_as
 from gasmcast.runtime.engines import Engine, choose_backend, missing_bf16, open_engine
 
-__all__ = ["Bundle"]
+__all__ = ["Bundle", "fastest_on_cpu"]
 
-# Best first; a graph that a precision leaves as it was is taken from the next one in its list.
+# Best first, where nothing was measured; a graph that a precision leaves as it was is taken from the next one in its list.
 _CPU = ("int8_bf16", "int8", "bf16", "fp32")
 _GPU = ("int8_fp16", "fp16", "fp32")
 _FALLBACK = {"int8": ("int8", "fp32"), "int8_fp16": ("int8_fp16", "fp16", "fp32"), "fp16": ("fp16", "fp32")}
+
+
+def fastest_on_cpu(ms: Mapping[str, float | None]) -> str | None:
+    """The precision that a CPU runs, of those in `ms`, which has what each was measured to take; None where none is for CPUs.
+
+    BF16 must have been measured beside all others: nothing else says that it is worth its rounding.
+    """
+    plain = [p for p in _CPU if p in ms and not in_bf16(p)]
+    times = {p: taken for p in _CPU if (taken := ms.get(p)) is not None}
+    if not set(plain) <= times.keys():
+        return plain[0]
+    return min(times, key=times.__getitem__, default=None)
 
 
 @dataclass(frozen=True)
@@ -54,12 +67,11 @@ class Bundle:
         """
         name, _ = choose_backend(backend)
         have = self.precisions()
-        fitting = [p for p in (_GPU if name == "tensorrt" else _CPU) if p in have and not (in_bf16(p) and missing_bf16(name))]
-        if fitting:
-            times = [self.measured(p).ms for p in fitting]
-            if name == "tensorrt" or any(ms is None for ms in times):
-                return fitting[0]
-            return min(zip(times, fitting, strict=True))[1]
+        able = [p for p in have if not (in_bf16(p) and missing_bf16(name))]
+        on_cpu = fastest_on_cpu({p: self.measured(p).ms for p in able})
+        best = next((p for p in _GPU if p in able), None) if name == "tensorrt" else on_cpu
+        if best is not None:
+            return best
         raise UsageError(
             f"{self.path} has no streaming graphs that {name} can run.", f"It has {', '.join(have) or 'none'}: export it again."
         )
@@ -74,8 +86,12 @@ class Bundle:
         Raises:
             UsageError: there is none.
         """
-        if precision != "fp32" and precision not in self.precisions() and graph != "complete":
-            self.manifest.file(graph, precision)
+        have = self.precisions()
+        if precision != "fp32" and precision not in have and graph != "complete":
+            raise UsageError(
+                f"The bundle has no {graph} in {precision}.",
+                f"It has {', '.join(have) or 'none'}: export again with --precision {precision}.",
+            )
         for candidate in _FALLBACK.get(stored := stored_as(precision), (stored,)):
             for name, entry in self.manifest.files.items():
                 if entry.graph == graph and entry.precision == candidate:

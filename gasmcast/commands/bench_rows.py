@@ -40,8 +40,12 @@ def measure(common: dict[str, Any], seconds: float, most: int, naive: bool, say:
     """
     opened = Bundle.open(common["bundle"], verify=False)
     opened.best_precision(common["engine"])  # raises where nothing streams, before a row is begun
-    lacking = missing_bf16(choose_backend(common["engine"])[0])
+    backend, _ = choose_backend(common["engine"])
+    lacking = missing_bf16(backend)
     precisions = [p for p in PRECISIONS if p in opened.precisions() and not (lacking and in_bf16(p))]
+    if backend == "openvino" and (renamed := [p for p in precisions if p.endswith("fp16")]):
+        say(f"without {', '.join(renamed)}: OpenVINO computes FP16 in FP32 on a CPU")
+        precisions = [p for p in precisions if p not in renamed]
     whole = {entry.precision for entry in opened.manifest.files.values() if entry.graph == "complete"}
     tasks = {"naive: PyTorch eager FP32, whole window": Task("naive", precision="fp32", **common)} if naive else {}
     tasks |= {f"whole window, {p}": Task("complete", precision=p, **common) for p in precisions if stored_as(p) in whole}
@@ -58,7 +62,7 @@ def measure(common: dict[str, Any], seconds: float, most: int, naive: bool, say:
                 row.update(_unhurried(task, row, growth, hop_ms, say))
     _speedups(rows)
     result = {"bundle": common["bundle"], "rows": rows, "growth": {"precision": best["precision"], "cameras": growth}}
-    if choose_backend(common["engine"])[0] != "openvino":
+    if backend != "openvino":
         return result
     say("the processor's peak")
     peak = measure_apart(Task("peak", precision="fp32", **common))

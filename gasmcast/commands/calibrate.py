@@ -34,14 +34,13 @@ def calibrate(
 
     from rich.progress import Progress
 
-    from gasmcast.calibration.clips import choose_clips
+    from gasmcast.calibration.clips import choose_clips, training_clips
     from gasmcast.calibration.store import write_set
-    from gasmcast.data.annotations import read_split
     from gasmcast.ending import clean_end
 
     spec = _spec(config)
     started = time.monotonic()
-    samples = read_split(data, "train")
+    samples = training_clips(data)
     with clean_end("The calibration"), Progress(transient=True) as progress:
         task = progress.add_task("looking at clips", total=None)
         chosen, unread = choose_clips(samples, spec, clips, seed, lambda done, total: progress.update(task, completed=done, total=total))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from gasmcast.errors import GateError
+    from gasmcast.export.plan import ExportResult
     from gasmcast.models.model import GasmCast
 
 __all__ = ["export"]
@@ -61,12 +63,12 @@ def export(
 
     from gasmcast.calibration.quantise import Recipe
     from gasmcast.ending import clean_end
-    from gasmcast.errors import GateError, UsageError
+    from gasmcast.errors import UsageError
     from gasmcast.export.bundle import check_target
     from gasmcast.export.gate import GateRecipe
     from gasmcast.export.origin import open_origin
     from gasmcast.export.pipeline import export_bundle
-    from gasmcast.export.plan import ExportPlan, wanted_precisions
+    from gasmcast.export.plan import ExportPlan, left_out, wanted_precisions
 
     _check_engine(engine)
     if method not in ("max", "entropy", "percentile"):
@@ -78,6 +80,7 @@ def export(
         typer.secho("The weights are RANDOM: this bundle recognises nothing.", fg=typer.colors.YELLOW, err=True)
     plan = ExportPlan(
         precisions=wanted,
+        left_out=left_out(precision or []),
         calibration_clips=calibration_clips,
         held_out=held_out,
         seed=seed,
@@ -103,21 +106,31 @@ def export(
 
         result = export_bundle(origin, out, plan, data=data, calibration=calibration, say=say)
     if as_json:
-        typer.echo(json.dumps({"bundle": str(out), "verdicts": [v.to_json() for v in result.verdicts]}, indent=1))
+        verdicts = [v.to_json() for v in result.verdicts]
+        typer.echo(json.dumps({"bundle": str(out), "verdicts": verdicts, "not_judged": dict(result.not_judged)}, indent=1))
     else:
         for verdict in result.verdicts:
             typer.echo(str(verdict))
+        for name, reason in result.not_judged.items():
+            typer.echo(f"{name} was not judged: {reason}.")
         sizes = sum(entry.size for entry in result.manifest.files.values())
         typer.echo(f"Wrote {out}: {len(result.manifest.files)} files, {sizes / 1e6:.1f} MB; report.html in it shows what was measured.")
         typer.echo(f"Next: gasmcast live 0 --bundle {out}")
     if result.failed:
-        names = ", ".join(v.precision for v in result.failed)
-        raise GateError(
-            f"{names} did not pass the accuracy gate and is not in {out}: {result.failed[0].reasons[0]}.",
-            f"{out / 'report.html'} says which blocks lose; more calibration clips may help.",
-        )
+        raise _failure(result)
     if engine:
         _engines(engine, origin.model, out, streams, "fp16" if "fp16" in wanted else "fp32", as_json)
+
+
+def _failure(result: ExportResult) -> GateError:
+    """What is said of precisions that did not pass; blocks are only known of one that was searched."""
+    from gasmcast.errors import GateError
+
+    first, *_ = result.failed
+    names, report = ", ".join(v.precision for v in result.failed), result.path / "report.html"
+    searched = first.precision in result.report.get("search", {})
+    says = "says which blocks lose; more calibration clips may help" if searched else "compares it with FP32 part by part"
+    return GateError(f"{names} did not pass the accuracy gate and is not in {result.path}: {first.reasons[0]}.", f"{report} {says}.")
 
 
 def _check_engine(engine: str | None) -> None:

@@ -93,8 +93,8 @@ def run_bundle(bundle: Bundle, precision: str, backend: str = "auto", threads: i
             return head.run({name: np.stack([step[name] for step in steps], 1) for name in head.inputs})["logits"]
 
         return stream, encoder.describe()
-    have = sorted({f.precision for f in bundle.manifest.files.values() if f.graph == "complete" and f.precision})
-    if precision not in have:  # `engine` would give the precision that it falls back to, under this one's name
-        raise UsageError(f"{bundle.path} has no {precision}.", f"It has {', '.join(have)}.")
+    whole = {f.precision for f in bundle.manifest.files.values() if f.graph == "complete" and f.precision}
+    if precision not in whole:  # `engine` would give the precision that it falls back to, under this one's name
+        raise UsageError(f"{bundle.path} has no {precision}.", f"It has {', '.join(sorted(whole.union(bundle.precisions())))}.")
     complete = bundle.engine("complete", precision, backend, threads)
     return lambda clips: complete.run({"clip": clips})["logits"], complete.describe()

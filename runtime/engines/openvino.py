@@ -78,9 +78,19 @@ class OpenVinoEngine:
         version: of OpenVINO.
         device: the processor's name.
         one_row: it was compiled for a batch of 1 only; larger batches are run row by row.
+        stored_fp16: the file has FP16 in it, which is computed in FP32.
     """
 
-    def __init__(self, compiled: Any, outputs: list[str], version: str, device: str, *, one_row: bool = False) -> None:  # noqa: ANN401 - the package is untyped
+    def __init__(
+        self,
+        compiled: Any,  # noqa: ANN401 - the package is untyped
+        outputs: list[str],
+        version: str,
+        device: str,
+        *,
+        one_row: bool = False,
+        stored_fp16: bool = False,
+    ) -> None:
         self.inputs = {port.get_any_name(): _spec(port) for port in compiled.inputs}
         self.outputs = {name: _spec(port) for name, port in zip(outputs, compiled.outputs, strict=True)}
         self._request = compiled.create_infer_request()
@@ -90,7 +100,8 @@ class OpenVinoEngine:
             self.inputs, self.outputs = _free_batch(self.inputs), _free_batch(self.outputs)
         threads = compiled.get_property("INFERENCE_NUM_THREADS")
         rest = ", the rest in BF16" if compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "bf16" else ""
-        self._line = f"openvino {version} on {device}, {threads} threads{rest}"
+        widened = "; its FP16 computed in FP32" if stored_fp16 else ""
+        self._line = f"openvino {version} on {device}, {threads} threads{rest}{widened}"
 
     def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         """Compute all outputs; the arrays returned belong to the caller."""
@@ -161,12 +172,13 @@ def compile_graph(
         try:
             model = core.read_model(str(path))
             outputs = [port.get_any_name() for port in model.outputs]
+            half = any(port.get_element_type() == openvino.Type.f16 for node in model.get_ops() for port in node.outputs())
             rewritten = linears_to_convolutions(model) if lacks_vnni() else 0
             if alone:
                 model.reshape({port.get_any_name(): [1, *list(port.get_partial_shape())[1:]] for port in model.inputs})
             # A network as it is in the file is compiled from its path: what is in the cache is then found without looking at its weights.
             compiled = core.compile_model(model if alone or rewritten else str(path), "CPU", wanted)
-            return OpenVinoEngine(compiled, outputs, version, device, one_row=alone)
+            return OpenVinoEngine(compiled, outputs, version, device, one_row=alone, stored_fp16=half)
         except RuntimeError as error:  # noqa: PERF203 - two turns
             trouble = _first_line(error)
     raise UsageError(f"OpenVINO cannot read {path} ({trouble}).", "Export the bundle again.")

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 from typer.testing import CliRunner
 
@@ -26,6 +27,22 @@ def test_the_same_seed_makes_the_same_bytes(tiny_set, tmp_path):
     for name in "ab":
         CliRunner().invoke(app, ["calibrate", str(tiny_set), "--config", "demo", "--out", str(tmp_path / name), "--clips", "4"])
     assert (tmp_path / "a" / "index.json").read_bytes() == (tmp_path / "b" / "index.json").read_bytes()
+
+
+def test_a_training_split_that_holds_validation_clips_is_refused(tiny_set, tmp_path):
+    data = shutil.copytree(tiny_set, tmp_path / "data")
+    rows = json.loads((data / "train.json").read_text()) + json.loads((data / "validation.json").read_text())[:2]
+    (data / "train.json").write_text(json.dumps(rows))
+    done = CliRunner().invoke(app, ["calibrate", str(data), "--config", "demo", "--out", str(tmp_path / "c"), "--clips", "4"])
+    assert isinstance(done.exception, UsageError)
+    assert f"The training split of {data} holds 2 of the clips that judge (18)." in str(done.exception)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_set_without_a_validation_split_calibrates(tiny_set, tmp_path):
+    data = shutil.copytree(tiny_set, tmp_path / "data", ignore=shutil.ignore_patterns("validation.json"))
+    done = CliRunner().invoke(app, ["calibrate", str(data), "--config", "demo", "--out", str(tmp_path / "c"), "--clips", "4"])
+    assert done.exit_code == 0, done.output
 
 
 def test_no_training_split_is_one_sentence(tmp_path):

@@ -39,7 +39,8 @@ def report():
             "timings": [{"component": "head", "precision": "int8", "engine": "openvino", "median_ms": 4.0}],
             "notes": ["INT8 lost to FP32 here"],
         },
-        "files": {"head.onnx": 1234567},
+        "files": {"head.onnx": 1234567}, "temperature_of_eval": None,
+        "not_judged": {"int8_bf16": "int8, whose files it runs, did not pass"},
     }  # fmt: skip
 
 
@@ -55,6 +56,7 @@ def test_the_page_stands_alone_and_escapes_what_it_is_given():
     for wanted in (
         "Accuracy gate",
         "is not in the bundle",
+        "int8_bf16 was not judged: int8, whose files it runs, did not pass.",
         "Parity",
         "What each precision changes",
         "INT8 lost to FP32",

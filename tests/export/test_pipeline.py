@@ -15,9 +15,11 @@ from gasmcast.export import plan as export_plan
 from gasmcast.export.gate import GateRecipe
 from gasmcast.export.origin import Origin
 from gasmcast.export.parity import ParityReport, compare
-from gasmcast.export.plan import ExportPlan, wanted_precisions
+from gasmcast.export.plan import ExportPlan, left_out, wanted_precisions
+from gasmcast.labels import Labels
 from gasmcast.runtime.bundle import Bundle
 from gasmcast.runtime.video import duration_s
+from gasmcast.spec import ClipSpec
 
 pytestmark = pytest.mark.slow
 
@@ -117,6 +119,31 @@ def test_bf16_on_files_that_failed_is_not_judged(origin, tiny_set, tmp_path, mon
     result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(search=False, precisions=("int8", "int8_bf16")), data=tiny_set)
     assert [v.precision for v in result.verdicts] == ["fp32", "int8"]
     assert Bundle.open(result.path).precisions() == ("fp32",)
+    assert result.not_judged == result.report["not_judged"] == {"int8_bf16": "int8, whose files it runs, did not pass"}
+    assert "int8_bf16 was not judged: int8, whose files it runs, did not pass." in (result.path / "report.html").read_text()
+
+
+def test_bf16_that_fails_itself_leaves_the_files_that_it_runs(origin, tiny_set, tmp_path, monkeypatch):
+    true_judge = judging.judge
+
+    def strict_with_bf16(precision, *given, recipe):
+        return true_judge(precision, *given, recipe=GateRecipe(agreement=1.01) if precision.endswith("bf16") else recipe)
+
+    monkeypatch.setattr(judging, "judge", strict_with_bf16)
+    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=("int8", "int8_bf16", "bf16")), data=tiny_set)
+    assert [v.precision for v in result.failed] == ["int8_bf16", "bf16"]
+    assert Bundle.open(result.path).precisions() == ("fp32", "int8")
+    assert set(result.manifest.precisions) == {"fp32", "int8"}
+    assert (result.path / "encoder.int8.onnx").is_file()
+    assert not result.not_judged
+
+
+def test_fp32_that_gives_no_numbers_writes_nothing(origin, tiny_set, tmp_path, monkeypatch):
+    true_judge = judging.judge
+    monkeypatch.setattr(judging, "judge", lambda p, e, fp32, bad, *more, **recipe: true_judge(p, e, fp32, bad * np.nan, *more, **recipe))
+    with pytest.raises(GateError, match=r"fp32 does not pass its own gate: logits of 12 clips are not numbers\. Nothing was written\."):
+        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_search_moves_blocks_back_until_the_gate_holds(origin, tiny_set, tmp_path, monkeypatch):
@@ -158,6 +185,17 @@ def test_without_clips_fp32_has_the_temperature_that_eval_fitted(origin, tmp_pat
     assert pipeline.export_bundle(origin, tmp_path / "n.gasm", plan(precisions=())).manifest.precisions == {}
 
 
+def test_clips_without_labels_of_the_model_leave_the_temperature_that_eval_fitted(origin, tiny_set, tmp_path):
+    other = replace(origin, labels=Labels(["a", "b", "c"]), temperature=1.7)
+    result = pipeline.export_bundle(other, tmp_path / "m.gasm", plan(precisions=("bf16",)), data=tiny_set)
+    assert {p: m.temperature for p, m in result.manifest.precisions.items()} == {"fp32": 1.7, "bf16": 1.7}
+    assert result.manifest.precisions["bf16"].agreement is not None
+    assert "each precision has the one that `gasmcast eval` fitted" in (result.path / "report.html").read_text()
+    labelled = pipeline.export_bundle(replace(origin, temperature=1.7), tmp_path / "n.gasm", plan(precisions=()), data=tiny_set)
+    assert labelled.manifest.precisions["fp32"].temperature != 1.7
+    assert labelled.report["temperature_of_eval"] is None
+
+
 def test_an_old_bundle_survives_a_failed_export(origin, tiny_set, tmp_path, monkeypatch):
     out = tmp_path / "m.gasm"
     pipeline.export_bundle(origin, out, plan(precisions=()))
@@ -192,6 +230,16 @@ def test_what_is_asked_for_is_made_in_order_with_what_it_runs_on(asked, lacking,
     assert wanted_precisions(asked) == wanted
 
 
+def test_what_all_leaves_out_here_is_told(origin, tiny_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_plan, "missing_bf16", lambda _: "this processor does not compute in BF16")
+    without = left_out(["all"])
+    assert set(without) == {"int8_bf16", "bf16"}
+    assert left_out(["int8"]) == {}
+    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=(), left_out=without), data=tiny_set)
+    assert result.not_judged == json.loads((result.path / "report.json").read_text())["not_judged"] == without
+    assert "bf16 was not judged: this processor does not compute in BF16." in (result.path / "report.html").read_text()
+
+
 def test_a_precision_that_does_not_exist_or_cannot_be_judged_here_is_refused(monkeypatch):
     with pytest.raises(UsageError, match="No precision 'int4'"):
         wanted_precisions(["int8", "int4"])
@@ -204,11 +252,46 @@ def test_a_calibration_set_needs_a_precision_and_none_of_the_clips_that_judge(or
     spec = origin.config.spec
     choices = [Choice(s, 1.0, duration_s(s.path)) for s in read_split(tiny_set, "validation")[:6]]
     write_set(tmp_path / "set", choices, spec, 0)
-    with pytest.raises(UsageError, match="only FP32 was asked for"):
-        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=()), data=tiny_set, calibration=tmp_path / "set")
-    with pytest.raises(UsageError, match="of the clips that judge"):
-        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(held_out=999), data=tiny_set, calibration=tmp_path / "set")
+    for own in (), ("bf16",):
+        with pytest.raises(UsageError, match="for INT8 and FP16, and neither was asked for"):
+            pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=own), data=tiny_set, calibration=tmp_path / "set")
+    with pytest.raises(UsageError, match="set holds 6 of the clips that judge"):
+        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set, calibration=tmp_path / "set")
     assert not (tmp_path / "m.gasm").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("no set", "has no train.json"),
+        ("leak", "The training split of .* holds 1 of the clips that judge"),
+        ("no judges", "has no validation.json"),
+        ("spec", "was made for another clip spec"),
+        ("altered", "is not the file that was written"),
+        ("missing", "is not a calibration set"),
+    ],
+)
+def test_bad_clips_are_refused_before_anything_is_traced(wrong, message, origin, tiny_set, tmp_path):
+    data, stored = shutil.copytree(tiny_set, tmp_path / "data"), tmp_path / "set"
+    train = read_split(tiny_set, "train")[:4]
+    spec = ClipSpec(**origin.config.spec.model_dump() | ({"pixels": 32} if wrong == "spec" else {}))
+    write_set(stored, [Choice(s, 1.0, duration_s(s.path)) for s in train], spec, 0)
+    if wrong == "no set":
+        (data / "train.json").unlink()
+    elif wrong == "leak":
+        rows = json.loads((data / "train.json").read_text()) + json.loads((data / "validation.json").read_text())[:1]
+        (data / "train.json").write_text(json.dumps(rows))
+    elif wrong == "no judges":
+        (data / "validation.json").unlink()
+    elif wrong == "altered":
+        (stored / "frames.bin").write_bytes(b"0")
+    elif wrong == "missing":
+        (stored / "index.json").unlink()
+    given = None if wrong in {"no set", "leak", "no judges"} else stored
+    said = []
+    with pytest.raises(UsageError, match=message):
+        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=data, calibration=given, say=lambda *step: said.append(step))
+    assert not said
 
 
 def test_a_handful_of_clips_judges_nothing(origin, tiny_set, tmp_path):

@@ -1,11 +1,16 @@
-"""`export --engine` and `bench live --engine tensorrt` without a GPU: the bundle is there, exit code 3 says what is not."""
+"""`export --engine` and `bench live --engine tensorrt` without a GPU: the bundle is there, exit code 3 says what is not.
+
+And what `export` prints of precisions that are not in the bundle.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -25,7 +30,7 @@ def exporter(monkeypatch: pytest.MonkeyPatch):
     def write(origin, out: Path, plan, **_):
         out.mkdir(parents=True)
         (out / "manifest.json").write_text(manifest.model_dump_json())
-        return SimpleNamespace(verdicts=(), failed=(), manifest=manifest)
+        return SimpleNamespace(verdicts=(), failed=(), not_judged={}, manifest=manifest)
 
     model = SimpleNamespace(config=SimpleNamespace(motion_context="previous"))
     monkeypatch.setattr(origin, "open_origin", lambda *_: SimpleNamespace(random=False, model=model))
@@ -43,6 +48,34 @@ def test_the_bundle_is_written_before_the_engine_is_missed(exporter, tmp_path: P
     assert lacks in str(result.exception)
     assert (out / "manifest.json").is_file()
     assert f"Wrote {out}" in result.output
+
+
+@pytest.mark.parametrize(
+    ("failed", "hint"), [("int8", "says which blocks lose; more calibration"), ("bf16", "compares it with FP32 part by part.")]
+)
+def test_what_is_not_in_the_bundle_is_told_with_the_reason(exporter, failed, hint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gasmcast.export import pipeline, plan
+    from gasmcast.export.gate import GateRecipe, judge
+
+    logits = np.eye(3)
+    verdict = judge(failed, "an engine", logits, logits, None, recipe=GateRecipe(agreement=1.01))
+    asked = []
+
+    def export_bundle(_origin, _out, wanted, **_):
+        asked.append(wanted)
+        report = {"search": {"int8": {}}}
+        return plan.ExportResult(tmp_path / "m", SimpleNamespace(files={}), (verdict,), wanted.left_out, report)
+
+    monkeypatch.setattr(pipeline, "export_bundle", export_bundle)
+    monkeypatch.setattr(plan, "missing_bf16", lambda _: "this processor does not compute in BF16")
+    flags = ["export", "demo", "--precision", "all", "--data", "d", "--out", str(tmp_path / "m")]
+    told = CliRunner().invoke(app, flags)
+    assert "int8_bf16 was not judged: this processor does not compute in BF16." in told.stdout
+    assert isinstance(told.exception, GateError)
+    assert hint in told.exception.hint
+    assert ("more calibration" in told.exception.hint) == (failed == "int8")
+    printed = CliRunner().invoke(app, [*flags, "--json"])
+    assert set(json.loads(printed.stdout)["not_judged"]) == {"int8_bf16", "bf16"} == set(asked[1].left_out)
 
 
 def test_an_engine_that_is_none(exporter, tmp_path: Path) -> None:

@@ -48,6 +48,43 @@ def test_a_bundle_that_cannot_stream_is_told_before_a_row_is_begun(tiny_bundle, 
         measure({"bundle": str(path.parent), "engine": "openvino", "threads": 1}, 2.0, 1, True, lambda _: pytest.fail("it began"))
 
 
+@pytest.fixture
+def with_all(tiny_bundle, tmp_path):
+    """The tiny bundle as if it held every precision but BF16 of FP32."""
+    path = shutil.copytree(tiny_bundle, tmp_path / "all.gasm") / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for precision in ("int8", "fp16", "int8_fp16"):
+        for graph in ("encoder", "head"):
+            name = shutil.copy(path.parent / f"{graph}.onnx", path.parent / f"{graph}.{precision}.onnx").name
+            manifest["files"][name] = {**manifest["files"][f"{graph}.onnx"], "precision": precision}
+    manifest["precisions"]["int8_bf16"] = manifest["precisions"]["fp32"]
+    path.write_text(json.dumps(manifest))
+    return path.parent
+
+
+@pytest.mark.parametrize(
+    ("engine", "lacking", "rows"),
+    [
+        ("openvino", "", ["fp32", "int8", "int8_bf16"]),
+        ("openvino", "no BF16", ["fp32", "int8"]),
+        ("onnxruntime", "no BF16", ["fp32", "int8", "fp16", "int8_fp16"]),
+    ],
+)
+def test_a_row_is_what_its_name_says(engine, lacking, rows, with_all, monkeypatch):
+    """No BF16 where there is none, and no FP16 where OpenVINO would compute it in FP32."""
+    said = []
+
+    def stop(tasks, *_):
+        raise StopIteration(*(task.precision for task in tasks.values()))
+
+    monkeypatch.setattr("gasmcast.commands.bench_rows.missing_bf16", lambda _: lacking)
+    monkeypatch.setattr("gasmcast.commands.bench_rows._in_turns", stop)
+    with pytest.raises(StopIteration) as begun:
+        measure({"bundle": str(with_all), "engine": engine, "threads": 1}, 2.0, 1, False, said.append)
+    assert list(begun.value.args) == rows
+    assert any("without fp16, int8_fp16: OpenVINO computes FP16 in FP32" in line for line in said) == (engine == "openvino")
+
+
 @pytest.mark.slow
 def test_bench_live_prints_json(tiny_bundle, monkeypatch, capsys):
     monkeypatch.setattr("gasmcast.commands.bench_rows._ROUNDS", (2, 2))

@@ -9,7 +9,7 @@ import pytest
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.manifest import Measured, sha256_of
 from gasmcast.runtime import engines
-from gasmcast.runtime.bundle import Bundle
+from gasmcast.runtime.bundle import Bundle, fastest_on_cpu
 from gasmcast.runtime.engines import choose_backend, missing_bf16, open_engine
 
 
@@ -192,8 +192,36 @@ def test_bf16_is_taken_where_the_processor_has_it(lacking, best, tiny_bundle, mo
     assert changed.best_precision("onnxruntime") == "int8"
     assert changed.file("encoder", "int8_bf16") == "encoder.int8.onnx"
     assert changed.file("head", "bf16") == "head.onnx"
+    with pytest.raises(UsageError, match=r"no encoder in fp16\. It has bf16, fp32, int8, int8_bf16: export"):
+        changed.file("encoder", "fp16")
     without = manifest.model_copy(update={"precisions": {}})
     assert Bundle(bundle.path, without).precisions() == ("fp32", "int8")  # nothing that was not measured
+
+
+@pytest.mark.parametrize(
+    ("times", "best"),
+    [
+        ({}, "int8"),
+        ({"fp32": 9.0, "int8": 4.0}, "int8"),
+        ({"fp32": 4.0, "int8": 9.0}, "fp32"),
+        ({"fp32": 9.0, "int8": None, "int8_bf16": 3.0}, "int8"),
+        ({"fp32": None, "int8": 4.0, "bf16": 1.0}, "int8"),
+        ({"fp32": 9.0, "int8": 4.0, "bf16": 3.0}, "bf16"),
+    ],
+)
+def test_bf16_that_was_not_measured_beside_all_others_is_not_taken(times, best):
+    assert fastest_on_cpu({p: times.get(p) for p in ("bf16", "fp16", "fp32", "int8", "int8_bf16", "int8_fp16")}) == best
+    assert fastest_on_cpu({"fp16": 1.0}) is None
+
+
+def test_openvino_says_that_it_computes_fp16_in_fp32(vit_block, tmp_path):
+    from gasmcast.export.fp16 import to_fp16
+
+    onnx = pytest.importorskip("onnx")
+    onnx.save(vit_block[0], str(tmp_path / "head.onnx"))
+    onnx.save(to_fp16(vit_block[0]), str(tmp_path / "head.fp16.onnx"))
+    plain, half = (open_engine(tmp_path / name, "openvino", 1).describe() for name in ("head.onnx", "head.fp16.onnx"))
+    assert half == f"{plain}; its FP16 computed in FP32"
 
 
 def test_bf16_without_it_is_one_sentence(tiny_bundle, monkeypatch):
