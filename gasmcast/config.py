@@ -17,8 +17,9 @@ from gasmcast.errors import UsageError
 from gasmcast.settings import check_settings
 from gasmcast.spec import ClipSpec, Frozen
 
-__all__ = ["PRESETS", "AugmentConfig", "Config", "ModelConfig", "TrainConfig", "load_config", "parse_config", "read_yaml"]
+__all__ = ["MOST_SEED", "PRESETS", "AugmentConfig", "Config", "ModelConfig", "TrainConfig", "load_config", "parse_config", "read_yaml"]
 
+MOST_SEED = 4_000_000  # a run draws from 1000 times its seed, and NumPy takes 32 bits
 PRESETS = ("ssv2", "seed", "edge", "demo", "small-data")
 
 
@@ -50,7 +51,7 @@ class ModelConfig(Frozen):
     attention_window: Literal["local", "full"] = Field("local", description="local: over time in a cell / over a segment's patches")
     graph_semantic: Literal["none", "topk", "knn"] = "topk"
     graph_motion: Literal["none", "dense", "gatv2"] = "dense"
-    k: int | None = Field(16, description="edges a node of the semantic graph; null: all, the ablation without a graph")
+    k: int | None = Field(16, ge=1, description="edges a node of the semantic graph; null: all, the ablation without a graph")
     temporal_adapter: int = Field(128, ge=0, description="inner width of the temporal adapter; 0: none")
     ffn_ratio: float = Field(2.0, ge=0)
     read_out: Literal["joint", "guarded"] = Field(
@@ -108,8 +109,13 @@ class TrainConfig(Frozen):
     workers: int = Field(4, ge=0)
     cache_views: int = Field(0, ge=0, description="frozen backbones: encode so many views a clip first and train from them; 0: from clips")
     fit_window: bool = Field(False, description="choose spec.segment_s so that the window covers three quarters of the training clips")
-    memory_gb: float = Field(2.0, ge=0, description="a set that fits into so much memory is decoded once; 0: never")
-    seed: int = 0
+    memory_gb: float = Field(
+        2.0,
+        ge=0,
+        description="a set that fits into so much memory is decoded once, and crops are then drawn from frames 1.3 times the clip's size, "
+        "which changes their pixels a little; 0: never",
+    )
+    seed: int = Field(0, ge=0, le=MOST_SEED)
     checkpoint_minutes: float = Field(15.0, gt=0)
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
 from gasmcast.errors import UsageError
+
+_OTHER = {"left": "right", "right": "left"}
+_SIDE = re.compile(r"(?<![a-z])(left|right)(?![a-z])")
+_NO_SIDE = re.compile(r"(?<![a-z])(right (out|away)|left (over|behind))(?![a-z])")  # 'pulling it right out' is a class of the official set
 
 __all__ = ["Labels", "class_name", "ssv2_labels"]
 
@@ -39,14 +44,15 @@ class Labels:
         return self._index[class_name(template)]
 
     def left_right_swap(self) -> dict[int, int]:
-        """Classes that a horizontal flip turns into each other, both ways."""
-        swaps = {}
-        for name, here in self._index.items():
-            words = name.split(" ")
-            mirrored = " ".join({"left": "right", "right": "left"}.get(w, w) for w in words)
-            if mirrored != name and mirrored in self._index:
-                swaps[here] = self._index[mirrored]
-        return swaps
+        """Classes that a horizontal flip turns into each other, both ways: their names are the same but for left and right."""
+        plain = {name.lower(): i for name, i in self._index.items()}
+        mirrored = ((i, _SIDE.sub(lambda side: _OTHER[side[0]], name)) for name, i in plain.items())
+        return {here: plain[name] for here, name in mirrored if plain.get(name, here) != here}
+
+    def one_sided(self) -> list[str]:
+        """Names that tell a side and have no partner: a flip makes such a clip one of no class."""
+        swaps = self.left_right_swap()
+        return [name for i, name in enumerate(self.names) if i not in swaps and _SIDE.search(_NO_SIDE.sub("", name.lower()))]
 
     @classmethod
     def read(cls, path: Path) -> Labels:

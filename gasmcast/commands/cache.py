@@ -14,10 +14,12 @@ def cache(
     source: str = typer.Argument(help="A preset or YAML file; the backbones are what it says."),
     data: Path = typer.Option(..., "--data", "-d", help="Folder of a set in Something-Something-V2's format."),
     out: Path = typer.Option(..., "--out", "-o", help="Folder of caches; each is named by its key, so several fit beside each other."),
-    views: int = typer.Option(1, help="Of each training clip: the first as in evaluation, the others augmented. Validation has one."),
+    views: int = typer.Option(
+        1, min=1, help="Of each training clip: the first as in evaluation, the others augmented. Validation has one."
+    ),
     dtype: str = typer.Option("float16", help="float16 or float32."),
-    workers: int = typer.Option(1, help="Processes that decode."),
-    batch_size: int = typer.Option(4, help="Clips encoded at once."),
+    workers: int = typer.Option(1, min=0, help="Processes that decode."),
+    batch_size: int = typer.Option(4, min=1, help="Clips encoded at once."),
     settings: Optional[list[str]] = typer.Option(None, "--set", help="A setting of gasmcast/config.py, as section.name=value; repeatable."),  # noqa: UP045
     semantic_weights: Optional[str] = typer.Option(None, help="File of semantic backbone weights, 'pretrained' or 'random'."),  # noqa: UP045
     motion_weights: Optional[str] = typer.Option(None, help="File of motion backbone weights, 'pretrained' or 'random'."),  # noqa: UP045

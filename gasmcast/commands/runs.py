@@ -40,4 +40,7 @@ def runs(
     for line in lines:
         table.add_row(*line)
     Console().print(table)
+    for row in rows:
+        if "damaged" in row:
+            typer.echo(f"{row['run']}: {row['damaged']}")
     typer.echo(f"{len(rows)} runs, accuracies in per cent. Next: gasmcast eval {folder / rows[0]['run']} --data DIR")

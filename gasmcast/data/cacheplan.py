@@ -1,9 +1,9 @@
 """What a cache of backbone taps holds and which one it is, known before anything is encoded.
 
 A cache is a folder `<split>-<key>` of shards, each a safetensors file with a digest inside, and `index.json`, written last.
-The key is a SHA-256 over the frozen weights, the configuration of the backbones, the clip spec, the augmentation of the
-views, the number type and the clips themselves (ids, labels, sizes and ends of the files): another model or a changed set has another key,
-so a stale cache is never opened. Shards that are whole are kept when an interrupted run goes on.
+The key is a SHA-256 over the frozen weights, the pixels they get, the configuration of the backbones, the clip spec, the augmentation of
+the views, the number type and the clips themselves (ids, labels, sizes and ends of the files): another model or a changed set has
+another key, so a stale cache is never opened. Shards that are whole are kept when an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gasmcast.models.model import GasmCast
 
 __all__ = ["FORMAT", "CachePlan", "plan_cache", "weights_sha"]
 
-FORMAT = "gasmcast features 3"
+FORMAT = "gasmcast features 4"
 SHARD_ROWS = 16  # what a kill loses: a minute or two of encoding on two CPU cores
 MOST_SHARDS = 4096  # above 65,536 rows shards grow instead
 END_BYTES = 4096
@@ -105,9 +105,11 @@ def plan_cache(
     semantic, motion = model.encoder.tap_shapes()
     width = sum(math.prod(shape) for shape in (*semantic, *motion))
     settings = config.model.model_dump(mode="json")
+    backbones = model.encoder.backbones()
     facts = {
         "format": FORMAT,
-        "weights": weights_sha(model.encoder.backbones()),
+        "weights": weights_sha(backbones),
+        "pixels": [values.tolist() for part in backbones for name, values in part.named_buffers() if name.startswith("normalise.")],
         "backbones": {name: settings[name] for name in _BACKBONES},
         "spec": config.spec.model_dump(mode="json"),
         "views": [views, config.augment.model_dump(mode="json", exclude={"mixup", "cutmix"}), config.train.seed] if views > 1 else [1],

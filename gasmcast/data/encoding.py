@@ -20,7 +20,7 @@ from gasmcast.data.dataset import ClipDataset
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.files import write_atomic
 from gasmcast.models.model import GasmCast
-from gasmcast.training.clips import batches
+from gasmcast.training.clips import batches, worker_deaths
 from gasmcast.training.memory import keep_memory
 from gasmcast.training.tensorfile import TornFileError, read_tensors, write_tensors
 
@@ -32,6 +32,7 @@ def missing_shards(plan: CachePlan) -> list[int]:
     return [i for i, path in enumerate(plan.shards) if not _is_whole(path, plan)]
 
 
+@worker_deaths("Often memory: use fewer workers, or 0 to see its own error; what is encoded is kept, so the same command goes on.")
 def fill_cache(
     plan: CachePlan,
     model: GasmCast,
@@ -61,7 +62,7 @@ def fill_cache(
         The names of the clips that did not decode; they are left out.
 
     Raises:
-        MachineError: the disk is too small.
+        MachineError: the disk is too small, or a worker died.
         SourceError: more than 1 % of the clips do not decode.
         UsageError: a value that float16 cannot hold.
     """

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from gasmcast.data.annotations import Sample
 from gasmcast.data.cacheplan import CachePlan, weights_sha
 from gasmcast.errors import UsageError
+from gasmcast.files import read_json
 from gasmcast.models.model import GasmCast
 from gasmcast.training.tensorfile import TornFileError, read_tensors
 
@@ -45,7 +46,7 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
         index = plan.folder / "index.json"
         if not index.is_file():
             raise UsageError(_explain(plan), "Make it with `gasmcast cache` and the same settings.")
-        held = json.loads(index.read_text(encoding="utf-8"))
+        held = read_json(index, dict)
         if held.get("key") != plan.key:
             raise UsageError(f"{plan.folder} is a cache of something else (key).", "Remove it and run `gasmcast cache` again.")
         for shard in plan.shards:
@@ -124,7 +125,7 @@ def _explain(plan: CachePlan) -> str:
     if plan.folder.is_dir():
         return f"The cache {plan.folder} is unfinished."
     for other in sorted(out.glob(f"{split}-*/index.json")):
-        theirs = json.loads(other.read_text(encoding="utf-8")).get("facts", {})
+        theirs = read_json(other, dict).get("facts", {})
         differ = [name for name, value in plan.facts.items() if theirs.get(name) != json.loads(json.dumps(value))]
         if differ:
             return f"The cache {other.parent} does not fit this run: it differs in {', '.join(differ)}."

@@ -79,7 +79,7 @@ class SemanticBackbone(nn.Module):
                 raise UsageError("The tiny semantic backbone has no pretrained weights.", "Use --semantic-weights random.")
             try:
                 with hub_at_once():
-                    full = timm.create_model(self.timm_name, pretrained=True, **_size(self.grid, self.timm_name))
+                    full = _build(self.timm_name, self.grid, pretrained=True)
             except (OSError, RuntimeError, ValueError) as error:
                 raise no_weights(self.name, "--semantic-weights", error) from None
             tensors, where = full.state_dict(), self.timm_name
@@ -127,9 +127,16 @@ class SemanticBackbone(nn.Module):
         return [found[tap] for tap in self.taps]
 
 
-def _size(grid: int, name: str) -> dict[str, Any]:
-    patch = _patch_of(name)
-    return {"img_size": grid * patch, "dynamic_img_size": False, "num_classes": 0}
+def _build(name: str, grid: int, *, pretrained: bool) -> Eva:
+    """Timm's network for frames of a fixed size."""
+    size: dict[str, Any] = {"img_size": grid * _patch_of(name), "num_classes": 0}
+    try:
+        vit: Eva = timm.create_model(name, pretrained=pretrained, dynamic_img_size=False, **size)
+    except TypeError as error:
+        if "dynamic_img_size" not in str(error):
+            raise
+        vit = timm.create_model(name, pretrained=pretrained, **size)  # BEiT has one size without being told
+    return vit
 
 
 def _patch_of(name: str) -> int:
@@ -160,12 +167,20 @@ def _create(name: str, grid: int) -> Eva:
             f"Choose a ViT with patches of at most {PATCH} px.",
         )
     try:
-        vit: Eva = timm.create_model(name, pretrained=False, **_size(grid, name))
+        vit = _build(name, grid, pretrained=False)
     except (TypeError, AssertionError, ValueError, RuntimeError) as error:
         raise UsageError(f"timm cannot build {name} for {grid * patch} px ({error}).", "Choose another ViT.") from None
-    tokens = getattr(vit.patch_embed, "grid_size", None) if hasattr(vit, "patch_embed") else None
-    if tokens != (grid, grid) or not hasattr(vit, "forward_intermediates") or not hasattr(vit, "blocks"):
-        raise UsageError(f"{name} gives tokens on {tokens}, the model needs {grid} x {grid}.", "Choose a plain ViT of timm.")
+    blocks = getattr(vit, "blocks", ())
+    parts = {
+        "blocks": bool(blocks) and all(hasattr(block, "attn") for block in blocks) and hasattr(vit, "forward_intermediates"),
+        "patches": hasattr(vit, "patch_embed"),
+        "norm": hasattr(vit, "norm"),
+    }
+    if lacking := next((part for part, there in parts.items() if not there), None):
+        raise UsageError(f"{name} has no plain ViT {lacking}.", "Choose a plain ViT of timm, such as vit_base_patch16_224.")
+    tokens = getattr(vit.patch_embed, "grid_size", None)
+    if tokens != (grid, grid):
+        raise UsageError(f"{name} gives tokens on a grid of {tokens}, the model needs {grid} x {grid}.", "Choose a plain ViT of timm.")
     return vit
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from gasmcast.config import Config, load_config, parse_config
 from gasmcast.data.annotations import read_labels
 from gasmcast.errors import UsageError
-from gasmcast.files import write_atomic
+from gasmcast.files import read_json, write_atomic
 from gasmcast.insight.counts import Counts, count
 from gasmcast.models.weights import NoWeightsError
 from gasmcast.training.checkpoint import load_checkpoint
@@ -31,7 +32,7 @@ from gasmcast.training.table import Line, write_tables
 
 __all__ = ["run_study"]
 
-HARMLESS = {"train.workers", "train.memory_gb", "train.checkpoint_minutes"}  # how a run is carried out, not what comes of it
+HARMLESS = {"train.workers", "train.checkpoint_minutes"}  # how a run is carried out, not what comes of it
 
 
 class _Stopped(Exception):  # noqa: N818  # no error: the signal of this name ended a run, whose state is on the disk
@@ -60,6 +61,7 @@ def run_study(
     """
     source, common, base_configuration = base_config(study, base, settings or {})
     rows = {name: {**common, **row_settings(row, base_configuration)} for name, row in study.all_rows().items()}
+    _check_names(rows)
     classes = len(read_labels(data))
     sizes = {name: _measure(source, name, {**changed, "model.classes": classes}) for name, changed in rows.items()}
     opened: dict[str, Opened] = {}
@@ -94,6 +96,20 @@ def _measure(source: str, name: str, settings: dict[str, Any]) -> Counts:
         raise UsageError(f"Row {name!r}: {error.what}", error.hint) from None
 
 
+def _check_names(rows: Iterable[str]) -> None:
+    """Whether every row has a folder of its own.
+
+    Raises:
+        UsageError: two have one.
+    """
+    owners: dict[str, str] = {}
+    for name in rows:
+        if (first := owners.setdefault(_slug(name), name)) != name:
+            raise UsageError(
+                f"Rows {first!r} and {name!r} would have one folder, {_slug(name)}.", "Let their names differ in letters or digits."
+            )
+
+
 def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "row"
 
@@ -119,7 +135,7 @@ def _one(ready: Opened, folder: Path) -> NDArray[np.bool_]:
     result = folder / "validation.json"
     stated = ready.config.model_dump(mode="json")
     if result.is_file():
-        known = json.loads(result.read_text(encoding="utf-8"))
+        known = read_json(result, dict)
         _compare(ready.config, known["config"], folder)
         return np.array(known["hits"], bool)
     for begun in folder.rglob("config.yaml"):  # its own, and those of the folds of its gate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,8 @@ from gasmcast.config import Config
 from gasmcast.data.annotations import Sample
 from gasmcast.data.cacheplan import CachePlan, Precision, plan_cache
 from gasmcast.data.features import FeatureDataset
+from gasmcast.errors import UsageError
+from gasmcast.files import read_json
 from gasmcast.labels import Labels
 from gasmcast.models.model import GasmCast, build_model
 from gasmcast.training.checkpoint import build_or_reload
@@ -41,12 +42,17 @@ class Cached:
         """The set's classes."""
         return self.run.labels
 
+    @property
+    def training(self) -> CachePlan:
+        """Of the training clips."""
+        return self.parts[0][1]
+
     def size(self) -> str:
         """What the caches hold, as a sentence."""
         total = sum(plan.bytes for _, plan in self.parts)
         text = f"{total / 1e9:.2f} GB" if total >= 1e9 else f"{total / 1e6:.1f} MB"
         rows = ", ".join(f"{plan.rows} rows of {len(samples)} clips" for samples, plan in self.parts)
-        return f"{text} in {self.parts[0][1].folder.parent}: {rows}."
+        return f"{text} in {self.training.folder.parent}: {rows}."
 
     def opened(self, *, verify: bool = True) -> Opened:
         """The run with its clips from the cache.
@@ -99,22 +105,34 @@ def open_cached(
 def open_any(source: str | Path, data: Path, overrides: dict[str, Any], caches: Path | None) -> Opened:
     """A run on clips, or from the one of the caches in `caches` that is of its backbones and its set.
 
+    Where several are, `train.cache_views` chooses; which one it is, is among the run's warnings.
+
     Raises:
-        UsageError: as `open_run`; no cache fits.
+        UsageError: as `open_run`; no cache fits, or several do.
         MachineError: weights that are not there.
     """
     if caches is None:
         return open_run(source, data, overrides)
     run, model = _open(source, data, overrides)
-    wanted = [(1, "float16")]
-    for index in sorted(caches.glob("train-*/index.json")):
-        facts = json.loads(index.read_text(encoding="utf-8"))["facts"]
-        wanted.append((facts["views"][0], facts["dtype"]))
-    for views, dtype in reversed(wanted):
-        cached = _plan(run, model, caches, views=views, dtype=cast("Precision", dtype))
-        if cached.parts[0][1].folder.is_dir():
-            break
-    return cached.opened()
+    kinds = set()
+    for index in caches.glob("train-*/index.json"):
+        facts = read_json(index, dict)["facts"]
+        kinds.add((int(facts["views"][0]), str(facts["dtype"])))
+    planned = [_plan(run, model, caches, views=views, dtype=cast("Precision", dtype)) for views, dtype in sorted(kinds)]
+    fitting = [cached for cached in planned if (cached.training.folder / "index.json").is_file()]
+    views = run.config.train.cache_views
+    if views and len(fitting) > 1:
+        fitting = [cached for cached in fitting if cached.training.views == views] or fitting
+    if not fitting:
+        return _plan(run, model, caches, views=views or 1, dtype="float16").opened()  # says what is missing
+    names = [f"{cached.training.folder.name} (views {cached.training.views}, {cached.training.dtype})" for cached in fitting]
+    if len(fitting) > 1:
+        raise UsageError(
+            f"{caches} has {len(fitting)} caches that fit this run: {', '.join(names)}.",
+            "Choose with --set train.cache_views=VIEWS, or keep one of them there.",
+        )
+    opened = fitting[0].opened()
+    return replace(opened, warnings=(*opened.warnings, f"Clips come from {caches}: {names[0]}."))
 
 
 def _open(source: str | Path, data: Path, overrides: dict[str, Any], folder: Path | None = None) -> tuple[Opened, GasmCast]:

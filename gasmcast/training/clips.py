@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
+import json
 import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import cv2
@@ -14,7 +17,11 @@ from torch.utils.data import DataLoader
 from gasmcast.errors import GasmcastError, MachineError
 from gasmcast.training.memory import keep_memory
 
-__all__ = ["ClipSet", "TrainingClips", "batches", "steady_worker", "worker_died"]
+__all__ = ["ClipSet", "TrainingClips", "WorkerDiedError", "batches", "set_sha", "steady_worker", "worker_deaths"]
+
+
+class WorkerDiedError(MachineError):
+    """A process that decodes is gone."""
 
 
 class ClipSet(Protocol):
@@ -40,36 +47,53 @@ class TrainingClips(ClipSet, Protocol):
         """Draw anew, in running workers too: the augmentation of a clip depends on seed, epoch and clip alone."""
 
 
+def set_sha(*sets: Any) -> str:  # noqa: ANN401  # sets of clips that know their ids and labels; None for one that is not there
+    """SHA-256 of the names and classes of all clips, in their order."""
+    digest = hashlib.sha256()
+    for clips in sets:
+        rows = [] if clips is None else [[name, int(label)] for name, label in zip(clips.ids, clips.labels, strict=True)]
+        digest.update(json.dumps(rows).encode())
+    return digest.hexdigest()
+
+
 def batches(loader: DataLoader[Any]) -> Iterator[Any]:
     """The batches of a loader; what goes wrong in a worker becomes the sentence that it was there.
 
     Raises:
-        MachineError: a worker process died.
+        WorkerDiedError: a worker process died.
         SourceError: too many clips do not decode.
     """
     try:
-        yield from loader
+        with worker_deaths("Often memory: use fewer workers, or 0 to see its own error."):
+            yield from loader
     except GasmcastError as error:
         if "Original Traceback" not in error.what:
             raise
         # The loader made a new error of the same kind, of the worker's whole traceback; its last line is the sentence.
         last = error.what.strip().splitlines()[-1]
         raise type(error)(last.partition(": ")[2]) from None
-    except RuntimeError as error:
-        raise worker_died(error) or error from None
 
 
-def worker_died(error: RuntimeError) -> MachineError | None:
-    """The sentence for a loader's error that says that one of its workers is gone; None for any other error.
+@contextmanager
+def worker_deaths(hint: str) -> Iterator[None]:
+    """Around what asks a loader for batches, or over such a function: that a worker is gone becomes a sentence.
 
-    The loader raises it wherever the process happens to be when the worker ends, not only where it waits for a batch.
+    The loader raises its error wherever the process happens to be when the worker ends, not only where it waits for a batch.
+
+    Args:
+        hint: what to do about it here; the outermost one is told.
+
+    Raises:
+        WorkerDiedError: a worker process died.
     """
-    if "DataLoader worker" not in str(error):
-        return None
-    return MachineError(
-        f"A data worker died ({str(error).splitlines()[0]}).",
-        "Often memory: use fewer (--set train.workers=1), or 0 to see its own error; --resume goes on from the last checkpoint.",
-    )
+    try:
+        yield
+    except WorkerDiedError as error:
+        raise WorkerDiedError(error.what, hint) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise WorkerDiedError(f"A data worker died ({str(error).splitlines()[0]}).", hint) from None
 
 
 def steady_worker(number: int) -> None:  # noqa: ARG001  # the signature that a loader calls

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gasmcast.config import Config
 from gasmcast.errors import UsageError
-from gasmcast.files import write_atomic
+from gasmcast.files import read_json, write_atomic
 from gasmcast.labels import Labels
 from gasmcast.training.checkpoint import load_checkpoint
 from gasmcast.training.clips import ClipSet, TrainingClips
@@ -133,7 +133,7 @@ def crossfit_gate(
     """
     kept = folder / "gate" / GATE
     if resume and kept.is_file():
-        return _with_gate(config, json.loads(kept.read_text(encoding="utf-8"))["gate"]), ""
+        return _with_gate(config, read_json(kept, dict)["gate"]), ""
     fold = split_folds(clips.labels, groups, config.train.gate_folds, config.train.seed)
     scores: list[NDArray[np.float32]] = []
     truth: list[NDArray[np.int64]] = []

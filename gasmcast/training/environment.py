@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import gasmcast
 
 __all__ = ["describe_environment", "git_state"]
 
-PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "safetensors", "av", "opencv-python")
+PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "safetensors", "av", "opencv-python", "opencv-python-headless")
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
@@ -36,9 +36,17 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     return {"commit": commit, "changed": (changed or "").splitlines()}
 
 
+def _versions() -> dict[str, str]:
+    """Of the packages that are installed."""
+    found = {}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
 def describe_environment() -> dict[str, Any]:
     """Everything of it that JSON can hold; packages that are not installed are left out."""
-    versions = {name: metadata.version(name) for name in PACKAGES if find_spec(name.replace("opencv-python", "cv2"))}
     return {
         "gasmcast": gasmcast.__version__,
         "git": git_state(Path(gasmcast.__file__).parent),
@@ -48,5 +56,5 @@ def describe_environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "cuda": torch.version.cuda,
-        "packages": versions,
+        "packages": _versions(),
     }

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from gasmcast.errors import UsageError
-from gasmcast.training.clips import ClipSet
+from gasmcast.training.clips import ClipSet, worker_deaths
 from gasmcast.training.loader import Batch, ClipLoader
 from gasmcast.training.metrics import log_softmax
 from gasmcast.training.order import shard
@@ -22,6 +22,7 @@ Run = Callable[[Any], NDArray[np.floating]]
 Load = Callable[[Sequence[list[int]]], Iterator[Batch]]
 
 
+@worker_deaths("Often memory: use fewer workers, or 0 to see its own error.")
 def predict(
     run: Run,
     dataset: ClipSet,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
-import yaml
+from gasmcast.config import parse_config, read_yaml
+from gasmcast.errors import UsageError
+from gasmcast.files import read_json
 
 __all__ = ["list_runs", "render_runs"]
 
@@ -15,26 +16,48 @@ HEAD = ("run", "epochs", "top-1", "top-5", "mean", "loss", "trained", "clips/s",
 
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:
-    """A row for each run folder in `folder` (or `folder` itself), best first; runs under way have what their `metrics.csv` holds."""
+    """A row for each run folder in `folder` (or `folder` itself), best first; runs under way have what their `metrics.csv` holds.
+
+    A run that has a file that cannot be read says so under `damaged`. The folds of a run's gate are part of it.
+    """
     rows = []
     for config_file in sorted(folder.rglob("config.yaml")):
         run = config_file.parent
-        if not (run / "environment.json").is_file():
+        name = run.relative_to(folder)
+        if not (run / "environment.json").is_file() or name.match("gate/fold*"):
             continue
-        settings = yaml.safe_load(config_file.read_text(encoding="utf-8")) or {}
-        row: dict[str, Any] = {"run": str(run.relative_to(folder)), "finished": False, "epochs": settings.get("train", {}).get("epochs")}
-        if (run / "metrics.csv").is_file():
-            with (run / "metrics.csv").open(encoding="utf-8", newline="") as stream:
-                history = [{name: float(value) for name, value in line.items() if value} for line in csv.DictReader(stream)]
-            if history:
-                row |= max(history, key=lambda line: line.get("top1", 0.0)) | {"epoch": len(history)}
-        sessions = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-        if sessions and sessions[-1].get("git"):
-            row["git"] = sessions[-1]["git"]["commit"][:8] + ("+" if sessions[-1]["git"]["changed"] else "")
-        if (run / "summary.json").is_file():
-            row |= json.loads((run / "summary.json").read_text(encoding="utf-8")) | {"finished": True}
-        rows.append(row | {"run": str(run.relative_to(folder))})
+        row: dict[str, Any] = {"finished": False, "epochs": None}
+        try:
+            row |= _row(run)
+        except UsageError as error:
+            row["damaged"] = error.what
+        rows.append(row | {"run": str(name)})
     return sorted(rows, key=lambda row: -row.get("top1", -1.0))
+
+
+def _row(run: Path) -> dict[str, Any]:
+    """What the files of a run say.
+
+    Raises:
+        UsageError: one of them is damaged.
+    """
+    settings = read_yaml((run / "config.yaml").read_bytes(), str(run / "config.yaml"))
+    row: dict[str, Any] = {"epochs": parse_config(settings, str(run / "config.yaml")).train.epochs}
+    table = run / "metrics.csv"
+    if table.is_file():
+        try:
+            with table.open(encoding="utf-8", newline="") as stream:
+                history = [{name: float(value) for name, value in line.items() if value} for line in csv.DictReader(stream)]
+        except (ValueError, TypeError, csv.Error) as error:
+            raise UsageError(f"{table} is damaged ({error}).") from None
+        if history:
+            row |= max(history, key=lambda line: line.get("top1", 0.0)) | {"epoch": len(history)}
+    sessions = read_json(run / "environment.json", list)
+    if sessions and sessions[-1].get("git"):
+        row["git"] = sessions[-1]["git"]["commit"][:8] + ("+" if sessions[-1]["git"]["changed"] else "")
+    if (run / "summary.json").is_file():
+        row |= read_json(run / "summary.json", dict) | {"finished": True}
+    return row
 
 
 def render_runs(rows: list[dict[str, Any]]) -> list[list[str]]:
@@ -46,7 +69,9 @@ def render_runs(rows: list[dict[str, Any]]) -> list[list[str]]:
     lines = [list(HEAD)]
     for row in rows:
         done = (
-            f"best {row['epoch']:.0f} of {row['epochs']}"
+            "damaged"
+            if "damaged" in row
+            else f"best {row['epoch']:.0f} of {row['epochs']}"
             if row["finished"]
             else f"{row.get('epoch', 0):.0f} of {row['epochs']}, unfinished"
         )

@@ -15,7 +15,7 @@ import numpy as np
 from gasmcast.config import Config
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.labels import Labels
-from gasmcast.training.clips import ClipSet, TrainingClips, worker_died
+from gasmcast.training.clips import ClipSet, TrainingClips, worker_deaths
 from gasmcast.training.loss import soft_targets
 from gasmcast.training.meter import Meter
 from gasmcast.training.mix import mix_batch
@@ -45,6 +45,7 @@ class DivergedError(UsageError):
     """A loss or gradient that is not finite."""
 
 
+@worker_deaths("Often memory: use fewer (--set train.workers=1), or 0 to see its own error; --resume goes on from the last checkpoint.")
 def train(
     config: Config, clips: TrainingClips, validation: ClipSet | None, labels: Labels, folder: Path, *, resume: bool = False
 ) -> dict[str, Any]:
@@ -69,8 +70,6 @@ def train(
     try:
         session = Session(config, clips, validation, labels, folder, resume=resume)
         return _run(session, validation)
-    except RuntimeError as error:
-        raise worker_died(error) or error from None
     except OSError as error:  # the small files of the run; a checkpoint says it for itself
         if not is_full(error):
             raise

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from gasmcast.config import Config
-from gasmcast.files import write_atomic
+from gasmcast.files import read_json, write_atomic
 from gasmcast.insight.plots import draw_curves
 from gasmcast.training.environment import describe_environment
 
@@ -44,8 +44,7 @@ class RunRecord:
         path = self.folder / "environment.json"
         if not path.exists():
             return []
-        known = json.loads(path.read_text(encoding="utf-8"))
-        return known if isinstance(known, list) else []
+        return read_json(path, list)
 
     def _open_board(self, first_step: int) -> SummaryWriter | None:
         try:

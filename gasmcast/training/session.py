@@ -23,7 +23,7 @@ from gasmcast.labels import Labels
 from gasmcast.models.model import build_model
 from gasmcast.training.average import WeightAverage
 from gasmcast.training.checkpoint import build_or_reload, frozen_names, write_checkpoint, write_frozen
-from gasmcast.training.clips import ClipSet, TrainingClips
+from gasmcast.training.clips import ClipSet, TrainingClips, set_sha
 from gasmcast.training.display import Display
 from gasmcast.training.loader import Batch, ClipLoader
 from gasmcast.training.memory import keep_memory
@@ -62,6 +62,7 @@ class Session:
         sets = (clips,) if validation is None else (clips, validation)
         self.loader = ClipLoader(*sets, workers=config.train.workers, pin=self.accelerator.device.type == "cuda")
         self.steps = updates_per_epoch(len(self.targets), config.train, self.world)
+        self.set_sha = set_sha(clips, validation)
         found = self._earlier(resume)
 
         torch.manual_seed(config.train.seed)
@@ -117,18 +118,27 @@ class Session:
             raise UsageError(
                 f"{self.folder} was begun with another {foreign[0]}.", "Resume with the same model and clip spec, or give another --out."
             )
-        if tuple(record["labels"]) != self.labels.names:
-            raise UsageError(f"{self.folder} was begun with other classes than the data set has.", "Give the data set it was begun with.")
+        self._check_set(record)
         if changed:
             self.display.say(f"note: settings changed since the run began: {', '.join(changed)}.")
         return tensors, record
+
+    def _check_set(self, record: dict[str, Any]) -> None:
+        """Whether a state is of this set: its order of clips is the run's."""
+        hint = "Give the data set it was begun with, or another --out."
+        if tuple(record["labels"]) != self.labels.names:
+            raise UsageError(f"{self.folder} was begun with other classes than the data set has.", hint)
+        if "set" not in record:
+            self.display.say("note: the run was begun before its clips were kept track of: that this is the same set is not checked.")
+        elif record["set"] != self.set_sha:
+            raise UsageError(f"{self.folder} was begun with other clips than the data set has.", hint)
 
     def _restore(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> Progress:
         progress = restore(tensors, record, self.accelerator, self.objective, self.optimiser.optimizer, average=self.average)
         if not self.main:  # the sums are those of all processes
             progress = replace(progress, clips=0, loss_sum=0.0, hits1=0.0, hits5=0.0)
         if record["steps"] != self.steps:
-            # Another batch, number of processes or number of clips: the same share of the epoch is done.
+            # Another batch or number of processes: the same share of the epoch is done.
             share = (progress.epoch * record["steps"] + progress.step) / record["steps"]
             progress = replace(progress, step=round((share - progress.epoch) * self.steps), updates=round(share * self.steps))
             self.display.say("note: another number of steps an epoch than before: the run goes on at the same share of it.")
@@ -183,6 +193,7 @@ class Session:
             self.accelerator, self.objective, self.optimiser.optimizer, average=self.average, progress=self.totals(), frozen=self.frozen
         )
         record |= {"config": self.config.model_dump(mode="json"), "labels": list(self.labels.names), "steps": self.steps}
+        record["set"] = self.set_sha
         if self.main:
             save_state(self.folder, tensors, record)
         self.write("last.safetensors")

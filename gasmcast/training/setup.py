@@ -55,10 +55,14 @@ def check_counts(labels: NDArray[np.integer], train: TrainConfig, world: int) ->
     if len(np.unique(labels)) < 2:
         raise UsageError(f"All {len(labels)} training clips are of one class.", "There is nothing to tell apart: add another class.")
     if updates_per_epoch(len(labels), train, world) == 0:
+        fits = len(labels) // (train.accumulate * world)
+        smaller = f"--set train.batch_size={fits}"
+        if fits == 0:
+            smaller = f"--set train.batch_size=1 --set train.accumulate={len(labels) // world}"
         parts = f"{train.batch_size} clips x {train.accumulate} steps x {world} processes"
         raise UsageError(
             f"There are {len(labels)} training clips, fewer than one batch ({parts}).",
-            f"Use --set train.batch_size={max(1, len(labels) // 4)}.",
+            f"Use {smaller}." if len(labels) >= world else f"Use at most {len(labels)} processes.",
         )
 
 

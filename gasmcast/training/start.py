@@ -49,6 +49,11 @@ def open_run(source: str | Path, data: Path, overrides: dict[str, Any]) -> Opene
     if stated not in (None, len(labels)):
         raise UsageError(f"model.classes is {stated}, but {data} has {len(labels)} classes.", "Leave it out: it is taken from the data.")
     config = load_config(source, {**overrides, "model.classes": len(labels)})
+    if config.augment.flip and (alone := labels.one_sided()):
+        raise UsageError(
+            f"augment.flip mirrors clips, but the class {alone[0]!r} names a side and no class is its mirror image.",
+            "Use --set augment.flip=false, or add the other class.",
+        )
     samples = usable(read_split(data, "train"), data)
     if config.train.fit_window and "spec.segment_s" not in overrides:
         config = config.model_copy(update={"spec": fit_window(config.spec, samples)})

@@ -6,11 +6,11 @@ import itertools
 import re
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from gasmcast.config import Config, load_config, read_yaml
+from gasmcast.config import MOST_SEED, Config, load_config, read_yaml
 from gasmcast.errors import UsageError
 from gasmcast.spec import Frozen
 
@@ -26,7 +26,7 @@ class Study(Frozen):
     about: str = ""
     base: str = Field("demo", description="a preset or a YAML file")
     settings: dict[str, Any] = Field({}, alias="set", description="dotted settings of every row")
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, le=MOST_SEED)], ...] = Field((0, 1, 2), min_length=1)
     rows: dict[str, dict[str, Any]] = Field({}, description="name -> dotted settings")
     grid: dict[str, list[Any]] = Field({}, description="dotted setting -> values; every combination is a row")
 

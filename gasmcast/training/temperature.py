@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from gasmcast.files import write_atomic
+from gasmcast.errors import UsageError
+from gasmcast.files import read_json, write_atomic
 from gasmcast.manifest import sha256_of
 from gasmcast.training.scores import Scores
 
@@ -15,9 +18,12 @@ FILE = "temperature.json"
 
 
 def write_temperature(checkpoint: Path, scores: Scores, split: str) -> Path:
-    """Keep the fitted temperature, with the checksum of the weights that it belongs to."""
+    """Keep the fitted temperature, with the checksum of the weights that it belongs to; a file that is damaged is begun anew."""
     path = checkpoint.with_name(FILE)
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known: dict[str, Any] = {}
+    if path.is_file():
+        with suppress(UsageError):
+            known = read_json(path, dict)
     known[checkpoint.name] = {
         "sha256": sha256_of(checkpoint),
         "temperature": scores.temperature,
@@ -31,7 +37,11 @@ def write_temperature(checkpoint: Path, scores: Scores, split: str) -> Path:
 
 
 def read_temperature(checkpoint: Path, sha256: str) -> float | None:
-    """The temperature that was fitted for a checkpoint of this checksum; None where none was, or for weights that it had before."""
+    """The temperature that was fitted for a checkpoint of this checksum; None where none was, or for weights that it had before.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
     path = checkpoint.with_name(FILE)
-    entry = json.loads(path.read_text(encoding="utf-8")).get(checkpoint.name, {}) if path.is_file() else {}
+    entry = read_json(path, dict).get(checkpoint.name, {}) if path.is_file() else {}
     return float(entry["temperature"]) if entry.get("sha256") == sha256 else None

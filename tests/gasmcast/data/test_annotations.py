@@ -76,6 +76,25 @@ def test_all_official_names_match_with_brackets() -> None:
     assert [labels.index(name) for name in bracketed] == list(range(174))
 
 
+def test_a_flip_swaps_three_pairs_of_the_official_classes_and_no_class_is_in_its_way() -> None:
+    labels = ssv2_labels()
+    pairs = [(86, 87), (93, 94), (166, 167)]
+    assert labels.left_right_swap() == dict([*pairs, *((b, a) for a, b in pairs)])
+    assert labels.names[86] == "Pulling something from left to right"
+    assert labels.one_sided() == []  # nor is 'pulling it right out'
+
+
+@pytest.mark.parametrize("names", [
+    ("Swiping Left", "Swiping Right"), ("Swiping LEFT", "swiping right"), ("Left hand", "Right hand"), ("swipe_left", "swipe_right"),
+    ("left-to-right", "right-to-left"), ("Turning left, slowly", "Turning right, slowly"), ("to the left (2)", "to the right (2)"),
+])  # fmt: skip
+def test_sides_are_swapped_however_they_are_written(names: tuple[str, str]) -> None:
+    labels = Labels(["Leftovers, upright", names[0], "Bright", names[1]])
+    assert labels.left_right_swap() == {1: 3, 3: 1}
+    assert labels.one_sided() == []
+    assert Labels(["Other", names[0]]).one_sided() == [names[0]]
+
+
 def test_missing_videos(tmp_path: Path) -> None:
     root = make_set(tmp_path)
     (root / "videos" / "7.webm").unlink()

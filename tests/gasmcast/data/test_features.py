@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from copy import deepcopy
 from math import isqrt, prod
 from pathlib import Path
 
@@ -171,8 +173,13 @@ def test_another_model_or_set_is_another_cache(tmp_path: Path, config: Config, m
     torch.manual_seed(1)
     other = build_model(config)
     changed = [*samples[:-1], Sample("9", 1, samples[-1].video)]
+    darker, steeper = deepcopy(model), deepcopy(model)
+    darker.encoder.semantic.normalise.shift -= 0.1
+    steeper.encoder.motion.normalise.scale *= 2
     for differing, what in (
         (plan_cache(other, config, samples, tmp_path, "train"), "weights"),
+        (plan_cache(darker, config, samples, tmp_path, "train"), "pixels"),
+        (plan_cache(steeper, config, samples, tmp_path, "train"), "pixels"),
         (plan_cache(model, config, changed, tmp_path, "train"), "set"),
         (plan_cache(model, config, samples, tmp_path, "train", views=2), "views"),
         (plan_cache(model, config, samples, tmp_path, "train", dtype="float32"), "dtype"),
@@ -215,6 +222,48 @@ def test_bad_clips_are_left_out(
     cache = FeatureDataset(plan, some)
     assert cache.ids == [sample.id for sample in samples]
     assert cache[2][1:] == (0, 2)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_worker_that_dies_is_one_sentence_and_what_is_encoded_is_kept(
+    tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = ClipDataset.draw
+    plan = plan_cache(model, config, samples, tmp_path, "train")
+
+    def dying(self: ClipDataset, index: int, epoch: int) -> tuple[torch.Tensor, int, int]:
+        if index == COUNT - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return draw(self, index, epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipDataset, "draw", dying)
+        with pytest.raises(MachineError, match=r"data worker died.*the same command goes on") as caught:
+            fill_cache(plan, model, config, samples, {}, batch_size=1, workers=1)
+        assert "--resume" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+    fill_cache(plan, model, config, samples, {})
+    assert len(FeatureDataset(plan, samples)) == COUNT
+
+    def elsewhere(done: int, count: int) -> None:  # the signal reaches the main process anywhere
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    with pytest.raises(MachineError, match="data worker died"):
+        fill_cache(plan, model, config, samples, {}, on_rows=elsewhere)
+
+
+@pytest.mark.parametrize("content", ['{"key": "', "[]", ""])
+def test_a_damaged_index_is_one_sentence(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample], content: str) -> None:
+    plan = plan_cache(model, config, samples, tmp_path, "train")
+    fill_cache(plan, model, config, samples, {})
+    (plan.folder / "index.json").write_text(content)
+    other = plan_cache(model, config, samples, tmp_path, "train", views=2)
+    for wanted in (plan, other):  # its own, and a neighbour that might tell why there is none
+        with pytest.raises(UsageError, match=r"index\.json is damaged .*Remove it"):
+            FeatureDataset(wanted, samples)
+    (plan.folder / "index.json").unlink()
+    fill_cache(plan, model, config, samples, {})
+    assert len(FeatureDataset(plan, samples)) == COUNT
 
 
 def test_refusals(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:

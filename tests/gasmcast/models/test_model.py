@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from gasmcast.config import load_config
+from gasmcast.models.attention import DropPath
 from gasmcast.models.model import Features, GasmCast, build_model
 
 SWITCHES: list[dict[str, object]] = [
@@ -88,6 +89,35 @@ def test_logits_are_the_mean_of_the_streams(fusion):
     scores = model.classify_streams(features)
     assert set(scores) == {"semantic", "motion"}
     assert torch.allclose((scores["semantic"] + scores["motion"]) / 2, model.classify(features), atol=1e-6)
+
+
+def test_paths_are_dropped_in_training_only():
+    """Branches of whole clips are left out at random where the encoder and the head join them; in evaluation none is."""
+    model, clips = demo(drop_path=0.5, dropout=0, drop_channels=0, freeze=True)
+    whole, _ = demo(drop_path=0, dropout=0, drop_channels=0, freeze=True)
+    with torch.no_grad():  # what starts at zero would hide what is left out
+        for parameter in model.trainable_parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        whole.load_state_dict(model.state_dict())
+        assert torch.equal(model.eval()(clips), whole.eval()(clips))
+        features = whole.encode(clips)
+        model.train()
+        encoded = {tuple(model.encode(clips).semantic.sum((1, 2, 3, 4, 5)).tolist()) for _ in range(6)}
+        decided = {tuple(model.classify(features)[0].tolist()) for _ in range(6)}
+        assert len(encoded) > 1
+        assert len(decided) > 1
+        assert torch.equal(whole.train()(clips), whole.eval()(clips))
+
+
+def test_a_dropped_path_is_a_whole_sample_and_the_rest_is_scaled():
+    drop = DropPath(0.25)
+    torch.manual_seed(0)
+    x = torch.ones(4000, 2, 3)
+    kept = drop(x)
+    assert ((kept == 0) | ((kept - 4 / 3).abs() < 1e-6)).all()
+    assert (kept == kept[:, :1, :1]).all()
+    assert kept.mean() == pytest.approx(1, abs=0.05)
+    assert drop.eval()(x) is x
 
 
 def test_attention_is_given_when_asked_for():

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from gasmcast.config import ModelConfig
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.models.atrous import dilate_time
+from gasmcast.models.c3d import C3D
 from gasmcast.models.motion import MotionBackbone
 from gasmcast.spec import ClipSpec
 
@@ -100,6 +101,32 @@ def test_a_file_of_weights_loads_strictly(tmp_path):
     s3d = torchvision.models.video.s3d()
     save_file(s3d.state_dict(), tmp_path / "s3d.safetensors")
     MotionBackbone(config("s3d"), ClipSpec()).load(str(tmp_path / "s3d.safetensors"))
+
+
+def test_a_file_of_c3d_by_the_names_of_mmaction2_loads_strictly(tmp_path):
+    torch.manual_seed(0)
+    wanted = C3D().state_dict()
+    assert "conv3b.conv.weight" in wanted
+    dense = {f"backbone.fc{i}.{kind}": torch.zeros(2) for i in (6, 7) for kind in ("weight", "bias")} | {
+        "cls_head.fc_cls.weight": torch.zeros(2)
+    }
+    named = {f"backbone.{name}": value for name, value in wanted.items()} | dense
+    file = tmp_path / "c3d.pth"
+    backbone = MotionBackbone(config("c3d"), ClipSpec())
+    for tensors in (named, wanted):  # with its wrapping and without
+        torch.save({"meta": {"epoch": 45}, "state_dict": tensors}, file)
+        backbone.load(str(file))
+        held = backbone.state_dict()
+        assert all(torch.equal(held[f"net.{name}"], value) for name, value in wanted.items())
+        assert len(held) == len(wanted)
+    for tensors, sentence in (
+        ({name: value for name, value in named.items() if name != "backbone.conv3b.conv.bias"}, r"lacks 'net\.conv3b\.conv\.bias'"),
+        (named | {"backbone.conv6a.conv.weight": torch.zeros(2)}, "from another network"),
+        (named | {"backbone.conv1a.conv.weight": torch.zeros(2)}, "another shape"),
+    ):
+        torch.save({"state_dict": tensors}, file)
+        with pytest.raises(UsageError, match=sentence):
+            backbone.load(str(file))
 
 
 @pytest.mark.parametrize(("more", "sentence"), [

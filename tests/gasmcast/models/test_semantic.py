@@ -9,7 +9,9 @@ from safetensors.torch import save_file
 
 from gasmcast.config import ModelConfig
 from gasmcast.errors import UsageError
-from gasmcast.models.semantic import SEMANTIC_NAMES, SemanticBackbone
+from gasmcast.models.semantic import SemanticBackbone
+
+IMAGENET = (-2.1179, -2.0357, -1.8044), (2.2489, 2.4286, 2.6400)  # black and white less the mean, by the deviation
 
 
 def config(name: str, *taps: int, **more: object) -> ModelConfig:
@@ -17,17 +19,18 @@ def config(name: str, *taps: int, **more: object) -> ModelConfig:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "channels", "size"), [
-    ("dinov3_b16", 768, 224), ("dinov3_s16", 384, 224), ("dinov2_s14", 384, 196), ("clip_b16", 768, 224), ("sup_b16", 768, 224),
+@pytest.mark.parametrize(("name", "channels", "size", "black", "white"), [
+    ("dinov3_b16", 768, 224, *IMAGENET), ("dinov3_s16", 384, 224, *IMAGENET), ("dinov2_s14", 384, 196, *IMAGENET),
+    ("clip_b16", 768, 224, (-1.7923, -1.7521, -1.4802), (1.9303, 2.0749, 2.1459)), ("sup_b16", 768, 224, (-1, -1, -1), (1, 1, 1)),
 ])  # fmt: skip
-def test_every_named_backbone_gives_14_x_14_tokens(name, channels, size):
+def test_every_named_backbone_gives_14_x_14_tokens_and_gets_its_own_pixels(name, channels, size, black, white):
     backbone = SemanticBackbone(config(name), 224).eval()
     with torch.no_grad():
         taps = backbone(torch.rand(1, 224, 224, 3) * 255)
     assert [tuple(t.shape) for t in taps] == [(1, 196, channels)] * 3
     assert backbone.input_size == size
-    cfg = timm.models.get_pretrained_cfg(SEMANTIC_NAMES[name].split(".")[0], allow_unregistered=False)
-    assert torch.allclose(backbone.normalise.scale, torch.tensor([1 / (255 * s) for s in cfg.std]))
+    for value, wanted in ((0.0, black), (255.0, white)):
+        assert backbone.normalise(torch.full((3,), value)).tolist() == pytest.approx(wanted, abs=1e-3)
 
 
 def test_taps_are_the_blocks_and_only_the_last_is_normed():
@@ -79,11 +82,28 @@ def test_a_file_of_weights_loads_strictly(tmp_path):
 
 @pytest.mark.parametrize(("name", "sentence"), [
     ("vit_base_patch32_224", "patches of 32 px"), ("no_such_vit", "No semantic backbone"), ("resnet18", "patch size"),
-    ("swin_tiny_patch4_window7_224", "patch4"),
+    ("swin_tiny_patch4_window7_224", "no plain ViT blocks"), ("vit_base_patch16_xp_224", "no plain ViT blocks"),
+    ("vit_base_patch16_18x2_224", "no plain ViT blocks"), ("vit_huge_patch14_xp_224", "no plain ViT blocks"),
+    ("naflexvit_base_patch16_gap", "no plain ViT patches"), ("samvit_base_patch16", "no plain ViT norm"),
 ])  # fmt: skip
 def test_a_backbone_that_does_not_fit_is_refused_in_a_sentence(name, sentence):
-    with pytest.raises(UsageError, match=sentence):
+    with pytest.raises(UsageError, match=sentence), torch.device("meta"):  # shapes alone: some are huge
         SemanticBackbone(config(name), 224)
+
+
+def test_a_vit_that_does_not_know_dynamic_sizes_is_built_and_loads(tmp_path):
+    """BEiT has one size and no such keyword, and its norm is that of the pooled tokens."""
+    torch.manual_seed(0)
+    full = timm.create_model("beit_base_patch16_224", num_classes=0, img_size=64)
+    save_file(full.state_dict(), tmp_path / "beit.safetensors")
+    backbone = SemanticBackbone(config("beit_base_patch16_224", 2, 12), 64).eval()
+    backbone.load(str(tmp_path / "beit.safetensors"))
+    assert torch.equal(backbone.vit.blocks[11].attn.qkv.weight, full.blocks[11].attn.qkv.weight)
+    with torch.no_grad():
+        taps = backbone(torch.rand(1, 64, 64, 3) * 255)
+    assert [tuple(tap.shape) for tap in taps] == [(1, 16, 768)] * 2
+    assert backbone.norm is not None
+    assert torch.equal(backbone.norm.weight, full.fc_norm.weight)
 
 
 def test_taps_beyond_the_depth_are_refused():

@@ -165,6 +165,40 @@ def test_an_interrupted_row_does_not_go_on_under_other_settings(data, tmp_path, 
         run_study(_study("bcast"), data, tmp_path / "folds", settings={"train.lr": 1e-3, "augment.flip": True})
 
 
+@pytest.mark.usefixtures("sized")
+@pytest.mark.parametrize("names", [("a", "A"), ("k = 4", "k: 4"), ("größer", "gräßer"), ("+", "row")])
+def test_rows_that_would_share_a_folder_are_refused_before_any_is_trained(data, tmp_path, trained, names):
+    rows = {"first": {"model.fusion": "mul"}, names[0]: {}, names[1]: {"model.fusion": "add"}}
+    with pytest.raises(UsageError, match="would have one folder"):
+        run_study(Study.model_validate({"seeds": [0], "rows": rows}), data, tmp_path / "out")
+    assert trained[0] == []
+
+
+@pytest.mark.usefixtures("sized")
+def test_memory_changes_pixels_so_it_is_no_matter_of_how_a_run_is_carried_out(data, tmp_path, trained):
+    run_study(_study("bcast"), data, tmp_path / "out")
+    with pytest.raises(UsageError, match=r"other settings \(train\.memory_gb\)"):
+        run_study(_study("bcast"), data, tmp_path / "out", settings={"train.memory_gb": 0.0})
+
+
+@pytest.mark.usefixtures("sized")
+def test_a_damaged_result_is_one_sentence(data, tmp_path, trained):
+    run_study(_study("bcast"), data, tmp_path / "out")
+    result = tmp_path / "out/by-bcast/seed0/validation.json"
+    result.write_text(result.read_text()[:-5])
+    with pytest.raises(UsageError, match=r"validation\.json is damaged .*Remove it"):
+        run_study(_study("bcast"), data, tmp_path / "out")
+    result.unlink()
+    assert run_study(_study("bcast"), data, tmp_path / "out")[0][0].top1 == 1.0
+
+
+@pytest.mark.parametrize("seed", [-1, 5_000_000_000])
+def test_seeds_have_bounds(tmp_path, seed):
+    (tmp_path / "study.yaml").write_text(f"seeds: [0, {seed}]\nrows: {{a: {{}}}}\n")
+    with pytest.raises(UsageError, match="seeds"):
+        read_study(str(tmp_path / "study.yaml"))
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_no_two_rows_of_a_study_are_alike(name):
     study = read_study(name)

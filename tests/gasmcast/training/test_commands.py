@@ -1,6 +1,7 @@
 """From a folder of videos to figures, by the commands."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -102,6 +103,36 @@ def test_eval_prints_and_keeps_the_figures(run, data, tmp_path):
     assert "Accuracy by clip length" in page
 
 
+def test_the_analysis_shows_what_went_wrong(data, tmp_path):
+    """A subject that takes every clip for the same class: two of three are wrong, and their frames are shown."""
+    from gasmcast.labels import Labels
+    from gasmcast.spec import ClipSpec
+    from gasmcast.training.assess import Examination
+    from gasmcast.training.subject import Subject
+
+    def always_down(clips):
+        return np.tile(np.array([0.0, 2.0, 1.0], np.float32), (len(clips), 1))
+
+    spec = ClipSpec(segments=2, motion_frames=2, semantic_frames=1, pixels=32)
+    exam = Examination(Subject("stub", always_down, spec, Labels(CLASSES), None), data, "validation", quiet=True)
+    page = exam.analysis(tmp_path).read_text()
+    pairs, _, worst = page.partition("<h2>Most confused pairs</h2>")[2].partition("<h2>Worst clips</h2>")
+    holding, up = (f"{CLASSES[i]}</b>" not in worst for i in (0, 2))  # nothing is taken for these
+    assert holding
+    assert up
+    for first, second in ((0, 1), (1, 2)):
+        assert re.search(rf"<h3>({CLASSES[first]} / {CLASSES[second]}|{CLASSES[second]} / {CLASSES[first]}) ", pairs)
+    wrong = [name for name, label in zip(exam.ids, exam.labels, strict=True) if label != 1]
+    assert len(wrong) == 4
+    for part in (pairs, worst):
+        assert part.count("data:image/jpeg;base64,") == 4
+        for name in wrong:
+            assert f"<b>{name}</b>: " in part
+        assert f"taken for <b>{CLASSES[1]}</b>" in part
+    right = next(name for name in exam.ids if name not in wrong)
+    assert f"<b>{right}</b>" not in page
+
+
 def test_frames_are_shuffled_alike_whatever_the_batch(run, data, monkeypatch):
     from gasmcast.training import assess
     from gasmcast.training.subject import open_subject
@@ -160,6 +191,10 @@ def test_the_same_folder_twice_needs_resume(run, data, preset):
         (("--set", "train.epoch=5"), "Did you mean 'epochs'"),
         (("--set", "epochs"), "section.name=value"),
         (("--set", "train.batch_size=99"), "fewer than one batch"),
+        (("--set", "model.k=0"), r"model\.k: .*greater than or equal to 1"),
+        (("--set", "model.k=-1"), r"model\.k: .*greater than or equal to 1"),
+        (("--set", "train.seed=-1"), r"train\.seed: .*greater than or equal to 0"),
+        (("--set", "train.seed=5000000000"), r"train\.seed: .*less than or equal to"),
     ],
 )
 def test_wrong_settings_get_one_sentence(run, data, preset, words, sentence):
@@ -178,6 +213,14 @@ def test_the_next_command_repeats_what_was_set(data, preset, tmp_path):
     _call("train", preset, "--data", data, "--out", run, "--cache", tmp_path / "features", *words.split())
     with pytest.raises(UsageError, match="differs in weights"):
         _call("train", preset, "--data", data, "--out", tmp_path / "other", "--cache", tmp_path / "features")
+
+
+@pytest.mark.parametrize("words", [("--batch-size", 0), ("--workers", -1), ("--views", 0)])
+def test_bounds_of_a_cache(data, preset, tmp_path, words):
+    done = CliRunner().invoke(app, ["cache", str(preset), "--data", str(data), "--out", str(tmp_path / "f"), *map(str, words)])
+    assert done.exit_code == 2
+    assert str(words[0]) in done.output
+    assert not (tmp_path / "f").exists()
 
 
 def _copy(data: Path, into: Path) -> Path:
@@ -205,6 +248,17 @@ def test_videos_that_are_missing_or_broken(data, preset, run, tmp_path):
     (root / "videos/3.mp4").unlink()
     with pytest.raises(UsageError, match="1 of 9 videos are not there, for one 3"):
         _call("train", preset, "--data", root, "--out", tmp_path / "run")
+
+
+def test_flips_need_the_mirror_image_of_every_class_that_names_a_side(preset, tiny_set, tmp_path):
+    from gasmcast.training.start import open_run
+
+    with pytest.raises(UsageError, match="'Pushing something from left to right' names a side"):
+        open_run(preset, tiny_set, {"augment.flip": True})
+    root = _copy(tiny_set, tmp_path / "set")
+    table = json.loads((root / "labels.json").read_text())
+    (root / "labels.json").write_text(json.dumps({**table, "Pushing something from right to left": len(table)}))
+    assert open_run(preset, root, {"augment.flip": True}).clips.swap == {0: 3, 3: 0}
 
 
 def test_only_a_validation_split_that_is_not_there_is_done_without(data, preset, tmp_path):

@@ -2,8 +2,10 @@
 
 import errno
 import os
+import re
 import signal
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,8 +13,10 @@ from gasmcast.errors import MachineError, UsageError
 from gasmcast.labels import Labels
 from gasmcast.training import loop as loop_module
 from gasmcast.training.checkpoint import frozen_names, load_checkpoint, read_checkpoint
+from gasmcast.training.evaluate import predict
 from gasmcast.training.loop import train
-from gasmcast.training.state import load_state
+from gasmcast.training.setup import check_counts
+from gasmcast.training.state import load_state, save_state
 from gasmcast.training.tensorfile import read_tensors
 
 
@@ -75,11 +79,31 @@ def test_a_loss_that_is_not_finite_names_the_clips_and_keeps_the_checkpoint(fake
 
 def test_a_worker_that_dies(fake, tmp_path):
     folder = tmp_path / "run"
-    with pytest.raises(MachineError, match="data worker died"):
+    with pytest.raises(MachineError, match=r"data worker died.*train\.workers=1.*--resume"):
         _train(fake, folder, fault="die", train__epochs=2, train__workers=1)
     assert load_state(folder)[1]["progress"]["updates"] >= 6  # the first epoch is kept
     summary = _train(fake, folder, resume=True, train__epochs=2)
     assert summary["updates"] == 12
+
+
+def test_a_worker_that_dies_in_an_evaluation(fake):
+    """Where a batch is waited for, and anywhere else; there is nothing to resume."""
+    clips = fake.FakeClips(fake.tiny_config(), fault="die")
+
+    def run(batch):
+        return np.zeros((len(batch), 3), np.float32)
+
+    def struck(batch):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    with pytest.raises(MachineError, match="data worker died") as elsewhere:
+        predict(struck, clips)
+    clips.set_epoch(1)
+    with pytest.raises(MachineError, match="data worker died") as waiting:
+        predict(run, clips, workers=1)
+    for told in (elsewhere, waiting):
+        assert "use fewer workers" in told.value.hint
+        assert "resume" not in told.value.hint
 
 
 def test_no_space_left_stops_with_the_checkpoint_before(fake, tmp_path, monkeypatch):
@@ -160,6 +184,54 @@ def test_sets_that_cannot_be_trained_on(fake, tmp_path, labels, sentence):
     with pytest.raises(UsageError, match=sentence):
         train(config, clips, None, Labels(fake.CLASSES), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("clips", "batch", "accumulate", "world"), [(9, 16, 1, 1), (9, 4, 4, 1), (7, 8, 8, 1), (30, 8, 2, 8), (20, 8, 4, 8), (8, 2, 1, 8)]
+)
+def test_the_hint_for_fewer_clips_than_a_batch_helps(fake, clips, batch, accumulate, world):
+    labels = np.arange(clips) % 2
+    with pytest.raises(UsageError, match="fewer than one batch") as told:
+        check_counts(labels, fake.tiny_config(train__batch_size=batch, train__accumulate=accumulate).train, world)
+    wanted = {"train__batch_size": batch, "train__accumulate": accumulate}
+    wanted |= {name.replace(".", "__"): int(value) for name, value in re.findall(r"--set (train\.\w+)=(\d+)", told.value.hint)}
+    check_counts(labels, fake.tiny_config(**wanted).train, world)
+
+
+def test_fewer_clips_than_processes(fake):
+    with pytest.raises(UsageError, match="Use at most 3 processes"):
+        check_counts(np.array([0, 1, 0]), fake.tiny_config().train, 8)
+
+
+def test_resuming_with_other_clips_is_refused(fake, tmp_path, capsys):
+    config, folder = fake.tiny_config(train__epochs=1), tmp_path / "run"
+
+    def sets():
+        return fake.FakeClips(config), fake.FakeClips(config, 9, seed=1, augment=False)
+
+    def again(clips, held):
+        return train(config, clips, held, Labels(fake.CLASSES), folder, resume=True)
+
+    train(config, *sets(), Labels(fake.CLASSES), folder)
+    before = (folder / "state.safetensors").read_bytes()
+    for split in (0, 1):
+        for what in ("ids", "labels"):
+            changed = sets()
+            rows = getattr(changed[split], what)
+            rows[0], rows[1] = rows[1], rows[0]
+            with pytest.raises(UsageError, match="begun with other clips"):
+                again(*changed)
+    with pytest.raises(UsageError, match="begun with other clips"):
+        again(sets()[0], None)
+    assert (folder / "state.safetensors").read_bytes() == before
+    again(*sets())
+    assert "not checked" not in capsys.readouterr().out
+
+    tensors, record, _ = load_state(folder)  # as they were before clips were kept track of
+    del record["set"]
+    save_state(folder, tensors, record)
+    again(*sets())
+    assert "not checked" in capsys.readouterr().out
 
 
 def test_a_checkpoint_of_another_architecture(fake, tmp_path):

@@ -18,11 +18,12 @@ from gasmcast.errors import UsageError
 from gasmcast.labels import Labels
 from gasmcast.models.model import build_model
 from gasmcast.spec import ClipSpec
+from gasmcast.training.cached import open_any, open_cached
 from gasmcast.training.checkpoint import load_checkpoint
 from gasmcast.training.crossfit import _Part, crossfit_gate
 from gasmcast.training.evaluate import predict
 from gasmcast.training.loop import train
-from gasmcast.training.prefill import open_best
+from gasmcast.training.prefill import encode_parts, open_best
 from gasmcast.training.start import fit_epochs, fit_window
 
 
@@ -108,6 +109,37 @@ def test_views_are_encoded_first_and_drawn_by_epoch(data: Path, frozen: Path, tm
     open_best(frozen, data, {}, None, tmp_path / "run")
     assert " MB in " not in capsys.readouterr().out
     assert shards == {path: path.stat().st_mtime_ns for path in shards}  # encoded once
+
+
+def test_of_several_caches_that_fit_one_is_chosen_by_views_or_none(data: Path, frozen: Path, tmp_path: Path) -> None:
+    caches, from_file = tmp_path / "caches", {"train.cache_views": 0}
+    with pytest.raises(UsageError, match="no cache of the train split"):
+        open_any(frozen, data, from_file, caches)
+    names = {}
+    for views, dtype in ((3, "float16"), (1, "float16"), (2, "float32")):
+        cached = open_cached(frozen, data, from_file, caches, views=views, dtype=dtype)
+        encode_parts(cached, batch_size=2, workers=0)
+        names[views] = cached.training.folder.name
+        if len(names) == 1:
+            for settings in (from_file, {"train.cache_views": 2}):  # there is nothing to choose from
+                run = open_any(frozen, data, settings, caches)
+                assert run.clips.plan.views == 3
+                assert any(f"{names[3]} (views 3, float16)" in said for said in run.warnings)
+    with pytest.raises(UsageError, match="3 caches that fit") as told:
+        open_any(frozen, data, from_file, caches)
+    assert all(name in told.value.what for name in names.values())
+    with pytest.raises(UsageError, match="3 caches that fit"):  # none of them has so many
+        open_any(frozen, data, {"train.cache_views": 4}, caches)
+    for views in (1, 2, 3):
+        run = open_any(frozen, data, {"train.cache_views": views}, caches)
+        assert (run.clips.plan.folder.name, run.clips.plan.views) == (names[views], views)
+        assert any(names[views] in said for said in run.warnings)
+    encode_parts(open_cached(frozen, data, from_file, caches, views=2, dtype="float16"), batch_size=2, workers=0)
+    with pytest.raises(UsageError, match="2 caches that fit"):
+        open_any(frozen, data, {"train.cache_views": 2}, caches)
+    (caches / names[1] / "index.json").write_text("{")
+    with pytest.raises(UsageError, match=r"index\.json is damaged"):
+        open_any(frozen, data, from_file, caches)
 
 
 def test_a_resumed_run_needs_no_weight_files(data: Path, frozen: Path, tmp_path: Path) -> None:
