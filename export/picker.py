@@ -27,7 +27,7 @@ __all__ = ["Picked", "Timing", "pick", "time_engine"]
 BUDGET_S = 2.0
 RUNS = (3, 30)
 # Each with what it ought to beat.
-_PAIRS = (("int8", "fp32"), ("int8", "fp16"), ("int8_bf16", "int8"), ("bf16", "fp32"), ("int8_fp16", "fp16"))
+_PAIRS = (("int8", "fp32"), ("int8", "fp16"), ("int8", "bf16"), ("int8_bf16", "int8"), ("bf16", "fp32"), ("int8_fp16", "fp16"))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,6 +28,13 @@ class TemporalAdapter(nn.Module):
         """`(B, T, P, D)` -> `(B, T, P, D)` to be added to it."""
         b, t = x.shape[:2]
         h = self.norm(self.down(x)).reshape(b, t, self.grid, self.grid, self.inner).permute(0, 4, 1, 2, 3)
-        h = F.gelu(self.mix(h)).flatten(3).permute(0, 2, 3, 1)  # (B, T, P, inner)
+        h = F.gelu(self._mixed(h)).flatten(3).permute(0, 2, 3, 1)  # (B, T, P, inner)
         result: Tensor = self.up(h)
+        return result
+
+    def _mixed(self, h: Tensor) -> Tensor:
+        """In FP32 under a CPU's autocast: torch 2.14 leaves parts of this gradient unwritten in BF16 where the processor has it."""
+        on_cpu = h.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
+            result: Tensor = self.mix(h.float() if on_cpu else h)
         return result

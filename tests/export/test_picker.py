@@ -65,6 +65,7 @@ def test_a_smaller_type_that_loses_to_what_it_is_made_of_is_written_down(picked)
     assert [n for n in notes if "lost" in n] == [
         "head: INT8 lost to FP32 here (12.0 ms against 9.0 ms)",
         "head: INT8 lost to FP16 here (12.0 ms on openvino against 5.0 ms on onnxruntime)",
+        "head: INT8 lost to BF16 here (12.0 ms against 10.0 ms)",
         "head: INT8_BF16 lost to INT8 here (13.0 ms against 12.0 ms)",
         "head: BF16 lost to FP32 here (10.0 ms against 9.0 ms)",
         "head: INT8_FP16 lost to FP16 here (6.0 ms against 5.0 ms)",

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from gasmcast import doctor
+from gasmcast.doctor import diagnosis
+from gasmcast.doctor.video import opencv
 from gasmcast.missing import missing_package
 
 BLOCKED = "import sys; sys.modules.update(dict.fromkeys({names})); sys.argv[1:] = {words}\nfrom gasmcast.cli import main; main()"
@@ -50,8 +51,8 @@ def test_a_verb_of_the_base_install_says_what_it_needs(words: list[str], package
 
 @pytest.mark.parametrize(("there", "first"), [(True, "gasmcast demo"), (False, "gasmcast live")])
 def test_the_doctor_sends_nobody_where_the_install_does_not_reach(monkeypatch, there: bool, first: str) -> None:
-    monkeypatch.setattr(doctor, "_version", lambda _: "1.0" if there else None)
-    assert doctor.next_step().startswith(first)
+    monkeypatch.setattr(diagnosis, "version_of", lambda _: "1.0" if there else None)
+    assert diagnosis.next_step().startswith(first)
 
 
 def test_the_doctor_has_a_remedy_for_an_opencv_without_its_libraries(monkeypatch) -> None:
@@ -62,5 +63,5 @@ def test_the_doctor_has_a_remedy_for_an_opencv_without_its_libraries(monkeypatch
 
     monkeypatch.delitem(sys.modules, "cv2", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Blocked(), *sys.meta_path])
-    (found,) = doctor._opencv()
+    (found,) = opencv()
     assert (found.state, "libgl1" in found.remedy) == ("warn", True)
