@@ -19,17 +19,27 @@ def diagnose(folder: Path | None = None, cameras: bool = True) -> list[Finding]:
         folder: whose disk counts.
         cameras: list video devices.
     """
-    probes: list[Callable[[], Iterable[Finding]]] = [machine.python, machine.cpu, machine.memory]
-    probes += [lambda: machine.disk(folder or Path.cwd()), libraries.openvino, libraries.onnxruntime]
-    probes += [nvidia.gpu, nvidia.tensorrt, nvidia.jetpack, libraries.torch, video.opencv]
+    probes: dict[str, Callable[[], Iterable[Finding]]] = {
+        "Python": machine.python,
+        "CPU": machine.cpu,
+        "memory": machine.memory,
+        "disk": lambda: machine.disk(folder or Path.cwd()),
+        "OpenVINO": libraries.openvino,
+        "ONNX Runtime": libraries.onnxruntime,
+        "GPU": nvidia.gpu,
+        "TensorRT": nvidia.tensorrt,
+        "JetPack": nvidia.jetpack,
+        "torch": libraries.torch,
+        "OpenCV": video.opencv,
+    }
     if cameras:
-        probes.append(video.cameras)
+        probes["cameras"] = video.cameras
     found: list[Finding] = []
-    for probe in probes:
+    for topic, probe in probes.items():
         try:
             found += probe()
         except Exception as error:  # noqa: BLE001, PERF203 - a doctor must not fall ill, and there are a dozen probes
-            found.append(Finding(getattr(probe, "__name__", "probe"), "warn", f"could not be looked at ({error})"))
+            found.append(Finding(topic, "warn", f"could not be looked at ({error})"))
     return found
 
 

@@ -4,7 +4,7 @@ import sys
 
 from typer.testing import CliRunner
 
-from gasmcast.doctor import nvidia
+from gasmcast.doctor import machine, nvidia
 from gasmcast.doctor.diagnosis import diagnose, summary
 from gasmcast.doctor.finding import Finding
 
@@ -20,13 +20,13 @@ def test_every_question_has_a_line_and_every_warning_a_remedy(tmp_path):
 
 
 def test_a_probe_that_fails_is_a_warning(monkeypatch, tmp_path):
-    def broken():
+    def broken(*_):
         raise OSError("no such thing")
 
-    monkeypatch.setattr(nvidia, "gpu", broken)
-    found = by_topic(diagnose(tmp_path))
-    assert found["broken"].state == "warn"
-    assert "no such thing" in found["broken"].text
+    for place, name, topic in ((nvidia, "gpu", "GPU"), (machine, "disk", "disk")):
+        monkeypatch.setattr(place, name, broken)
+        found = by_topic(diagnose(tmp_path))
+        assert (found[topic].state, "no such thing" in found[topic].text) == ("warn", True)
 
 
 def test_the_summary_names_the_engines():
