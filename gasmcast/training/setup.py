@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from numpy.typing import NDArray
 
 from gasmcast.config import Config, TrainConfig
@@ -34,7 +36,16 @@ def open_accelerator(train: TrainConfig) -> tuple[Accelerator, str]:
     mixed = "no" if precision == "fp32" else precision
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:  # noqa: SLF001  # an earlier run of this process
         AcceleratorState._reset_state()  # noqa: SLF001
-    return Accelerator(mixed_precision=mixed, cpu=not gpu), remark
+    accelerator = Accelerator(mixed_precision=mixed, cpu=not gpu)
+    if accelerator.num_processes > 1:
+        atexit.register(_leave_group)
+    return accelerator, remark
+
+
+def _leave_group() -> None:
+    """End the threads that talk to the other processes: those that outlive the interpreter can abort a run that is done."""
+    gc.collect()  # the model wrapped for many processes holds them too
+    PartialState().destroy_process_group()
 
 
 def updates_per_epoch(clips: int, train: TrainConfig, world: int) -> int:

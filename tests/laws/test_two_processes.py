@@ -51,6 +51,7 @@ def _two(folder: Path, *words: str, **settings: object) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, *launch], env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "left [" not in done.stdout
     return done.stdout
 
 
