@@ -12,22 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gasmcast.calibration.policy import Policy
 from gasmcast.errors import GateError
+from gasmcast.export.attempt import attempt
 from gasmcast.export.bundle import draft_bundle, write_manifest
 from gasmcast.export.choice import calibration_set, check_clips, judging_clips
 from gasmcast.export.disk import check_disk
 from gasmcast.export.gate import Verdict
-from gasmcast.export.graphs import export_onnx, is_streaming, remove_graph
+from gasmcast.export.graphs import export_onnx, is_streaming
 from gasmcast.export.heldout import Clips
 from gasmcast.export.judging import Judge, Judged
 from gasmcast.export.origin import Origin
 from gasmcast.export.picker import pick
 from gasmcast.export.plan import ExportPlan, ExportResult
-from gasmcast.export.precisions import Prepared, prepare, write_precision
+from gasmcast.export.precisions import prepare
 from gasmcast.export.report import calibration_figures, write_reports
 from gasmcast.export.rules import RuleReport, check_rules
-from gasmcast.export.search import relax, sensitivity
+from gasmcast.export.search import sensitivity
 from gasmcast.export.verify import verify_against_torch
 from gasmcast.manifest import Graph, Manifest, Measured
 from gasmcast.precision import file_name, in_bf16, stored_as
@@ -119,17 +119,17 @@ class _Export:
     def precisions(self) -> None:
         """FP16, INT8, BF16: calibrate once, then write and judge each; FP32 is judged too, for its own temperature and threshold."""
         if self.clips().origin == "validation":
-            self._judge = Judge(self.clips(), self._fp32, self.plan.gate, self.plan.threads, self.say)
-            self._take("fp32", self._judge("fp32", self.paths))
+            judge = Judge(self.clips(), self._fp32, self.plan.gate, self.plan.threads, self.say)
+            self._take("fp32", judge("fp32", self.paths))
             if not self.verdicts[0]:
                 raise GateError(
                     f"fp32 does not pass its own gate: {self.verdicts[0].reasons[0]}.", "Nothing was written. Check the weights."
                 )
             if self.plan.calibrated:
-                self._calibrated()
+                self._calibrated(judge)
             for precision in filter(in_bf16, self.plan.precisions):
                 if (stored := stored_as(precision)) in ("fp32", *self._passed()):
-                    self._take(precision, self._judge(precision, self._files(precision)))
+                    self._take(precision, judge(precision, self._files(precision)))
                 else:
                     self.not_judged[precision] = f"{stored}, whose files it runs, did not pass"
         if self.plan.measure:
@@ -157,7 +157,7 @@ class _Export:
             self.report["deviation"][precision] = [c.to_json() for c in judged.deviation]
         self._done(precision)
 
-    def _calibrated(self) -> None:
+    def _calibrated(self, judge: Judge) -> None:
         """The precisions that have files of their own."""
         plan = self.plan
         wanted = plan.calibrated
@@ -178,7 +178,13 @@ class _Export:
         self._done("calibration")
         policy = plan.policy
         for precision in wanted:
-            policy = self._one(prepared, precision, policy)
+            tried = attempt(prepared, precision, policy, judge, plan, folder=self.draft, scratch=self.scratch, say=self.say)
+            policy = tried.policy
+            self.rules += tried.rules
+            self._record(precision, tried.paths)
+            if tried.search is not None:
+                self.report.setdefault("search", {})[precision] = tried.search
+            self._take(precision, tried.judged)
         int8 = next((p for p in wanted if p.startswith("int8")), None)
         if plan.sensitivity and int8 and "search" not in self.report:
             losses = sensitivity(prepared, int8, plan.policy, self.scratch, threads=plan.threads, say=self.say)
@@ -186,32 +192,6 @@ class _Export:
                 int8: {"sensitivity": [loss.to_json() for loss in losses], "moved_back": [], "passed": True, "tried": []}
             }
             self._done("sensitivity")
-
-    def _one(self, prepared: Prepared, precision: str, policy: Policy) -> Policy:
-        """Write and judge one precision; INT8 that fails may shed blocks until it passes, and the next precision starts from there."""
-        paths, rules = write_precision(prepared, precision, self.draft, policy)
-        tries: list[Judged] = []
-
-        def holds(tried: dict[str, Path]) -> bool:
-            tries.append(self._judge(precision, tried))
-            return bool(tries[-1])
-
-        if not holds(paths) and self.plan.search and precision.startswith("int8"):
-            found = relax(prepared, precision, policy, holds, folder=self.scratch, threads=self.plan.threads, say=self.say)
-            self.report.setdefault("search", {})[precision] = {**found.to_json(), "before": tries[0].verdict.to_json()}
-            if found.policy is not None:
-                policy = found.policy
-                paths, rules = write_precision(prepared, precision, self.draft, policy)
-        # The last try that passed is what the search found, so it is not judged again; where none did, the report is of the first.
-        judged = next((t for t in reversed(tries) if t), tries[0])
-        if judged:
-            self.rules += rules
-            self._record(precision, paths)
-        else:
-            for path in paths.values():
-                remove_graph(path)
-        self._take(precision, judged)
-        return policy
 
     def _record(self, precision: str, paths: dict[str, Path]) -> None:
         for name, path in paths.items():
