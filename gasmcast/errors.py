@@ -6,7 +6,7 @@ written) as a `MachineError`; anything else is a bug and keeps its traceback.
 
 from __future__ import annotations
 
-__all__ = ["EndedError", "GasmcastError", "GateError", "MachineError", "SourceError", "UsageError"]
+__all__ = ["EndedError", "GasmcastError", "GateError", "MachineError", "SourceError", "StageError", "UsageError"]
 
 
 class GasmcastError(Exception):
@@ -42,6 +42,12 @@ class SourceError(GasmcastError):
     """A video or camera could not be opened or read."""
 
     exit_code = 5
+
+
+class StageError(GasmcastError):
+    """The engine of a run that was under way failed; a new start may well go on, so a supervisor should try."""
+
+    exit_code = 75
 
 
 class EndedError(GasmcastError):

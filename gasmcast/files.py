@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from gasmcast.errors import UsageError
 
@@ -36,16 +36,27 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def read_json(path: Path, kind: type[T]) -> T:
+def read_json(path: Path, kind: type[T], *keys: str) -> T:
     """What a JSON file holds that a command of ours has written and can write anew.
 
+    Args:
+        path: the file.
+        kind: `dict` or `list`.
+        keys: what a `dict` must have.
+
     Raises:
-        UsageError: it is damaged, or holds something else than a `kind`.
+        UsageError: it is damaged: no JSON, something else than a `kind`, or without one of the keys.
     """
+    wrong = ""
     try:
         held = json.loads(path.read_bytes())
     except ValueError as error:
-        raise UsageError(f"{path} is damaged ({error}).", "Remove it: the command that made it makes it again.") from None
-    if not isinstance(held, kind):
-        raise UsageError(f"{path} is damaged (it holds no {kind.__name__}).", "Remove it: the command that made it makes it again.")
-    return held
+        wrong = str(error)
+    else:
+        if not isinstance(held, kind):
+            wrong = f"it holds no {kind.__name__}"
+        elif lacking := [key for key in keys if key not in held]:
+            wrong = f"it lacks {', '.join(lacking)}"
+    if wrong:
+        raise UsageError(f"{path} is damaged ({wrong}).", "Remove it: the command that made it makes it again.")
+    return cast("T", held)

@@ -32,7 +32,7 @@ def missing_shards(plan: CachePlan) -> list[int]:
     return [i for i, path in enumerate(plan.shards) if not _is_whole(path, plan)]
 
 
-@worker_deaths("Often memory: use fewer workers, or 0 to see its own error; what is encoded is kept, so the same command goes on.")
+@worker_deaths("what is encoded is kept, so the same command goes on")
 def fill_cache(
     plan: CachePlan,
     model: GasmCast,

@@ -46,7 +46,7 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
         index = plan.folder / "index.json"
         if not index.is_file():
             raise UsageError(_explain(plan), "Make it with `gasmcast cache` and the same settings.")
-        held = read_json(index, dict)
+        held = read_json(index, dict, "key", "labels")
         if held.get("key") != plan.key:
             raise UsageError(f"{plan.folder} is a cache of something else (key).", "Remove it and run `gasmcast cache` again.")
         for shard in plan.shards:

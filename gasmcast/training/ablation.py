@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
-from gasmcast.config import Config, load_config, parse_config
+from gasmcast.config import Config, load_config, parse_config, read_yaml
 from gasmcast.data.annotations import read_labels
 from gasmcast.errors import UsageError
 from gasmcast.files import read_json, write_atomic
@@ -135,11 +134,11 @@ def _one(ready: Opened, folder: Path) -> NDArray[np.bool_]:
     result = folder / "validation.json"
     stated = ready.config.model_dump(mode="json")
     if result.is_file():
-        known = read_json(result, dict)
+        known = read_json(result, dict, "config", "hits")
         _compare(ready.config, known["config"], folder)
         return np.array(known["hits"], bool)
     for begun in folder.rglob("config.yaml"):  # its own, and those of the folds of its gate
-        _compare(ready.config, yaml.safe_load(begun.read_text(encoding="utf-8")), folder)
+        _compare(ready.config, read_yaml(begun.read_bytes(), str(begun)), folder)
     config, stopped = gate_first(ready, folder, resume=True)
     stopped = stopped or train(config, ready.clips, ready.validation, ready.labels, folder, resume=True)["stopped"]
     if stopped:

@@ -116,7 +116,7 @@ def open_any(source: str | Path, data: Path, overrides: dict[str, Any], caches: 
     run, model = _open(source, data, overrides)
     kinds = set()
     for index in caches.glob("train-*/index.json"):
-        facts = read_json(index, dict)["facts"]
+        facts = read_json(index, dict, "facts")["facts"]
         kinds.add((int(facts["views"][0]), str(facts["dtype"])))
     planned = [_plan(run, model, caches, views=views, dtype=cast("Precision", dtype)) for views, dtype in sorted(kinds)]
     fitting = [cached for cached in planned if (cached.training.folder / "index.json").is_file()]

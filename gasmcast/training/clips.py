@@ -64,7 +64,7 @@ def batches(loader: DataLoader[Any]) -> Iterator[Any]:
         SourceError: too many clips do not decode.
     """
     try:
-        with worker_deaths("Often memory: use fewer workers, or 0 to see its own error."):
+        with worker_deaths():
             yield from loader
     except GasmcastError as error:
         if "Original Traceback" not in error.what:
@@ -75,17 +75,18 @@ def batches(loader: DataLoader[Any]) -> Iterator[Any]:
 
 
 @contextmanager
-def worker_deaths(hint: str) -> Iterator[None]:
+def worker_deaths(then: str = "") -> Iterator[None]:
     """Around what asks a loader for batches, or over such a function: that a worker is gone becomes a sentence.
 
     The loader raises its error wherever the process happens to be when the worker ends, not only where it waits for a batch.
 
     Args:
-        hint: what to do about it here; the outermost one is told.
+        then: how to go on from here, as the end of a sentence; the outermost one is told.
 
     Raises:
         WorkerDiedError: a worker process died.
     """
+    hint = "Often memory: use fewer workers, or 0 to see its own error" + (f"; {then}." if then else ".")
     try:
         yield
     except WorkerDiedError as error:

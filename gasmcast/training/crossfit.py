@@ -133,7 +133,7 @@ def crossfit_gate(
     """
     kept = folder / "gate" / GATE
     if resume and kept.is_file():
-        return _with_gate(config, read_json(kept, dict)["gate"]), ""
+        return _with_gate(config, read_json(kept, dict, "gate")["gate"]), ""
     fold = split_folds(clips.labels, groups, config.train.gate_folds, config.train.seed)
     scores: list[NDArray[np.float32]] = []
     truth: list[NDArray[np.int64]] = []

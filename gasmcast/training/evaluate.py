@@ -22,7 +22,7 @@ Run = Callable[[Any], NDArray[np.floating]]
 Load = Callable[[Sequence[list[int]]], Iterator[Batch]]
 
 
-@worker_deaths("Often memory: use fewer workers, or 0 to see its own error.")
+@worker_deaths()
 def predict(
     run: Run,
     dataset: ClipSet,

@@ -56,7 +56,7 @@ def _row(run: Path) -> dict[str, Any]:
     if sessions and sessions[-1].get("git"):
         row["git"] = sessions[-1]["git"]["commit"][:8] + ("+" if sessions[-1]["git"]["changed"] else "")
     if (run / "summary.json").is_file():
-        row |= read_json(run / "summary.json", dict) | {"finished": True}
+        row |= read_json(run / "summary.json", dict, "epoch") | {"finished": True}
     return row
 
 

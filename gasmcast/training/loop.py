@@ -45,7 +45,7 @@ class DivergedError(UsageError):
     """A loss or gradient that is not finite."""
 
 
-@worker_deaths("Often memory: use fewer (--set train.workers=1), or 0 to see its own error; --resume goes on from the last checkpoint.")
+@worker_deaths("--set train.workers says how many, --resume goes on from the last checkpoint")
 def train(
     config: Config, clips: TrainingClips, validation: ClipSet | None, labels: Labels, folder: Path, *, resume: bool = False
 ) -> dict[str, Any]:

@@ -44,4 +44,8 @@ def read_temperature(checkpoint: Path, sha256: str) -> float | None:
     """
     path = checkpoint.with_name(FILE)
     entry = read_json(path, dict).get(checkpoint.name, {}) if path.is_file() else {}
-    return float(entry["temperature"]) if entry.get("sha256") == sha256 else None
+    if entry.get("sha256") != sha256:
+        return None
+    if "temperature" not in entry:
+        raise UsageError(f"{path} is damaged (no temperature of {checkpoint.name}).", "Run `gasmcast eval` again.")
+    return float(entry["temperature"])

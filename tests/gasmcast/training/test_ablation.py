@@ -188,6 +188,9 @@ def test_a_damaged_result_is_one_sentence(data, tmp_path, trained):
     result.write_text(result.read_text()[:-5])
     with pytest.raises(UsageError, match=r"validation\.json is damaged .*Remove it"):
         run_study(_study("bcast"), data, tmp_path / "out")
+    result.write_text('{"hits": []}')
+    with pytest.raises(UsageError, match=r"validation\.json is damaged \(it lacks config\)"):
+        run_study(_study("bcast"), data, tmp_path / "out")
     result.unlink()
     assert run_study(_study("bcast"), data, tmp_path / "out")[0][0].top1 == 1.0
 

@@ -63,6 +63,7 @@ def runs(fake, tmp_path: Path) -> Path:
         ("metrics.csv", "epoch,top1\n1.0,0.4x\n"),
         ("config.yaml", "train: {epo"),
         ("config.yaml", "3"),
+        ("summary.json", "{}"),
     ],
 )
 def test_a_damaged_run_does_not_hide_the_others(runs: Path, file: str, content: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,6 +35,9 @@ def test_a_damaged_file_is_one_sentence_and_the_next_evaluation_mends_it(tmp_pat
     path = write_temperature(best, _scores(1.7), "validation")
     path.write_text(path.read_text()[:-3])
     with pytest.raises(UsageError, match=r"temperature\.json is damaged .*Remove it"):
+        read_temperature(best, sha256_of(best))
+    path.write_text(json.dumps({best.name: {"sha256": sha256_of(best)}}))
+    with pytest.raises(UsageError, match=r"no temperature of best"):
         read_temperature(best, sha256_of(best))
     write_temperature(best, _scores(1.6), "validation")
     assert read_temperature(best, sha256_of(best)) == 1.6
