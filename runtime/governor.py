@@ -64,7 +64,7 @@ class Governor:
     Args:
         spec: the clip spec.
         config: `budget_s`, `max_cameras`, `degrade`, `hop`, `motion_gate`.
-        tell: takes what happened (`degrade` or `recover`) and a sentence.
+        tell: takes what happened (`degrade`, `recover` or `turns`) and a sentence.
     """
 
     def __init__(self, spec: ClipSpec, config: LiveConfig, tell: Callable[[str, str], None]) -> None:
@@ -82,6 +82,7 @@ class Governor:
         self._seen: dict[Lane, tuple[int, int]] = {}  # per lane: segments lost and decisions at the last look
         self._turn_from = 0
         self._turn_until = -math.inf
+        self._told_turns = (0, 0)  # served at once, of how many; nothing while all are
 
     def hop(self, config: LiveConfig) -> int:
         """Segments between decisions of a live camera with these settings, now."""
@@ -156,6 +157,7 @@ class Governor:
 
     def _take_turns(self, now: float, live: Sequence[Lane]) -> None:
         served = self._served(len(live))
+        self._tell_turns(served, len(live))
         if served >= len(live):
             for lane in live:
                 lane.paused = False
@@ -167,6 +169,16 @@ class Governor:
         chosen = {(self._turn_from + i) % len(live) for i in range(served)}
         for place, lane in enumerate(live):
             lane.paused = place not in chosen
+
+    def _tell_turns(self, served: int, cameras: int) -> None:
+        """Say it once when cameras begin to take turns, when their numbers change, and when they no longer do."""
+        now = (served, cameras) if served < cameras else (0, 0)
+        if now == self._told_turns:
+            return
+        self._told_turns = now
+        self._tell(
+            "turns", f"{served} of {cameras} cameras are served at once, in turns." if served < cameras else "All cameras are served."
+        )
 
     def _window_s(self) -> float:
         """Seconds that a window takes: its own, or what this machine needs for it where that is more."""

@@ -63,7 +63,7 @@ class Lane:
             self._away_since = frame.arrival if self._away_since is None else self._away_since
             return
         if self._away_since is not None:
-            self._count("turn", max(1, round((frame.arrival - self._away_since) / self._house.spec.segment_s)))
+            self._count("turn", by=max(1, round((frame.arrival - self._away_since) / self._house.spec.segment_s)))
             self._away_since = None
             self._break("it was another camera's turn")
         for segment in self._clock.push(frame):
@@ -119,9 +119,7 @@ class Lane:
 
     def drop(self, cause: str, segment: Segment) -> None:
         """Count a segment that is not computed (or its window, for `hop` and `hole`)."""
-        self._count(cause)
-        if self._house.trace:
-            self._house.trace("drop", {"camera": self.name, "cause": cause, "run": segment.run, "index": segment.index})
+        self._count(cause, run=segment.run, index=segment.index)
 
     def stats(self) -> CameraStats:
         """Counters since the start, rates over the last window; a camera that gives nothing has none."""
@@ -141,9 +139,12 @@ class Lane:
             latency_ms={} if silent else self.latencies.summary().get("total", {}),
         )
 
-    def _count(self, cause: str, by: int = 1) -> None:
+    def _count(self, cause: str, by: int = 1, **which: int) -> None:
+        """What was lost, and `which` segment where it is a known one; into the recording too."""
         with self._house.changed:  # several threads count, and one reads
             self.drops[cause] += by
+        if self._house.trace:
+            self._house.trace("drop", {"camera": self.name, "cause": cause, "segments": by, **which})
 
     def _break(self, reason: str) -> bool:
         """No window may span this; False where nothing has come that one could hold."""

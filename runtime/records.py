@@ -78,7 +78,7 @@ class Notice(_Timed):
     """Something an operator must know: a gap, a drop of service, a camera's state."""
 
     what: str
-    """`state`, `gap`, `under_delivery`, `degrade`, `recover`, `capacity`, `error`."""
+    """`state`, `gap`, `under_delivery`, `degrade`, `recover`, `turns`, `error`."""
     text: str
     """One sentence."""
 

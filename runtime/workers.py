@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from gasmcast.errors import MachineError, StageError
 from gasmcast.runtime.backlog import Mark, Waiting
 from gasmcast.runtime.house import House
 from gasmcast.runtime.lane import Lane
@@ -114,6 +115,7 @@ class Workers:
             if not self.mine(stage):
                 return
             with self._house.changed:
-                self.failure = error
+                # The machine could do it a moment ago: other than at the start, trying again can help.
+                self.failure = StageError(error.what, error.hint) if isinstance(error, MachineError) else error
                 self._house.stopping = True
                 self._house.changed.notify_all()

@@ -242,9 +242,8 @@ class Camera:
             self._listener.on_end(error)
 
     def _hangs(self, now: float) -> bool:
-        # A live source that does not reconnect is a file at its own pace, and asleep until its next frame is due.
-        paced = self.source.live and not self.source.reconnects
-        return not paced and self._waits_since is not None and now - self._waits_since > self._hang_s
+        # Only what is opened anew can be given up: a file may take long to its first frame, and at its own pace it sleeps between frames.
+        return self.source.reconnects and self._waits_since is not None and now - self._waits_since > self._hang_s
 
     def _silent(self, now: float) -> bool:
         return self._last is not None and now - self._last[1] > max(self._stall_s, 2 * self._period_s)

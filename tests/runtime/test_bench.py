@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gasmcast.cli import app
-from gasmcast.commands.bench_rows import measure
+from gasmcast.commands.bench_rows import _speedups, measure
 from gasmcast.commands.bench_table import print_result
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.bench import Apart, Task, measure_apart
@@ -101,3 +101,11 @@ def test_bench_live_prints_json(tiny_bundle, monkeypatch, capsys):
     assert "round 2" in done.stderr
     print_result(result)
     assert "memory: one camera" in capsys.readouterr().out
+
+
+def test_speedups_are_ratios_against_the_naive_row_and_the_window_of_the_same_precision():
+    costs = [("naive", "fp32", 800.0), ("complete", "int8", 200.0), ("cached", "int8", 40.0), ("cached", "fp32", 100.0)]
+    rows = [{"kind": kind, "precision": precision, "ms_per_decision": ms} for kind, precision, ms in costs]
+    _speedups(rows)
+    assert [row["speedup_vs_naive"] for row in rows] == [1.0, 4.0, 20.0, 8.0]
+    assert [row.get("speedup_vs_window") for row in rows] == [None, 1.0, 5.0, None]  # no window in fp32

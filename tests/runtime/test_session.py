@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gasmcast.errors import GateError, MachineError, SourceError, UsageError
+from gasmcast.errors import GateError, MachineError, SourceError, StageError, UsageError
 from gasmcast.runtime.backlog import Mark, Waiting
 from gasmcast.runtime.clock import Segment
 from gasmcast.runtime.config import LiveConfig
@@ -398,7 +398,7 @@ def test_what_is_open_ends_also_when_a_stage_fails(opened, moving_video, part):
     sink = Kept()
     session = Session(replace(opened[0], **{part: Fails(getattr(opened[0], part))}), LiveConfig(on=0.05, off=0.0), [sink])
     session.add(FileSource(moving_video, "m"))
-    with pytest.raises(MachineError):
+    with pytest.raises(StageError):
         session.run()
     phases = [r.phase for r in sink.items if isinstance(r, Event) and r.phase != "update"]
     assert phases == ["start", "end"] * (len(phases) // 2)

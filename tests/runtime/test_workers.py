@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from gasmcast.errors import MachineError, StageError
 from gasmcast.runtime.backlog import Backlog, Mark, Waiting
 from gasmcast.runtime.clock import Segment
 from gasmcast.runtime.config import LiveConfig
@@ -38,6 +39,16 @@ def test_a_stage_that_fails_is_remembered_and_stops_the_house(house):
     assert workers.failure is error
     assert house.stopping
     assert not workers.goes_on("encode")
+
+
+def test_an_engine_that_fails_on_the_way_asks_for_a_new_start(house):
+    def fails():
+        raise MachineError("The device is gone.", "Look at it.")
+
+    workers = Workers(house, {"encode": fails})
+    workers.start()
+    assert workers.join(5.0)
+    assert (type(workers.failure), workers.failure.exit_code, str(workers.failure)) == (StageError, 75, "The device is gone. Look at it.")
 
 
 def test_a_thread_that_hangs_is_given_up_and_what_it_does_later_counts_for_nothing(house):

@@ -113,6 +113,18 @@ def test_a_file_at_its_own_pace_ends_at_its_end_and_may_pause_longer_than_a_hang
     assert (len(told.frames), told.end, camera.over, source.opened) == (3, ("ended", None), True, 1)
 
 
+def test_a_file_that_is_slow_to_its_first_frame_is_waited_for():
+    clock = Clock()
+
+    def slow():
+        clock.now += 60.0
+        camera.tick()
+
+    camera, _, told = camera_of(clock, [slow, 0.0, 0.1], live=False)
+    camera.start()
+    assert (len(told.frames), told.end, camera.counts.hangs) == (2, ("ended", None), 0)
+
+
 def test_a_broken_file_at_its_own_pace_fails_and_is_not_tried_again():
     trouble = SourceError("cut short")
     camera, source, told = camera_of(Clock(), [0.0, trouble], reconnects=False)
