@@ -10,7 +10,6 @@ import logging
 import queue
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from gasmcast.errors import UsageError
 from gasmcast.runtime.backlog import Mark
@@ -36,13 +35,14 @@ class Pipeline:
     Args:
         model: the engines and what they mean.
         config: the settings.
-        emit: takes every record; it must not block for long (sinks have queues of their own).
+        emit: takes every record; it must not block (sinks have queues of their own).
         views: sinks that also want pictures.
         clock: monotonic seconds.
         wall: seconds since 1970.
         trace: takes what a recording needs: segments, windows with their logits, marks, drops.
         capacity: what the machine was measured to do, for `max_cameras: auto` and round-robin.
         sinks: what the sinks wrote and dropped, for statistics.
+        has_room: whether the sinks can take more of a file; its reader waits here, for the stages serve cameras too and may not.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Pipeline:
         trace: Trace | None = None,
         capacity: Capacity | None = None,
         sinks: Callable[[], dict[str, dict[str, int]]] = dict,
+        has_room: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self.model = model
         self.config = config
@@ -65,7 +66,7 @@ class Pipeline:
         self.governor = Governor(model.spec, config, self._tell)
         self.governor.capacity = capacity
         self._labels = LabelView(model.labels, config)
-        self._house = House(model.spec, config, clock, wall, emit, views, trace)
+        self._house = House(model.spec, config, clock, wall, emit, views, trace, has_room)
         self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=1)
         self._sinks = sinks
         self._workers = Workers(self._house, {"encode": self._encode_loop, "fuse": self._fuse_loop, "house": self._house_loop})
@@ -138,10 +139,9 @@ class Pipeline:
         return [lane.name for lane in lanes]
 
     def beat(self, stage: str) -> float:
-        """When a stage (`encode` or `fuse`) last showed progress, monotonic seconds: now, while it computes nothing."""
+        """When a stage (`encode` or `fuse`) last showed progress, monotonic seconds: now, while it holds nothing."""
         work = self._workers.work(stage)
-        since = work.since if work else None
-        return self._house.clock() if since is None else since
+        return work.since if work else self._house.clock()
 
     def restart(self, stage: str) -> None:
         """Give up a stage that hangs in native code, with what it holds, and start it anew.
@@ -221,8 +221,7 @@ class Pipeline:
                 continue
             if job is None:
                 return
-            work = self._workers.begin("fuse", None, [(lane, waiting) for lane, waiting, _ in job.items])
-            run = partial(self._workers.watched, work, self.model.head.run)
-            fuse(self.model, self._house, self.governor, self.latencies, job, run=run, mine=lambda: self._workers.mine("fuse"))
+            self._workers.begin("fuse", self._house.clock(), [(lane, waiting) for lane, waiting, _ in job.items])
+            fuse(self.model, self._house, self.governor, self.latencies, job, mine=lambda: self._workers.mine("fuse"))
             if not self._workers.done("fuse"):
                 return

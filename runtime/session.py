@@ -98,7 +98,14 @@ class Session:
         views: list[View] = [sink for sink in sinks if hasattr(sink, "frame")]  # type: ignore[misc] # a View is a Sink with `frame`
         trace = journal.trace if journal else None
         self.pipeline = Pipeline(
-            model, config, self._emit, views=views, trace=trace, capacity=capacity, sinks=lambda: sink_stats(self.sinks)
+            model,
+            config,
+            self._emit,
+            views=views,
+            trace=trace,
+            capacity=capacity,
+            sinks=lambda: sink_stats(self.sinks),
+            has_room=self._has_room,
         )
 
     def add(self, source: Source, config: LiveConfig | None = None, told_as: str = "") -> None:
@@ -211,3 +218,6 @@ class Session:
     def _emit(self, record: Record) -> None:
         for sink in self.sinks:
             sink.write(record)
+
+    def _has_room(self, camera: str) -> bool:
+        return all(sink.has_room(camera) for sink in self.sinks if isinstance(sink, Queued))

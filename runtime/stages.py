@@ -19,10 +19,9 @@ from gasmcast.runtime.lane import Lane
 from gasmcast.runtime.stats import Latencies
 from gasmcast.spec import ClipSpec
 
-__all__ = ["Features", "Job", "Model", "Run", "close", "encode", "fastest_s", "fuse", "measure", "pick"]
+__all__ = ["Features", "Job", "Model", "close", "encode", "fastest_s", "fuse", "measure", "pick"]
 
 Features = dict[str, NDArray[np.float32]]
-Run = Callable[[Features], Features]
 """An engine's."""
 
 
@@ -87,7 +86,6 @@ def fuse(
     latencies: Latencies,
     job: Job,
     *,
-    run: Run | None = None,
     mine: Callable[[], bool] = lambda: True,
 ) -> None:
     """Put encoded segments into their rings, run the head on the windows that are due, decide and tell.
@@ -98,7 +96,6 @@ def fuse(
         governor: says which windows are due.
         latencies: of all cameras; takes those of this job.
         job: what the encoder handed on.
-        run: the head's, watched.
         mine: whether the calling thread still is the stage. One that was given up while the head ran decides nothing any more.
     """
     spec = model.spec
@@ -119,7 +116,7 @@ def fuse(
     if not due:
         return
     feeds = due[0][3] if len(due) == 1 else {name: np.concatenate([d[3][name] for d in due]) for name in due[0][3]}
-    logits = (run or model.head.run)(feeds)["logits"]
+    logits = model.head.run(feeds)["logits"]
     done = house.clock()
     for row, (lane, waiting, segment, _) in zip(logits, due, strict=True):
         if not mine():

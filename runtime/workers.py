@@ -11,16 +11,15 @@ from gasmcast.errors import MachineError, StageError
 from gasmcast.runtime.backlog import Mark, Waiting
 from gasmcast.runtime.house import House
 from gasmcast.runtime.lane import Lane
-from gasmcast.runtime.stages import Features, Run
 
 __all__ = ["Work", "Workers"]
 
 
 @dataclass(eq=False)
 class Work:
-    """What a stage holds, and since when its engine computes; None while it tells, for a sink may make a file wait."""
+    """What a stage holds, and since when."""
 
-    since: float | None
+    since: float
     held: list[tuple[Lane, Waiting]]
 
 
@@ -62,17 +61,9 @@ class Workers:
         """The same, and no stage has failed."""
         return self.failure is None and self.mine(stage)
 
-    def begin(self, stage: str, since: float | None, held: list[tuple[Lane, Waiting]]) -> Work:
+    def begin(self, stage: str, since: float, held: list[tuple[Lane, Waiting]]) -> None:
         """A stage has taken something."""
-        work = self._working[stage] = Work(since, held)
-        return work
-
-    def watched(self, work: Work, run: Run, feeds: Features) -> Features:
-        """The engine's run, which must end; the rest of a stage's work may rightly wait for sinks."""
-        work.since = self._house.clock()
-        result = run(feeds)
-        work.since = None
-        return result
+        self._working[stage] = Work(since, held)
 
     def done(self, stage: str) -> bool:
         """What the stage held is done; False when the calling thread was given up, and with it that."""

@@ -46,8 +46,8 @@ class Queued:
         room: items that may be dropped wait in no greater number than this.
         keep: items that must arrive wait in no greater number than this; only the memory of the machine asks for a bound at all, and
             what is lost there (cause `overflow`) is logged as an error.
-        lossless: cameras that are files: for their records and pictures `write` and `frame` wait until there is room, unless the sink
-            is in trouble.
+        lossless: cameras that are files: their records and pictures are dropped only while the sink is in trouble. `has_room` makes
+            their readers wait instead.
         backoff: pauses of a sink that fails.
         clock: monotonic seconds.
     """
@@ -80,11 +80,21 @@ class Queued:
         self._thread.start()
 
     def write(self, record: Record) -> None:
-        """Take a record; never raises, and waits only for what a file may not lose and is not kept anyway."""
+        """Take a record; never raises, never waits: cameras and files are decided by one thread."""
         with self._changed:
-            if not must_arrive(record):
-                self._wait_for_room(record.camera)
             self._put(record)
+
+    def has_room(self, camera: str, timeout_s: float = 0.5) -> bool:
+        """Whether a file's reader may go on, after waiting for that no longer than this; cameras always may.
+
+        What was read before still comes: the queue then holds more than `room`, by as much as the pipeline held.
+        """
+
+        def free() -> bool:
+            return self._loose < self._room or self._closing or bool(self.trouble)
+
+        with self._changed:
+            return camera not in self.lossless or self._changed.wait_for(free, timeout_s)
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Write what waits, as far as that goes in the time there is, then close the sink.
@@ -116,11 +126,6 @@ class Queued:
             return f"one record has been under way for {busy:.0f} s"
         return self._trouble
 
-    def _wait_for_room(self, camera: str) -> None:
-        if camera in self.lossless:
-            while self._loose >= self._room and not self._closing and not self.trouble:
-                self._changed.wait(0.5)
-
     def _put(self, item: Record | Picture) -> None:
         if self._closing:
             self._counts["closed"] += 1
@@ -128,20 +133,27 @@ class Queued:
         self._items.append(item)
         if must_arrive(item):
             if len(self._items) - self._loose > self._keep:
-                self._drop(must=True, cause="overflow")
+                self._drop(must_arrive, cause="overflow")
                 _log.error("sink %s: more than %d events and notices wait; the oldest is lost", self.name, self._keep)
         else:
             self._loose += 1
-            if self._loose > self._room:
-                self._drop(must=False, cause="full")
+            while self._loose > self._room and self._drop(self._may_go, cause="full"):
+                pass
         self._changed.notify_all()
 
-    def _drop(self, *, must: bool, cause: str) -> None:
-        """The oldest of its kind goes."""
-        where = next(i for i, item in enumerate(self._items) if must_arrive(item) == must)
+    def _may_go(self, item: Record | Picture) -> bool:
+        camera = item[0] if isinstance(item, tuple) else item.camera
+        return not must_arrive(item) and (camera not in self.lossless or bool(self.trouble))
+
+    def _drop(self, which: Callable[[Record | Picture], bool], cause: str) -> bool:
+        """The oldest of these goes; False when there is none."""
+        where = next((i for i, item in enumerate(self._items) if which(item)), None)
+        if where is None:
+            return False
+        self._loose -= not must_arrive(self._items[where])
         del self._items[where]
-        self._loose -= not must
         self._counts[cause] += 1
+        return True
 
     # The thread
 
@@ -238,9 +250,8 @@ class QueuedView(Queued):
     """The same for a sink that takes pictures too, in order with the records. Keep its `room` small: it holds whole pictures."""
 
     def frame(self, camera: str, time_s: float, image: NDArray[np.uint8]) -> None:
-        """Take a picture; waits for a file's only."""
+        """Take a picture."""
         with self._changed:
-            self._wait_for_room(camera)
             self._put((camera, time_s, image))
 
     def _pass_on(self, sink: Sink, item: Record | Picture) -> None:

@@ -325,6 +325,39 @@ def test_a_slow_sink_that_a_file_waits_for_is_no_stage_that_hangs(opened, moving
     assert [r.text for r in slow.items if isinstance(r, Notice) and r.what == "error"] == []
 
 
+def test_a_sink_that_a_file_waits_for_holds_up_no_camera(opened, moving_video):
+    free = threading.Event()
+
+    class Stuck(Kept):
+        def write(self, record):
+            if isinstance(record, Decision) and record.camera == "m":
+                free.wait(20)
+            super().write(record)
+
+    stuck, kept = Stuck(), Kept()
+    session = Session(opened[0], LiveConfig(), [Queued("stuck", lambda: stuck, room=1, lossless={"m"}), kept])
+    session.add(FileSource(moving_video, "m"))
+    session.add(DemoSource("cam"))
+
+    def decided(camera):
+        return [r.time_s for r in kept.items if isinstance(r, Decision) and r.camera == camera]
+
+    def watch():
+        until(lambda: decided("cam") and max(decided("cam")) > 6.0)
+        seen.extend(decided("m"))
+        free.set()
+        until(lambda: len([r for r in stuck.items if isinstance(r, Decision) and r.camera == "m"]) == 9)
+        session.stop()
+
+    seen: list[float] = []
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    assert session.run(30.0) == []
+    watcher.join()
+    assert 0 < len(seen) < 9  # the file waited for the sink
+    assert session.pipeline.lanes["m"].drops == {}
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_logits_that_are_no_numbers_are_left_out_and_counted(opened, moving_video, value):
     class Fails(Wrapped):

@@ -78,7 +78,8 @@ def test_a_renewed_stage_counts_its_segments_and_gives_the_encoders_marks_back(h
     segment = Segment(0, 0, 0.0, 0.5, np.zeros((1,), np.uint8), (0.0,), 0.0)
     held = [(renewed, Waiting(item, 0.0)) for item in (Mark("gap"), segment, Mark("end"))]
     assert not workers.renew(stage, None)
-    stuck = workers.begin(stage, None, held)
+    workers.begin(stage, 0.0, held)
+    stuck = workers.work(stage)
     assert workers.renew(stage, stuck)
     assert not workers.renew(stage, stuck)  # that one is done with
     assert started.acquire(timeout=5)
@@ -86,10 +87,3 @@ def test_a_renewed_stage_counts_its_segments_and_gives_the_encoders_marks_back(h
     assert workers.join(5.0)
     assert renewed.dropped == ["restart"]
     assert [w.item.what for w in renewed.pending] == back
-
-
-def test_only_the_engines_run_is_watched(house):
-    workers = Workers(house, {})
-    work = workers.begin("fuse", None, [])
-    assert workers.watched(work, lambda feeds: {"since": work.since}, {}) == {"since": 5.0}
-    assert work.since is None
