@@ -21,7 +21,7 @@ class Frame:
     stamp_s: float | None
     """The source's own time stamp in seconds, any origin; None where the source has none (then `arrival` is used)."""
     arrival: float
-    """When it was handed over, on the monotonic clock of this machine, seconds."""
+    """When it was there to be taken, on the monotonic clock of this machine, seconds; what waited to be decoded was there before."""
     image: NDArray[np.uint8]
     """`(H, W, 3)` RGB; size may change from frame to frame. Nobody writes into it."""
 

@@ -91,7 +91,7 @@ class Camera:
         self._retry_at: float | None = None
         self._waits_since: float | None = None  # when the reader went into native code; None while it is with the listener
         self._period_s = 0.0
-        self._last: tuple[float, float, tuple[int, ...]] | None = None  # (stamp, arrival, shape)
+        self._last: tuple[float, float, tuple[int, ...]] | None = None  # (stamp, when it was handed over, shape)
         self._gap: str | None = None
 
     @property
@@ -193,6 +193,7 @@ class Camera:
             if turn != self._turn or self._over:
                 return False
             self._waits_since = None
+            now = self._clock()  # not `arrival`: of a picture that is late that is long ago, and the camera not silent
             stamp = frame.arrival if frame.stamp_s is None else frame.stamp_s
             if self._last is not None and self.source.live and self._gap is None:
                 if frame.image.shape != self._last[2]:
@@ -200,16 +201,16 @@ class Camera:
                 elif not -self._gap_s <= stamp - self._last[0] <= self._gap_s:
                     self._gap = "stall"
             if self._last is not None and self._gap != "reconnect":
-                step = frame.arrival - self._last[1]
+                step = now - self._last[1]
                 self._period_s += (step - self._period_s) / 8 if self._period_s else step
             if self._gap is not None:
                 self._listener.on_gap(self._gap)
                 self._gap = None
             if self.state is not State.LIVE:
                 self._tell(State.LIVE, f"{frame.image.shape[1]} x {frame.image.shape[0]}")
-            self._last = (stamp, frame.arrival, frame.image.shape)
+            self._last = (stamp, now, frame.image.shape)
             self.counts.frames += 1
-            self._backoff.good(frame.arrival)
+            self._backoff.good(now)
             self._listener.on_frame(frame)
             self._waits_since = self._clock()
             return turn == self._turn and not self._over

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import SourceError
+from gasmcast.runtime.sources.lag import busy_s
 
 __all__ = ["TIMEOUT_S", "Capture", "read_capture"]
 
@@ -42,7 +43,7 @@ class Capture(Protocol):
 
 def read_capture(
     capture: Capture, where: str, *, max_fps: float | None = None, bursts: bool = False, clock: Callable[[], float] = time.monotonic
-) -> Iterator[tuple[float, float, NDArray[np.uint8]]]:
+) -> Iterator[tuple[float, float, float, NDArray[np.uint8]]]:
     """Frames until none comes in time; the capture is released at the end, also when the reader is given up.
 
     OpenCV's `grab` is as false for one damaged packet as for the end of the stream, so it is asked again until it has said so often,
@@ -56,17 +57,19 @@ def read_capture(
         clock: monotonic seconds.
 
     Yields:
-        `(position_s, arrival, image)`: the stream's own stamp, when the picture was there, `(H, W, 3)` RGB.
+        `(position_s, arrival, waited_s, image)`: the stream's own stamp, when the picture was there, how long nothing was there to decode
+        since the one before, `(H, W, 3)` RGB.
 
     Raises:
         SourceError: pictures that cannot be decoded, or are too large.
     """
-    unreadable, due = 0, float("-inf")
+    unreadable, due, waited = 0, float("-inf"), 0.0
     try:
         while True:
-            asked = clock()
+            asked, busy = clock(), busy_s()
             grabbed = capture.grab()
             arrival = clock()
+            waited += max(0.0, arrival - asked - (busy_s() - busy))
             if not grabbed:
                 unreadable += 1
                 if arrival - asked > _AT_ONCE_S or unreadable > _UNREADABLE:
@@ -87,6 +90,7 @@ def read_capture(
             if image.shape[0] * image.shape[1] > _MOST_PIXELS:
                 raise SourceError(f"{where} sends pictures of {image.shape[1]} x {image.shape[0]}.", "Set the camera to 4K or less.")
             code = cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB
-            yield capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0, arrival, np.asarray(cv2.cvtColor(image, code), np.uint8)
+            yield capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0, arrival, waited, np.asarray(cv2.cvtColor(image, code), np.uint8)
+            waited = 0.0
     finally:
         capture.release()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -29,12 +30,18 @@ _VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
 
 class OpenGate:
-    """Lets any number through together as long as they agree on `value`; who disagrees waits, and newcomers queue behind it."""
+    """Lets any number through together as long as they agree on `value`; who disagrees waits, and newcomers queue behind it.
 
-    def __init__(self) -> None:
+    Who has been inside for `patience_s` is waited for no longer: what hangs in native code must not keep out all other kinds for ever.
+    That is safe, because OpenCV copies the variable first of all, before it looks up a name, reaches out or reads a file. A capture that is
+    held up even before that gets the options of another kind, never none, for they stay set while anyone is inside: as files and streams
+    have no protocol in common, it is then refused.
+    """
+
+    def __init__(self, patience_s: float = 5.0) -> None:
         self._turn = threading.Condition()
-        self._value: str | None = None
-        self._inside = 0
+        self._patience_s = patience_s
+        self._inside: dict[object, tuple[str, float]] = {}  # by ticket: value, and when they are waited for no longer
         self._queue: list[object] = []
 
     @contextmanager
@@ -43,19 +50,25 @@ class OpenGate:
         ticket = object()
         with self._turn:
             self._queue.append(ticket)
-            self._turn.wait_for(lambda: self._queue[0] is ticket and (self._inside == 0 or self._value == value))
+            while self._queue[0] is not ticket or self._wait_s(value) > 0:
+                self._turn.wait(self._wait_s(value) if self._queue[0] is ticket else None)  # the others are told when it is theirs
             self._queue.pop(0)
-            self._value, self._inside = value, self._inside + 1
+            self._inside[ticket] = value, time.monotonic() + self._patience_s
             os.environ[_VARIABLE] = value
             self._turn.notify_all()
         try:
             yield
         finally:
             with self._turn:
-                self._inside -= 1
+                del self._inside[ticket]
                 if not self._inside:
                     os.environ.pop(_VARIABLE, None)
                 self._turn.notify_all()
+
+    def _wait_s(self, value: str) -> float:
+        """Seconds until the last of those who disagree is waited for no longer; it may leave before."""
+        ends = [end for other, end in self._inside.values() if other != value]
+        return max(ends, default=0.0) - time.monotonic()
 
 
 _gate = OpenGate()

@@ -6,6 +6,8 @@ that have none the demuxer makes them up from a guessed frame rate. Here they ar
 
 from __future__ import annotations
 
+import math
+
 __all__ = ["Backlog", "LiveStamps"]
 
 _LEAD_S = 1.0  # ahead of real time by more than this: the stream's clock jumped
@@ -13,6 +15,7 @@ _LAG_S = 10.0  # behind by more: a network stall is shorter, for reading times o
 _CHECK_S = 5.0
 _RATE = 1.25  # a clock that runs faster or slower than this is made up, not drifting
 _STRIKES = 3
+_SLEW_S = 0.002  # a check's: two clocks that part by 400 ppm stay together, or after a day or two there would be a jump
 
 
 class LiveStamps:
@@ -23,25 +26,36 @@ class LiveStamps:
         self._offset: float | None = None
         self._last = float("-inf")
         self._check: tuple[float, float] | None = None  # (stamp, arrival) where the present check began
+        self._least = math.inf  # delay of the frame that was least delayed in the present check
         self._strikes = 0
 
-    def place(self, stamp_s: float | None, arrival: float) -> float:
-        """When this frame was, in seconds of the monotonic clock; never before the frame before it."""
-        placed = arrival if stamp_s is None or not self._trusted else self._by_stamp(stamp_s, arrival)
+    def place(self, stamp_s: float | None, arrival: float, *, waits: bool = True) -> float:
+        """When this frame was, in seconds of the monotonic clock; never before the frame before it.
+
+        Args:
+            stamp_s: the stream's own.
+            arrival: monotonic seconds.
+            waits: frames are waited for. Where they are not, it is we who are slow, and not the stream's clock.
+        """
+        placed = arrival if stamp_s is None or not self._trusted else self._by_stamp(stamp_s, arrival, waits)
         # Equal times are no use to the grid: the smallest step keeps the order of two frames that arrive in one tick.
         self._last = max(placed, self._last + 1e-6)
         return self._last
 
-    def _by_stamp(self, stamp: float, arrival: float) -> float:
+    def _by_stamp(self, stamp: float, arrival: float, waits: bool) -> float:
         if self._offset is None or not -_LAG_S <= stamp + self._offset - arrival <= _LEAD_S or stamp + self._offset < self._last:
-            self._offset, self._check = arrival - stamp, (stamp, arrival)
-        assert self._check is not None
-        stamp0, arrival0 = self._check
+            self._offset = arrival - stamp
+        # A jump does not begin a new check: stamps that run too fast jump all the time.
+        stamp0, arrival0 = self._check = self._check or (stamp, arrival)
+        self._least = min(self._least, arrival - stamp - self._offset)
         if arrival - arrival0 >= _CHECK_S:
             rate = (stamp - stamp0) / (arrival - arrival0)
-            self._strikes = 0 if 1 / _RATE <= rate <= _RATE else self._strikes + 1
+            if waits or rate >= 1 / _RATE:
+                self._strikes = 0 if 1 / _RATE <= rate <= _RATE else self._strikes + 1
             self._trusted = self._strikes < _STRIKES
-            self._check = (stamp, arrival)
+            if waits:
+                self._offset += max(-_SLEW_S, min(self._least, _SLEW_S))
+            self._check, self._least = (stamp, arrival), math.inf
         return stamp + self._offset if self._trusted else arrival
 
 

@@ -70,7 +70,7 @@ class WebcamSource:
         if capture is None:
             raise self._trouble(_why(self.device))
         got = False
-        for _, arrival, image in read_capture(capture, self.device, max_fps=self._max_fps, clock=self._clock):
+        for _, arrival, _, image in read_capture(capture, self.device, max_fps=self._max_fps, clock=self._clock):
             got, self._fatal = True, False
             yield Frame(stamp_s=None, arrival=arrival, image=image)
         raise self._trouble("it sends no more pictures." if got else "it opens but sends no picture, so another program may be using it.")

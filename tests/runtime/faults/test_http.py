@@ -16,6 +16,8 @@ import pytest
 
 from gasmcast.errors import SourceError
 from gasmcast.runtime.sources.parse import open_source
+from gasmcast.runtime.sources.stream import StreamSource
+from gasmcast.runtime.sources.stream import _open as open_capture
 
 pytestmark = pytest.mark.slow
 
@@ -159,6 +161,66 @@ def test_mpeg_ts_whose_clock_jumps_keeps_real_time(camera, ffmpeg, tmp_path, run
     assert len(frames) > 120
     assert np.all(steps > 0)
     assert np.abs(lag).max() < 2.0
+
+
+class Slow:
+    """A capture that takes `more_s` more for each picture."""
+
+    def __init__(self, capture, more_s, burn):
+        self._capture, self._more_s, self._burn = capture, more_s, burn
+        self.get, self.release = capture.get, capture.release
+
+    def grab(self):
+        end = time.thread_time() + self._more_s * self._burn
+        grabbed = self._capture.grab()
+        while time.thread_time() < end:
+            pass
+        return grabbed
+
+    def retrieve(self):
+        time.sleep(self._more_s * (not self._burn))
+        return self._capture.retrieve()
+
+
+@pytest.mark.parametrize("burn", [False, True])
+def test_a_stream_that_is_decoded_slower_than_it_comes_is_told_late_and_opened_anew(camera, ffmpeg, run, until, burn):
+    """25 pictures a second come, 15 are decoded; that takes time in `retrieve`, or a core's work in `grab`."""
+    source = ["-re", "-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=60"]
+    command = [ffmpeg, "-v", "quiet", *source, "-c:v", "mpeg2video", "-g", "12", "-f", "mpegts", "-"]
+
+    def send(write):
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+            try:
+                while data := server.stdout.read1(8192):
+                    write(data)
+            finally:
+                server.kill()
+
+    seen = []  # by connection: when each picture was handed over, its stamp, its arrival
+
+    class Watched(StreamSource):
+        def frames(self):
+            seen.append([])
+            for frame in super().frames():
+                seen[-1].append((time.monotonic(), frame.stamp_s, frame.arrival))
+                yield frame
+
+    server = camera("video/mp2t", send)
+    told = run(Watched(server.url, "cam", opener=lambda url, kind: Slow(open_capture(url, kind), 1 / 15, burn)))
+    until(lambda: told.camera("cam").counts.reconnects >= 2, 40)
+    told.until_decides("cam", more=2)
+    told.stop()
+    told.check_laws()
+    assert server.connections >= 3
+    now, stamp, arrival = np.array(seen[0]).T
+    late = now - arrival
+    assert np.abs(late - (now - now[0]) + (stamp - stamp[0])).max() < 0.4
+    assert 1.8 < late.max() < 4.5
+    assert np.diff(stamp) == pytest.approx(1 / 25, abs=0.001)
+    assert max(decision.latency_ms["sample"] for decision in told.decisions()) > 1500
+    states = [notice.text for notice in told.notices("state")]
+    assert any("is decoded slower than it comes: 2." in text and "opened anew" in text for text in states), states
+    assert any("reconnect" in notice.text for notice in told.notices("gap"))
 
 
 def test_hls_is_played_at_its_own_pace_not_piece_by_piece(ffmpeg, tmp_path):

@@ -130,6 +130,31 @@ def test_captures_of_one_kind_open_together_those_of_another_wait():
     assert sorted(log) == [1, 2, 3, 4]
 
 
+def test_a_capture_that_hangs_is_waited_for_no_longer_than_the_gate_is_patient_and_never_left_without_options():
+    gate, hangs, let_go = OpenGate(patience_s=0.3), threading.Event(), threading.Event()
+    variable = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+
+    def hang():
+        with gate.through("a"):
+            hangs.set()
+            let_go.wait(10)
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    assert hangs.wait(5)
+    begun = time.monotonic()
+    with gate.through("b"):
+        assert 0.2 < time.monotonic() - begun < 2.0
+        assert os.environ[variable] == "b"
+    assert os.environ[variable] == "b", "whoever hangs would find no options"
+    begun = time.monotonic()
+    with gate.through("c"), gate.through("c"):
+        assert time.monotonic() - begun < 0.2, "it is not waited for again"
+    let_go.set()
+    thread.join(5)
+    assert variable not in os.environ
+
+
 def test_options_are_set_while_a_capture_opens():
     with ffmpeg_options("rtsp"):
         assert "rtsp_transport;tcp" in os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"]
