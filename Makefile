@@ -25,7 +25,7 @@ debian:
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(DEBIAN)
 
-# Ten minutes of four cameras with faults at random; GASMCAST_SOAK_SEED chooses which, GASMCAST_SOAK_S how long.
+# Ten minutes of four cameras with faults at random, and seven of the command as a process; GASMCAST_SOAK_SEED chooses which, GASMCAST_SOAK_S how long.
 soak: $(STAMP)
 	GASMCAST_SOAK_S=$${GASMCAST_SOAK_S:-600} $(BIN)/python -m pytest -s tests/runtime/faults/test_soak.py
 

@@ -10,6 +10,7 @@ import typer
 from gasmcast import __version__
 from gasmcast.errors import GasmcastError, MachineError
 from gasmcast.missing import missing_package
+from gasmcast.runtime.daemon import end_without
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_show_locals=False)
 
@@ -43,6 +44,11 @@ _register()
 
 def main() -> None:
     """Run the command line; a `GasmcastError`, a package that is missing, or a refusal of the system becomes one line and its exit code."""
+    with end_without():
+        _main()
+
+
+def _main() -> None:
     try:
         app()
     except GasmcastError as error:

@@ -1,8 +1,8 @@
 """The recording of a run (`--record run.jsonl`): what every decision was made of, so that it can be made again.
 
-One JSON object a line: `run` (settings, labels, calibration), `camera`, then in order of time `segment` (which frames it took),
-`drop`, `window` (the head's logits, exactly), `mark` (gap or end), `record` (what was told), and `lost` (so many lines are missing
-here). No pictures are stored, and no secrets.
+One JSON object a line: `run` (settings, labels, calibration), `camera` (with its region and mask), then in order of time `segment`
+(which frames it took), `drop`, `window` (the head's logits, exactly), `mark` (gap or end), `record` (what was told), and `lost` (so
+many lines are missing here). No pictures are stored, and no secrets.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import logging
 import threading
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -71,10 +72,13 @@ class Journal:
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
         self._thread.start()
 
-    def camera(self, name: str, source: str, live: bool, config: LiveConfig | None = None) -> None:
-        """A source is taken in."""
+    def camera(
+        self, name: str, source: str, live: bool, config: LiveConfig | None = None, part: Mapping[str, object] | None = None
+    ) -> None:
+        """A source is taken in; `part`: the `region` and `mask` through which it is seen, where it has any."""
         self._files_only &= not live
-        self._put("camera", {"camera": name, "source": source, "live": live, "config": config and config.model_dump(mode="json")})
+        own = config and config.model_dump(mode="json")
+        self._put("camera", {"camera": name, "source": source, "live": live, "config": own, **(part or {})})
 
     def trace(self, kind: str, fields: dict[str, Any]) -> None:
         """What the pipeline tells beside its records; `fields` is not changed afterwards. Never blocks where a source is live."""

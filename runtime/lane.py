@@ -68,9 +68,12 @@ class Lane:
             self._count("turn", by=max(1, round((frame.arrival - self._away_since) / self._house.spec.segment_s)))
             self._away_since = None
             self._break("it was another camera's turn")
+        disordered = self._clock.disordered
         for segment in self._clock.push(frame):
             self._delivery.segment(segment)
             self._offer(segment)
+        if self._clock.disordered > disordered:
+            self._count("disorder")
         self.pictures.take(self._clock.time_s, frame.image)
 
     def on_gap(self, reason: str) -> None:
@@ -126,7 +129,7 @@ class Lane:
     def stats(self) -> CameraStats:
         """Counters since the start, rates over the last window; a camera that gives nothing has none."""
         with self._house.changed:
-            drops = {"disorder": self._clock.disordered, **self.drops}
+            drops = dict(self.drops)
         silent = self.live and self.state in _SILENT
         fps, delivery = (0.0, 0.0) if silent else self._delivery.rates()
         return CameraStats(

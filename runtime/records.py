@@ -11,7 +11,20 @@ from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError
 
-__all__ = ["NO_ACTION", "CameraStats", "Decision", "Event", "Notice", "Record", "RefusedError", "Sink", "Stats", "View", "rfc3339"]
+__all__ = [
+    "NO_ACTION",
+    "CameraStats",
+    "Choosy",
+    "Decision",
+    "Event",
+    "Notice",
+    "Record",
+    "RefusedError",
+    "Sink",
+    "Stats",
+    "View",
+    "rfc3339",
+]
 
 NO_ACTION = "no action"
 
@@ -139,6 +152,15 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finish; nothing is written after this."""
+        ...
+
+
+class Choosy(Sink, Protocol):
+    """A sink that takes some records only."""
+
+    @staticmethod
+    def wants(record: Record) -> bool:
+        """Whether it takes this one; its queue holds no other, so that what nobody asked for neither makes room nor counts as lost."""
         ...
 
 

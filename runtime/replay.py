@@ -21,6 +21,8 @@ from gasmcast.runtime.sources.file import FileSource
 
 __all__ = ["Replay", "ReplaySource", "replay"]
 
+_LOST = ("gap", "late", "restart", "skip", "turn")  # causes of drops that leave a hole between the frames that were taken
+
 
 @dataclass(frozen=True)
 class Replay:
@@ -91,20 +93,29 @@ class ReplaySource:
         self._path = path
 
     def frames(self) -> Iterator[Frame]:
-        """Raises: SourceError, when the recording is not one of a single file, or that file has gone."""
+        """Raises: SourceError, when the recording is not one of a single file, whole and without holes, or that file has gone."""
         try:
             lines = list(_read(self._path))
         except UsageError as error:
             raise SourceError(error.what, error.hint) from None
         cameras = [line for line in lines if line["is"] == "camera"]
-        if len(cameras) != 1 or not Path(cameras[0]["source"]).is_file():
-            raise SourceError(
-                f"{self._path} is not the recording of one file that is still there.", "Replay its decisions: gasmcast live --replay FILE."
-            )
+        if why := self._not_the_same(lines, cameras):
+            raise SourceError(f"{self._path} {why}.", f"Replay its decisions: gasmcast live --replay {self._path}.")
         taken = {stamp for line in lines if line["is"] == "segment" for stamp in line["stamps"]}
         for frame in FileSource(Path(cameras[0]["source"]), self.name).frames():
             if frame.stamp_s in taken:
                 yield frame
+
+    @staticmethod
+    def _not_the_same(lines: list[dict[str, Any]], cameras: list[dict[str, Any]]) -> str:
+        """Why the file's frames would not make what was made of them then, after the recording's name; empty where they do."""
+        if len(cameras) != 1 or not Path(cameras[0]["source"]).is_file():
+            return "is not the recording of one file that is still there"
+        if parts := [part for part in ("region", "mask") if cameras[0].get(part)]:
+            return f"was made of a part of the picture ({' and '.join(parts)}), and the frames of the file are whole"
+        if any(line["is"] == "lost" or (line["is"] == "drop" and line["cause"] in _LOST) for line in lines):
+            return "has holes, which windows over the frames that it took would span"
+        return ""
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:

@@ -32,6 +32,11 @@ class Entry:
     told_as: str
     """What a recording says of it, without secrets."""
 
+    @property
+    def part(self) -> dict[str, object]:
+        """The region and mask of its picture, where it has them."""
+        return self.spec.model_dump(mode="json", include={"region", "mask"}, exclude_defaults=True)
+
 
 class Roster:
     """The sources of a run.
@@ -68,7 +73,7 @@ class Roster:
     def fill(self, session: Session) -> None:
         """Add all sources to a session."""
         for entry in self.entries:
-            session.add(entry.source, entry.config, entry.told_as)
+            session.add(entry.source, entry.config, entry.told_as, entry.part)
 
     def renew(self, session: Session) -> None:
         """Bring a session that runs to what the lists say now.
@@ -100,7 +105,7 @@ class Roster:
     def _add(session: Session, entry: Entry) -> bool:
         """False, and a line in the log, when it cannot be taken in: one of that name has not ended yet."""
         try:
-            session.add(entry.source, entry.config, entry.told_as)
+            session.add(entry.source, entry.config, entry.told_as, entry.part)
         except GasmcastError as error:
             _log.error("%s is not taken in: %s", entry.source.name, redact(error))
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -108,17 +108,18 @@ class Session:
             has_room=self._has_room,
         )
 
-    def add(self, source: Source, config: LiveConfig | None = None, told_as: str = "") -> None:
+    def add(self, source: Source, config: LiveConfig | None = None, told_as: str = "", part: Mapping[str, object] | None = None) -> None:
         """Take in a source; it may come while others run.
 
         Args:
             source: named; names are unique.
             config: settings that differ for it.
             told_as: what the recording says of it, without secrets.
+            part: and of the part of the picture that it gives (`region`, `mask`).
         """
         lane = self.pipeline.add(source.name, source.live, config)
         if self._journal:
-            self._journal.camera(source.name, told_as or source.name, source.live, config)
+            self._journal.camera(source.name, told_as or source.name, source.live, config, part)
         self.health.watch_trouble(f"camera {source.name}", partial(self._trouble, source.name))
         self.cameras.add(source, lane, lane.config.gap_s)
 

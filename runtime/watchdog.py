@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 
-from gasmcast.runtime.daemon import start_daemon
+from gasmcast.runtime.daemon import leave, start_daemon
 from gasmcast.runtime.health import Health
 from gasmcast.runtime.notify import Notifier
 
@@ -26,13 +25,6 @@ _log = logging.getLogger(__name__)
 _RESTART_S = 120.0  # engines are compiled again meanwhile: half a minute for a large one, not for ever
 EXIT_STUCK = 75
 """The exit status of a process that gave itself up: "try again" (EX_TEMPFAIL of sysexits.h)."""
-
-
-def _leave(status: int) -> None:
-    """End now: threads that hang in native code would keep an orderly end waiting for ever."""
-    logging.shutdown()
-    sys.stderr.flush()
-    os._exit(status)
 
 
 class Watchdog:
@@ -54,7 +46,7 @@ class Watchdog:
         restarts: Mapping[str, Callable[[], None]] | None = None,
         *,
         notifier: Notifier | None = None,
-        leave: Callable[[int], None] = _leave,
+        leave: Callable[[int], None] = leave,
         clock: Callable[[], float] = time.monotonic,
         spawn: Callable[[Callable[[], None], str], None] = start_daemon,
     ) -> None:

@@ -6,9 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from gasmcast.errors import MachineError, StageError
 from gasmcast.runtime.backlog import Mark, Waiting
+from gasmcast.runtime.daemon import Daemon
 from gasmcast.runtime.house import House
 from gasmcast.runtime.lane import Lane
 
@@ -96,7 +98,7 @@ class Workers:
                 lane.pending.appendleft(waiting)
 
     def _spawn(self, stage: str) -> None:
-        thread = self._threads[stage] = threading.Thread(target=self._guard, args=(stage,), name=f"gasmcast-{stage}", daemon=True)
+        thread = self._threads[stage] = Daemon(partial(self._guard, stage), f"gasmcast-{stage}")
         thread.start()
 
     def _guard(self, stage: str) -> None:

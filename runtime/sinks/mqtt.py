@@ -66,6 +66,11 @@ class MqttSink:
         client.connect_async(parts.hostname, port, keepalive=20)
         client.loop_start()
 
+    @staticmethod
+    def wants(record: Record) -> bool:
+        """Events, and the cameras' states and counters."""
+        return isinstance(record, Event | Stats)
+
     def write(self, record: Record) -> None:
         """Raises: MachineError while the broker is away."""
         messages = list(self._messages(record))

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import GasmcastError
+from gasmcast.runtime.daemon import Daemon
 from gasmcast.runtime.records import Event, Notice, Record, RefusedError, Sink
 from gasmcast.runtime.redact import redact
 from gasmcast.runtime.sources.backoff import Backoff
@@ -68,6 +69,7 @@ class Queued:
         self._make, self._room, self._keep, self._clock = make, room, keep, clock
         self._backoff = backoff or Backoff()
         self._sink: Sink | None = make()
+        self._wants: Callable[[Record], bool] = getattr(self._sink, "wants", lambda _: True)  # of a `Choosy` one
         self._items: deque[Record | Picture] = deque()
         self._loose = 0  # of them may be dropped
         self._counts: Counter[str] = Counter()
@@ -76,13 +78,14 @@ class Queued:
         self._trouble = ""
         self._busy_since: float | None = None
         self._in_hand: Record | Picture | None = None  # what the thread has taken and is not done with
-        self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
+        self._thread = Daemon(self._run, f"sink-{name}")
         self._thread.start()
 
     def write(self, record: Record) -> None:
         """Take a record; never raises, never waits: cameras and files are decided by one thread."""
         with self._changed:
-            self._put(record)
+            if self._wants(record):
+                self._put(record)
 
     def has_room(self, camera: str, timeout_s: float = 0.5) -> bool:
         """Whether a file's reader may go on, after waiting for that no longer than this; cameras always may.

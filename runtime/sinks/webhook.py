@@ -70,6 +70,11 @@ class WebhookSink:
         self._timeout_s, self._attempts, self._sleep, self._wall = timeout_s, attempts, sleep, wall
         self._opener = urllib.request.build_opener(_NoRedirect)
 
+    @staticmethod
+    def wants(record: Record) -> bool:
+        """Starts and ends of events."""
+        return isinstance(record, Event) and record.phase != "update"
+
     def write(self, record: Record) -> None:
         """Raises: MachineError when the receiver cannot take it now; RefusedError when it never will."""
         if not isinstance(record, Event) or record.phase == "update":

@@ -44,6 +44,16 @@ def run_files(model, paths, config=None):
     return records, windows, pipeline
 
 
+def test_frames_out_of_order_are_counted_and_traced(tiny_bundle):
+    traced = []
+    pipeline = Pipeline(open_model(tiny_bundle), LiveConfig(), lambda _: None, trace=lambda kind, fields: traced.append((kind, fields)))
+    lane = pipeline.add("a", live=False)
+    for stamp in (0.0, 0.2, 0.1, 0.3, 0.25):
+        lane.on_frame(Frame(stamp, 0.0, np.zeros((8, 8, 3), np.uint8)))
+    assert lane.stats().drops == {"disorder": 2}
+    assert traced == [("drop", {"camera": "a", "cause": "disorder", "segments": 1})] * 2
+
+
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_every_window_of_a_file_is_decided_once_and_equals_the_clip(tiny_bundle, moving_video, backend):
     model = open_model(tiny_bundle, backend)

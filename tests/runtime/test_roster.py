@@ -35,7 +35,7 @@ class Told:
     def __init__(self, pipeline=None):
         self.calls, self.pipeline, self.held = [], pipeline, True
 
-    def add(self, source, config, told_as):
+    def add(self, source, config, told_as, part):
         if source.name == "held" and self.held:
             raise UsageError("There are two sources called 'held'.")
         self.calls.append(("add", source.name, config, told_as))

@@ -23,6 +23,7 @@ from gasmcast.runtime.journal import Journal
 from gasmcast.runtime.pipeline import Pipeline
 from gasmcast.runtime.records import Decision, Event, Notice, Stats
 from gasmcast.runtime.replay import ReplaySource, replay
+from gasmcast.runtime.roster import Roster
 from gasmcast.runtime.session import Session, open_model
 from gasmcast.runtime.sinks.queue import Queued
 from gasmcast.runtime.sources.demo import DemoSource
@@ -164,6 +165,34 @@ def test_replay_as_a_source_gives_the_frames_that_were_taken(recording, moving_v
     path.write_text(path.read_text().replace(str(moving_video), "/nowhere.mp4"))
     with pytest.raises(SourceError, match="not the recording of one file"):
         list(ReplaySource(path, "m").frames())
+
+
+def test_a_recording_whose_frames_alone_would_tell_something_else_is_no_source(recording):
+    path, _ = recording
+    whole = path.read_text()
+    for cause, refused in (("late", True), ("turn", True), ("hop", False), ("disorder", False)):
+        path.write_text(whole + json.dumps({"is": "drop", "camera": "m", "cause": cause, "segments": 1}) + "\n")
+        if refused:
+            with pytest.raises(SourceError, match=r"has holes.* --replay .*run\.jsonl"):
+                next(ReplaySource(path, "m").frames())
+        else:
+            assert next(ReplaySource(path, "m").frames()).stamp_s == 0.0
+    path.write_text(whole + '{"is":"lost","lines":3}\n')
+    with pytest.raises(SourceError, match="has holes"):
+        next(ReplaySource(path, "m").frames())
+
+
+def test_a_recording_of_a_part_of_the_picture_says_so_and_is_no_source(opened, moving_video, tmp_path):
+    cameras, path = tmp_path / "cameras.yaml", tmp_path / "run.jsonl"
+    cameras.write_text(f"cameras: [{{name: m, source: '{moving_video}', region: [0, 0, 0.5, 1], mask: [[[0, 0], [1, 0], [1, 1]]]}}]")
+    session = Session(opened[0], LiveConfig(), [], journal=Journal(path, opened[0], LiveConfig(), opened[1]))
+    Roster([f"@{cameras}"], LiveConfig()).fill(session)
+    assert session.run() == []
+    camera = json.loads(path.read_text().splitlines()[1])
+    assert (camera["region"], camera["mask"]) == ([0.0, 0.0, 0.5, 1.0], [[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]])
+    assert replay(path, lambda record: None)
+    with pytest.raises(SourceError, match=r"a part of the picture \(region and mask\)"):
+        next(ReplaySource(path, "m").frames())
 
 
 class Endless:

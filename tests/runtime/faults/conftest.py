@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -48,6 +50,12 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
+
+
+@pytest.fixture
+def port() -> int:
+    """One that nobody listens at."""
+    return free_port()
 
 
 class RtspServer:
@@ -321,3 +329,23 @@ def network():
     yield start
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def start():
+    """Starts `gasmcast live`; what still runs at the end of the test is killed."""
+    started = []
+
+    def begin(bundle, *arguments, stdin=subprocess.DEVNULL, **environment):
+        code = "import sys; from gasmcast.cli import main; sys.argv[0] = 'gasmcast'; main()"
+        command = [sys.executable, "-c", code, "live", *map(str, arguments), "--bundle", str(bundle), "--threads", "1"]
+        settings = {**os.environ, "OMP_NUM_THREADS": "1", "no_proxy": "127.0.0.1", **environment}
+        pipes = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen(command, **pipes, text=True, env=settings))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()

@@ -22,26 +22,6 @@ from gasmcast.runtime.watchdog import EXIT_STUCK, Watchdog
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def start():
-    """Starts `gasmcast live`; what still runs at the end of the test is killed."""
-    started = []
-
-    def begin(bundle, *arguments, stdin=subprocess.DEVNULL, **environment):
-        code = "import sys; from gasmcast.cli import main; sys.argv[0] = 'gasmcast'; main()"
-        command = [sys.executable, "-c", code, "live", *map(str, arguments), "--bundle", str(bundle), "--threads", "1"]
-        settings = {**os.environ, "OMP_NUM_THREADS": "1", "no_proxy": "127.0.0.1", **environment}
-        pipes = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        started.append(subprocess.Popen(command, **pipes, text=True, env=settings))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-
-
 def lines(path: Path):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -170,6 +150,35 @@ def test_sigterm_while_a_camera_is_silent(start, tiny_bundle, tmp_path, until):
     assert "Traceback" not in errors
     phases = [line["phase"] for line in lines(out) if line["kind"] == "event" and line["phase"] != "update"]
     assert phases == ["start", "end"] * (len(phases) // 2)
+
+
+def test_a_camera_that_hangs_and_comes_back_while_the_process_ends_does_not_abort_it(tiny_bundle):
+    """OpenCV waits for a camera that says nothing; the process is held at its very end until that has hung up."""
+    held = """
+        import ctypes, sys
+        from gasmcast.cli import main
+        from gasmcast.runtime.sources import stream
+        stream.TIMEOUT_S = 100.0
+        libc = ctypes.CDLL(None)
+        libc.__cxa_atexit(libc.getchar, None, None)  # the last thing it does is to wait
+        main()
+        """
+    words = "demo:", "--bundle", tiny_bundle, "--threads", "1", "--duration", "3"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        command = [sys.executable, "-c", textwrap.dedent(held), "live", f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x", *words]
+        process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            for line in process.stderr:
+                if "decisions from 2 sources" in line:
+                    break
+            time.sleep(2.0)  # by now it is at its end
+            silent.close()
+            time.sleep(0.5)
+            _, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
+            process.wait()
+    assert (process.returncode, errors) == (0, "")
 
 
 def test_no_secret_can_be_seen_from_outside(start, tiny_bundle, tmp_path, until):

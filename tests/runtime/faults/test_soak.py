@@ -1,6 +1,6 @@
-"""Four cameras, faults at random from a seed, and nothing may grow, die or get lost.
+"""Four cameras, faults at random from a seed, and nothing may grow, die or get lost; and the command itself, with a real engine.
 
-60 s of it in `make test`; `make soak` runs 10 minutes (GASMCAST_SOAK_S).
+60 s and 40 s of it in `make test`; `make soak` runs 10 minutes and 7 (GASMCAST_SOAK_S).
 """
 
 from __future__ import annotations
@@ -8,9 +8,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import http.client
 import http.server
+import json
 import os
 import random
+import signal
 import threading
 import time
 from pathlib import Path
@@ -22,6 +25,7 @@ import pytest
 from gasmcast.errors import MachineError
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.records import Event
+from gasmcast.runtime.replay import replay
 from gasmcast.runtime.sinks.queue import Queued
 from gasmcast.runtime.sources.backoff import Backoff
 from gasmcast.runtime.sources.parse import open_source
@@ -241,3 +245,110 @@ def test_soak(second_camera, run, until, network):
     assert len(sent) > SECONDS / 2
     assert after[0] - before[0] < 40, f"memory grows: {before} -> {after} after {history}"
     assert "overflow" not in queued.stats()
+
+
+class Process:
+    """`gasmcast live` seen from outside."""
+
+    def __init__(self, pid, port):
+        self._proc, self._port = Path(f"/proc/{pid}"), port
+
+    def usage(self):
+        """`(resident MB, threads, open files)`."""
+        lines = dict(line.split(":", 1) for line in (self._proc / "status").read_text().splitlines())
+        return int(lines["VmRSS"].split()[0]) / 1000, int(lines["Threads"]), len(list((self._proc / "fd").iterdir()))
+
+    def metrics(self):
+        """`/metrics` as `{"name{labels}": value}`; nothing before it listens."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+        try:
+            connection.request("GET", "/metrics")
+            page = connection.getresponse().read().decode()
+        except OSError:
+            return {}
+        finally:
+            connection.close()
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))}
+
+    def watch(self, until_s, times=40):
+        """Its usage in so many moments from now to then: the medians of the first and of the last third."""
+        every_s, found = (until_s - time.monotonic()) / times, []
+        for _ in range(times):
+            self.metrics()
+            time.sleep(every_s)
+            found.append(self.usage())
+        return [np.median(part, axis=0) for part in (found[: times // 3], found[-(times // 3) :])]
+
+    def decided(self, camera):
+        return self.metrics().get(f'gasmcast_decisions_total{{camera="{camera}"}}', 0)
+
+
+def bounds(records, camera):
+    """The starts and ends of its events, in order."""
+    return [r["phase"] for r in records if r["kind"] == "event" and r["camera"] == camera and r["phase"] != "update"]
+
+
+def write_clip(path, seconds):
+    """Tiny pictures that change, 10 a second."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (64, 48))
+    for number in range(round(10 * seconds)):
+        writer.write(np.full((48, 64, 3), COLOURS[number // 20 % 3], np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(SECONDS + 240)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_soak_of_the_command(second_camera, start, tiny_bundle, *, port, tmp_path, until):
+    """A camera of the network, a scene and a file at its own pace; its server is killed, and a guest comes and goes, in the first half."""
+    seconds, (servers, url) = SECONDS * 2 / 3, second_camera
+    mjpeg = Mjpeg()
+    url = url or f"http://127.0.0.1:{mjpeg.port}/video"
+    clip, cameras = write_clip(tmp_path / "clip.mp4", 2 * seconds + 120), tmp_path / "cameras.yaml"
+    out, recording = tmp_path / "out.jsonl", tmp_path / "run.jsonl"
+    listed = [f"{{name: net, source: '{url}'}}", "{name: scene, source: 'demo:3'}", f"{{name: clip, source: '{clip}'}}"]
+
+    def write(*entries):
+        (tmp_path / "new").write_text(f"cameras: [{', '.join(entries)}]")
+        (tmp_path / "new").replace(cameras)
+
+    write(*listed)
+    words = ["--realtime", "--quiet", "--jsonl", out, "--record", recording, "--metrics", f"127.0.0.1:{port}"]
+    process = start(tiny_bundle, f"@{cameras}", *words)
+    seen = Process(process.pid, port)
+
+    def decide(*names, more=3):
+        before = {name: seen.decided(name) for name in names}
+        until(lambda: all(seen.decided(name) >= before[name] + more for name in names), 60, every=0.3)
+
+    decide("net", "scene", "clip")
+    begun = time.monotonic()
+    for server in servers:
+        server.kill()
+        server.start("--size", "64x48")
+    mjpeg.drop += 1
+    write(*listed, "{name: guest, source: 'demo:9'}")
+    process.send_signal(signal.SIGHUP)
+    decide("guest")
+    write(*listed)
+    process.send_signal(signal.SIGHUP)
+    decide("net", "scene", "clip")
+    time.sleep(max(0.0, begun + seconds / 2 - time.monotonic()))
+    before, after = seen.watch(begun + seconds)
+    decide("net", "scene", "clip")
+    states = seen.metrics()
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    mjpeg.close()
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert [states[f'gasmcast_camera_state{{camera="{name}",state="live"}}'] for name in ("net", "scene", "clip")] == [1, 1, 1]
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    events = [bounds(records, name) for name in ("net", "scene", "clip", "guest")]
+    print(f"{seconds:.0f} s: {[len(one) for one in events]} starts and ends; MB, threads, files: {before} -> {after}")
+    assert after[0] - before[0] < 10, "memory grows"
+    assert max(after[1:] - before[1:]) <= 1, "threads or open files grow"
+    assert all(one == ["start", "end"] * (len(one) // 2) for one in events)
+    assert all(events[:3])
+    assert replay(recording, lambda _: None), "the recording makes the same decisions again"

@@ -102,6 +102,7 @@ def connected(sink):
 
 def test_events_states_and_statistics_have_their_topics(broker, subscriber, make):
     sink = connected(MqttSink(f"mqtt://127.0.0.1:{broker.port}/house/box1"))
+    assert [sink.wants(record) for record in (make.event(), make.stats(), make.decision(), make.notice())] == [True, True, False, False]
     for record in (make.event(), make.event("end"), make.decision(), make.notice(), make.stats("stalled")):
         sink.write(record)
     sink.close()

@@ -46,6 +46,27 @@ def until(condition, seconds=5.0):
         time.sleep(0.005)
 
 
+def test_what_a_sink_does_not_want_takes_no_room_and_is_not_lost(make):
+    class Choosy(Target):
+        @staticmethod
+        def wants(record):
+            return isinstance(record, Event)
+
+    target = Choosy()
+    target.open.clear()
+    queued = Queued("q", lambda: target, room=2, lossless=["cam"])
+    for _ in range(9):
+        for record in (make.decision(), make.stats(), make.notice()):
+            queued.write(record)
+    assert queued.has_room("cam", 0.0)
+    queued.write(make.event())
+    target.open.set()
+    until(lambda: target.got)
+    queued.close()
+    queued.write(make.decision())
+    assert queued.stats() == {"written": 1, "waiting": 0}
+
+
 def test_everything_arrives_in_order_and_close_waits_for_it(make):
     target = Target()
     queued = Queued("q", lambda: target)

@@ -68,6 +68,7 @@ def test_an_event_is_posted_and_signed(receiver, make, monkeypatch):
     for record in (make.decision(), make.event("start", 7), make.event("update", 7), make.notice(), make.event("end", 7)):
         sink.write(record)
     assert [headers["X-Gasmcast-Event"] for headers, _ in receiver.got] == ["start-cam-7-1700000000000", "end-cam-7-1700000000000"]
+    assert not [record for record in (make.decision(), make.event("update"), make.notice(), make.stats()) if sink.wants(record)]
     headers, body = receiver.got[0]
     assert json.loads(body)["phase"] == "start"
     assert headers["X-Gasmcast-Timestamp"] == "1234"
