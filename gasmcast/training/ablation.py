@@ -23,7 +23,7 @@ from gasmcast.training.evaluate import predict
 from gasmcast.training.loop import DivergedError, train
 from gasmcast.training.metrics import bootstrap_interval, hits
 from gasmcast.training.prefill import open_prefilled
-from gasmcast.training.setup import differences
+from gasmcast.training.resume import differences
 from gasmcast.training.start import Opened, open_run
 from gasmcast.training.study import Study, base_config, row_settings
 from gasmcast.training.subject import run_model

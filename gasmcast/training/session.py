@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import gasmcast
-from gasmcast.config import Config, parse_config
+from gasmcast.config import Config
 from gasmcast.data.features import FeatureDataset
 from gasmcast.errors import UsageError
 from gasmcast.labels import Labels
@@ -31,9 +31,10 @@ from gasmcast.training.objective import Objective
 from gasmcast.training.optimiser import build_optimiser
 from gasmcast.training.order import RankBatches, epoch_order
 from gasmcast.training.record import RunRecord
-from gasmcast.training.setup import check_counts, differences, open_accelerator, updates_per_epoch
+from gasmcast.training.resume import find_earlier
+from gasmcast.training.setup import check_counts, open_accelerator, updates_per_epoch
 from gasmcast.training.snapshot import Progress, capture, restore, trained_tensors
-from gasmcast.training.state import has_state, load_state, save_state, sweep_drafts
+from gasmcast.training.state import save_state, sweep_drafts
 
 __all__ = ["Session"]
 
@@ -63,7 +64,7 @@ class Session:
         self.loader = ClipLoader(*sets, workers=config.train.workers, pin=self.accelerator.device.type == "cuda")
         self.steps = updates_per_epoch(len(self.targets), config.train, self.world)
         self.set_sha = set_sha(clips, validation)
-        found = self._earlier(resume)
+        found = find_earlier(folder, config, labels, self.set_sha, resume=resume, say=self.display.say)
 
         torch.manual_seed(config.train.seed)
         model = build_model(config) if found is None else build_or_reload(config, folder)
@@ -95,43 +96,6 @@ class Session:
         if remark:
             self.display.say(f"note: {remark}")
         self.saved_at = time.monotonic()
-
-    def _earlier(self, resume: bool) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The state to go on from, if any, and whether its configuration fits."""
-        if not resume:
-            if has_state(self.folder) or (self.folder / "last.safetensors").exists():
-                raise UsageError(f"{self.folder} holds a run already.", "Continue it with --resume, or give another --out.")
-            return None
-        found = load_state(self.folder)
-        if found is None:
-            if has_state(self.folder):
-                raise UsageError(
-                    f"No state in {self.folder} is whole.", "Start again with another --out; its best.safetensors can still be evaluated."
-                )
-            self.display.say(f"note: nothing to resume in {self.folder}: a fresh run.")
-            return None
-        tensors, record, passed = found
-        for sentence in passed:
-            self.display.say(f"note: {sentence} The one before it is used.")
-        changed = differences(self.config, parse_config(record["config"], str(self.folder)))
-        if foreign := [name for name in changed if name.startswith(("model.", "spec."))]:
-            raise UsageError(
-                f"{self.folder} was begun with another {foreign[0]}.", "Resume with the same model and clip spec, or give another --out."
-            )
-        self._check_set(record)
-        if changed:
-            self.display.say(f"note: settings changed since the run began: {', '.join(changed)}.")
-        return tensors, record
-
-    def _check_set(self, record: dict[str, Any]) -> None:
-        """Whether a state is of this set: its order of clips is the run's."""
-        hint = "Give the data set it was begun with, or another --out."
-        if tuple(record["labels"]) != self.labels.names:
-            raise UsageError(f"{self.folder} was begun with other classes than the data set has.", hint)
-        if "set" not in record:
-            self.display.say("note: the run was begun before its clips were kept track of: that this is the same set is not checked.")
-        elif record["set"] != self.set_sha:
-            raise UsageError(f"{self.folder} was begun with other clips than the data set has.", hint)
 
     def _restore(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> Progress:
         progress = restore(tensors, record, self.accelerator, self.objective, self.optimiser.optimizer, average=self.average)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import gc
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +11,10 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from numpy.typing import NDArray
 
-from gasmcast.config import Config, TrainConfig
+from gasmcast.config import TrainConfig
 from gasmcast.errors import MachineError, UsageError
 
-__all__ = ["check_counts", "differences", "open_accelerator", "updates_per_epoch"]
+__all__ = ["check_counts", "open_accelerator", "updates_per_epoch"]
 
 
 def open_accelerator(train: TrainConfig) -> tuple[Accelerator, str]:
@@ -75,18 +74,3 @@ def check_counts(labels: NDArray[np.integer], train: TrainConfig, world: int) ->
             f"There are {len(labels)} training clips, fewer than one batch ({parts}).",
             f"Use {smaller}." if len(labels) >= world else f"Use at most {len(labels)} processes.",
         )
-
-
-def differences(ours: Config, theirs: Config) -> list[str]:
-    """Dotted names of the settings in which two configurations differ."""
-
-    def walk(a: dict[str, Any], b: dict[str, Any], prefix: str) -> list[str]:
-        found = []
-        for key, value in a.items():
-            if isinstance(value, dict) and isinstance(b[key], dict):
-                found += walk(value, b[key], f"{prefix}{key}.")
-            elif value != b[key]:
-                found.append(f"{prefix}{key}")
-        return found
-
-    return walk(ours.model_dump(), theirs.model_dump(), "")
