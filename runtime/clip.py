@@ -55,32 +55,33 @@ def pick_frames(frames: Iterable[tuple[float, Picked]], slots_s: NDArray[np.floa
 def read_slots(
     path: str | Path,
     slots_s: NDArray[np.float64],
-    place: Callable[[Frame], Frame],
-    colour: Callable[[Frame], Frame] = lambda frame: frame,
+    make: Callable[[Frame], Frame],
     threads: int | None = None,
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """The frames nearest the given times, each brought to one size once.
+    """The frames nearest the given times, each brought to one size once, however many slots take it.
 
     Args:
         path: a local video file.
         slots_s: `(m,)` seconds after the first frame, ascending.
-        place: from a decoded frame to one of a fixed size `(h, w, ...)`; it may move pixels, but sees channels as the decoder gives
-            them (`as_rgb` puts them right), for a small frame is put right in a tenth of the time.
-        colour: what is done to `(h, w, 3)` RGB then.
+        make: from a decoded frame to `(h, w, 3)` uint8 RGB of a fixed size. It sees channels as the decoder gives them; `as_rgb` puts
+            them right, on a small frame in a tenth of the time.
         threads: decoder threads; None lets FFmpeg choose.
+        out: `(m, h, w, 3)` uint8, to be written; None: new memory.
 
     Returns:
-        `(m, h, w, 3)` uint8 RGB.
+        `(m, h, w, 3)` uint8 RGB: `out`, where it was given.
 
     Raises:
         SourceError: as `read_frames`.
     """
     for taken in (_near(slots_s), None):  # where the stamps are not as even as they were taken to be, again with every frame
-        out: NDArray[np.uint8] | None = None
+        last: Frame | None = None
         for slots, picture in pick_frames(decode(path, threads, taken), slots_s):
             if picture is None:
                 break
-            image = colour(as_rgb(place(picture)))
+            if picture is not last:  # slots before a frame's stamp and those behind it come apart
+                last, image = picture, make(picture)
             if out is None:
                 out = np.empty((len(slots_s), *image.shape), np.uint8)
             out[slots] = image
@@ -117,7 +118,7 @@ def read_clip(path: str | Path, spec: ClipSpec, start_s: float = 0.0) -> NDArray
     Raises:
         SourceError: as `read_frames`.
     """
-    frames = read_slots(path, spec.slot_times(start_s), lambda frame: fit_frame(frame, spec.pixels, spec.fit))
+    frames = read_slots(path, spec.slot_times(start_s), lambda frame: as_rgb(fit_frame(frame, spec.pixels, spec.fit)))
     return frames.reshape(spec.clip_shape)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.config import AugmentConfig
-from gasmcast.data.operations import channels, geometric, level_table
+from gasmcast.data.operations import apply_table, channels, geometric, level_table
 from gasmcast.runtime.clip import fit_frame
 from gasmcast.runtime.video import Frame
 from gasmcast.spec import ClipSpec
@@ -53,7 +53,7 @@ class Augmentation:
         if self.matrix is not None:
             image = cv2.transform(image, self.matrix.astype(np.float32))  # in doubles it takes half as long again
         if self.table is not None:
-            image = cv2.LUT(image, self.table[None])
+            image = apply_table(image, self.table)
         if self.sharpness:
             smooth = cv2.GaussianBlur(image, (3, 3), 0.7)
             image = cv2.addWeighted(image, 1 + self.sharpness, smooth, -self.sharpness, 0)
@@ -66,11 +66,7 @@ class Augmentation:
         if self.warp is None:
             image = part if part.shape[:2] == (pixels, pixels) else cv2.resize(part, (pixels, pixels), interpolation=cv2.INTER_LINEAR)
             return np.asarray(cv2.flip(image, 1) if self.flip else image, np.uint8)
-        x, y = part.shape[1] / pixels, part.shape[0] / pixels  # pixels of the part in one of the square, between their centres
-        place = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]])
-        mirror = np.array([[-1.0, 0, pixels - 1], [0, 1, 0], [0, 0, 1]]) if self.flip else np.eye(3)
-        whole = place @ mirror @ np.vstack([self.warp, (0, 0, 1)])
-        places, weights = _map(whole.tobytes(), pixels)
+        places, weights = _map(self.warp.tobytes(), self.flip, part.shape[0], part.shape[1], pixels)
         image = cv2.remap(part, places, weights, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=_FILL)
         return np.asarray(image, np.uint8)
 
@@ -135,11 +131,17 @@ def draw_crop(rng: np.random.Generator, scale: tuple[float, float], ratio: tuple
 
 
 @lru_cache(maxsize=4)
-def _map(matrix: bytes, pixels: int) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
-    """Where the square's pixels come from, for all frames of a clip: `warpAffine` would work it out for each, in half as long again."""
-    inner = np.frombuffer(matrix).reshape(2, 3)
-    y, x = np.mgrid[0:pixels, 0:pixels]
-    across, down = (row[0] * x + row[1] * y + row[2] for row in inner)
+def _map(warp: bytes, flip: bool, height: int, width: int, pixels: int) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
+    """Where in a part of that size the square's pixels come from, for all frames of a clip.
+
+    `warpAffine` would work it out for each, in half as long again.
+    """
+    x, y = width / pixels, height / pixels  # pixels of the part in one of the square, between their centres
+    place = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]])
+    mirror = np.array([[-1.0, 0, pixels - 1], [0, 1, 0], [0, 0, 1]]) if flip else np.eye(3)
+    inner = place @ mirror @ np.vstack([np.frombuffer(warp).reshape(2, 3), (0, 0, 1)])
+    rows, columns = np.mgrid[0:pixels, 0:pixels]
+    across, down = (row[0] * columns + row[1] * rows + row[2] for row in inner)
     return cv2.convertMaps(across.astype(np.float32), down.astype(np.float32), cv2.CV_16SC2)
 
 

@@ -112,17 +112,35 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         Raises:
             SourceError: more than `BAD_SHARE` of the set's clips do not decode.
         """
+        clip = torch.empty(self.spec.clip_shape, dtype=torch.uint8)
+        return clip, *self._fill(index, epoch, clip)
+
+    def write(self, index: int, out: Tensor) -> tuple[int, int]:
+        """Clip `index` into memory that is there, `out` `(1+S, F, H, W, 3)` uint8 and contiguous; its label and index.
+
+        Raises:
+            SourceError: more than `BAD_SHARE` of the set's clips do not decode.
+        """
+        return self._fill(index, int(self._epoch), out)
+
+    @property
+    def clip_shape(self) -> tuple[int, ...]:
+        """Of every clip."""
+        return self.spec.clip_shape
+
+    def _fill(self, index: int, epoch: int, out: Tensor) -> tuple[int, int]:
         # Keyed by the clip that was asked for, so that what stands in for it is the same whether it was known to be bad or not.
         others = np.random.default_rng((self.seed, epoch, index, 1))
         while True:
             if not self.failed[index]:
                 try:
-                    return self._clip(index, np.random.default_rng((self.seed, epoch, index)))
+                    return self._clip(index, np.random.default_rng((self.seed, epoch, index)), out), index
                 except SourceError as error:
                     self._mark(index, error)
             if self.augment is None:
                 label = self.samples[index].label
-                return torch.zeros(self.spec.clip_shape, dtype=torch.uint8), -1 if label is None else label, index
+                out.zero_()
+                return -1 if label is None else label, index
             index = int(others.integers(len(self.samples)))
 
     def preload(self, budget_bytes: int, threads: int = 2, on_clip: Callable[[int, int], None] | None = None) -> bool:
@@ -158,31 +176,30 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         self._kept = kept
         return True
 
-    def _clip(self, index: int, rng: np.random.Generator) -> tuple[Tensor, int, int]:
+    def _clip(self, index: int, rng: np.random.Generator, out: Tensor) -> int:
+        """Write the clip; its label, as drawn."""
         sample = self.samples[index]
         path, kept = self._path(sample), self._kept.get(index)
         start = self._start(self.length_s(index) if kept is None else kept.length_s, rng)
         slots = self.spec.slot_times(start)
         label = -1 if sample.label is None else sample.label
+        rgb: Callable[[Frame], Frame] = as_rgb if kept is None else lambda frame: frame
         drawn: list[Augmentation] = []
 
-        def place(frame: Frame) -> Frame:
+        def make(frame: Frame) -> Frame:
             if not drawn:  # at the clip's first frame, whose levels some operations look at
                 config = self.augment
-                levels = (lambda: as_rgb(frame)) if kept is None else (lambda: frame)
-                drawn.append(Augmentation(self.spec) if config is None else draw_augmentation(rng, config, self.spec, levels))
-            return drawn[0].placed(frame)
+                drawn.append(Augmentation(self.spec) if config is None else draw_augmentation(rng, config, self.spec, lambda: rgb(frame)))
+            return drawn[0].coloured(rgb(drawn[0].placed(frame)))  # a small frame's colours are put in order in a tenth of the time
 
-        def colour(image: Frame) -> Frame:
-            return drawn[0].coloured(image)
-
+        frames = out.numpy().reshape(-1, *self.spec.clip_shape[2:])
         if kept is None:
-            frames = read_slots(path, slots, place, colour, threads=1)
+            read_slots(path, slots, make, threads=1, out=frames)
         else:
-            frames = _from_memory(kept, slots, lambda frame: colour(place(frame)))
-        if drawn[0].flip:
-            label = self.swap.get(label, label)
-        return torch.from_numpy(frames.reshape(self.spec.clip_shape)), label, index
+            used, where = np.unique(nearest_frames(kept.stamps, slots), return_inverse=True)
+            for number, frame in enumerate(used):
+                frames[where == number] = make(kept.frames[frame])
+        return self.swap.get(label, label) if drawn[0].flip else label
 
     def length_s(self, index: int) -> float:
         """How long the video of clip `index` is by its header, which is read once.
@@ -244,9 +261,3 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
             shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
             share = f"{count} of {len(self.samples)} clips do not decode ({shown}), above {BAD_SHARE:.0%}."
             raise SourceError(f"{share} The last: {error.what}", "Repair them, or take them out of the annotation file.") from None
-
-
-def _from_memory(kept: _Kept, slots_s: NDArray[np.float64], shape: Callable[[Frame], Frame]) -> NDArray[np.uint8]:
-    """What `read_slots` gives, from decoded frames."""
-    used, where = np.unique(nearest_frames(kept.stamps, slots_s), return_inverse=True)
-    return np.stack([shape(kept.frames[i]) for i in used])[where]

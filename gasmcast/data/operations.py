@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from gasmcast.runtime.video import Frame
 
-__all__ = ["channels", "geometric", "level_table"]
+__all__ = ["apply_table", "channels", "geometric", "level_table"]
 
 _GREY = np.array([0.299, 0.587, 0.114])
 
@@ -57,6 +58,37 @@ def level_table(names: list[str], amount: float, sample: Callable[[], Frame], ma
         own = _levels(name, amount, lambda: np.asarray(cv2.transform(sample()[::4, ::4].copy(), matrix), np.uint8))
         table = np.take_along_axis(own, table.astype(np.intp), axis=0)
     return table[:, 0].copy() if (table == table[:, :1]).all() else table
+
+
+def apply_table(image: Frame, table: NDArray[np.uint8]) -> Frame:
+    """`cv2.LUT`, and just its pixels, in a fifth of the time where the table is one that arithmetic knows.
+
+    Args:
+        image: `(H, W, 3)` uint8.
+        table: levels to levels, `(256,)`, or `(256, 3)` where the channels differ.
+
+    Returns:
+        `(H, W, 3)` uint8.
+    """
+    mask, threshold = _arithmetic(table.tobytes())
+    if mask is not None:
+        return np.bitwise_and(image, mask)
+    if threshold is not None:
+        turned = cv2.threshold(image, threshold - 1, 255, cv2.THRESH_BINARY)[1] if threshold else 255
+        return np.bitwise_xor(image, np.asarray(turned, np.uint8))
+    return np.asarray(cv2.LUT(image, table[None]), np.uint8)
+
+
+@lru_cache(maxsize=4)
+def _arithmetic(table: bytes) -> tuple[np.uint8 | None, int | None]:
+    """The bits that a table keeps (`posterize`), or else from which level on it turns levels round (`solarize`, 0: `invert`)."""
+    if len(table) != 256:
+        return None, None
+    found, levels = np.frombuffer(table, np.uint8), np.arange(256, dtype=np.uint8)
+    if np.array_equal(found, levels & found[-1]):
+        return found[-1], None
+    threshold = int(np.argmax(found != levels))
+    return None, threshold if np.array_equal(found, np.where(levels < threshold, levels, 255 - levels)) else None
 
 
 def _levels(name: str, amount: float, sample: Callable[[], Frame]) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from gasmcast.config import AugmentConfig
@@ -97,10 +98,11 @@ def measure_data(
         decoded, batch_sampler=order, num_workers=workers, worker_init_fn=steady_worker, persistent_workers=workers > 0
     )
     loader = ClipLoader(drawn, workers=workers)
+    room = torch.empty(spec.clip_shape, dtype=torch.uint8)  # used again, as the loader's is
     stages: dict[str, Callable[[], Any]] = {
         "one_decode": lambda: [decoded[i] for i in range(len(decoded))],
-        "one_evaluation": lambda: [plain[i] for i in range(len(plain))],
-        "one_training": lambda: [drawn[i] for i in range(len(drawn))],
+        "one_evaluation": lambda: [plain.write(i, room) for i in range(len(plain))],
+        "one_training": lambda: [drawn.write(i, room) for i in range(len(drawn))],
         "loader_decode": lambda: list(limit),
         # Every page of a batch is looked at, as whoever takes it to a GPU would.
         "loader_training": lambda: [int(batch.clips.reshape(-1)[::4096].sum()) for batch in loader.batches(order)],

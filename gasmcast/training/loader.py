@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,6 +23,18 @@ class Batch(NamedTuple):
     clips: Tensor
     labels: Tensor
     indices: Tensor
+
+
+@runtime_checkable
+class _Writing(Protocol):
+    """A set that makes its clips in the memory of a batch, so that none is copied there."""
+
+    @property
+    def clip_shape(self) -> tuple[int, ...]:
+        """Of every clip."""
+
+    def write(self, index: int, out: Tensor) -> tuple[int, int]:
+        """Clip `index` into `out`, uint8; its label and index."""
 
 
 class ClipLoader:
@@ -87,14 +99,14 @@ class _Order:
         return iter(self.keys)
 
 
-class _Sets(Dataset[tuple[Any, int, int]]):
-    """Several sets as one, by (set, index)."""
+class _Sets(Dataset[tuple[ClipSet, int]]):
+    """Several sets as one, by (set, index); their clips are made where the batch is put together."""
 
     def __init__(self, sets: Sequence[ClipSet]) -> None:
         self.sets = sets
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Any, int, int]:
-        return self.sets[key[0]][key[1]]
+    def __getitem__(self, key: tuple[int, int]) -> tuple[ClipSet, int]:
+        return self.sets[key[0]], key[1]
 
 
 class _Memory:
@@ -106,23 +118,37 @@ class _Memory:
         self._pieces: dict[int, Tensor] = {}
         self._mapped: dict[tuple[int, int], Tensor] = {}
 
-    def __call__(self, items: list[tuple[Tensor, int, int]]) -> tuple[Batch, tuple[int, int] | None]:
-        """The batch, and its place: worker and piece; None where all pieces are in use, and the batch has memory of its own."""
-        clips, labels, indices = zip(*items, strict=True)
-        marks = (torch.tensor(labels), torch.tensor(indices))
+    def __call__(self, asked: list[tuple[ClipSet, int]]) -> tuple[Batch, tuple[int, int] | None]:
+        """The batch of these clips of one set, and its place: worker and piece; None where all are in use, and it has its own memory."""
         info = get_worker_info()
         worker = 0 if info is None else info.id
         free = (self.taken[worker] == 0).nonzero()[:, 0].tolist()
+        batch = self._batch(asked[0][0], [index for _, index in asked], free[0] if free else None)
         if not free:
-            return Batch(torch.stack(clips), *marks), None
-        piece = self._piece(free[0], clips[0], len(clips))
+            return batch, None
         self.taken[worker, free[0]] = 1
-        return Batch(torch.stack(clips, out=piece[: len(clips)]), *marks), (worker, free[0])
+        return batch, (worker, free[0])
 
-    def _piece(self, number: int, like: Tensor, count: int) -> Tensor:
+    def _batch(self, clips: ClipSet, indices: list[int], number: int | None) -> Batch:
+        if isinstance(clips, _Writing):
+            out = self._room(number, len(indices), clips.clip_shape, torch.uint8)
+            marks = [clips.write(index, out[i]) for i, index in enumerate(indices)]
+        else:
+            items = [clips[index] for index in indices]
+            out = self._room(number, len(items), items[0][0].shape, items[0][0].dtype)
+            torch.stack([item[0] for item in items], out=out)
+            marks = [item[1:] for item in items]
+        labels, found = zip(*marks, strict=True)
+        return Batch(out, torch.tensor(labels), torch.tensor(found))
+
+    def _room(self, number: int | None, count: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """For `count` clips: in a piece, or apart."""
+        return torch.empty((count, *shape), dtype=dtype) if number is None else self._piece(number, count, shape, dtype)[:count]
+
+    def _piece(self, number: int, count: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         piece = self._pieces.get(number)
-        if piece is None or piece.shape[1:] != like.shape or piece.dtype != like.dtype or len(piece) < count:
-            piece = torch.empty((count, *like.shape), dtype=like.dtype)
+        if piece is None or piece.shape[1:] != shape or piece.dtype != dtype or len(piece) < count:
+            piece = torch.empty((count, *shape), dtype=dtype)
             if self.workers:
                 piece = piece.share_memory_()  # type: ignore[no-untyped-call]  # nor here
             self._pieces[number] = piece

@@ -13,7 +13,7 @@ from torch import Tensor
 from gasmcast.data.dataset import BAD_SHARE
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.runtime.clip import fit_frame, read_slots
-from gasmcast.runtime.video import duration_s
+from gasmcast.runtime.video import as_rgb, duration_s
 from gasmcast.spec import ClipSpec
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class ViewClips:
         start = view_starts(duration_s(sample.path), self.spec, self.windows)[view // self.crops]
         place = (view % self.crops) / 2
         shape = _crop(self.spec, place) if self.crops > 1 else lambda frame: fit_frame(frame, self.spec.pixels, self.spec.fit)
-        return read_slots(sample.path, self.spec.slot_times(start), shape, threads=1)
+        return read_slots(sample.path, self.spec.slot_times(start), lambda frame: as_rgb(shape(frame)), threads=1)
 
     def failures(self) -> list[str]:
         """The names of the clips that did not decode so far."""

@@ -70,6 +70,16 @@ def test_frames_that_no_slot_takes_are_not_made_and_not_missed(
     assert found[:, 0, 0, 0].tolist() == nearest_frames(stamps / 1000, slots / 1000).tolist()
 
 
+def test_a_frame_that_slots_before_and_behind_it_take_is_made_once(odd_capture: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    stamps, slots = [1000 * i / 12 for i in range(24)], np.arange(-2, 40) / 16
+    monkeypatch.setattr(video, "_open", lambda path, threads: (odd_capture(stamps, 12, 24), str(path)))
+    made: list[np.ndarray] = []
+    out = np.empty((len(slots), 1, 1, 1), np.uint8)
+    assert read_slots("slow", slots, lambda frame: made.append(frame) or frame[:1, :1, :1], out=out) is out
+    assert out[:, 0, 0, 0].tolist() == nearest_frames(np.array(stamps) / 1000, slots).tolist()
+    assert len(made) == len(np.unique(out))
+
+
 def test_every_second_frame_of_a_fast_video_is_only_stepped_over(odd_capture: type, monkeypatch: pytest.MonkeyPatch) -> None:
     capture = odd_capture([1000 * i / 32 for i in range(64)], 32, 64)
     monkeypatch.setattr(video, "_open", lambda path, threads: (capture, str(path)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from gasmcast.config import AugmentConfig
 from gasmcast.data.augment import _OPERATIONS, Augmentation, draw_augmentation, draw_crop
-from gasmcast.data.operations import _levels, channels, geometric
+from gasmcast.data.operations import _arithmetic, _levels, apply_table, channels, geometric, level_table
 from gasmcast.runtime.clip import fit_frame
 from gasmcast.spec import ClipSpec
 
@@ -115,3 +117,15 @@ def test_no_pixel_is_skipped_where_a_crop_is_much_larger_than_the_clip() -> None
     tall = Augmentation(SPEC, (0, 0, 1, 1))(stripes.transpose(1, 0, 2))
     assert np.abs(wide.astype(int) - 127).max() <= 1
     assert np.abs(tall.astype(int) - 127).max() <= 1
+
+
+def test_tables_that_arithmetic_knows_give_what_looking_up_gives() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (20, 24, 3), np.uint8)
+    image.reshape(-1)[:256] = np.arange(256)
+    known = 0
+    for names in product(("posterize", "solarize", "solarize_add", "invert", "equalize", "autocontrast"), repeat=2):
+        for chosen, amount in product((names, names[:1]), (0.0, 0.3, 0.7, 1.0)):
+            table = level_table(list(chosen), amount, lambda: image, np.eye(4)[:3])
+            assert np.array_equal(apply_table(image, table), cv2.LUT(image, table[None]))
+            known += _arithmetic(table.tobytes()) != (None, None)
+    assert known > 20

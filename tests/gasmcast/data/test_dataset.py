@@ -12,11 +12,12 @@ from torch.utils.data import DataLoader
 
 from gasmcast.config import AugmentConfig
 from gasmcast.data.annotations import Sample
+from gasmcast.data.augment import draw_augmentation
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.errors import SourceError
 from gasmcast.runtime.clip import read_clip
-from gasmcast.runtime.video import duration_s
-from gasmcast.spec import ClipSpec
+from gasmcast.runtime.video import duration_s, read_frames
+from gasmcast.spec import ClipSpec, nearest_frames
 
 SPEC = ClipSpec(segments=2, segment_s=0.25, motion_frames=4, semantic_frames=1, pixels=32)
 AUGMENT = AugmentConfig(flip=True)
@@ -145,3 +146,48 @@ def test_too_many_bad_clips_stop_the_run(folder: Path) -> None:
     with pytest.raises(SourceError, match=r"2 of 166 clips do not decode \(bad0, bad1\), above 1%") as caught:
         dataset[5]
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module", params=[5, 12, 30])
+def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1.5 s in colours that differ frame by frame, at fewer and at more frames a second than the grid of `GRID` has slots."""
+    path = tmp_path_factory.mktemp("rates") / f"{request.param}.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), request.param, (96, 64))
+    rng = np.random.default_rng(request.param)
+    for _ in range(int(1.5 * request.param)):
+        writer.write(cv2.resize(rng.integers(0, 256, (4, 6, 3), np.uint8), (96, 64)))
+    writer.release()
+    return path
+
+
+GRID = ClipSpec(segments=2, motion_frames=8, semantic_frames=2, pixels=32)  # 16 slots a second
+
+
+def test_augmented_once_and_repeated_is_every_slot_augmented_apart(video: Path) -> None:
+    dataset = ClipDataset([Sample("a", 0, str(video))], GRID, AUGMENT, seed=5)
+    stamps, frames = zip(*read_frames(video), strict=True)
+    for epoch in range(12):
+        dataset.set_epoch(epoch)
+        rng = np.random.default_rng((5, epoch, 0))
+        slots = GRID.slot_times(dataset._start(dataset.length_s(0), rng))
+        chosen = nearest_frames(np.array(stamps), slots)
+        first = frames[chosen[0]]
+        drawn = draw_augmentation(rng, AUGMENT, GRID, lambda first=first: first)
+        apart = np.stack([drawn.coloured(drawn.placed(frames[i])) for i in chosen])
+        assert np.array_equal(dataset[0][0].numpy(), apart.reshape(GRID.clip_shape))
+
+
+@pytest.mark.parametrize("augment", [None, AUGMENT])
+def test_a_clip_written_into_memory_that_is_there_is_the_clip(video: Path, augment: AugmentConfig | None) -> None:
+    dataset = ClipDataset([Sample("a", 0, str(video))], GRID, augment)
+    batch = torch.full((2, *GRID.clip_shape), 7, dtype=torch.uint8)
+    assert dataset.write(0, batch[1]) == (0, 0)
+    assert torch.equal(batch[1], dataset[0][0])
+    assert (batch[0] == 7).all()
+
+
+def test_a_bad_clip_leaves_nothing_of_what_was_in_the_memory() -> None:
+    dataset = ClipDataset([Sample("a", 3, "missing.mp4")] + [Sample(str(i), 0, "missing.mp4") for i in range(100)], GRID)
+    room = torch.full(GRID.clip_shape, 7, dtype=torch.uint8)
+    assert dataset.write(0, room) == (3, 0)
+    assert not room.any()

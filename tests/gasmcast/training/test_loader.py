@@ -1,6 +1,7 @@
 """Batches: whatever makes them, the same; workers and memory that are used again."""
 
 import os
+from functools import partial
 
 import pytest
 import torch
@@ -20,6 +21,19 @@ class Numbers:
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
         return torch.full((2, 3), float(self.first + 10 * int(self.epoch) + index)), os.getpid(), index
+
+
+class Writing(Numbers):
+    """The same numbers, uint8, written where they are wanted."""
+
+    clip_shape = (2, 3)
+
+    def __init__(self, first: int = 0) -> None:
+        super().__init__(6, first)
+
+    def write(self, index: int, out: torch.Tensor) -> tuple[int, int]:
+        out.copy_(self[index][0])
+        return os.getpid(), index
 
 
 ORDER = [[0, 3], [2, 1], [4, 4], [3, 0], [1, 2], [0, 1], [5]]
@@ -53,6 +67,12 @@ def test_batches_are_the_same_from_any_number_of_workers_who_stay(workers):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
+def test_a_set_that_writes_its_clips_where_they_are_wanted_gives_the_same_batches(workers):
+    loader = ClipLoader(Numbers(6), Writing(), workers=workers)
+    assert _read(loader, of=1)[0] == _read(loader, of=0)[0]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
 def test_an_epoch_that_was_left_halfway_disturbs_nothing(workers):
     loader = ClipLoader(Numbers(6), workers=workers)
     for _ in range(3):
@@ -62,17 +82,19 @@ def test_an_epoch_that_was_left_halfway_disturbs_nothing(workers):
     assert _read(loader)[0] == [[float(i) for i in batch] for batch in ORDER]
 
 
-def test_memory_is_used_again_once_it_is_released_and_never_before():
+@pytest.mark.parametrize("writing", [False, True])
+def test_memory_is_used_again_once_it_is_released_and_never_before(writing):
     memory = _Memory(0)
+    clips = Writing if writing else partial(Numbers, 2)
     kept = []
     for i in range(PIECES + 2):
-        batch, place = memory([(torch.full((4,), i), 0, 0), (torch.full((4,), i), 1, 1)])
+        batch, place = memory([(clips(i), 0), (clips(i), 1)])
         kept.append((batch, place))
     assert [place for _, place in kept] == [(0, i) for i in range(PIECES)] + [None, None]
-    assert [int(batch.clips[1, 0]) for batch, _ in kept] == list(range(PIECES + 2))  # nothing was written over
+    assert [int(batch.clips[1, 0, 0]) for batch, _ in kept] == [i + 1 for i in range(PIECES + 2)]  # nothing was written over
     batch, place = kept[2]
     memory.release(place, batch.clips)
-    again, there = memory([(torch.full((4,), 9), 0, 0)])
+    again, there = memory([(clips(9), 0)])
     assert there == place
     assert again.clips.data_ptr() == batch.clips.data_ptr()
     assert len(again.clips) == 1
