@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
@@ -31,6 +32,13 @@ def fake():
     sys.modules["fake_run"] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def dead_workers():
+    """For tests whose data workers die: until the loader is collected, PyTorch raises for them wherever the process is, also in pytest."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -225,6 +225,7 @@ def test_bad_clips_are_left_out(
 
 
 @pytest.mark.usefixtures("small_shards")
+@pytest.mark.usefixtures("dead_workers")
 def test_a_worker_that_dies_is_one_sentence_and_what_is_encoded_is_kept(
     tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:

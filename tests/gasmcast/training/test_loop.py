@@ -77,6 +77,7 @@ def test_a_loss_that_is_not_finite_names_the_clips_and_keeps_the_checkpoint(fake
     assert load_state(folder)[1]["progress"]["updates"] == 6
 
 
+@pytest.mark.usefixtures("dead_workers")
 def test_a_worker_that_dies(fake, tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(MachineError, match=r"data worker died.*train\.workers.*--resume"):
@@ -86,6 +87,7 @@ def test_a_worker_that_dies(fake, tmp_path):
     assert summary["updates"] == 12
 
 
+@pytest.mark.usefixtures("dead_workers")
 def test_a_worker_that_dies_in_an_evaluation(fake):
     """Where a batch is waited for, and anywhere else; there is nothing to resume."""
     clips = fake.FakeClips(fake.tiny_config(), fault="die")
