@@ -102,7 +102,7 @@ def _in_turns(tasks: dict[str, Task], hop_ms: float, say: Say) -> list[Row]:
 
 
 def _row(name: str, task: Task, turns: list[dict[str, Any]], hop_ms: float) -> Row:
-    """Each turn's median, and the median of those. How many cameras that serves is measured for cached segments only (`_service`)."""
+    """Each turn's median, and the median of those. How many cameras it serves is measured for cached segments only (`_service`)."""
     parts = [key for key in turns[0] if isinstance(turns[0][key], list)]
     ms = {part: round(median(median(turn[part]) for turn in turns), 3) for part in parts}
     row: Row = {"name": name, "kind": task.kind, "precision": task.precision, "engine": turns[0]["engine"], "rounds": len(turns)}
@@ -111,7 +111,7 @@ def _row(name: str, task: Task, turns: list[dict[str, Any]], hop_ms: float) -> R
         cost = {"ms_per_decision": round(encode + fuse, 3), "cpu_ms": round(ms["encode_1_cpu"] + ms["fuse_1_cpu"], 3)}
         return {**row, **cost, "encode_ms": encode, "fuse_ms": fuse}
     cost = {"ms_per_decision": ms["ms"], "cpu_ms": ms["ms_cpu"]}
-    return {**row, **cost, "cameras_estimated": int(hop_ms // ms["ms"]), "rss_mb": turns[-1]["rss_mb"]}
+    return {**row, **cost, "cameras_realtime": int(hop_ms // ms["ms"]), "cameras_measured": False, "rss_mb": turns[-1]["rss_mb"]}
 
 
 def _growth(task: Task, say: Say) -> dict[str, dict[str, float]]:
@@ -133,7 +133,7 @@ def _growth(task: Task, say: Say) -> dict[str, dict[str, float]]:
 
 def _service(task: Task, most: int, say: Say) -> Row:
     """The largest count of cameras of which none is late; latency and memory of one."""
-    found: Row = {"cameras_realtime": 0}
+    found: Row = {"cameras_realtime": 0, "cameras_measured": True}
     count = 1
     while count <= most:
         say(f"{_cameras(count)} in real time, {task.precision}")

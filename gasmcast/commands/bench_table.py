@@ -22,7 +22,7 @@ def print_result(result: dict[str, Any]) -> None:
             f"{row['cpu_ms']:.1f}",
             f"{row['speedup_vs_naive']:.1f}" if "speedup_vs_naive" in row else "",
             f"{row['speedup_vs_window']:.1f}" if "speedup_vs_window" in row else "",
-            str(row["cameras_realtime"]) if "cameras_realtime" in row else f"~{row['cameras_estimated']}",
+            f"{'' if row['cameras_measured'] else '~'}{row['cameras_realtime']}",
             f"{row['rss_mb']:.0f}",
         )
     console = Console()

@@ -106,10 +106,16 @@ def test_bench_live_prints_json(tiny_bundle, monkeypatch, capsys):
 def test_what_cameras_were_not_put_to_is_an_estimate_and_says_so(capsys):
     task = Task("naive", "bundle", "fp32")
     row = _row("naive", task, [{"ms": [150.0], "ms_cpu": [150.0], "rss_mb": 900.0, "engine": "torch"}] * 2, 500.0)
-    assert row["cameras_estimated"] == 3
-    assert "cameras_realtime" not in row
-    cached = {"name": "cached", "kind": "cached", "precision": "fp32", "ms_per_decision": 50.0, "cpu_ms": 50.0, "cameras_realtime": 7}
-    cached |= {"rss_mb": 500.0, "rss_mb_4_cameras": 560.0, "rss_mb_per_camera": 20.0, "latency_ms": {}}
+    assert (row["cameras_realtime"], row["cameras_measured"]) == (3, False)
+    cached = {"name": "cached", "kind": "cached", "precision": "fp32", "ms_per_decision": 50.0, "cpu_ms": 50.0}
+    cached |= {
+        "cameras_realtime": 7,
+        "cameras_measured": True,
+        "rss_mb": 500.0,
+        "rss_mb_4_cameras": 560.0,
+        "rss_mb_per_camera": 20.0,
+        "latency_ms": {},
+    }
     print_result({"bundle": "b", "took_s": 1.0, "rows": [row, cached], "growth": {"precision": "fp32", "cameras": {}}})
     lines = capsys.readouterr().out.splitlines()
     assert ["~3" in line for line in lines if "900" in line] == [True]
