@@ -7,6 +7,7 @@ import hashlib
 import json
 import multiprocessing
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -18,6 +19,8 @@ from gasmcast.errors import GasmcastError, MachineError
 from gasmcast.training.memory import keep_memory
 
 __all__ = ["ClipSet", "TrainingClips", "WorkerDiedError", "batches", "set_sha", "steady_worker", "worker_deaths"]
+
+_MOMENT_S = 1.0
 
 
 class WorkerDiedError(MachineError):
@@ -65,7 +68,15 @@ def batches(loader: DataLoader[Any]) -> Iterator[Any]:
     """
     try:
         with worker_deaths():
-            yield from loader
+            try:
+                yield from loader
+            except (ConnectionError, EOFError, FileNotFoundError) as error:
+                if not loader.num_workers or "Original Traceback" in str(error):
+                    raise
+                # It had said that a batch is there, and died before it was fetched. The loader's own error, which says how, comes with the
+                # signal of that, wherever the process is by then: let it be here.
+                time.sleep(_MOMENT_S)
+                raise RuntimeError(f"DataLoader worker is gone: {type(error).__name__}") from None
     except GasmcastError as error:
         if "Original Traceback" not in error.what:
             raise

@@ -27,7 +27,7 @@ from gasmcast.training.gate import fit_gate
 from gasmcast.training.loop import train
 from gasmcast.training.start import Opened
 
-__all__ = ["crossfit_gate", "gate_first", "gate_sentence", "split_folds"]
+__all__ = ["NAMES", "Part", "crossfit_gate", "gate_first", "gate_sentence", "held_out", "split_folds"]
 
 NAMES = ("semantic", "motion", "fused")
 GATE = "gate.json"
@@ -61,8 +61,8 @@ def split_folds(labels: Sequence[int], groups: Sequence[str], folds: int, seed: 
     return fold
 
 
-class _Part:
-    """Some of a set's clips."""
+class Part:
+    """Some of a set's clips, as a set."""
 
     def __init__(self, clips: TrainingClips, chosen: NDArray[np.int64]) -> None:
         self.clips, self.chosen = clips, chosen
@@ -139,10 +139,10 @@ def crossfit_gate(
     truth: list[NDArray[np.int64]] = []
     for k in range(config.train.gate_folds):
         place = folder / "gate" / f"fold{k}"
-        summary = train(config, _Part(clips, np.flatnonzero(fold != k)), None, labels, place, resume=resume)
+        summary = train(config, Part(clips, np.flatnonzero(fold != k)), None, labels, place, resume=resume)
         if summary["stopped"]:
             return config, str(summary["stopped"])
-        rows, targets = _held_out(place / str(summary["checkpoint"]), _Part(plain, np.flatnonzero(fold == k)), config)
+        rows, targets = held_out(place / str(summary["checkpoint"]), Part(plain, np.flatnonzero(fold == k)), config)
         scores.append(rows)
         truth.append(targets)
     found = np.concatenate(scores, 1)
@@ -157,7 +157,7 @@ def _with_gate(config: Config, gate: list[float]) -> Config:
     return config.model_copy(update={"model": config.model.model_copy(update={"gate": padded})})
 
 
-def _held_out(checkpoint: Path, clips: ClipSet, config: Config) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def held_out(checkpoint: Path, clips: ClipSet, config: Config) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """`(R, N, classes)` scores of the read-outs, and `(N,)` labels."""
     model = load_checkpoint(checkpoint)[0]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -20,7 +20,7 @@ from gasmcast.models.model import build_model
 from gasmcast.spec import ClipSpec
 from gasmcast.training.cached import open_any, open_cached
 from gasmcast.training.checkpoint import load_checkpoint
-from gasmcast.training.crossfit import _Part, crossfit_gate
+from gasmcast.training.crossfit import Part, crossfit_gate
 from gasmcast.training.evaluate import predict
 from gasmcast.training.loop import train
 from gasmcast.training.prefill import encode_parts, open_best
@@ -188,7 +188,7 @@ def test_a_held_out_clip_that_does_not_decode_does_not_speak_for_a_stream(fake) 
             return super().__getitem__(index)
 
     clips = Marked(fake.tiny_config(), 12, augment=False)
-    rows, labels = predict(lambda batch: np.ones((len(batch), 3), np.float32), _Part(clips, np.arange(3, 9)), batch_size=4)
+    rows, labels = predict(lambda batch: np.ones((len(batch), 3), np.float32), Part(clips, np.arange(3, 9)), batch_size=4)
     assert labels.tolist() == [clips.labels[i] for i in (4, 6, 7, 8)]
     assert len(rows) == 4
 
