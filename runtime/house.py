@@ -28,7 +28,7 @@ class House:
     emit: Callable[[Record], None]
     views: Sequence[View] = ()
     trace: Trace | None = None
-    has_room: Callable[[str], bool] = lambda _: True
+    wait_for_room: Callable[[str], bool] = lambda _: True
     """Whether the sinks can take more of this file, asked by its reader; waits a moment for it."""
     changed: threading.Condition = field(default_factory=threading.Condition)
     stopping: bool = False

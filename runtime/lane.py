@@ -57,8 +57,8 @@ class Lane:
 
     def on_frame(self, frame: Frame) -> None:
         """A frame has come; a file waits here while the runtime or a sink is busy."""
-        while not (self.live or self._house.stopping or self._over or self._house.has_room(self.name)):
-            pass  # it waits a moment each time
+        while not (self.live or self._house.stopping or self._over or self._house.wait_for_room(self.name)):
+            pass
         self.frames += 1
         self._delivery.frame(frame.arrival)
         if self.paused:

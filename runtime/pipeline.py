@@ -42,7 +42,7 @@ class Pipeline:
         trace: takes what a recording needs: segments, windows with their logits, marks, drops.
         capacity: what the machine was measured to do, for `max_cameras: auto` and round-robin.
         sinks: what the sinks wrote and dropped, for statistics.
-        has_room: whether the sinks can take more of a file; its reader waits here, for the stages serve cameras too and may not.
+        wait_for_room: whether the sinks can take more of a file; its reader waits here, for the stages serve cameras too and may not.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Pipeline:
         trace: Trace | None = None,
         capacity: Capacity | None = None,
         sinks: Callable[[], dict[str, dict[str, int]]] = dict,
-        has_room: Callable[[str], bool] = lambda _: True,
+        wait_for_room: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self.model = model
         self.config = config
@@ -66,7 +66,7 @@ class Pipeline:
         self.governor = Governor(model.spec, config, self._tell)
         self.governor.capacity = capacity
         self._labels = LabelView(model.labels, config)
-        self._house = House(model.spec, config, clock, wall, emit, views, trace, has_room)
+        self._house = House(model.spec, config, clock, wall, emit, views, trace, wait_for_room)
         self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=1)
         self._sinks = sinks
         self._workers = Workers(self._house, {"encode": self._encode_loop, "fuse": self._fuse_loop, "house": self._house_loop})

@@ -105,7 +105,7 @@ class Session:
             trace=trace,
             capacity=capacity,
             sinks=lambda: sink_stats(self.sinks),
-            has_room=self._has_room,
+            wait_for_room=self._wait_for_room,
         )
 
     def add(self, source: Source, config: LiveConfig | None = None, told_as: str = "", part: Mapping[str, object] | None = None) -> None:
@@ -220,5 +220,5 @@ class Session:
         for sink in self.sinks:
             sink.write(record)
 
-    def _has_room(self, camera: str) -> bool:
-        return all(sink.has_room(camera) for sink in self.sinks if isinstance(sink, Queued))
+    def _wait_for_room(self, camera: str) -> bool:
+        return all(sink.wait_for_room(camera) for sink in self.sinks if isinstance(sink, Queued))

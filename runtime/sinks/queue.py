@@ -47,7 +47,7 @@ class Queued:
         room: items that may be dropped wait in no greater number than this.
         keep: items that must arrive wait in no greater number than this; only the memory of the machine asks for a bound at all, and
             what is lost there (cause `overflow`) is logged as an error.
-        lossless: cameras that are files: their records and pictures are dropped only while the sink is in trouble. `has_room` makes
+        lossless: cameras that are files: their records and pictures are dropped only while the sink is in trouble. `wait_for_room` makes
             their readers wait instead.
         backoff: pauses of a sink that fails.
         clock: monotonic seconds.
@@ -87,7 +87,7 @@ class Queued:
             if self._wants(record):
                 self._put(record)
 
-    def has_room(self, camera: str, timeout_s: float = 0.5) -> bool:
+    def wait_for_room(self, camera: str, timeout_s: float = 0.5) -> bool:
         """Whether a file's reader may go on, after waiting for that no longer than this; cameras always may.
 
         What was read before still comes: the queue then holds more than `room`, by as much as the pipeline held.

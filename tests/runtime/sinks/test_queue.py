@@ -58,7 +58,7 @@ def test_what_a_sink_does_not_want_takes_no_room_and_is_not_lost(make):
     for _ in range(9):
         for record in (make.decision(), make.stats(), make.notice()):
             queued.write(record)
-    assert queued.has_room("cam", 0.0)
+    assert queued.wait_for_room("cam", 0.0)
     queued.write(make.event())
     target.open.set()
     until(lambda: target.got)
@@ -193,10 +193,10 @@ def test_a_sink_that_hangs_is_told_of_and_lets_a_file_go_on(make):
     for i in range(3):
         queued.write(make.decision(float(i), camera="file"))
     until(lambda: queued.stats()["waiting"] == 2)
-    assert not queued.has_room("file", 0.05)
+    assert not queued.wait_for_room("file", 0.05)
     assert queued.trouble == ""
     now[0] = 31.0
-    assert queued.has_room("file", 0.05)
+    assert queued.wait_for_room("file", 0.05)
     assert queued.trouble == "one record has been under way for 31 s"
     queued.write(make.decision(9.0, camera="file"))
     assert queued.stats() == {"written": 0, "full": 1, "waiting": 2}  # its memory has a bound even so
@@ -226,14 +226,14 @@ def test_a_file_loses_nothing_to_a_slow_sink_and_a_camera_makes_room(make):
     for i in range(50):
         view.frame("cam", float(i), picture)
     assert view.stats()["full"] > 40
-    assert view.has_room("cam")
+    assert view.wait_for_room("cam")
     for i in range(50):
         view.frame("file", float(i), picture)
         view.write(make.decision(float(i), camera="file"))
         view.frame("cam", 50.0 + i, picture)
-    assert not view.has_room("file", 0.05)
+    assert not view.wait_for_room("file", 0.05)
     target.open.set()
-    assert view.has_room("file", 5.0)
+    assert view.wait_for_room("file", 5.0)
     view.close()
     played = [r for r in target.got if (r[0] if isinstance(r, tuple) else r.camera) == "file"]
     assert [r[1] if isinstance(r, tuple) else r.time_s for r in played] == [i for i in range(50) for _ in range(2)]

@@ -153,7 +153,10 @@ def test_a_process_that_was_stopped_for_a_while_catches_up(clock):
 
 
 def test_a_playlist_that_is_decoded_slowly_is_not_opened_anew(clock):
-    read(clock, Stream(clock, 20, decode_s=0.06), url="http://cam/live.m3u8")
+    (now, _, arrival), error = read(clock, Stream(clock, 20, decode_s=0.06), url="http://cam/live.m3u8")
+    assert "sends nothing any more" in error.what  # its own end, after every picture
+    assert len(now) == 20 * 25 + 1  # the first and the last too
+    assert np.max(now - arrival) < 0.1
 
 
 class Told:
