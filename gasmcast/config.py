@@ -107,7 +107,9 @@ class TrainConfig(Frozen):
     compile: bool = False
     balanced: bool = Field(False, description="draw classes equally often")
     workers: int = Field(4, ge=0)
-    cache_views: int = Field(0, ge=0, description="frozen backbones: encode so many views a clip first and train from them; 0: from clips")
+    cache_views: int = Field(
+        0, ge=0, description="frozen backbones: encode so many views a clip first, whatever the seed; 0: train from clips"
+    )
     fit_window: bool = Field(False, description="choose spec.segment_s so that the window covers three quarters of the training clips")
     memory_gb: float = Field(
         2.0,

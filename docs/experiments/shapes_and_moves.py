@@ -51,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--clips", type=int, default=240, help="three of four for training")
+    parser.add_argument("--judges", type=int, default=0, help="further clips, all for validation: narrower intervals")
     parser.add_argument("--shapes", type=int, default=3, choices=(3, 6), help="3: with four ways to move; 6: with two")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -59,14 +60,14 @@ def main() -> None:
     classes = [(shape, way) for shape in list(SHAPES)[: given.shapes] for way in list(WAYS)[: 12 // given.shapes]]
     names = [f"Pushing a {shape} {way}" for shape, way in classes]
     rows: dict[str, list[dict[str, object]]] = {"train": [], "validation": []}
-    for number in range(given.clips):
+    for number in range(given.clips + given.judges):
         kind, turn = number % len(classes), number // len(classes)
         shape, way = classes[kind]
         writer = cv2.VideoWriter(str(given.out / "videos" / f"{number}.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (SIZE, SIZE))
         for picture in clip(SHAPES[shape], WAYS[way], np.random.default_rng([given.seed, number])):
             writer.write(picture)
         writer.release()
-        split = "validation" if turn % 4 == 3 else "train"
+        split = "validation" if number >= given.clips or turn % 4 == 3 else "train"
         rows[split].append({"id": str(number), "template": names[kind], "label": names[kind], "placeholders": []})
     (given.out / "labels" / "labels.json").write_text(json.dumps({name: str(i) for i, name in enumerate(names)}))
     for split, part in rows.items():

@@ -5,35 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from gasmcast.config import AugmentConfig
 from gasmcast.data.annotations import Sample
 from gasmcast.data.augment import Augmentation, draw_augmentation
+from gasmcast.data.small import SmallVideo, read_small
 from gasmcast.errors import SourceError
-from gasmcast.runtime.clip import fit_frame, read_slots
-from gasmcast.runtime.video import Frame, as_rgb, duration_s, read_frames
+from gasmcast.runtime.clip import read_slots
+from gasmcast.runtime.video import Frame, as_rgb, duration_s
 from gasmcast.spec import ClipSpec, nearest_frames
 
 __all__ = ["BAD_SHARE", "ClipDataset"]
 
 BAD_SHARE = 0.01  # of a set's clips may fail to decode before the run stops
-_KEEP = 1.3  # how much larger than a clip's frames preloaded frames are, where crops are drawn from them
-
-
-class _Kept(NamedTuple):
-    """A decoded video, made small."""
-
-    stamps: NDArray[np.float64]  # (n,)
-    frames: NDArray[np.uint8]  # (n, h, w, 3)
-    length_s: float
 
 
 class ClipDataset(Dataset[tuple[Tensor, int, int]]):
@@ -71,7 +60,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]  # nor here
         lengths = torch.full((len(self.samples),), torch.nan, dtype=torch.float64)
         self._lengths = lengths.share_memory_()  # type: ignore[no-untyped-call]  # nor here
-        self._kept: dict[int, _Kept] = {}
+        self._kept: dict[int, SmallVideo] = {}
 
     @property
     def labels(self) -> list[int]:
@@ -159,7 +148,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         Raises:
             SourceError: more than `BAD_SHARE` of the set's clips do not decode.
         """
-        kept: dict[int, _Kept] = {}
+        kept: dict[int, SmallVideo] = {}
         used = 0
         with ThreadPoolExecutor(threads) as pool:
             waiting = list(range(len(self.samples)))
@@ -222,31 +211,13 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         slack = length_s - self.spec.window_s
         return float(rng.uniform(min(0.0, slack), max(0.0, slack)))
 
-    def _decode(self, index: int) -> _Kept | None:
+    def _decode(self, index: int) -> SmallVideo | None:
+        crops = self.augment is not None and self.augment.crop_scale != (1.0, 1.0)
         try:
-            path = self._path(self.samples[index])
-            stamps: list[float] = []
-            frames: list[Frame] = []
-            for stamp, frame in read_frames(path, threads=1):
-                small = self._small(frame)
-                if frames and small.shape != frames[0].shape:  # the video changes its size
-                    small = np.asarray(cv2.resize(small, frames[0].shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
-                stamps.append(stamp)
-                frames.append(small)
-            return _Kept(np.array(stamps), np.stack(frames), duration_s(path))
+            return read_small(self._path(self.samples[index]), self.spec, crops=crops)
         except SourceError as error:
             self._mark(index, error)
             return None
-
-    def _small(self, frame: Frame) -> Frame:
-        """As evaluation sees it; where crops are drawn, the whole frame with its short side `_KEEP` times the clip's."""
-        if self.augment is None or self.augment.crop_scale == (1.0, 1.0):
-            return fit_frame(frame, self.spec.pixels, self.spec.fit)
-        height, width = frame.shape[:2]
-        scale = _KEEP * self.spec.pixels / min(height, width)
-        if scale >= 1:
-            return frame
-        return np.asarray(cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA), np.uint8)
 
     def _path(self, sample: Sample) -> Path:
         if sample.path is None:

@@ -64,9 +64,14 @@ def fill_cache(
     Raises:
         MachineError: the disk is too small, or a worker died.
         SourceError: more than 1 % of the clips do not decode.
-        UsageError: a value that float16 cannot hold.
+        UsageError: a value that float16 cannot hold; a cache of both streams that lacks something, and a model of one.
     """
     missing = missing_shards(plan)
+    if missing and plan.shared:
+        raise UsageError(
+            f"{plan.folder} holds both streams, and {plan.shard(missing[0]).name} is damaged or gone.",
+            "Encode with the model of both again, or remove the folder.",
+        )
     needed = len(missing) * plan.shard_rows * plan.bytes // plan.rows
     plan.folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(plan.folder).free
@@ -110,8 +115,8 @@ class _Views(Dataset[tuple[Tensor, int, int]]):
 
     def __init__(self, plan: CachePlan, samples: Sequence[Sample], config: Config, swap: Mapping[int, int]) -> None:
         self.clips = plan.clips
-        self.plain = ClipDataset(samples, config.spec, None, config.train.seed)
-        self.drawn = ClipDataset(samples, config.spec, config.augment, config.train.seed, swap)
+        self.plain = ClipDataset(samples, config.spec)
+        self.drawn = ClipDataset(samples, config.spec, config.augment, swap=swap)
 
     def __getitem__(self, row: int) -> tuple[Tensor, int, int]:
         view, index = divmod(row, self.clips)

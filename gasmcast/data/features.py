@@ -87,7 +87,9 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
         Raises:
             UsageError: it is not.
         """
-        if weights_sha(model.encoder.backbones()) != self.plan.facts["weights"]:
+        encoder = model.encoder
+        streams = {"semantic weights": encoder.semantic, "motion weights": encoder.motion}
+        if any(part is not None and self.plan.facts.get(name) != weights_sha(part) for name, part in streams.items()):
             raise UsageError(f"{self.plan.folder} was made with other backbone weights.", "Run `gasmcast cache` with these weights.")
 
     def __len__(self) -> int:
@@ -106,7 +108,7 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
         if path not in self._open:
             self._open[path] = safe_open(path, framework="pt")
         found: Tensor = self._open[path].get_slice("rows")[row % self.plan.shard_rows]
-        return found.reshape(-1)
+        return found.reshape(-1)[slice(*self.plan.columns)]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}

@@ -47,7 +47,8 @@ def run_study(
         study: rows and seeds.
         data: the set all rows are trained and judged on.
         out: `<row>/seed<n>` run folders, and table.md, table.csv, table.json, table.png; with `train.cache_views` also `features`, which
-            all rows of the same backbones share, and all seeds too; only random weights and views beyond the first follow the seed.
+            all rows of the same backbones share, and all seeds (but for random weights); rows of one stream read those of both that came
+            before.
         base: another base than the study's.
         settings: dotted settings of every row, over the study's.
 

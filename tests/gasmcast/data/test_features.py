@@ -77,7 +77,7 @@ def test_views_are_what_training_draws(tmp_path: Path, config: Config, model: Ga
     plan = plan_cache(model, config, samples, tmp_path, "train", views=3, dtype="float32")
     fill_cache(plan, model, config, samples, {})
     cache = FeatureDataset(plan, samples, seed=1, draw=True)
-    drawn = ClipDataset(samples, config.spec, config.augment, config.train.seed)
+    drawn = ClipDataset(samples, config.spec, config.augment)
     with torch.no_grad():
         views = [model.backbone_taps((drawn.draw(2, v) if v else ClipDataset(samples, config.spec)[2])[0][None])[0] for v in range(3)]
     seen = set()
@@ -177,9 +177,9 @@ def test_another_model_or_set_is_another_cache(tmp_path: Path, config: Config, m
     darker.encoder.semantic.normalise.shift -= 0.1
     steeper.encoder.motion.normalise.scale *= 2
     for differing, what in (
-        (plan_cache(other, config, samples, tmp_path, "train"), "weights"),
-        (plan_cache(darker, config, samples, tmp_path, "train"), "pixels"),
-        (plan_cache(steeper, config, samples, tmp_path, "train"), "pixels"),
+        (plan_cache(other, config, samples, tmp_path, "train"), "semantic weights, motion weights"),
+        (plan_cache(darker, config, samples, tmp_path, "train"), "semantic pixels"),
+        (plan_cache(steeper, config, samples, tmp_path, "train"), "motion pixels"),
         (plan_cache(model, config, changed, tmp_path, "train"), "set"),
         (plan_cache(model, config, samples, tmp_path, "train", views=2), "views"),
         (plan_cache(model, config, samples, tmp_path, "train", dtype="float32"), "dtype"),
@@ -192,6 +192,37 @@ def test_another_model_or_set_is_another_cache(tmp_path: Path, config: Config, m
     cache.check(model)
     with pytest.raises(UsageError, match="other backbone weights"):
         cache.check(other)
+
+
+def test_seeds_share_views_and_one_stream_reads_the_cache_of_both(
+    tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]
+) -> None:
+    plan = plan_cache(model, config, samples, tmp_path, "train", views=2, dtype="float32")
+    other_seed = config.model_copy(update={"train": config.train.model_copy(update={"seed": 7})})
+    assert plan_cache(model, other_seed, samples, tmp_path, "train", views=2, dtype="float32").key == plan.key
+    fill_cache(plan, model, config, samples, {})
+    whole = FeatureDataset(plan, samples)[1][0]
+    parts = []
+    for stream in ("semantic", "motion"):
+        one = config.model_copy(update={"model": config.model.model_copy(update={"streams": stream})})
+        alone = GasmCast(one.model, one.spec).eval()
+        getattr(alone.encoder, stream).load_state_dict(getattr(model.encoder, stream).state_dict())
+        assert not plan_cache(alone, one, samples, tmp_path / "elsewhere", "train", views=2, dtype="float32").shared
+        theirs = plan_cache(alone, one, samples, tmp_path, "train", views=2, dtype="float32")
+        assert (theirs.folder, theirs.shared) == (plan.folder, True)
+        assert not missing_shards(theirs)
+        cache = FeatureDataset(theirs, samples)
+        cache.check(alone)
+        parts.append(cache[1][0])
+        with torch.no_grad():
+            assert torch.allclose(parts[-1], alone.backbone_taps(ClipDataset(samples, one.spec)[1][0][None])[0], atol=1e-4)
+        brighter = deepcopy(alone)
+        getattr(brighter.encoder, stream).normalise.shift += 0.1
+        assert not plan_cache(brighter, one, samples, tmp_path, "train", views=2, dtype="float32").shared
+    assert torch.equal(torch.cat(parts), whole)
+    plan.shards[0].write_bytes(b"torn")
+    with pytest.raises(UsageError, match=r"holds both streams, and shard-00000\.safetensors is damaged"):
+        fill_cache(theirs, alone, one, samples, {})
 
 
 def test_tokens_of_cells_are_a_quarter_and_the_same_means(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]) -> None:
