@@ -1,10 +1,10 @@
-"""What each read-out of a guarded run knows, and what the gate makes of them, clip by clip.
+"""What each read-out of guarded runs knows, and what their gates make of them, clip by clip.
 
-    python docs/experiments/read_outs.py RUN DATA FEATURES
+    python docs/experiments/read_outs.py DATA FEATURES RUN [RUN ...]
 
-RUN is the folder of a guarded run (of `train` or of a row of `ablate`), FEATURES the caches it was trained from. First on the
-validation clips, by the run's own gate; then on the training clips, each scored by the fold that did not see it, with a gate fitted on
-the other folds.
+RUN is the folder of a guarded run (of `train` or of a row of `ablate`); several are seeds of one row, whose mean is told. FEATURES are
+the caches that they were trained from. First on the validation clips, by each run's own gate; then on the training clips, each scored
+by the fold that did not see it, with a gate fitted on the other folds.
 """
 
 from __future__ import annotations
@@ -34,27 +34,34 @@ def mixed(scores: np.ndarray, gate: np.ndarray) -> np.ndarray:
     return np.tensordot(gate / gate.sum(), scores, 1)
 
 
-def table(title: str, scores: np.ndarray, gated: np.ndarray, truth: np.ndarray) -> None:
-    """Top-1 of each, and against the motion read-out: paired 95 % bootstrap over clips."""
-    hits = {name: scores[i].argmax(-1) == truth for i, name in enumerate(NAMES)} | {"gated": gated.argmax(-1) == truth}
-    draws = np.random.default_rng(0).integers(0, len(truth), (DRAWS, len(truth)))
-    print(f"{title}, {len(truth)} clips")
-    for name, hit in hits.items():
-        step = 100 * (hit.astype(float) - hits["motion"])
+def hits(scores: np.ndarray, gated: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+    """`(N,)` whether each read-out is right, and the gate's mixture."""
+    return {name: scores[i].argmax(-1) == truth for i, name in enumerate(NAMES)} | {"gated": gated.argmax(-1) == truth}
+
+
+def table(title: str, runs: list[dict[str, np.ndarray]]) -> None:
+    """Top-1 of each, mean of the runs, and against the motion read-out and the best stream: paired 95 % bootstrap over clips."""
+    mean = {name: np.mean([run[name] for run in runs], 0) for name in runs[0]}
+    best = max(("semantic", "motion"), key=lambda name: mean[name].mean())
+    count = len(mean[best])
+    draws = np.random.default_rng(0).integers(0, count, (DRAWS, count))
+    print(f"{title}, {count} clips, {len(runs)} runs; the best stream is {best}")
+    for name, hit in mean.items():
+        step = 100 * (hit - mean[best])
         low, high = np.percentile(step[draws].mean(1), [2.5, 97.5])
-        print(f"  {name:9} {100 * hit.mean():5.1f} %   against motion {step.mean():+5.1f} [{low:+.1f}, {high:+.1f}]")
+        single = " ".join(f"{100 * run[name].mean():.1f}" for run in runs)
+        print(f"  {name:9} {100 * hit.mean():5.1f} %   against {best} {step.mean():+5.1f} [{low:+.1f}, {high:+.1f}]   by run {single}")
 
 
-def main(run: Path, data: Path, features: Path) -> None:
-    """Score a run, and print both tables."""
-    torch.set_num_threads(1)
+def read(run: Path, data: Path, features: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Of a run: on the validation clips, and on the training clips in their own order."""
     opened = open_any(run / "config.yaml", data, {}, features)
     assert opened.validation is not None
     config = load_checkpoint(run / "last.safetensors")[1]
     rows, truth = held_out(run / "last.safetensors", opened.validation, config)
     scores = log_softmax(rows.astype(np.float64))
-    print("gate", ", ".join(f"{name} {share:.2f}" for name, share in zip(NAMES, config.model.gate, strict=True)))
-    table("validation", scores, mixed(scores, np.array(config.model.gate)), truth)
+    print(run, "gate", ", ".join(f"{name} {share:.2f}" for name, share in zip(NAMES, config.model.gate, strict=True)))
+    judged = hits(scores, mixed(scores, np.array(config.model.gate)), truth)
 
     plain, count = opened.clips.plain(), config.train.gate_folds
     groups = [sample.source or sample.id for sample in opened.clips.samples]
@@ -67,8 +74,17 @@ def main(run: Path, data: Path, features: Path) -> None:
     gated = np.empty(scores.shape[1:])
     for k in range(count):
         gated[of == k] = mixed(scores[:, of == k], fit_gate(rows[:, of != k], truth[of != k]))
-    table("training clips by the fold that did not see them, gate of the other folds", scores, gated, truth)
+    order = np.argsort(np.concatenate([np.flatnonzero(fold == k) for k in range(count)]))
+    return judged, {name: hit[order] for name, hit in hits(scores, gated, truth).items()}
+
+
+def main(data: Path, features: Path, *runs: Path) -> None:
+    """Score the runs, and print both tables."""
+    torch.set_num_threads(1)
+    judged, folds = zip(*(read(run, data, features) for run in runs), strict=True)
+    table("validation", list(judged))
+    table("training clips by the fold that did not see them, gate of the other folds", list(folds))
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    main(*map(Path, sys.argv[1:]))

@@ -143,9 +143,9 @@ class FusionHead(nn.Module):
     alone: of two networks trained as one, the one that learns faster takes the gradient from the other (Wang et al. 2020, What Makes
     Training Multi-Modal Classification Networks Hard?; Du et al. 2023, On Uni-Modal Feature Learning). The exchange works beside them
     on what they say, and has a read-out of its own, `fused`: what the streams' own say, and a correction that is zero at first. From
-    nothing it would have to learn again what they know, and stays behind them (docs/experiments/fusion.md). No weight of a stream takes a
-    gradient from it. What they still share in training is the step's length: gradients are clipped by one norm over all of them
-    (`train.clip_norm`).
+    nothing it would have to learn again what they know, and stays behind them (docs/experiments/fusion_one_view.md). No weight of a
+    stream takes a gradient from it. What they still share in training is the step's length: gradients are clipped by one norm over all
+    of them (`train.clip_norm`).
     """
 
     def __init__(self, model: ModelConfig, shape: HeadShape) -> None:
