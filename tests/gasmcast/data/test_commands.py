@@ -47,4 +47,4 @@ def test_cache_then_train_from_it(root: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "best.safetensors").is_file()
     other = run.invoke(app, [*base, "--out", str(tmp_path / "other"), "--set", "train.seed=5"])
     assert other.exit_code != 0
-    assert "differs in weights" in str(other.exception)
+    assert "differs in semantic weights" in str(other.exception)

@@ -211,7 +211,7 @@ def test_the_next_command_repeats_what_was_set(data, preset, tmp_path):
     assert f"--cache {tmp_path / 'features'} {words}" in out.replace("\n", "")
     run = tmp_path / "run"
     _call("train", preset, "--data", data, "--out", run, "--cache", tmp_path / "features", *words.split())
-    with pytest.raises(UsageError, match="differs in weights"):
+    with pytest.raises(UsageError, match="differs in semantic weights"):
         _call("train", preset, "--data", data, "--out", tmp_path / "other", "--cache", tmp_path / "features")
 
 

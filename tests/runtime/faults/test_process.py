@@ -105,6 +105,7 @@ def test_a_terminal_that_closes_ends_what_ran_in_it(start, tiny_bundle, tmp_path
     cameras, out = tmp_path / "cameras.yaml", tmp_path / "out.jsonl"
     cameras.write_text("cameras: [{name: stays, source: 'demo:1'}]")
     ours, theirs = os.openpty()
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the tests ignore it, and what they start would too
     try:
         process = start(tiny_bundle, f"@{cameras}", "--jsonl", out, "--quiet", stdin=theirs)
         until(lambda: any(line["kind"] == "decision" for line in lines(out)), 100)
@@ -112,6 +113,7 @@ def test_a_terminal_that_closes_ends_what_ran_in_it(start, tiny_bundle, tmp_path
         process.communicate(timeout=60)
         assert process.returncode == -signal.SIGHUP
     finally:
+        signal.signal(signal.SIGHUP, before)
         os.close(ours)
         os.close(theirs)
 
