@@ -19,14 +19,9 @@ from gasmcast.training.cached import open_any
 from gasmcast.training.checkpoint import load_checkpoint
 from gasmcast.training.crossfit import NAMES, Part, held_out, split_folds
 from gasmcast.training.gate import fit_gate
+from gasmcast.training.metrics import log_softmax
 
 DRAWS = 4000
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Of the last axis."""
-    shifted = logits - logits.max(-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
 def mixed(scores: np.ndarray, gate: np.ndarray) -> np.ndarray:
@@ -40,7 +35,7 @@ def hits(scores: np.ndarray, gated: np.ndarray, truth: np.ndarray) -> dict[str, 
 
 
 def table(title: str, runs: list[dict[str, np.ndarray]]) -> None:
-    """Top-1 of each, mean of the runs, and against the motion read-out and the best stream: paired 95 % bootstrap over clips."""
+    """Top-1 of each, mean of the runs, and against the better of the two streams: paired 95 % bootstrap over clips."""
     mean = {name: np.mean([run[name] for run in runs], 0) for name in runs[0]}
     best = max(("semantic", "motion"), key=lambda name: mean[name].mean())
     count = len(mean[best])
