@@ -3,8 +3,8 @@
     python docs/experiments/read_outs.py DATA FEATURES RUN [RUN ...]
 
 RUN is the folder of a guarded run (of `train` or of a row of `ablate`); several are seeds of one row, whose mean is told. FEATURES are
-the caches that they were trained from. First on the validation clips, by each run's own gate; then on the training clips, each scored
-by the fold that did not see it, with a gate fitted on the other folds.
+the caches that they were trained from. First on the validation clips, by each run's own gate; then, where the gate was fitted on folds, on
+the training clips, each scored by the fold that did not see it, with a gate fitted on the other folds.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def table(title: str, runs: list[dict[str, np.ndarray]]) -> None:
 
 
 def read(run: Path, data: Path, features: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Of a run: on the validation clips, and on the training clips in their own order."""
+    """Of a run: on the validation clips, and on the training clips in their own order, empty where there are no folds."""
     opened = open_any(run / "config.yaml", data, {}, features)
     assert opened.validation is not None
     config = load_checkpoint(run / "last.safetensors")[1]
@@ -59,6 +59,8 @@ def read(run: Path, data: Path, features: Path) -> tuple[dict[str, np.ndarray], 
     judged = hits(scores, mixed(scores, np.array(config.model.gate)), truth)
 
     plain, count = opened.clips.plain(), config.train.gate_folds
+    if not count:
+        return judged, {}
     groups = [sample.source or sample.id for sample in opened.clips.samples]
     fold = split_folds(opened.clips.labels, groups, count, config.train.seed)
     kept = [run / "gate" / f"fold{k}" / "last.safetensors" for k in range(count)]
@@ -78,7 +80,8 @@ def main(data: Path, features: Path, *runs: Path) -> None:
     torch.set_num_threads(1)
     judged, folds = zip(*(read(run, data, features) for run in runs), strict=True)
     table("validation", list(judged))
-    table("training clips by the fold that did not see them, gate of the other folds", list(folds))
+    if all(folds):
+        table("training clips by the fold that did not see them, gate of the other folds", list(folds))
 
 
 if __name__ == "__main__":
