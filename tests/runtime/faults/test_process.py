@@ -372,7 +372,7 @@ def test_the_unit_is_one_that_systemd_takes():
     import shutil
 
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed")
+        pytest.skip("systemd-analyze is not installed (Debian: systemd)")
     unit = Path(__file__).parents[3] / "deploy" / "gasmcast.service"
     done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False, timeout=60)
     complaints = [line for line in done.stderr.splitlines() if "gasmcast.service" in line and "is not executable" not in line]
