@@ -53,6 +53,9 @@ class ModelConfig(Frozen):
     graph_motion: Literal["none", "dense", "gatv2"] = "dense"
     k: int | None = Field(16, ge=1, description="edges a node of the semantic graph; null: all, the ablation without a graph")
     temporal_adapter: int = Field(128, ge=0, description="inner width of the temporal adapter; 0: none")
+    semantic_contrast: float = Field(
+        0.0, ge=0, description="how much more a token's departure from its mean over the window counts, at first; 0: no more, ever"
+    )
     ffn_ratio: float = Field(2.0, ge=0)
     read_out: Literal["joint", "guarded"] = Field(
         "joint", description="joint: of the fused streams; guarded: each stream also alone, beside the fusion, weighed by `gate`"

@@ -27,6 +27,7 @@ PARTS = (
     ("encoder.semantic_taps.", "semantic projections"),
     ("encoder.motion_taps.", "motion projections"),
     ("head.positions", "positions"),
+    ("head.contrasts.", "semantic contrast"),
     (".adapter.", "temporal adapters"),
     (".graph_semantic.", "semantic graphs"),
     (".graph_motion.", "motion graphs"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from gasmcast.config import ModelConfig
 from gasmcast.models.adapter import TemporalAdapter
 from gasmcast.models.attention import DropPath, zero_init
 from gasmcast.models.blend import Blend, exchange_weights
+from gasmcast.models.contrast import TimeContrast
 from gasmcast.models.encoder import Features
 from gasmcast.models.exchange import Exchange
 from gasmcast.models.graph import MotionGraph
@@ -142,10 +143,9 @@ class FusionHead(nn.Module):
     With `read_out: guarded` both streams run by themselves, each with its own read-out, and give what the same weights would give
     alone: of two networks trained as one, the one that learns faster takes the gradient from the other (Wang et al. 2020, What Makes
     Training Multi-Modal Classification Networks Hard?; Du et al. 2023, On Uni-Modal Feature Learning). The exchange works beside them
-    on what they say, and has a read-out of its own, `fused`: what the streams' own say, and a correction that is zero at first. From
-    nothing it would have to learn again what they know, and stays behind them (docs/experiments/fusion_one_view.md). No weight of a
-    stream takes a gradient from it. What they still share in training is the step's length: gradients are clipped by one norm over all
-    of them (`train.clip_norm`).
+    on what they know, and has a read-out of its own, `fused`, which learns from nothing: begun as the mean of what they say, it had
+    little left to learn once they knew the training clips (docs/experiments/fusion.md). No weight of a stream takes a gradient from
+    it. What they still share in training is the step's length: gradients are clipped by one norm over all of them (`train.clip_norm`).
     """
 
     def __init__(self, model: ModelConfig, shape: HeadShape) -> None:
@@ -154,13 +154,14 @@ class FusionHead(nn.Module):
         self.layers = nn.ModuleList(FusionLayer(model, shape) for _ in range(model.layers))
         self.positions_semantic = _Positions(shape.frames, shape.patches, model.width) if model.streams != "motion" else None
         self.positions_motion = _Positions(shape.segments, shape.motion_tokens, model.width) if model.streams != "semantic" else None
+        self.contrasts: nn.ModuleList | None = None
+        if model.semantic_contrast and model.streams != "motion":
+            self.contrasts = nn.ModuleList(TimeContrast(model.width, model.semantic_contrast) for _ in range(model.layers))
         self.guarded = model.read_out == "guarded" and model.streams == "both"
         names = ["semantic", "motion"] if model.streams == "both" else [model.streams]
         if self.guarded and model.fusion != "late":
-            names += ["fused_semantic", "fused_motion"]
+            names += ["told_semantic", "told_motion"]
         self.readouts = nn.ModuleDict({name: Readout(model.width, model.heads, model.classes, model.dropout) for name in names})
-        for name in names[2:]:
-            zero_init(cast("Readout", self.readouts[name]).classifier)
 
     def forward(self, features: Features) -> tuple[dict[str, Tensor], list[LayerAttention], dict[str, Tensor]]:
         """Scores.
@@ -180,7 +181,8 @@ class FusionHead(nn.Module):
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, FusionLayer)
             if s is not None:
-                s = s + features.semantic[:, :, i].reshape(b, z.frames, z.patches, width)
+                new = features.semantic[:, :, i].reshape(b, z.frames, z.patches, width)
+                s = s + (new if self.contrasts is None else self.contrasts[i](new))
             if m is not None:
                 m = m + features.motion[:, :, i]
             if self.guarded and s is not None and m is not None:
@@ -189,13 +191,12 @@ class FusionHead(nn.Module):
                 s, m, attention = layer(s, m)
             looked.append(attention)
         tokens = {"semantic": s, "motion": m}
-        if "fused_semantic" in self.readouts:
+        if "told_semantic" in self.readouts:
             assert s is not None
             assert m is not None
-            tokens |= {"fused_semantic": s.detach() + told[0], "fused_motion": m.detach() + told[1]}
+            tokens |= {"told_semantic": s.detach() + told[0], "told_motion": m.detach() + told[1]}
         read = {name: readout(tokens[name]) for name, readout in self.readouts.items()}
         scores = {name: value for name, (value, _) in read.items()}
-        if "fused_semantic" in scores:
-            said = (scores["semantic"] + scores["motion"]).detach()
-            scores["fused"] = (said + scores.pop("fused_semantic") + scores.pop("fused_motion")) / 2
+        if "told_semantic" in scores:
+            scores["fused"] = (scores.pop("told_semantic") + scores.pop("told_motion")) / 2
         return scores, looked, {name: weights for name, (_, weights) in read.items()}

@@ -42,8 +42,9 @@ def test_shapes_are_those_of_the_design():
     }  # fmt: skip
 
 
-def test_a_preset():
-    record = describe("demo")
+@pytest.mark.parametrize("preset", ["demo", "small-data"])
+def test_a_preset(preset):
+    record = describe(preset)
     assert record["kind"] == "preset"
     assert record["parameters"]["total"] == sum(record["parameters"]["by_part"].values())
     assert json.loads(json.dumps(record)) == record

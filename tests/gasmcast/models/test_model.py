@@ -36,6 +36,8 @@ SWITCHES: list[dict[str, object]] = [
     *({"bottleneck": r} for r in (0.25, 1.0)),
     {"freeze": True},
     {"read_out": "guarded"},
+    {"semantic_contrast": 1.0},
+    {"semantic_contrast": 1.0, "streams": "semantic"},
 ]
 
 
