@@ -3,8 +3,9 @@
     python docs/experiments/read_outs.py DATA FEATURES RUN [RUN ...]
 
 RUN is the folder of a guarded run (of `train` or of a row of `ablate`); several are seeds of one row, whose mean is told. FEATURES are
-the caches that they were trained from. First on the validation clips, by each run's own gate; then, where the gate was fitted on folds, on
-the training clips, each scored by the fold that did not see it, with a gate fitted on the other folds.
+the caches that they were trained from. First on the validation clips, by a gate fitted on the run's folds as today's code does it (without
+folds, by its own); then, where there are folds, on the training clips, each scored by the fold that did not see it, with a gate fitted on
+the other folds. The plain mean is of the two streams' log-probabilities.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ def mixed(scores: np.ndarray, gate: np.ndarray) -> np.ndarray:
 
 
 def hits(scores: np.ndarray, gated: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
-    """`(N,)` whether each read-out is right, and the gate's mixture."""
-    return {name: scores[i].argmax(-1) == truth for i, name in enumerate(NAMES)} | {"gated": gated.argmax(-1) == truth}
+    """`(N,)` whether each read-out is right, the plain mean of the streams, and the gate's mixture."""
+    found = {name: scores[i].argmax(-1) == truth for i, name in enumerate(NAMES)}
+    return found | {"mean": scores[:2].mean(0).argmax(-1) == truth, "gated": gated.argmax(-1) == truth}
 
 
 def table(title: str, runs: list[dict[str, np.ndarray]]) -> None:
@@ -55,24 +57,25 @@ def read(run: Path, data: Path, features: Path) -> tuple[dict[str, np.ndarray], 
     config = load_checkpoint(run / "last.safetensors")[1]
     rows, truth = held_out(run / "last.safetensors", opened.validation, config)
     scores = log_softmax(rows.astype(np.float64))
-    print(run, "gate", ", ".join(f"{name} {share:.2f}" for name, share in zip(NAMES, config.model.gate, strict=True)))
-    judged = hits(scores, mixed(scores, np.array(config.model.gate)), truth)
-
     plain, count = opened.clips.plain(), config.train.gate_folds
     if not count:
-        return judged, {}
+        return hits(scores, mixed(scores, np.array(config.model.gate)), truth), {}
     groups = [sample.source or sample.id for sample in opened.clips.samples]
     fold = split_folds(opened.clips.labels, groups, count, config.train.seed)
     kept = [run / "gate" / f"fold{k}" / "last.safetensors" for k in range(count)]
     parts = [held_out(kept[k], Part(plain, np.flatnonzero(fold == k)), config) for k in range(count)]
-    rows, truth = np.concatenate([part[0] for part in parts], 1), np.concatenate([part[1] for part in parts])
+    found, named = np.concatenate([part[0] for part in parts], 1), np.concatenate([part[1] for part in parts])
+    gate = fit_gate(found, named)
+    print(run, "gate", ", ".join(f"{name} {share:.2f}" for name, share in zip(NAMES, gate, strict=True)))
+    judged = hits(scores, mixed(scores, gate), truth)
+
     of = np.repeat(np.arange(count), [len(part[1]) for part in parts])
-    scores = log_softmax(rows.astype(np.float64))
+    scores = log_softmax(found.astype(np.float64))
     gated = np.empty(scores.shape[1:])
     for k in range(count):
-        gated[of == k] = mixed(scores[:, of == k], fit_gate(rows[:, of != k], truth[of != k]))
+        gated[of == k] = mixed(scores[:, of == k], fit_gate(found[:, of != k], named[of != k]))
     order = np.argsort(np.concatenate([np.flatnonzero(fold == k) for k in range(count)]))
-    return judged, {name: hit[order] for name, hit in hits(scores, gated, truth).items()}
+    return judged, {name: hit[order] for name, hit in hits(scores, gated, named).items()}
 
 
 def main(data: Path, features: Path, *runs: Path) -> None:

@@ -1,4 +1,4 @@
-"""The gate of a guarded read-out: how much each of its read-outs counts, fitted on clips that none of them was trained on."""
+"""The gate of a guarded read-out: how much each of its read-outs counts, by clips that none of them was trained on."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ STEPS = 500
 RATE = 0.5
 
 
-def fit_gate(scores: NDArray[np.floating], labels: NDArray[np.integer], caution: float = 1.0) -> NDArray[np.float64]:
-    """Weights of a logarithmic opinion pool (Genest and Zidek 1986) by stacking (Wolpert 1992), cautious.
+def fit_gate(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Weights of a logarithmic opinion pool (Genest and Zidek 1986): half way from equal ones to the likeliest by stacking (Wolpert 1992).
 
-    The mixture that is likeliest on the held-out clips is taken only if it beats the likeliest single read-out by `caution` standard
-    errors of the paired difference (the one-standard-error rule, Breiman et al. 1984). Otherwise that read-out gets everything: with a
-    hundred clips the optimum of a mixture is partly luck, and falling back is what the gate is for. Read-outs are compared and
-    mixed at their own best temperature (Guo et al. 2017): one that is too sure of itself is not a worse one.
+    Half way, because the optimum on a hundred clips is partly luck (combinations shrunk towards equal weights: Diebold and Pauly 1990), and
+    because what scored them was trained on fewer clips than the model will be: the more of them, the more the fusion is worth
+    (docs/experiments/fusion.md). Read-outs are mixed at their own best temperature (Guo et al. 2017), so that one which is sure and wrong
+    has next to no say, whatever its share.
 
     Args:
         scores: `(R, N, classes)` logits of R read-outs, of clips held out from their training.
         labels: `(N,)`.
-        caution: standard errors that a mixture must win by.
 
     Returns:
         `(R,)` weights of the log-probabilities as they are, not negative, sum 1.
@@ -34,13 +33,8 @@ def fit_gate(scores: NDArray[np.floating], labels: NDArray[np.integer], caution:
         return np.full(count, 1.0 / count)
     temperatures = np.array([fit_temperature(part, labels) for part in scores])
     logs = np.stack([log_softmax(part / t) for part, t in zip(scores, temperatures, strict=True)])  # (R, N, classes)
-    rows = np.arange(len(labels))
-    own = logs[:, rows, labels]  # (R, N)
-    best = int(own.mean(1).argmax())
-    mixed = _mixture(logs, own)
-    gain = log_softmax(np.tensordot(mixed, logs, 1))[rows, labels] - own[best]
-    wins = gain.mean() > caution * gain.std(ddof=1) / np.sqrt(len(gain))
-    weights: NDArray[np.float64] = mixed / temperatures if wins else np.eye(count)[best]
+    own = logs[:, np.arange(len(labels)), labels]  # (R, N)
+    weights: NDArray[np.float64] = (_mixture(logs, own) + 1.0 / count) / temperatures
     weights /= weights.sum()
     return weights
 
