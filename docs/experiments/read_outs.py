@@ -40,14 +40,19 @@ def table(title: str, runs: list[dict[str, np.ndarray]]) -> None:
     """Top-1 of each, mean of the runs, and against the better of the two streams: paired 95 % bootstrap over clips."""
     mean = {name: np.mean([run[name] for run in runs], 0) for name in runs[0]}
     best = max(("semantic", "motion"), key=lambda name: mean[name].mean())
-    count = len(mean[best])
-    draws = np.random.default_rng(0).integers(0, count, (DRAWS, count))
-    print(f"{title}, {count} clips, {len(runs)} runs; the best stream is {best}")
+    print(f"{title}, {len(mean[best])} clips, {len(runs)} runs; the best stream is {best}")
     for name, hit in mean.items():
-        step = 100 * (hit - mean[best])
-        low, high = np.percentile(step[draws].mean(1), [2.5, 97.5])
         single = " ".join(f"{100 * run[name].mean():.1f}" for run in runs)
-        print(f"  {name:9} {100 * hit.mean():5.1f} %   against {best} {step.mean():+5.1f} [{low:+.1f}, {high:+.1f}]   by run {single}")
+        print(f"  {name:9} {100 * hit.mean():5.1f} %   against {best} {step(hit, mean[best])}   by run {single}")
+    print(f"  fused against mean {step(mean['fused'], mean['mean'])}")
+
+
+def step(hit: np.ndarray, base: np.ndarray) -> str:
+    """Points from one to the other."""
+    points = 100 * (hit - base)
+    draws = np.random.default_rng(0).integers(0, len(points), (DRAWS, len(points)))
+    low, high = np.percentile(points[draws].mean(1), [2.5, 97.5])
+    return f"{points.mean():+5.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def read(run: Path, data: Path, features: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -11,8 +11,8 @@ __all__ = ["TimeContrast"]
 class TimeContrast(nn.Module):
     """Adds a token's departure from the mean of its place over the window, by a learned gain a channel.
 
-    What stays the same in all of a clip is mostly its footage, which a head of few clips learns by heart; what changes tells the order
-    of events. Nothing is lost: the map can be undone while a gain is not -1. Our own; measured in docs/experiments/fusion.md.
+    Meant for few clips: what stays is footage, which a head then learns by heart, and what changes tells the order of events. Nothing
+    is lost: the map can be undone while a gain is not -1. Our own; measured in docs/experiments/fusion.md.
     """
 
     def __init__(self, width: int, gain: float) -> None:

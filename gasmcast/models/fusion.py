@@ -143,9 +143,9 @@ class FusionHead(nn.Module):
     With `read_out: guarded` both streams run by themselves, each with its own read-out, and give what the same weights would give
     alone: of two networks trained as one, the one that learns faster takes the gradient from the other (Wang et al. 2020, What Makes
     Training Multi-Modal Classification Networks Hard?; Du et al. 2023, On Uni-Modal Feature Learning). The exchange works beside them
-    on what they know, and has a read-out of its own, `fused`, which learns from nothing: begun as the mean of what they say, it had
-    little left to learn once they knew the training clips (docs/experiments/fusion.md). No weight of a stream takes a gradient from
-    it. What they still share in training is the step's length: gradients are clipped by one norm over all of them (`train.clip_norm`).
+    on what they know, and has a read-out of its own, `fused`, which learns from nothing: begun as the mean of what they say, it learnt
+    less (docs/experiments/fusion.md). No weight of a stream takes a gradient from it. What they still share in training is the
+    step's length: gradients are clipped by one norm over all of them (`train.clip_norm`).
     """
 
     def __init__(self, model: ModelConfig, shape: HeadShape) -> None:
