@@ -17,7 +17,7 @@ def fit_gate(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArr
     """Weights of a logarithmic opinion pool (Genest and Zidek 1986): half way from equal ones to the likeliest by stacking (Wolpert 1992).
 
     Half way, because the optimum on a hundred clips is partly luck (combinations shrunk towards equal weights: Diebold and Pauly 1990), and
-    because what scored them was trained on fewer clips than the model will be, and the fused read-out gains on the streams with more
+    because what scored them was trained on fewer clips than the model will be, and the fused read-out mostly gains on motion with more
     (docs/experiments/fusion.md). Read-outs are mixed at their own best temperature (Guo et al. 2017), so that one which is sure and wrong
     has next to no say, whatever its share.
 
