@@ -20,7 +20,7 @@ from gasmcast.models.weights import NoWeightsError
 from gasmcast.training.checkpoint import load_checkpoint
 from gasmcast.training.crossfit import gate_first
 from gasmcast.training.evaluate import predict
-from gasmcast.training.loop import DivergedError, train
+from gasmcast.training.loop import train
 from gasmcast.training.metrics import bootstrap_interval, hits
 from gasmcast.training.prefill import open_prefilled
 from gasmcast.training.resume import differences
@@ -28,6 +28,7 @@ from gasmcast.training.start import Opened, open_run
 from gasmcast.training.study import Study, base_config, row_settings
 from gasmcast.training.subject import run_model
 from gasmcast.training.table import Line, write_tables
+from gasmcast.training.update import DivergedError
 
 __all__ = ["run_study"]
 

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gasmcast.config import Config
-from gasmcast.errors import MachineError, UsageError
+from gasmcast.errors import MachineError
 from gasmcast.labels import Labels
 from gasmcast.training.clips import ClipSet, TrainingClips, worker_deaths
-from gasmcast.training.loss import soft_targets
 from gasmcast.training.meter import Meter
-from gasmcast.training.mix import mix_batch
-from gasmcast.training.optimiser import lr_factor
 from gasmcast.training.session import Session
 from gasmcast.training.signals import StopSignal
-from gasmcast.training.state import has_state
 from gasmcast.training.tensorfile import is_full
+from gasmcast.training.update import update_weights
 from gasmcast.training.validation import validate
 
-__all__ = ["DivergedError", "train"]
+__all__ = ["train"]
 
 AGREE_EVERY = 10
 YOUNG_S = 20.0  # a state so young is not written again at the end of an epoch
@@ -39,10 +31,6 @@ class _Stopped(Exception):  # noqa: N818  # no error, the run ends as it was ask
     def __init__(self, number: int) -> None:
         super().__init__()
         self.signal = signal.Signals(number).name
-
-
-class DivergedError(UsageError):
-    """A loss or gradient that is not finite."""
 
 
 @worker_deaths("--set train.workers says how many, --resume goes on from the last checkpoint")
@@ -115,7 +103,7 @@ class _Loop:
         session.objective.train()
         try:
             while progress.step < session.steps:
-                self._update(stream)
+                update_weights(session, self.meter, stream)
                 progress.step += 1
                 progress.updates += 1
                 if session.main:
@@ -139,48 +127,6 @@ class _Loop:
             session.save()
         if session.world > 1:  # an epoch may have fewer updates than AGREE_EVERY
             self._stop_if_asked()
-
-    def _update(self, stream: Iterator[Any]) -> None:
-        """One weight update: `accumulate` batches forward and backward, then a step."""
-        session, progress, train = self.session, self.session.progress, self.session.config.train
-        accelerator, objective, optimiser = session.accelerator, session.objective, session.optimiser
-        factor = lr_factor(progress.updates, train.epochs * session.steps, round(train.warmup_epochs * session.steps))
-        for group in optimiser.param_groups:
-            group["lr"] = train.lr * factor
-        rng = np.random.default_rng((train.seed, progress.updates, 2))
-        used: list[int] = []
-        for micro in range(train.accumulate):
-            clips, labels, indices = self.meter.next(stream)
-            clips, labels = session.to_device(clips), labels.to(accelerator.device)
-            used += indices.tolist()
-            targets = soft_targets(labels, len(session.labels), train.label_smoothing)
-            clips, targets = mix_batch(clips, targets, session.config.augment.mixup, session.config.augment.cutmix, rng)
-            last = micro == train.accumulate - 1
-            with nullcontext() if last else accelerator.no_sync(objective):
-                outcome = objective(clips, targets)
-                loss = outcome.loss.item()
-                if not math.isfinite(loss):
-                    self._diverged("loss", used)
-                accelerator.backward(outcome.loss / train.accumulate)
-            self.meter.count(progress, outcome.logits.detach(), targets, loss, session.world)
-        norm = accelerator.clip_grad_norm_(objective.parameters(), train.clip_norm or math.inf)
-        if accelerator.scaler is None and not math.isfinite(float(norm)):
-            self._diverged("gradient", used)
-        optimiser.step()
-        optimiser.zero_grad()
-        if session.average is not None:
-            session.average.update()
-
-    def _diverged(self, what: str, indices: list[int]) -> None:
-        """Raise, naming the clips of the update that broke."""
-        names = [self.session.clips.ids[i] for i in dict.fromkeys(indices)]
-        listed = ", ".join(names[:16]) + (f" and {len(names) - 16} more" if len(names) > 16 else "")
-        folder = self.session.folder
-        kept = f"The checkpoint before it is kept in {folder}." if has_state(folder) else "No checkpoint had been written yet."
-        raise DivergedError(
-            f"The {what} is not finite at epoch {self.session.progress.epoch + 1}, step {self.session.progress.step + 1}; clips: {listed}.",
-            f"{kept} Lower train.lr, or look at these clips.",
-        )
 
     def validate(self) -> None:
         """Evaluate, write best and last weights and the records, and turn to the next epoch."""

@@ -16,9 +16,9 @@ from gasmcast.labels import Labels
 from gasmcast.models.weights import NoWeightsError
 from gasmcast.training import ablation
 from gasmcast.training.ablation import run_study
-from gasmcast.training.loop import DivergedError
 from gasmcast.training.start import Opened
 from gasmcast.training.study import STUDIES, Study, base_config, read_study, row_settings
+from gasmcast.training.update import DivergedError
 
 SIZE = Counts(
     parameters=Parameters(total=2, trainable=1, frozen_share=0.5, by_part={}),
