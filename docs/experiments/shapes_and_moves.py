@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -46,8 +47,35 @@ def clip(shape: tuple[int, float], way: tuple[int, int], rng: np.random.Generato
     return found
 
 
+def write_set(out: Path, names: list[str], clips: int, judges: int, draw: Callable[[int, int, bool], list[np.ndarray]]) -> None:
+    """A set in Something-Something-V2's format, its classes evenly in turn.
+
+    Args:
+        out: the new folder.
+        names: the classes.
+        clips: how many, three of four of each class for training.
+        judges: further ones, all for validation.
+        draw: from a clip's number, its class and whether it is for training to its frames.
+    """
+    (out / "videos").mkdir(parents=True)
+    (out / "labels").mkdir()
+    rows: dict[str, list[dict[str, object]]] = {"train": [], "validation": []}
+    for number in range(clips + judges):
+        kind, turn = number % len(names), number // len(names)
+        split = "validation" if number >= clips or turn % 4 == 3 else "train"
+        writer = cv2.VideoWriter(str(out / "videos" / f"{number}.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (SIZE, SIZE))
+        for picture in draw(number, kind, split == "train"):
+            writer.write(picture)
+        writer.release()
+        rows[split].append({"id": str(number), "template": names[kind], "label": names[kind], "placeholders": []})
+    (out / "labels" / "labels.json").write_text(json.dumps({name: str(i) for i, name in enumerate(names)}))
+    for split, part in rows.items():
+        (out / "labels" / f"{split}.json").write_text(json.dumps(part))
+    print({split: len(part) for split, part in rows.items()})
+
+
 def main() -> None:
-    """Write the set in Something-Something-V2's format."""
+    """Twelve classes of shapes and ways."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--clips", type=int, default=240, help="three of four for training")
@@ -55,24 +83,13 @@ def main() -> None:
     parser.add_argument("--shapes", type=int, default=3, choices=(3, 6), help="3: with four ways to move; 6: with two")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    (given.out / "videos").mkdir(parents=True)
-    (given.out / "labels").mkdir()
     classes = [(shape, way) for shape in list(SHAPES)[: given.shapes] for way in list(WAYS)[: 12 // given.shapes]]
-    names = [f"Pushing a {shape} {way}" for shape, way in classes]
-    rows: dict[str, list[dict[str, object]]] = {"train": [], "validation": []}
-    for number in range(given.clips + given.judges):
-        kind, turn = number % len(classes), number // len(classes)
+
+    def draw(number: int, kind: int, _: bool) -> list[np.ndarray]:
         shape, way = classes[kind]
-        writer = cv2.VideoWriter(str(given.out / "videos" / f"{number}.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (SIZE, SIZE))
-        for picture in clip(SHAPES[shape], WAYS[way], np.random.default_rng([given.seed, number])):
-            writer.write(picture)
-        writer.release()
-        split = "validation" if number >= given.clips or turn % 4 == 3 else "train"
-        rows[split].append({"id": str(number), "template": names[kind], "label": names[kind], "placeholders": []})
-    (given.out / "labels" / "labels.json").write_text(json.dumps({name: str(i) for i, name in enumerate(names)}))
-    for split, part in rows.items():
-        (given.out / "labels" / f"{split}.json").write_text(json.dumps(part))
-    print({split: len(part) for split, part in rows.items()})
+        return clip(SHAPES[shape], WAYS[way], np.random.default_rng([given.seed, number]))
+
+    write_set(given.out, [f"Pushing a {shape} {way}" for shape, way in classes], given.clips, given.judges, draw)
 
 
 if __name__ == "__main__":
