@@ -4,7 +4,7 @@
     python docs/experiments/digits_over_footage.py OUT --digits digits.csv.gz --footage FIGHT --clips 240 --judges 180
 
 Twelve classes: four digits, three ways. One frame shows the digit, only the order of frames shows the way, and the people behind move too.
-No handwriting and no footage is in both splits: FIGHT is a set whose own splits share no source. Digits: Alpaydin and Kaynak 1998 (UCI).
+No picture of a digit and no footage is in both splits: FIGHT is a set whose own splits share no source. Digits: Alpaydin and Kaynak 1998.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from shapes_and_moves import FPS, SIZE, WAYS, write_set
+from shapes_and_moves import FPS, SIZE, WAYS, reached, write_set
 
 from gasmcast.data.annotations import read_split
 from gasmcast.runtime.video import read_frames
@@ -52,9 +52,7 @@ def clip(hand: np.ndarray, way: tuple[int, int], footage: Path, rng: np.random.G
     ends, side = (rng.uniform(0.05, 0.25), rng.uniform(0.75, 0.95)), rng.uniform(0.3, 0.7) * SIZE
     found = []
     for u, ground in zip(np.linspace(0, 1, frames), grounds, strict=True):
-        along = (ends[0] + (ends[1] - ends[0]) * u) * SIZE
-        along = SIZE - along if sum(way) < 0 else along
-        x, y = (along, side) if way[0] else (side, along)
+        x, y = reached(u, ends, side, way)
         place = np.array([[size / 8, 0, x - size / 2], [0, size / 8, y - size / 2]])
         cover = np.clip(cv2.warpAffine(hand, place, (SIZE, SIZE), flags=cv2.INTER_CUBIC)[..., None], 0, 1)
         found.append(np.clip(ground * (1 - cover) + ink * cover + rng.normal(0, 5, ground.shape), 0, 255).astype(np.uint8))

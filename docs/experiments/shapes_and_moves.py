@@ -22,6 +22,13 @@ WAYS = {"from left to right": (1, 0), "from right to left": (-1, 0), "down": (0,
 SIZE, FPS = 192, 15.0
 
 
+def reached(u: float, ends: tuple[float, float], side: float, way: tuple[int, int]) -> tuple[float, float]:
+    """The point `(x, y)` of a crossing at time `u` 0..1: `ends` are shares of the picture, `side` is how far off its edge in pixels."""
+    along = (ends[0] + (ends[1] - ends[0]) * u) * SIZE
+    along = SIZE - along if sum(way) < 0 else along
+    return (along, side) if way[0] else (side, along)
+
+
 def clip(shape: tuple[int, float], way: tuple[int, int], rng: np.random.Generator) -> list[np.ndarray]:
     """Frames of a shape that crosses the picture, turning slowly, before a still texture."""
     corners_of, inner = shape
@@ -35,9 +42,7 @@ def clip(shape: tuple[int, float], way: tuple[int, int], rng: np.random.Generato
     ends = rng.uniform(0.05, 0.25), rng.uniform(0.75, 0.95)
     found = []
     for u in np.linspace(0, 1, frames):
-        along = (ends[0] + (ends[1] - ends[0]) * u) * SIZE
-        along = SIZE - along if sum(way) < 0 else along
-        centre = np.array([along, side] if way[0] else [side, along])
+        centre = np.array(reached(u, ends, side, way))
         angles = turn + spin * u + 2 * np.pi * np.arange(corners_of) / corners_of
         corners = (centre + radius * (reach * [np.cos(angles), np.sin(angles)]).T).round().astype(np.int32)
         picture = ground.copy()
