@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed-dev
 
-.PHONY: demo test test-engines lint soak types-tree debian clean
+.PHONY: demo test test-engines lint soak debian clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -31,19 +31,13 @@ soak: $(STAMP)
 
 # Every graph in every precision at real size through TensorRT-RTX, minutes each; on a machine with a GPU, the GPU tests too.
 test-engines: $(STAMP)
-	GASMCAST_REAL_SIZE=1 $(BIN)/python -m pytest tests/runtime/engines tests/export/test_tensorrt_rtx.py tests/export/test_torch_tensorrt.py --timeout 7200
+	GASMCAST_REAL_SIZE=1 $(BIN)/python -m pytest tests/runtime/engines tests/export/tensorrt/test_rtx_check.py tests/export/tensorrt/test_torch_tensorrt.py --timeout 7200
 
-# mypy and import-linter do not see setuptools' mapped folders: give them the tree as it is imported.
-types-tree:
-	rm -rf build/typing && mkdir -p build/typing/gasmcast
-	for p in gasmcast/*; do ln -s ../../../$$p build/typing/gasmcast/; done
-	for p in export runtime calibration; do ln -s ../../../$$p build/typing/gasmcast/; done
-
-lint: $(STAMP) types-tree
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy build/typing/gasmcast
-	cd build/typing && PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../pyproject.toml
+	$(BIN)/mypy gasmcast
+	$(BIN)/lint-imports
 
 clean:
 	rm -rf .venv build demo *.egg-info

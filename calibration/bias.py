@@ -14,7 +14,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from gasmcast.calibration.policy import Candidate
 from gasmcast.calibration.qdq import fake_quantise, quantise_weight
-from gasmcast.calibration.stats import TensorStats
+from gasmcast.calibration.ranges import TensorStats
 
 __all__ = ["correct_biases"]
 

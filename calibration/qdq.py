@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from gasmcast.calibration.nodes import drop_unread, replace_nodes
+from gasmcast.calibration.graph_edit import drop_unread, replace_nodes
 from gasmcast.calibration.policy import Candidate
 
 __all__ = ["ALL_LEVELS", "SAFE_LEVELS", "fake_quantise", "insert_qdq", "quantise_weight"]

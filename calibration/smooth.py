@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, helper, numpy_helper
 
-from gasmcast.calibration.nodes import drop_unread
+from gasmcast.calibration.graph_edit import drop_unread
 from gasmcast.calibration.policy import Candidate
 from gasmcast.calibration.qdq import fake_quantise, quantise_weight
-from gasmcast.calibration.stats import TensorStats
+from gasmcast.calibration.ranges import TensorStats
 
 __all__ = ["Smoothed", "smooth"]
 

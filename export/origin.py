@@ -51,8 +51,8 @@ def open_origin(source: str, random_weights: bool = False, seed: int = 0) -> Ori
         raise UsageError(
             f"{source} is a preset, not a checkpoint.", "Train one with `gasmcast train`, or add --random-weights to try the export."
         )
-    from gasmcast.training.checkpoint import load_checkpoint  # noqa: PLC0415 - heavy
-    from gasmcast.training.temperature import read_temperature  # noqa: PLC0415 - heavy
+    from gasmcast.evaluation.temperature import read_temperature  # noqa: PLC0415 - heavy
+    from gasmcast.models.checkpoint import load_checkpoint  # noqa: PLC0415 - heavy
 
     model, config, labels, info = load_checkpoint(Path(source))
     path = Path(info["path"])

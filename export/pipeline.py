@@ -13,22 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import GateError
-from gasmcast.export.attempt import attempt
-from gasmcast.export.bundle import draft_bundle, write_manifest
-from gasmcast.export.choice import calibration_set, check_clips, judging_clips
+from gasmcast.export.bundle_writer import draft_bundle, write_manifest
+from gasmcast.export.checks.accuracy_gate import Verdict
+from gasmcast.export.checks.clip_choice import calibration_set, check_clips, judging_clips
+from gasmcast.export.checks.heldout_clips import Clips
+from gasmcast.export.checks.judge import Judge, Judged
+from gasmcast.export.checks.torch_parity import verify_against_torch
 from gasmcast.export.disk import check_disk
-from gasmcast.export.gate import Verdict
-from gasmcast.export.graphs import export_onnx, is_streaming
-from gasmcast.export.heldout import Clips
-from gasmcast.export.judging import Judge, Judged
+from gasmcast.export.graphs.rules import RuleReport, check_rules
+from gasmcast.export.graphs.trace import export_onnx, is_streaming
 from gasmcast.export.origin import Origin
-from gasmcast.export.picker import pick
 from gasmcast.export.plan import ExportPlan, ExportResult
-from gasmcast.export.precisions import prepare
-from gasmcast.export.report import calibration_figures, write_reports
-from gasmcast.export.rules import RuleReport, check_rules
-from gasmcast.export.search import sensitivity
-from gasmcast.export.verify import verify_against_torch
+from gasmcast.export.precisions.attempt import attempt
+from gasmcast.export.precisions.prepare import prepare
+from gasmcast.export.precisions.search import sensitivity
+from gasmcast.export.precisions.timing import pick
+from gasmcast.export.report.write import calibration_figures, write_reports
 from gasmcast.manifest import Graph, Manifest, Measured
 from gasmcast.precision import file_name, in_bf16, stored_as
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gasmcast.calibration.policy import Policy
-from gasmcast.calibration.quantise import Recipe
+from gasmcast.calibration.quantize import Recipe
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.export.gate import GateRecipe, Verdict
+from gasmcast.export.checks.accuracy_gate import GateRecipe, Verdict
 from gasmcast.manifest import Manifest
 from gasmcast.precision import PRECISIONS, in_bf16, stored_as
 from gasmcast.runtime.engines import missing_bf16

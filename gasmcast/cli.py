@@ -10,7 +10,7 @@ import typer
 from gasmcast import __version__
 from gasmcast.errors import GasmcastError, MachineError
 from gasmcast.missing import missing_package
-from gasmcast.runtime.daemon import end_without
+from gasmcast.runtime.service.threads import end_without
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_show_locals=False)
 

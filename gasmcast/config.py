@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from gasmcast.errors import UsageError
-from gasmcast.settings import check_settings
+from gasmcast.schema import check_settings
 from gasmcast.spec import ClipSpec, Frozen
 
 __all__ = ["MOST_SEED", "PRESETS", "AugmentConfig", "Config", "ModelConfig", "TrainConfig", "load_config", "parse_config", "read_yaml"]

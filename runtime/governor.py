@@ -13,9 +13,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gasmcast.runtime.config import LiveConfig
-from gasmcast.runtime.lane import Lane
-from gasmcast.runtime.stats import percentiles
+from gasmcast.runtime.camera.lane import Lane
+from gasmcast.runtime.camera.latency import percentiles
+from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.spec import ClipSpec
 
 __all__ = ["LEVELS", "Capacity", "Governor"]

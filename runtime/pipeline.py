@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable, Sequence
 
 from gasmcast.errors import UsageError
-from gasmcast.runtime.backlog import Mark
-from gasmcast.runtime.config import LiveConfig
-from gasmcast.runtime.decisions import Decider, LabelView
+from gasmcast.runtime.camera.backlog import Mark
+from gasmcast.runtime.camera.decisions import Decider, LabelView
+from gasmcast.runtime.camera.lane import Lane
+from gasmcast.runtime.camera.latency import Latencies
+from gasmcast.runtime.context import House, Trace
 from gasmcast.runtime.governor import Capacity, Governor
-from gasmcast.runtime.house import House, Trace
-from gasmcast.runtime.lane import Lane
+from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.records import Notice, Record, Stats, View
 from gasmcast.runtime.stages import Job, Model, close, encode, fuse, pick
-from gasmcast.runtime.stats import Latencies
 from gasmcast.runtime.workers import Workers
 
 __all__ = ["Pipeline"]

@@ -11,19 +11,19 @@ from pathlib import Path
 
 from gasmcast.errors import GasmcastError, UsageError
 from gasmcast.runtime.bundle import Bundle
-from gasmcast.runtime.config import LiveConfig
 from gasmcast.runtime.engines import choose_backend
 from gasmcast.runtime.frames import Source
 from gasmcast.runtime.governor import Capacity
-from gasmcast.runtime.health import Health
-from gasmcast.runtime.journal import Journal
+from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
+from gasmcast.runtime.recording.recorder import Journal
 from gasmcast.runtime.records import Record, Sink, View
-from gasmcast.runtime.sinks.build import sink_stats
+from gasmcast.runtime.service.health import Health
+from gasmcast.runtime.service.watchdog import Watchdog, stop_signals
+from gasmcast.runtime.sinks.open_sinks import sink_stats
 from gasmcast.runtime.sinks.queue import Queued
-from gasmcast.runtime.sources.cameras import Cameras
+from gasmcast.runtime.sources.supervisor import Cameras
 from gasmcast.runtime.stages import Model
-from gasmcast.runtime.watchdog import Watchdog, stop_signals
 
 __all__ = ["Session", "open_model"]
 

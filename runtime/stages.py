@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.labels import Labels
-from gasmcast.runtime.backlog import Mark, Waiting
-from gasmcast.runtime.clock import Segment
+from gasmcast.runtime.camera.backlog import Mark, Waiting
+from gasmcast.runtime.camera.clock import Segment
+from gasmcast.runtime.camera.lane import Lane
+from gasmcast.runtime.camera.latency import Latencies
+from gasmcast.runtime.context import House
 from gasmcast.runtime.engines import Engine
 from gasmcast.runtime.governor import Capacity, Governor
-from gasmcast.runtime.house import House
-from gasmcast.runtime.lane import Lane
-from gasmcast.runtime.stats import Latencies
 from gasmcast.spec import ClipSpec
 
 __all__ = ["Features", "Job", "Model", "close", "encode", "fastest_s", "fuse", "measure", "pick"]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from gasmcast.errors import MachineError, StageError
-from gasmcast.runtime.backlog import Mark, Waiting
-from gasmcast.runtime.daemon import Daemon
-from gasmcast.runtime.house import House
-from gasmcast.runtime.lane import Lane
+from gasmcast.runtime.camera.backlog import Mark, Waiting
+from gasmcast.runtime.camera.lane import Lane
+from gasmcast.runtime.context import House
+from gasmcast.runtime.service.threads import Daemon
 
 __all__ = ["Work", "Workers"]
 

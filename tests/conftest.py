@@ -113,7 +113,7 @@ def tiny_export(tmp_path_factory):
     torch = pytest.importorskip("torch")
     pytest.importorskip("onnx")
     from gasmcast.config import Config, ModelConfig
-    from gasmcast.export.graphs import export_onnx
+    from gasmcast.export.graphs.trace import export_onnx
     from gasmcast.models.model import GasmCast
     from gasmcast.spec import ClipSpec
 

@@ -17,7 +17,7 @@ import numpy as np
 from shapes_and_moves import FPS, SIZE, WAYS, reached, write_set
 
 from gasmcast.data.annotations import read_split
-from gasmcast.runtime.video import read_frames
+from gasmcast.video.reader import read_frames
 
 DIGITS = (2, 3, 5, 8)  # easily taken for each other
 

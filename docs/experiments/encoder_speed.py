@@ -22,10 +22,10 @@ import torch
 from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import SAFE_LEVELS, insert_qdq
 from gasmcast.config import load_config
-from gasmcast.export.sessions import open_uncached
+from gasmcast.export.checks.reference_engines import open_uncached
 from gasmcast.models.model import build_model
+from gasmcast.runtime.engine_build import made_up_pairs
 from gasmcast.runtime.engines import missing_bf16, open_engine
-from gasmcast.runtime.engines.device import made_up_pairs
 
 ROUNDS = 15
 

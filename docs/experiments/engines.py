@@ -18,9 +18,9 @@ import torch
 from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import insert_qdq
 from gasmcast.config import load_config
-from gasmcast.export.engine_check import check_engine
-from gasmcast.export.fp16 import to_fp16
-from gasmcast.export.graphs import compose_complete, export_onnx, save_graph
+from gasmcast.export.graphs.fp16 import to_fp16
+from gasmcast.export.graphs.trace import compose_complete, export_onnx, save_graph
+from gasmcast.export.tensorrt.rtx_check import check_engine
 from gasmcast.models.model import build_model
 
 

@@ -18,17 +18,17 @@ import numpy as np
 import onnx
 from onnx import ModelProto, numpy_helper
 
-from gasmcast.calibration.nodes import drop_unread
+from gasmcast.calibration.graph_edit import drop_unread
 from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import SAFE_LEVELS, insert_qdq
-from gasmcast.calibration.quantise import Recipe, calibrate
-from gasmcast.calibration.stats import collect
+from gasmcast.calibration.quantize import Recipe, calibrate
+from gasmcast.calibration.ranges import collect
 from gasmcast.config import load_config
 from gasmcast.data.annotations import read_split
-from gasmcast.export.parity import compare
-from gasmcast.export.sessions import open_arbiter, open_uncached
-from gasmcast.runtime.clip import read_clip
-from gasmcast.runtime.video import duration_s
+from gasmcast.export.checks.parity import compare
+from gasmcast.export.checks.reference_engines import open_arbiter, open_uncached
+from gasmcast.video.clip import read_clip
+from gasmcast.video.reader import duration_s
 
 OUTLIERS = {7: 120.0, 138: 250.0, 301: 400.0, 483: 650.0, 650: 1000.0}
 

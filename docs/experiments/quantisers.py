@@ -20,13 +20,13 @@ import numpy as np
 import onnx
 from outlier_channels import pairs
 
-from gasmcast.calibration.nodes import drop_unread
+from gasmcast.calibration.graph_edit import drop_unread
 from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import ALL_LEVELS
-from gasmcast.calibration.quantise import Recipe, calibrate
-from gasmcast.export.parity import compare
-from gasmcast.export.rules import check_rules
-from gasmcast.export.sessions import open_arbiter
+from gasmcast.calibration.quantize import Recipe, calibrate
+from gasmcast.export.checks.parity import compare
+from gasmcast.export.checks.reference_engines import open_arbiter
+from gasmcast.export.graphs.rules import check_rules
 
 
 def ours(source: Path, out: Path, feeds: list[dict[str, np.ndarray]], method: str) -> None:

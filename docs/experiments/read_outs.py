@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gasmcast.training.cached import open_any
-from gasmcast.training.checkpoint import load_checkpoint
-from gasmcast.training.crossfit import NAMES, Part, held_out, split_folds
-from gasmcast.training.gate import fit_gate
-from gasmcast.training.metrics import log_softmax
+from gasmcast.evaluation.metrics import log_softmax
+from gasmcast.models.checkpoint import load_checkpoint
+from gasmcast.training.inputs.cached import open_any
+from gasmcast.training.stacking.folds import NAMES, Part, held_out, split_folds
+from gasmcast.training.stacking.stream_weights import fit_gate
 
 DRAWS = 4000
 

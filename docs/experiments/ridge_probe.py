@@ -18,11 +18,11 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from gasmcast.data.features import FeatureDataset
+from gasmcast.evaluation.metrics import bootstrap_interval
+from gasmcast.features.feature_dataset import FeatureDataset
 from gasmcast.models.model import build_model
-from gasmcast.training.cached import open_any
-from gasmcast.training.crossfit import split_folds
-from gasmcast.training.metrics import bootstrap_interval
+from gasmcast.training.inputs.cached import open_any
+from gasmcast.training.stacking.folds import split_folds
 
 PENALTIES = 10.0 ** np.arange(-1, 6)
 

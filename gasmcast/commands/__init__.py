@@ -7,16 +7,16 @@ from collections.abc import Callable
 import typer
 
 from gasmcast.commands.ablate import ablate
-from gasmcast.commands.bench import bench
+from gasmcast.commands.bench import bench as bench_group
 from gasmcast.commands.cache import cache
 from gasmcast.commands.calibrate import calibrate
-from gasmcast.commands.demo import demo
+from gasmcast.commands.demo import demo as demo_verb
 from gasmcast.commands.demo_data import demo_data, demo_video
-from gasmcast.commands.doctor import doctor
+from gasmcast.commands.doctor import doctor as doctor_verb
 from gasmcast.commands.engine import engine
 from gasmcast.commands.eval import eval as evaluate
 from gasmcast.commands.export import export
-from gasmcast.commands.inspect import inspect
+from gasmcast.commands.inspect import inspect as inspect_verb
 from gasmcast.commands.live import live
 from gasmcast.commands.runs import runs
 from gasmcast.commands.train import train
@@ -24,7 +24,7 @@ from gasmcast.commands.train import train
 __all__ = ["COMMANDS", "GROUPS"]
 
 COMMANDS: tuple[Callable[..., None], ...] = (
-    demo,
+    demo_verb,
     demo_data,
     demo_video,
     cache,
@@ -36,8 +36,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     export,
     engine,
     live,
-    inspect,
-    doctor,
+    inspect_verb,
+    doctor_verb,
 )
-GROUPS: dict[str, typer.Typer] = {"bench": bench}
+GROUPS: dict[str, typer.Typer] = {"bench": bench_group}
 """Verbs with verbs of their own."""

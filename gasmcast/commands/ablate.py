@@ -33,9 +33,9 @@ def ablate(
     from dataclasses import asdict
 
     from gasmcast.commands.settings import parse_settings
-    from gasmcast.training.ablation import run_study
-    from gasmcast.training.study import read_study
-    from gasmcast.training.table import to_markdown
+    from gasmcast.studies.ablation import run_study
+    from gasmcast.studies.study import read_study
+    from gasmcast.studies.table import to_markdown
 
     plan = read_study(study)
     if seeds is not None:

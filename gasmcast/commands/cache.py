@@ -36,8 +36,8 @@ def cache(
     """
     from gasmcast.commands.settings import parse_settings, repeat_options
     from gasmcast.errors import UsageError
-    from gasmcast.training.cached import open_cached
-    from gasmcast.training.prefill import encode_parts
+    from gasmcast.training.inputs.cached import open_cached
+    from gasmcast.training.inputs.fill import encode_parts
 
     if dtype not in ("float16", "float32"):
         raise UsageError(f"--dtype {dtype!r} is not known.", "Use float16 or float32.")

@@ -34,9 +34,9 @@ def calibrate(
 
     from rich.progress import Progress
 
-    from gasmcast.calibration.clips import choose_clips, training_clips
-    from gasmcast.calibration.store import write_set
-    from gasmcast.ending import clean_end
+    from gasmcast.calibration.choose_clips import choose_clips, training_clips
+    from gasmcast.calibration.clip_store import write_set
+    from gasmcast.commands.clean_exit import clean_end
 
     spec = _spec(config)
     started = time.monotonic()
@@ -66,7 +66,7 @@ def _spec(config: str) -> ClipSpec:
 
     # A preset's name means the preset, though `make demo` leaves a folder called demo.
     if config not in PRESETS and (config.endswith(".safetensors") or Path(config).is_dir()):
-        from gasmcast.training.checkpoint import read_checkpoint
+        from gasmcast.models.checkpoint import read_checkpoint
 
         return read_checkpoint(Path(config))[0].spec
     return load_config(config).spec

@@ -20,7 +20,7 @@ def demo_data(
 
     Example: `gasmcast demo-data data/demo --clips 900 --seed 0`
     """
-    from gasmcast.data.synthetic import make_set
+    from gasmcast.data.synthetic.clips import make_set
 
     counts = make_set(folder, clips, seed)
     parts = ", ".join(f"{count} {split}" for split, count in counts.items())
@@ -36,7 +36,7 @@ def demo_video(
 
     Example: `gasmcast demo-video stream.mp4 --seed 3`
     """
-    from gasmcast.data.synthetic import make_stream, write_actions
+    from gasmcast.data.synthetic.clips import make_stream, write_actions
 
     actions = make_stream(path, seed, seconds=seconds)
     times = path.with_suffix(".json")

@@ -45,7 +45,7 @@ def engine(
     if action == "list":
         _list(as_json)
     elif action == "clear":
-        from gasmcast.runtime.engines.cache import EngineCache
+        from gasmcast.runtime.engines.trt.engine_cache import EngineCache
 
         cache = EngineCache()
         typer.echo(f"Removed {cache.clear() / 1e6:.1f} MB from {cache.folder}.")
@@ -79,7 +79,7 @@ def build(
     import json
 
     from gasmcast.errors import GateError
-    from gasmcast.runtime.engines.device import build_engines
+    from gasmcast.runtime.engine_build import build_engines
 
     done = build_engines(
         bundle,
@@ -109,10 +109,10 @@ def _check(bundle: Path, streams: int, precisions: tuple[str, ...], complete: bo
     from rich.console import Console
 
     from gasmcast.errors import GateError, UsageError
-    from gasmcast.export.engine_check import check_engine
-    from gasmcast.export.rules import check_rules
+    from gasmcast.export.graphs.rules import check_rules
+    from gasmcast.export.tensorrt.rtx_check import check_engine
     from gasmcast.manifest import read_manifest
-    from gasmcast.runtime.engines.device import PRECISIONS
+    from gasmcast.runtime.engine_build import PRECISIONS
 
     wanted, graphs = precisions or PRECISIONS, {"encoder", "head"} | ({"complete"} if complete else set())
     files = [name for name, entry in read_manifest(bundle).files.items() if entry.graph in graphs and entry.precision in wanted]
@@ -141,7 +141,7 @@ def _list(as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from gasmcast.runtime.engines.cache import EngineCache
+    from gasmcast.runtime.engines.trt.engine_cache import EngineCache
 
     cache = EngineCache()
     entries = cache.entries()

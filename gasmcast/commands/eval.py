@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from gasmcast.training.scores import Scores
+    from gasmcast.evaluation.scores import Scores
 
 __all__ = ["eval"]
 
@@ -47,8 +47,8 @@ def eval(  # noqa: A001  # the verb's name; the builtin has no use here
     if split not in ("train", "validation"):
         raise UsageError(f"--split {split!r} has no labels to evaluate with.", "Use validation or train.")
 
-    from gasmcast.training.assess import Examination, write_pictures
-    from gasmcast.training.subject import open_subject
+    from gasmcast.evaluation.classifier import open_subject
+    from gasmcast.evaluation.evaluate import Examination, write_pictures
 
     subject = open_subject(target, precision, backend)
     tests = {"backwards": backwards or analyse is not None, "shuffled": shuffled or analyse is not None}
@@ -70,7 +70,7 @@ def eval(  # noqa: A001  # the verb's name; the builtin has no use here
 
         write_atomic(folder / "scores.json", json.dumps(result, indent=1))
     if subject.checkpoint is not None and split == "validation" and precision == "fp32" and views == "1x1":
-        from gasmcast.training.temperature import write_temperature
+        from gasmcast.evaluation.temperature import write_temperature
 
         written.append(write_temperature(subject.checkpoint, scores, split))
     if analyse is not None:

@@ -61,11 +61,11 @@ def export(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from gasmcast.calibration.quantise import Recipe
-    from gasmcast.ending import clean_end
+    from gasmcast.calibration.quantize import Recipe
+    from gasmcast.commands.clean_exit import clean_end
     from gasmcast.errors import UsageError
-    from gasmcast.export.bundle import check_target
-    from gasmcast.export.gate import GateRecipe
+    from gasmcast.export.bundle_writer import check_target
+    from gasmcast.export.checks.accuracy_gate import GateRecipe
     from gasmcast.export.origin import open_origin
     from gasmcast.export.pipeline import export_bundle
     from gasmcast.export.plan import ExportPlan, left_out, wanted_precisions
@@ -151,7 +151,7 @@ def _engines(engine: str, model: GasmCast, out: Path, streams: int, precision: s
 
 def _compile_with_torch(model: GasmCast, out: Path, streams: int, precision: str, quiet: bool) -> None:
     from gasmcast.errors import GateError
-    from gasmcast.export.torch_tensorrt import compile_graphs
+    from gasmcast.export.tensorrt.torch_tensorrt import compile_graphs
 
     folder = out.with_name(f"{out.name}.torch-tensorrt")
     done = compile_graphs(model, folder, streams=streams, precision=precision, each=lambda name: typer.echo(f"compiling {name}", err=True))

@@ -14,9 +14,9 @@ from gasmcast.errors import GateError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gasmcast.runtime.config import LiveConfig
+    from gasmcast.runtime.camera_list import Entry
     from gasmcast.runtime.governor import Capacity
-    from gasmcast.runtime.roster import Entry
+    from gasmcast.runtime.live_settings import LiveConfig
     from gasmcast.runtime.session import Session
     from gasmcast.runtime.sinks.window import WindowSink
     from gasmcast.runtime.stages import Model
@@ -57,10 +57,10 @@ def live(
 
     gasmcast live clip.mp4 --bundle model.gasm --record run.jsonl && gasmcast live --replay run.jsonl
     """
-    from gasmcast.runtime.config import load_live_config
-    from gasmcast.runtime.health import Health
-    from gasmcast.runtime.redact import protect_logging
-    from gasmcast.runtime.sinks.build import build_sinks
+    from gasmcast.runtime.live_settings import load_live_config
+    from gasmcast.runtime.service.health import Health
+    from gasmcast.runtime.service.secrets import protect_logging
+    from gasmcast.runtime.sinks.open_sinks import build_sinks
 
     protect_logging()
     flags = {"hop": hop, "budget_s": _seconds(budget), "max_cameras": _count(max_cameras)}
@@ -74,8 +74,8 @@ def live(
     if bundle is None:
         raise UsageError("There is no bundle.", "Give --bundle MODEL.gasm; `gasmcast export` makes one, `gasmcast demo` a first one.")
 
-    from gasmcast.runtime.journal import Journal
-    from gasmcast.runtime.roster import Roster
+    from gasmcast.runtime.camera_list import Roster
+    from gasmcast.runtime.recording.recorder import Journal
     from gasmcast.runtime.session import Session, open_model
 
     roster = Roster(sources, settings, realtime=realtime, check=partial(_spare_sources, jsonl, save, record))
@@ -118,7 +118,7 @@ def live(
 
 
 def _films(save: Path | None, entries: list[Entry]) -> list[Path]:
-    from gasmcast.runtime.sinks.video import film_path
+    from gasmcast.runtime.sinks.video_file import film_path
 
     return [film_path(save, entry.source.name, len(entries) > 1) for entry in entries] if save else []
 
@@ -164,7 +164,7 @@ def _silence(_: str) -> None:
 
 
 def _replay(path: Path, settings: LiveConfig | None, jsonl: Path | None) -> None:
-    from gasmcast.runtime.replay import replay
+    from gasmcast.runtime.recording.replay import replay
     from gasmcast.runtime.sinks.console import ConsoleSink
     from gasmcast.runtime.sinks.jsonl import JsonlSink
 

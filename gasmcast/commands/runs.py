@@ -20,7 +20,7 @@ def runs(
     Example: `gasmcast runs runs`
     """
     from gasmcast.errors import UsageError
-    from gasmcast.training.listing import list_runs, render_runs
+    from gasmcast.training.logs.listing import list_runs, render_runs
 
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}.", "Give the folder that `gasmcast train --out` wrote into.")

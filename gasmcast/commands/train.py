@@ -35,7 +35,7 @@ def train(
     import os
 
     from gasmcast.commands.settings import parse_settings, repeat_options
-    from gasmcast.training.prefill import open_best
+    from gasmcast.training.inputs.fill import open_best
 
     overrides = parse_settings(settings, semantic_weights=semantic_weights, motion_weights=motion_weights)
     run = open_best(preset, data, overrides, cache, out)
@@ -44,8 +44,8 @@ def train(
         for loud in run.warnings:
             typer.secho(loud, fg=typer.colors.YELLOW, bold=True, err=True)
         typer.echo(f"{len(run.clips.labels)} training clips, {len(run.validation or [])} validation clips, {len(run.labels)} classes.")
-    from gasmcast.training.crossfit import gate_first, gate_sentence
     from gasmcast.training.loop import train as run_training
+    from gasmcast.training.stacking.folds import gate_first, gate_sentence
 
     config, stopped = gate_first(run, out, resume=resume)
     if first and not stopped and (said := gate_sentence(config)):

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.config import AugmentConfig
-from gasmcast.data.operations import apply_table, channels, geometric, level_table
-from gasmcast.runtime.clip import fit_frame
-from gasmcast.runtime.video import Frame
+from gasmcast.data.randaugment import apply_table, channels, geometric, level_table
 from gasmcast.spec import ClipSpec
+from gasmcast.video.clip import fit_frame
+from gasmcast.video.reader import Frame
 
 __all__ = ["Augmentation", "draw_augmentation", "draw_crop"]
 

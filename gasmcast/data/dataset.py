@@ -14,11 +14,11 @@ from torch.utils.data import Dataset
 from gasmcast.config import AugmentConfig
 from gasmcast.data.annotations import Sample
 from gasmcast.data.augment import Augmentation, draw_augmentation
-from gasmcast.data.small import SmallVideo, read_small
+from gasmcast.data.preload import SmallVideo, read_small
 from gasmcast.errors import SourceError
-from gasmcast.runtime.clip import read_slots
-from gasmcast.runtime.video import Frame, as_rgb, duration_s
 from gasmcast.spec import ClipSpec, nearest_frames
+from gasmcast.video.clip import read_slots
+from gasmcast.video.reader import Frame, as_rgb, duration_s
 
 __all__ = ["BAD_SHARE", "ClipDataset"]
 

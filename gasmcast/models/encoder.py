@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from gasmcast.config import ModelConfig
 from gasmcast.models.attention import DropPath
+from gasmcast.models.backbones.motion import MotionBackbone
+from gasmcast.models.backbones.normalize import halve
+from gasmcast.models.backbones.semantic import SemanticBackbone
 from gasmcast.models.graph import SemanticGraph
-from gasmcast.models.motion import MotionBackbone
-from gasmcast.models.pixels import halve
-from gasmcast.models.semantic import SemanticBackbone
 from gasmcast.models.shape import CELL, PATCH, HeadShape
 from gasmcast.models.taps import MotionTap, SemanticTap
 from gasmcast.spec import ClipSpec

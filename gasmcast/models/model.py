@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gasmcast.config import Config, ModelConfig
 from gasmcast.models.encoder import Features, SegmentEncoder
-from gasmcast.models.fusion import FusionHead, LayerAttention
+from gasmcast.models.head.fusion import FusionHead, LayerAttention
 from gasmcast.models.shape import HeadShape
 from gasmcast.spec import ClipSpec
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from gasmcast.config import Config
+from gasmcast.data.clip_set import ClipSet, TrainingClips, worker_deaths
 from gasmcast.errors import MachineError
 from gasmcast.labels import Labels
-from gasmcast.training.clips import ClipSet, TrainingClips, worker_deaths
-from gasmcast.training.meter import Meter
-from gasmcast.training.session import Session
+from gasmcast.tensorfile import is_full
+from gasmcast.training.logs.meter import Meter
+from gasmcast.training.run import Session
 from gasmcast.training.signals import StopSignal
-from gasmcast.training.tensorfile import is_full
-from gasmcast.training.update import update_weights
+from gasmcast.training.step import update_weights
 from gasmcast.training.validation import validate
 
 __all__ = ["train"]

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gasmcast.training.clips import ClipSet
-from gasmcast.training.evaluate import predict
-from gasmcast.training.metrics import log_softmax, mean_class, top_k
-from gasmcast.training.session import Session
+from gasmcast.data.clip_set import ClipSet
+from gasmcast.evaluation.metrics import log_softmax, mean_class, top_k
+from gasmcast.evaluation.predict import predict
+from gasmcast.training.run import Session
 
 __all__ = ["validate"]
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.manifest import sha256_of
 from gasmcast.runtime.engines import TensorSpec, check_feeds
-from gasmcast.runtime.engines.cache import graph_files, user_cache
 from gasmcast.runtime.engines.openvino_linears import lacks_vnni, linears_to_convolutions
+from gasmcast.runtime.engines.trt.engine_cache import graph_files, user_cache
 
 __all__ = ["OpenVinoEngine", "compile_graph", "missing", "missing_bf16", "the_core"]
 
@@ -52,7 +52,7 @@ def the_core() -> Any:  # noqa: ANN401 - the package is untyped
 
     On a CPU with AVX-512 each Core gives the thread that makes it a stack for signal handlers, and takes it away when it goes. Of two
     Cores that overlap, the second to go puts back the stack of the first, freed by then: the next signal (SIGTERM, SIGCHLD) ends the
-    process with SIGSEGV. Seen with OpenVINO 2026.4; `tests/runtime/test_engines_cpu.py` keeps it so.
+    process with SIGSEGV. Seen with OpenVINO 2026.4; `tests/runtime/engines/test_cpu_engines.py` keeps it so.
     """
     import openvino  # noqa: PLC0415 - half a second, and another backend may be in use
 

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.engines import TensorSpec, check_feeds
-from gasmcast.runtime.engines.build import ensure_plan
-from gasmcast.runtime.engines.cache import EngineCache
-from gasmcast.runtime.engines.cuda import Cuda, CudaDevice, find_device
-from gasmcast.runtime.engines.tensorrt_library import deserialise, load_tensorrt, missing, numpy_type
+from gasmcast.runtime.engines.trt.build import ensure_plan
+from gasmcast.runtime.engines.trt.cuda import Cuda, CudaDevice, find_device
+from gasmcast.runtime.engines.trt.engine_cache import EngineCache
+from gasmcast.runtime.engines.trt.library import deserialise, load_tensorrt, missing, numpy_type
 
 if TYPE_CHECKING:
     import tensorrt as trt

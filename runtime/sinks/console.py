@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gasmcast.runtime.records import NO_ACTION, CameraStats, Decision, Event, Notice, Record
-from gasmcast.runtime.redact import redact
+from gasmcast.runtime.service.secrets import redact
 
 __all__ = ["ConsoleSink"]
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from gasmcast.errors import MachineError
 from gasmcast.runtime.records import Record
-from gasmcast.runtime.redact import redact_tree
+from gasmcast.runtime.service.secrets import redact_tree
 
 __all__ = ["JsonlSink"]
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.records import Decision, Event, Notice, Record, Stats
-from gasmcast.runtime.redact import fill_secrets, hide, redact, redact_tree
+from gasmcast.runtime.service.secrets import fill_secrets, hide, redact, redact_tree
 
 __all__ = ["MqttSink"]
 

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import GasmcastError
-from gasmcast.runtime.daemon import Daemon
 from gasmcast.runtime.records import Event, Notice, Record, RefusedError, Sink
-from gasmcast.runtime.redact import redact
-from gasmcast.runtime.sources.backoff import Backoff
+from gasmcast.runtime.service.backoff import Backoff
+from gasmcast.runtime.service.secrets import redact
+from gasmcast.runtime.service.threads import Daemon
 
 __all__ = ["Picture", "Queued", "QueuedView", "must_arrive"]
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.records import Event, Record, RefusedError
-from gasmcast.runtime.redact import fill_secrets, hide, redact, redact_tree
+from gasmcast.runtime.service.secrets import fill_secrets, hide, redact, redact_tree
 
 __all__ = ["SECRET_VARIABLE", "WebhookSink", "sign"]
 

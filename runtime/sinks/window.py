@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError
-from gasmcast.runtime.draw import Overlay
 from gasmcast.runtime.records import Record
+from gasmcast.runtime.sinks.draw import Overlay
 
 __all__ = ["WindowSink", "mosaic"]
 

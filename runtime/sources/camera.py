@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gasmcast.errors import GasmcastError, SourceError
-from gasmcast.runtime.daemon import start_daemon
 from gasmcast.runtime.frames import Frame, FrameListener, Source
-from gasmcast.runtime.redact import redact
-from gasmcast.runtime.sources.backoff import Backoff
+from gasmcast.runtime.service.backoff import Backoff
+from gasmcast.runtime.service.secrets import redact
+from gasmcast.runtime.service.threads import start_daemon
 from gasmcast.runtime.sources.webcam import AbsentError
 
 __all__ = ["Camera", "CameraCounts", "State"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.sources.options import ffmpeg_options
-from gasmcast.runtime.video import read_frames
+from gasmcast.video.reader import read_frames
 
 __all__ = ["FileSource"]
 

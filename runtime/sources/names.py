@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from gasmcast.runtime.daemon import start_daemon
+from gasmcast.runtime.service.threads import start_daemon
 from gasmcast.runtime.sources.capture import TIMEOUT_S
 
 __all__ = ["Names"]

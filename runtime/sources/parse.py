@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.runtime.frames import Source
-from gasmcast.runtime.redact import redact, warn_of_secret
+from gasmcast.runtime.service.secrets import redact, warn_of_secret
+from gasmcast.runtime.sources.camera_spec import CameraSpec, read_cameras
 from gasmcast.runtime.sources.demo import DemoSource
 from gasmcast.runtime.sources.file import FileSource
+from gasmcast.runtime.sources.network import StreamSource
 from gasmcast.runtime.sources.region import RegionSource
-from gasmcast.runtime.sources.spec import CameraSpec, read_cameras
-from gasmcast.runtime.sources.stream import StreamSource
 from gasmcast.runtime.sources.webcam import WebcamSource
 
 __all__ = ["VIDEO_ENDINGS", "expand", "open_source", "open_sources", "open_spec"]
@@ -99,7 +99,7 @@ def open_spec(spec: CameraSpec, *, realtime: bool = False, sole: bool = False, c
         source = DemoSource(name, seed=_seed(text), clock=clock)
     elif scheme == "replay":
         # Only now: replaying stands on top of the runtime's recording.
-        from gasmcast.runtime.replay import ReplaySource  # noqa: PLC0415
+        from gasmcast.runtime.recording.replay import ReplaySource  # noqa: PLC0415
 
         source = ReplaySource(Path(text.split(":", 1)[1]), name)
     elif scheme is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.runtime.frames import Frame, Source
-from gasmcast.runtime.sources.spec import CameraSpec
+from gasmcast.runtime.sources.camera_spec import CameraSpec
 
 __all__ = ["RegionSource"]
 

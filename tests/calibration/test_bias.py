@@ -5,8 +5,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from gasmcast.calibration.policy import Policy
-from gasmcast.calibration.quantise import Recipe, calibrate
-from gasmcast.calibration.stats import ROWS, TensorStats
+from gasmcast.calibration.quantize import Recipe, calibrate
+from gasmcast.calibration.ranges import ROWS, TensorStats
 
 LEVELS = 7  # so coarse that the shift is plain to see
 

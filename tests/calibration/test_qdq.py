@@ -6,8 +6,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from gasmcast.calibration.policy import Policy, block_of, candidates
 from gasmcast.calibration.qdq import SAFE_LEVELS, fake_quantise, insert_qdq, quantise_weight
-from gasmcast.calibration.quantise import quantise
-from gasmcast.export.rules import check_rules
+from gasmcast.calibration.quantize import quantise
+from gasmcast.export.graphs.rules import check_rules
 
 
 def run(model, x):

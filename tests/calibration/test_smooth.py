@@ -4,8 +4,8 @@ import pytest
 
 from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import insert_qdq
-from gasmcast.calibration.quantise import Recipe, calibrate
-from gasmcast.calibration.stats import collect
+from gasmcast.calibration.quantize import Recipe, calibrate
+from gasmcast.calibration.ranges import collect
 
 
 def run(model, x):

@@ -6,20 +6,22 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gasmcast.calibration.clips import Choice
-from gasmcast.calibration.store import write_set
+from gasmcast.calibration.choose_clips import Choice
+from gasmcast.calibration.clip_store import write_set
 from gasmcast.data.annotations import read_labels, read_split
 from gasmcast.errors import GateError, MachineError, UsageError
-from gasmcast.export import disk, graphs, judging, pipeline
+from gasmcast.export import disk, pipeline
 from gasmcast.export import plan as export_plan
-from gasmcast.export.gate import GateRecipe
+from gasmcast.export.checks import judge as judging
+from gasmcast.export.checks.accuracy_gate import GateRecipe
+from gasmcast.export.checks.parity import ParityReport, compare
+from gasmcast.export.graphs import trace as graphs
 from gasmcast.export.origin import Origin
-from gasmcast.export.parity import ParityReport, compare
 from gasmcast.export.plan import ExportPlan, left_out, wanted_precisions
 from gasmcast.labels import Labels
 from gasmcast.runtime.bundle import Bundle
-from gasmcast.runtime.video import duration_s
 from gasmcast.spec import ClipSpec
+from gasmcast.video.reader import duration_s
 
 pytestmark = pytest.mark.slow
 

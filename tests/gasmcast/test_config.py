@@ -4,7 +4,7 @@ import pytest
 
 from gasmcast.config import load_config
 from gasmcast.errors import UsageError
-from gasmcast.training.study import read_study
+from gasmcast.studies.study import read_study
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from gasmcast.doctor import diagnosis
-from gasmcast.doctor.video import opencv
+from gasmcast.commands.doctor import diagnosis
+from gasmcast.commands.doctor.video import opencv
 from gasmcast.missing import missing_package
 
 BLOCKED = "import sys; sys.modules.update(dict.fromkeys({names})); sys.argv[1:] = {words}\nfrom gasmcast.cli import main; main()"

@@ -5,21 +5,21 @@ import onnx
 import pytest
 import torch
 
-from gasmcast.calibration.clips import Choice
+from gasmcast.calibration.choose_clips import Choice
+from gasmcast.calibration.clip_store import write_set
 from gasmcast.calibration.policy import Policy
-from gasmcast.calibration.store import write_set
 from gasmcast.config import ModelConfig
 from gasmcast.data.annotations import read_split
-from gasmcast.export.graphs import export_onnx
-from gasmcast.export.heldout import made_up_clips, run_streaming
-from gasmcast.export.parity import compare
-from gasmcast.export.precisions import prepare, write_precision
-from gasmcast.export.rules import check_rules
-from gasmcast.export.sessions import open_arbiter, open_uncached
-from gasmcast.export.verify import verify_against_torch
+from gasmcast.export.checks.heldout_clips import made_up_clips, run_streaming
+from gasmcast.export.checks.parity import compare
+from gasmcast.export.checks.reference_engines import open_arbiter, open_uncached
+from gasmcast.export.checks.torch_parity import verify_against_torch
+from gasmcast.export.graphs.rules import check_rules
+from gasmcast.export.graphs.trace import export_onnx
+from gasmcast.export.precisions.prepare import prepare, write_precision
 from gasmcast.models.model import GasmCast
-from gasmcast.runtime.video import duration_s
 from gasmcast.spec import ClipSpec
+from gasmcast.video.reader import duration_s
 
 pytestmark = pytest.mark.slow
 

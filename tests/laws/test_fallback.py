@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from gasmcast.config import load_config
+from gasmcast.evaluation.metrics import top_k
 from gasmcast.models.encoder import Features
 from gasmcast.models.model import GasmCast
-from gasmcast.training.crossfit import split_folds
-from gasmcast.training.gate import fit_gate
 from gasmcast.training.loss import separate_loss, soft_targets
-from gasmcast.training.metrics import top_k
+from gasmcast.training.stacking.folds import split_folds
+from gasmcast.training.stacking.stream_weights import fit_gate
 
 CLASSES = 5
 NAMES = ("semantic", "motion", "fused")

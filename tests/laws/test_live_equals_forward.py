@@ -17,14 +17,14 @@ from gasmcast.errors import SourceError
 from gasmcast.labels import Labels
 from gasmcast.manifest import BundleFile, Manifest, Measured, sha256_of
 from gasmcast.runtime.bundle import Bundle
-from gasmcast.runtime.clip import fit_frame, read_clip
-from gasmcast.runtime.config import LiveConfig
+from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
 from gasmcast.runtime.records import Decision
 from gasmcast.runtime.session import open_model
 from gasmcast.runtime.sources.file import FileSource
-from gasmcast.runtime.video import read_frames
 from gasmcast.spec import nearest_frames
+from gasmcast.video.clip import fit_frame, read_clip
+from gasmcast.video.reader import read_frames
 
 pytestmark = pytest.mark.timeout(900)  # tracing the graphs takes a minute of CPU, and machines are shared
 CLASSES = 12
@@ -59,7 +59,7 @@ def one_thread_module():
 
 @pytest.fixture(scope="module")
 def bundle(model, tmp_path_factory) -> Path:
-    from gasmcast.export.graphs import export_onnx
+    from gasmcast.export.graphs.trace import export_onnx
 
     folder = tmp_path_factory.mktemp("law") / "law.gasm"
     folder.mkdir()

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from gasmcast.config import load_config
-from gasmcast.insight.counts import count, cross_attention_ratio
+from gasmcast.models.counts import count, cross_attention_ratio
 from gasmcast.models.model import build_model
 
 

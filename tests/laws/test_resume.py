@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from gasmcast.labels import Labels
+from gasmcast.tensorfile import read_tensors
 from gasmcast.training.loop import train
-from gasmcast.training.state import load_state
-from gasmcast.training.tensorfile import read_tensors
+from gasmcast.training.resume.state_file import load_state
 
 SCRIPT = Path(__file__).with_name("fake_run.py")
 SETTINGS = {"train__epochs": 3, "train__ema": 0.9, "train__checkpoint_minutes": 1e-6}

@@ -12,9 +12,9 @@ import torch
 
 from gasmcast.errors import UsageError
 from gasmcast.labels import Labels
+from gasmcast.tensorfile import read_tensors
 from gasmcast.training.loop import train
-from gasmcast.training.state import load_state
-from gasmcast.training.tensorfile import read_tensors
+from gasmcast.training.resume.state_file import load_state
 
 SCRIPT = Path(__file__).with_name("fake_run.py")
 # What is drawn at random differs between processes by right. The seed: under seed 0 one weight of 512 has a gradient of rounding alone.
@@ -118,7 +118,7 @@ def test_two_steps_a_update_are_one_of_twice_the_batch(fake, one, tmp_path):
 
 def test_every_clip_counts_once(fake, monkeypatch):
     """Shards of 1, 2, 3 and 5 processes, padded to equal numbers of batches, give the same table."""
-    from gasmcast.training.evaluate import predict
+    from gasmcast.evaluation.predict import predict
 
     config = fake.tiny_config()
     clips = fake.FakeClips(config, 11, augment=False)

@@ -102,7 +102,6 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write_video(path: Path, seconds: float, fps: float = 30.0, size: tuple[int, int] = (96, 64), seed: int = 0) -> Path:
     """A file in which a bright square moves over a noisy ground; every frame differs."""
-    import cv2
 
     rng = np.random.default_rng(seed)
     width, height = size
@@ -147,32 +146,3 @@ def small_disk(tmp_path: Path):
         pytest.skip("mounting a small tmpfs needs root")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
-
-
-class Odd:
-    """A capture that tells OpenCV's oddest stories."""
-
-    def __init__(self, stamps_ms: list[float], fps: float, count: float) -> None:
-        self.stamps_ms, self.fps, self.count, self.at = stamps_ms, fps, count, -1
-        self.retrieved = 0
-
-    def grab(self) -> bool:
-        self.at += 1
-        return self.at < len(self.stamps_ms)
-
-    def retrieve(self) -> tuple[bool, np.ndarray]:
-        self.retrieved += 1
-        return True, np.full((48, 64, 3), self.at, np.uint8)
-
-    def get(self, name: int) -> float:
-        known = {cv2.CAP_PROP_FPS: self.fps, cv2.CAP_PROP_FRAME_COUNT: self.count}
-        return known[name] if name in known else self.stamps_ms[min(self.at, len(self.stamps_ms) - 1)]
-
-    def release(self) -> None:
-        pass
-
-
-@pytest.fixture(scope="session")
-def odd_capture() -> type[Odd]:
-    """A capture made of stamps, for what is patched in the place of `video._open`."""
-    return Odd

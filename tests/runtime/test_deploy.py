@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from gasmcast.runtime.config import LiveConfig, load_live_config, with_settings
-from gasmcast.runtime.sources.spec import read_cameras
+from gasmcast.runtime.live_settings import LiveConfig, load_live_config, with_settings
+from gasmcast.runtime.sources.camera_spec import read_cameras
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 

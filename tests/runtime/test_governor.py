@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from gasmcast.labels import Labels
-from gasmcast.runtime.backlog import Waiting
-from gasmcast.runtime.clock import Segment
-from gasmcast.runtime.config import LiveConfig
+from gasmcast.runtime.camera.backlog import Waiting
+from gasmcast.runtime.camera.clock import Segment
+from gasmcast.runtime.camera.still_filter import MotionGate
 from gasmcast.runtime.engines import TensorSpec
 from gasmcast.runtime.frames import Frame
-from gasmcast.runtime.gate import MotionGate
 from gasmcast.runtime.governor import Capacity
+from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
 from gasmcast.runtime.records import Decision, Notice
 from gasmcast.runtime.stages import Model, encode, fuse, pick

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from gasmcast.runtime.bundle import Bundle
-from gasmcast.runtime.clip import read_clip
-from gasmcast.runtime.config import LiveConfig
 from gasmcast.runtime.frames import Frame
+from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
 from gasmcast.runtime.records import Decision, Event
 from gasmcast.runtime.stages import Model
-from gasmcast.runtime.video import read_frames
+from gasmcast.video.clip import read_clip
+from gasmcast.video.reader import read_frames
 
 
 def open_model(folder, backend="onnxruntime"):

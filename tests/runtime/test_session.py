@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import GateError, MachineError, SourceError, StageError, UsageError
-from gasmcast.runtime.backlog import Mark, Waiting
-from gasmcast.runtime.clock import Segment
-from gasmcast.runtime.config import LiveConfig
+from gasmcast.runtime.camera.backlog import Mark, Waiting
+from gasmcast.runtime.camera.clock import Segment
+from gasmcast.runtime.camera_list import Roster
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.governor import Capacity
-from gasmcast.runtime.journal import Journal
+from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
+from gasmcast.runtime.recording.recorder import Journal
+from gasmcast.runtime.recording.replay import ReplaySource, replay
 from gasmcast.runtime.records import Decision, Event, Notice, Stats
-from gasmcast.runtime.replay import ReplaySource, replay
-from gasmcast.runtime.roster import Roster
 from gasmcast.runtime.session import Session, open_model
 from gasmcast.runtime.sinks.queue import Queued
 from gasmcast.runtime.sources.demo import DemoSource

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import MachineError, StageError
-from gasmcast.runtime.backlog import Backlog, Mark, Waiting
-from gasmcast.runtime.clock import Segment
-from gasmcast.runtime.config import LiveConfig
-from gasmcast.runtime.house import House
+from gasmcast.runtime.camera.backlog import Backlog, Mark, Waiting
+from gasmcast.runtime.camera.clock import Segment
+from gasmcast.runtime.context import House
+from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.workers import Workers
 from gasmcast.spec import ClipSpec
 

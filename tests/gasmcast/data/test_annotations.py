@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gasmcast.data.annotations import read_frame_list, read_labels, read_split
+from gasmcast.data.sampler import RankBatches, epoch_order, shard
 from gasmcast.errors import UsageError
 from gasmcast.labels import Labels, ssv2_labels
-from gasmcast.training.order import RankBatches, epoch_order, shard
 
 BRACKETS = (  # the 14 kinds of the official files
     "[something]", "[Something]", "[part]", "[number of]", "[somewhere]", "[some substance]", "[something soft]",

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from gasmcast.config import AugmentConfig
 from gasmcast.data.augment import _OPERATIONS, Augmentation, draw_augmentation, draw_crop
-from gasmcast.data.operations import _arithmetic, _levels, apply_table, channels, geometric, level_table
-from gasmcast.runtime.clip import fit_frame
+from gasmcast.data.randaugment import _arithmetic, _levels, apply_table, channels, geometric, level_table
 from gasmcast.spec import ClipSpec
+from gasmcast.video.clip import fit_frame
 
 SPEC = ClipSpec(segments=2, motion_frames=2, semantic_frames=1, pixels=32)
 PLAIN = AugmentConfig(crop_scale=(1, 1), colour_jitter=0, randaugment=None, flip=False)

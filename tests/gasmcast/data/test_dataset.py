@@ -15,9 +15,9 @@ from gasmcast.data.annotations import Sample
 from gasmcast.data.augment import draw_augmentation
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.errors import SourceError
-from gasmcast.runtime.clip import read_clip
-from gasmcast.runtime.video import duration_s, read_frames
 from gasmcast.spec import ClipSpec, nearest_frames
+from gasmcast.video.clip import read_clip
+from gasmcast.video.reader import duration_s, read_frames
 
 SPEC = ClipSpec(segments=2, segment_s=0.25, motion_frames=4, semantic_frames=1, pixels=32)
 AUGMENT = AugmentConfig(flip=True)

@@ -1,7 +1,7 @@
 """The pairs of classes that are each other played backwards."""
 
-from gasmcast.data import scenes
 from gasmcast.data.reversals import PAIRS, reversals
+from gasmcast.data.synthetic import scenes
 from gasmcast.labels import ssv2_labels
 
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from gasmcast.errors import MachineError, UsageError
+from gasmcast.evaluation.predict import predict
 from gasmcast.labels import Labels
+from gasmcast.models.checkpoint import frozen_names, load_checkpoint, read_checkpoint
+from gasmcast.tensorfile import read_tensors
 from gasmcast.training import loop as loop_module
-from gasmcast.training.checkpoint import frozen_names, load_checkpoint, read_checkpoint
-from gasmcast.training.evaluate import predict
+from gasmcast.training.distributed import check_counts
 from gasmcast.training.loop import train
-from gasmcast.training.setup import check_counts
-from gasmcast.training.state import load_state, save_state
-from gasmcast.training.tensorfile import read_tensors
+from gasmcast.training.resume.state_file import load_state, save_state
 
 
 def _train(fake, folder, resume=False, fault="", validation=True, **settings):
@@ -221,8 +221,8 @@ def test_resuming_with_other_clips_is_refused(fake, tmp_path, capsys):
 
 
 def test_a_checkpoint_of_another_architecture(fake, tmp_path):
+    from gasmcast.models.checkpoint import fill
     from gasmcast.models.model import GasmCast
-    from gasmcast.training.checkpoint import fill
 
     _train(fake, tmp_path / "run", train__epochs=1)
     kept = read_tensors(tmp_path / "run" / "best.safetensors")[0] | read_tensors(tmp_path / "run" / "frozen.safetensors")[0]

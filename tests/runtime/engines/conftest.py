@@ -16,7 +16,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from gasmcast.runtime.engines import build, tensorrt_library
+from gasmcast.runtime.engines.trt import build
+from gasmcast.runtime.engines.trt import library as tensorrt_library
 
 
 class Error(enum.IntEnum):

@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from gasmcast.cli import app
+from gasmcast.runtime.engine_build import compare_engines, made_up_pairs
 from gasmcast.runtime.engines import open_engine
-from gasmcast.runtime.engines.cache import EngineCache
-from gasmcast.runtime.engines.device import compare_engines, made_up_pairs
 from gasmcast.runtime.engines.tensorrt import compile_graph, missing
+from gasmcast.runtime.engines.trt.engine_cache import EngineCache
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800), pytest.mark.skipif(bool(missing()), reason=f"needs a GPU: {missing()}")]
 
@@ -77,10 +77,10 @@ def test_the_models_own_encoder_in_every_precision(precision: str, tiny_export, 
     onnx = pytest.importorskip("onnx")
     from gasmcast.calibration.policy import Policy
     from gasmcast.calibration.qdq import ALL_LEVELS
-    from gasmcast.calibration.quantise import calibrate
-    from gasmcast.export.fp16 import to_fp16
-    from gasmcast.export.graphs import save_graph
-    from gasmcast.export.sessions import open_arbiter
+    from gasmcast.calibration.quantize import calibrate
+    from gasmcast.export.checks.reference_engines import open_arbiter
+    from gasmcast.export.graphs.fp16 import to_fp16
+    from gasmcast.export.graphs.trace import save_graph
 
     fp32 = onnx.load(str(tiny_export[2]["encoder"]))
     shape = tiny_export[1].spec.pair_shape

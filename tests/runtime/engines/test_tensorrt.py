@@ -11,9 +11,9 @@ import pytest
 
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.engines import TensorSpec, choose_backend, open_engine
-from gasmcast.runtime.engines.cache import EngineCache
 from gasmcast.runtime.engines.tensorrt import compile_graph, missing
-from gasmcast.runtime.engines.tensorrt_library import gaps
+from gasmcast.runtime.engines.trt.engine_cache import EngineCache
+from gasmcast.runtime.engines.trt.library import gaps
 
 
 def feeds(batch: int, seed: int = 0) -> dict[str, np.ndarray]:

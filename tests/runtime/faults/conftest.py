@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 
 from gasmcast.labels import Labels
-from gasmcast.runtime.config import LiveConfig
+from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.records import Decision, Event, Notice, Stats
+from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.session import Session
-from gasmcast.runtime.sources.backoff import Backoff
 from gasmcast.runtime.sources.camera import Camera
-from gasmcast.runtime.sources.cameras import Cameras
 from gasmcast.runtime.sources.parse import open_sources
+from gasmcast.runtime.sources.supervisor import Cameras
 from gasmcast.runtime.stages import Model
 from gasmcast.spec import ClipSpec
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gasmcast.runtime.sources.stream import StreamSource
+from gasmcast.runtime.sources.network import StreamSource
 
 
 class Capture:

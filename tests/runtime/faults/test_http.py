@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import SourceError
+from gasmcast.runtime.sources.network import StreamSource
+from gasmcast.runtime.sources.network import _open as open_capture
 from gasmcast.runtime.sources.parse import open_source
-from gasmcast.runtime.sources.stream import StreamSource
-from gasmcast.runtime.sources.stream import _open as open_capture
 
 pytestmark = pytest.mark.slow
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import MachineError
-from gasmcast.runtime.config import LiveConfig
 from gasmcast.runtime.frames import Frame
-from gasmcast.runtime.journal import Journal
+from gasmcast.runtime.live_settings import LiveConfig
+from gasmcast.runtime.recording.recorder import Journal
+from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.sinks.jsonl import JsonlSink
 from gasmcast.runtime.sinks.queue import Queued, QueuedView
-from gasmcast.runtime.sinks.video import VideoSink
-from gasmcast.runtime.sources.backoff import Backoff
+from gasmcast.runtime.sinks.video_file import VideoSink
 from gasmcast.runtime.sources.demo import DemoSource
 
 

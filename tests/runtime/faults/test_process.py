@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from gasmcast.runtime.health import Health
-from gasmcast.runtime.notify import Notifier
-from gasmcast.runtime.watchdog import EXIT_STUCK, Watchdog
+from gasmcast.runtime.service.health import Health
+from gasmcast.runtime.service.systemd import Notifier
+from gasmcast.runtime.service.watchdog import EXIT_STUCK, Watchdog
 
 pytestmark = pytest.mark.slow
 
@@ -159,7 +159,7 @@ def test_a_camera_that_hangs_and_comes_back_while_the_process_ends_does_not_abor
     held = """
         import ctypes, sys
         from gasmcast.cli import main
-        from gasmcast.runtime.sources import stream
+        from gasmcast.runtime.sources import network as stream
         stream.TIMEOUT_S = 100.0
         libc = ctypes.CDLL(None)
         libc.__cxa_atexit(libc.getchar, None, None)  # the last thing it does is to wait
@@ -239,8 +239,8 @@ def test_a_stage_that_hangs_is_restarted_and_then_the_process_leaves_with_75(tin
         import sys, time
         from pathlib import Path
         from gasmcast.runtime import session as module
-        from gasmcast.runtime.config import LiveConfig
-        from gasmcast.runtime.health import Health
+        from gasmcast.runtime.live_settings import LiveConfig
+        from gasmcast.runtime.service.health import Health
         from gasmcast.runtime.session import Session, open_model
         from gasmcast.runtime.sources.demo import DemoSource
 

@@ -24,10 +24,10 @@ import pytest
 
 from gasmcast.errors import MachineError
 from gasmcast.runtime.frames import Frame
+from gasmcast.runtime.recording.replay import replay
 from gasmcast.runtime.records import Event
-from gasmcast.runtime.replay import replay
+from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.sinks.queue import Queued
-from gasmcast.runtime.sources.backoff import Backoff
 from gasmcast.runtime.sources.parse import open_source
 
 SECONDS = float(os.environ.get("GASMCAST_SOAK_S", "60"))

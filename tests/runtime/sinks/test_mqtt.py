@@ -13,8 +13,8 @@ from dataclasses import replace
 import pytest
 
 from gasmcast.errors import MachineError, UsageError
+from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.sinks.queue import Queued
-from gasmcast.runtime.sources.backoff import Backoff
 
 mqtt = pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed (pip install 'gasmcast[mqtt]')")
 from gasmcast.runtime.sinks.mqtt import MqttSink  # noqa: E402

@@ -9,8 +9,8 @@ import pytest
 
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.records import Event
+from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.sinks.queue import Queued, QueuedView
-from gasmcast.runtime.sources.backoff import Backoff
 
 
 class Target:

@@ -10,9 +10,9 @@ import pytest
 
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.records import RefusedError
+from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.sinks.queue import Queued
 from gasmcast.runtime.sinks.webhook import WebhookSink, sign
-from gasmcast.runtime.sources.backoff import Backoff
 
 
 class Receiver:

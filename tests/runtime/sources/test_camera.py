@@ -9,9 +9,9 @@ import pytest
 
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.runtime.frames import Frame
-from gasmcast.runtime.sources.backoff import Backoff
+from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.sources.camera import Camera, State
-from gasmcast.runtime.sources.cameras import Cameras
+from gasmcast.runtime.sources.supervisor import Cameras
 from gasmcast.runtime.sources.webcam import AbsentError, WebcamSource
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import SourceError
+from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.sources import capture as capturing
-from gasmcast.runtime.sources.backoff import Backoff
 from gasmcast.runtime.sources.camera import Camera, State
 from gasmcast.runtime.sources.lag import busy_s
+from gasmcast.runtime.sources.network import StreamSource
 from gasmcast.runtime.sources.stamps import LiveStamps
-from gasmcast.runtime.sources.stream import StreamSource
 
 
 class Clock:

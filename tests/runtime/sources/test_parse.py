@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gasmcast.errors import GasmcastError, SourceError, UsageError
+from gasmcast.runtime.sources.camera_spec import CameraSpec
 from gasmcast.runtime.sources.file import FileSource
+from gasmcast.runtime.sources.network import StreamSource
 from gasmcast.runtime.sources.parse import open_source, open_sources, open_spec
-from gasmcast.runtime.sources.spec import CameraSpec
-from gasmcast.runtime.sources.stream import StreamSource
 from gasmcast.runtime.sources.webcam import AbsentError, WebcamSource
 
 

@@ -13,13 +13,13 @@ import pytest
 
 from gasmcast.errors import SourceError
 from gasmcast.runtime.frames import Frame
+from gasmcast.runtime.sources.camera_spec import CameraSpec
 from gasmcast.runtime.sources.demo import DemoSource
 from gasmcast.runtime.sources.file import FileSource
 from gasmcast.runtime.sources.options import OpenGate, ffmpeg_options
 from gasmcast.runtime.sources.parse import open_source, open_spec
 from gasmcast.runtime.sources.region import RegionSource
-from gasmcast.runtime.sources.spec import CameraSpec
-from gasmcast.runtime.video import read_frames
+from gasmcast.video.reader import read_frames
 
 
 def test_a_file_gives_the_frames_that_training_reads(moving_video):

@@ -1,0 +1,1 @@
+"""Compare exported graphs with their reference and gate their accuracy."""

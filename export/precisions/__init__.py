@@ -1,0 +1,1 @@
+"""Create, time and repair the precisions of a bundle."""

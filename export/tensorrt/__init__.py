@@ -1,0 +1,1 @@
+"""Check graphs with TensorRT-RTX, and compile with torch-tensorrt."""

@@ -1,0 +1,108 @@
+"""What a preset, a checkpoint or a bundle is, as one record; a bundle needs no torch for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gasmcast.config import PRESETS, Config, ModelConfig, load_config
+from gasmcast.errors import MachineError
+from gasmcast.manifest import read_manifest, sha256_of
+from gasmcast.models.shape import HeadShape
+from gasmcast.spec import ClipSpec
+
+__all__ = ["describe", "shapes"]
+
+
+def describe(target: str) -> dict[str, Any]:
+    """Kind, sizes, shapes, labels, precisions and checksums of `target`.
+
+    Args:
+        target: a preset's name, a YAML file, a checkpoint, a run folder, or a bundle.
+
+    Raises:
+        UsageError: there is no such thing, or it is damaged.
+        MachineError: torch is needed and not installed.
+    """
+    path = Path(target)
+    if target in PRESETS or path.suffix in (".yaml", ".yml"):
+        config = load_config(target)
+        return _record("preset", target, config, _count(config))
+    if (path / "manifest.json").is_file() or path.suffix == ".gasm":
+        return _bundle(path)
+    return _checkpoint(path)
+
+
+def shapes(model: ModelConfig, spec: ClipSpec) -> dict[str, list[int]]:
+    """Shapes of what goes in, what is kept of a window, and what comes out; without the batch."""
+    z = HeadShape.of(model, spec)
+    layers, width = model.layers, model.width
+    semantic = z.patches if model.streams != "motion" else 0
+    motion = z.motion_tokens if model.streams != "semantic" else 0
+    return {
+        "clip": list(spec.clip_shape),
+        "segments": list(spec.pair_shape),
+        "semantic": [z.segments, layers, spec.semantic_frames, semantic, width],
+        "motion": [z.segments, layers, motion, width],
+        "logits": [model.classes],
+    }
+
+
+def _bundle(path: Path) -> dict[str, Any]:
+    manifest = read_manifest(path)
+    config = Config(spec=manifest.spec, model=ModelConfig.model_validate(manifest.model))
+    checksums = {"checkpoint": manifest.checkpoint_sha256} | {name: file.sha256 for name, file in manifest.files.items()}
+    return _record("bundle", str(path), config, manifest.counts) | {
+        "labels": list(manifest.labels),
+        "precisions": {name: measured.model_dump() for name, measured in manifest.precisions.items()},
+        "graphs": {name: [file.graph, file.precision, file.size] for name, file in manifest.files.items() if file.graph},
+        "checksums": checksums,
+        "created": manifest.created,
+        "gasmcast": manifest.gasmcast,
+    }
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        from gasmcast.models.checkpoint import checkpoint_path, read_checkpoint
+    except ImportError as error:
+        raise _no_torch(error) from None
+    config, labels, info = read_checkpoint(path)
+    file = checkpoint_path(path)
+    checksums = {file.name: sha256_of(file)}
+    if info.get("frozen_sha256"):
+        checksums["frozen.safetensors"] = info["frozen_sha256"]
+    return _record("checkpoint", str(file), config, _count(config)) | {
+        "labels": list(labels.names),
+        "checksums": checksums,
+        "info": {key: value for key, value in info.items() if key not in ("path", "frozen_sha256")},
+    }
+
+
+def _record(kind: str, name: str, config: Config, counts: dict[str, Any] | None) -> dict[str, Any]:
+    counts = counts or {"parameters": None, "macs": None, "cross_attention_ratio": None}
+    return {
+        "kind": kind,
+        "name": name,
+        **counts,
+        "shapes": shapes(config.model, config.spec),
+        "spec": config.spec.model_dump(),
+        "model": config.model.model_dump(mode="json"),
+        "labels": None,
+        "precisions": {},
+        "checksums": {},
+    }
+
+
+def _count(config: Config) -> dict[str, Any]:
+    try:
+        from gasmcast.models.counts import count
+    except ImportError as error:
+        raise _no_torch(error) from None
+    return count(config).to_json()
+
+
+def _no_torch(error: ImportError) -> MachineError:
+    return MachineError(
+        f"Counting a preset or checkpoint needs {error.name}.", "Install gasmcast[train]; a bundle can be inspected without."
+    )

@@ -1,0 +1,1 @@
+"""Evaluate a checkpoint or a bundle: metrics, calibration, error analysis."""

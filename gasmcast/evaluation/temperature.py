@@ -1,0 +1,51 @@
+"""The temperature that `gasmcast eval` fitted for a checkpoint, in a file beside it, for an export that has no clips to fit its own on."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from gasmcast.errors import UsageError
+from gasmcast.evaluation.scores import Scores
+from gasmcast.files import read_json, write_atomic
+from gasmcast.manifest import sha256_of
+
+__all__ = ["read_temperature", "write_temperature"]
+
+FILE = "temperature.json"
+
+
+def write_temperature(checkpoint: Path, scores: Scores, split: str) -> Path:
+    """Keep the fitted temperature, with the checksum of the weights that it belongs to; a file that is damaged is begun anew."""
+    path = checkpoint.with_name(FILE)
+    known: dict[str, Any] = {}
+    if path.is_file():
+        with suppress(UsageError):
+            known = read_json(path, dict)
+    known[checkpoint.name] = {
+        "sha256": sha256_of(checkpoint),
+        "temperature": scores.temperature,
+        "split": split,
+        "clips": scores.clips,
+        "ece": scores.ece,
+        "ece_calibrated": scores.ece_calibrated,
+    }
+    write_atomic(path, json.dumps(known, indent=1))
+    return path
+
+
+def read_temperature(checkpoint: Path, sha256: str) -> float | None:
+    """The temperature that was fitted for a checkpoint of this checksum; None where none was, or for weights that it had before.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    path = checkpoint.with_name(FILE)
+    entry = read_json(path, dict).get(checkpoint.name, {}) if path.is_file() else {}
+    if entry.get("sha256") != sha256:
+        return None
+    if "temperature" not in entry:
+        raise UsageError(f"{path} is damaged (no temperature of {checkpoint.name}).", "Run `gasmcast eval` again.")
+    return float(entry["temperature"])

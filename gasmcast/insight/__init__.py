@@ -1,1 +1,0 @@
-"""Looking inside: counts, error analysis, plots."""

@@ -1,0 +1,1 @@
+"""The two frozen backbones and what loads their weights."""

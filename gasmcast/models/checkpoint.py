@@ -1,0 +1,180 @@
+"""Checkpoints: the weights that were trained with the whole configuration, and the frozen backbones once beside them.
+
+A run folder has `best.safetensors`, `last.safetensors` and, where backbones are frozen, `frozen.safetensors`. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from gasmcast.config import Config, parse_config
+from gasmcast.errors import UsageError
+from gasmcast.labels import Labels
+from gasmcast.manifest import sha256_of
+from gasmcast.models.model import GasmCast, build_model
+from gasmcast.tensorfile import read_metadata, read_tensors, write_tensors
+
+__all__ = ["build_or_reload", "checkpoint_path", "frozen_names", "load_checkpoint", "read_checkpoint", "write_checkpoint", "write_frozen"]
+
+FORMAT = "gasmcast checkpoint 1"
+FROZEN = "frozen.safetensors"
+
+
+def frozen_names(model: nn.Module) -> set[str]:
+    """Names in the state dict that belong to frozen backbones: parameters that do not train, and the buffers of such modules.
+
+    A buffer is frozen where a module around it has parameters and none of them trains.
+    """
+    names: set[str] = set()
+    for prefix, module in model.named_modules():
+        parameters = list(module.parameters())
+        if prefix and parameters and not any(p.requires_grad for p in parameters):
+            names.update(f"{prefix}.{name}" for name in module.state_dict())
+    return names
+
+
+def write_frozen(folder: Path, model: nn.Module) -> str:
+    """Write `frozen.safetensors` where it is not there yet.
+
+    Returns:
+        Its SHA-256; empty when nothing is frozen.
+
+    Raises:
+        MachineError: no space left.
+        UsageError: the folder has other frozen weights already.
+    """
+    names = frozen_names(model)
+    if not names:
+        return ""
+    path = folder / FROZEN
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if name in names}
+    if not path.exists():
+        write_tensors(path, tensors, {"format": FORMAT})
+        return sha256_of(path)
+    there, _ = read_tensors(path)
+    if there.keys() != tensors.keys() or any(not there[name].equal(tensor.cpu()) for name, tensor in tensors.items()):
+        raise UsageError(f"{path} holds other backbone weights than this run's.", "Give the same weights, or another --out.")
+    return sha256_of(path)
+
+
+def build_or_reload(config: Config, folder: Path) -> GasmCast:
+    """A model to train, its frozen backbones from the run folder where they are kept: the files they came from may be gone by then.
+
+    Raises:
+        MachineError: a fresh run whose pretrained weights are not to be had.
+        UsageError: weights that do not fit, in a file or in the folder.
+    """
+    path = folder / FROZEN
+    if not path.is_file():
+        return build_model(config)
+    bare = config.model.model_copy(update={"semantic_weights": "random", "motion_weights": "random"})
+    model = GasmCast(bare, config.spec)
+    kept, _ = read_tensors(path)
+    if kept.keys() != frozen_names(model):
+        raise UsageError(f"{path} is of another architecture.", "Use the configuration it was begun with, or give another --out.")
+    fill(model, model.state_dict() | kept, str(path))
+    return model
+
+
+def write_checkpoint(path: Path, tensors: dict[str, Tensor], config: Config, labels: Labels, *, frozen: str, info: dict[str, Any]) -> None:
+    """Write the trained tensors (parameters, and buffers that are not a frozen backbone's).
+
+    Args:
+        path: `best.safetensors` or `last.safetensors`.
+        tensors: by their name in the model.
+        config: kept whole.
+        labels: kept in their order.
+        frozen: SHA-256 of `frozen.safetensors` beside it, or empty.
+        info: epoch (how many are whole, validation and all), step, metrics, versions: what JSON can hold.
+
+    Raises:
+        MachineError: no space left.
+    """
+    texts = {
+        "format": FORMAT,
+        "config": config.model_dump_json(),
+        "labels": json.dumps(labels.names),
+        "frozen_sha256": frozen,
+        "info": json.dumps(info),
+    }
+    write_tensors(path, tensors, texts)
+
+
+def checkpoint_path(path: Path) -> Path:
+    """A checkpoint's file; of a run folder its best, else its last.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if path.is_file():
+        return path
+    for name in ("best.safetensors", "last.safetensors"):
+        if (path / name).is_file():
+            return path / name
+    raise UsageError(f"No checkpoint at {path}.", "Give a run folder of `gasmcast train`, or its best.safetensors.")
+
+
+def read_checkpoint(path: Path) -> tuple[Config, Labels, dict[str, Any]]:
+    """What a checkpoint says of itself, without its weights.
+
+    Returns:
+        Config, labels, and info with `epoch`, `step`, `metrics`, `frozen_sha256`, `path`.
+
+    Raises:
+        UsageError: no checkpoint of this program, or of another version of it.
+    """
+    file = checkpoint_path(path)
+    texts = read_metadata(file)
+    if texts.get("format") != FORMAT or "config" not in texts:
+        raise UsageError(f"{file} is not a checkpoint of this gasmcast.", "Give best.safetensors or last.safetensors of a run folder.")
+    config = parse_config(json.loads(texts["config"]), str(file))
+    info = {**json.loads(texts["info"]), "frozen_sha256": texts["frozen_sha256"], "path": str(file)}
+    return config, Labels(json.loads(texts["labels"])), info
+
+
+def load_checkpoint(path: Path) -> tuple[GasmCast, Config, Labels, dict[str, Any]]:
+    """The model of a checkpoint, in eval mode on the CPU; nothing is downloaded.
+
+    Args:
+        path: a run folder, or a checkpoint in one.
+
+    Raises:
+        UsageError: not a checkpoint, damaged, of another architecture, or its frozen weights are missing or others.
+    """
+    config, labels, info = read_checkpoint(path)
+    file = Path(info["path"])
+    tensors, _ = read_tensors(file)
+    if info["frozen_sha256"]:
+        frozen = file.with_name(FROZEN)
+        if not frozen.is_file():
+            raise UsageError(f"{file} needs {FROZEN} beside it.", "Copy the whole run folder.")
+        if sha256_of(frozen) != info["frozen_sha256"]:
+            raise UsageError(f"{frozen} is not the one {file.name} was trained with (checksum).", "Copy the whole run folder again.")
+        tensors |= read_tensors(frozen)[0]
+    bare = config.model.model_copy(update={"semantic_weights": "random", "motion_weights": "random"})
+    model = GasmCast(bare, config.spec)
+    fill(model, tensors, str(file))
+    return model.eval(), config, labels, info
+
+
+def fill(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    """Put tensors into a model, all of them and of the right shapes.
+
+    Raises:
+        UsageError: the tensors are of another architecture; the first that differs is named.
+    """
+    wanted = model.state_dict()
+    hint = "Use it with the configuration it was trained with."
+    for name, tensor in wanted.items():
+        if name not in tensors:
+            raise UsageError(f"{where} is of another architecture: it lacks {name}.", hint)
+        if tensors[name].shape != tensor.shape:
+            shapes = f"{tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
+            raise UsageError(f"{where} is of another architecture: {name} is {shapes}.", hint)
+    if extra := sorted(tensors.keys() - wanted.keys()):
+        raise UsageError(f"{where} is of another architecture: it has {extra[0]}, which the model has not.", hint)
+    model.load_state_dict(tensors)

@@ -1,0 +1,1 @@
+"""Plots, charts and HTML that every report shares."""

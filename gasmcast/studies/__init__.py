@@ -1,0 +1,1 @@
+"""Ablation studies: rows of settings, trained with several seeds and compared."""

@@ -1,0 +1,1 @@
+"""Record what a training run does: terminal, run folder, metrics."""

@@ -1,0 +1,1 @@
+"""Write and restore the complete state of a training run."""

@@ -1,0 +1,1 @@
+"""Fit the stream weights of a guarded read-out on cross-validation folds."""

@@ -1,0 +1,1 @@
+"""Measure the runtime, one subprocess per row."""

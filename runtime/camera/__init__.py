@@ -1,0 +1,1 @@
+"""The state of one camera, from segment clock to decisions and events."""

@@ -1,0 +1,1 @@
+"""Build, cache and load TensorRT engines."""

@@ -1,0 +1,1 @@
+"""Run as a service: health, watchdog, systemd, secrets."""

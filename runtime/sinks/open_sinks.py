@@ -1,0 +1,119 @@
+"""From the flags of `gasmcast live` to sinks, each behind its own queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path
+
+from gasmcast.runtime.recording.recorder import Journal
+from gasmcast.runtime.records import Sink
+from gasmcast.runtime.service.health import Health
+from gasmcast.runtime.service.secrets import warn_of_secret
+from gasmcast.runtime.sinks.queue import Queued, QueuedView
+
+__all__ = ["build_sinks", "sink_stats"]
+
+
+def build_sinks(
+    *,
+    console: bool = False,
+    jsonl: Path | None = None,
+    save: Path | None = None,
+    mqtt: str | None = None,
+    webhook: str | None = None,
+    metrics: str | None = None,
+    several: bool = False,
+    files: Collection[str] = (),
+    health: Health | None = None,
+) -> list[Queued]:
+    """The sinks that were asked for; each is made at once, so that a wrong setting ends the run before it begins.
+
+    Args:
+        console: a table, or lines, on standard error.
+        jsonl: file of records; `-` is standard output.
+        save: annotated video.
+        mqtt: URL of a broker.
+        webhook: URL that takes events.
+        metrics: address of `/metrics` and `/health`.
+        several: there is more than one source: each has a video of its own.
+        files: names of sources that are not live: nothing of theirs is dropped.
+        health: gets to know of each sink, and is served beside the metrics.
+
+    Raises:
+        UsageError: a wrong address or path.
+        MachineError: a path that cannot be written, an address in use, a package that is missing.
+    """
+    for url in (mqtt, webhook):
+        warn_of_secret(url or "")
+    makers: dict[str, Callable[[], Sink]] = {}
+    # What is not asked for is not imported: each has its own libraries.
+    if console:
+        makers["console"] = _console
+    if jsonl is not None:
+        makers["jsonl"] = partial(_jsonl, jsonl)
+    if save is not None:
+        makers["video"] = partial(_video, save, several)
+    if mqtt is not None:
+        makers["mqtt"] = partial(_mqtt, mqtt)
+    if webhook is not None:
+        makers["webhook"] = partial(_webhook, webhook)
+    if metrics is not None:
+        makers["metrics"] = partial(_metrics, metrics, health)
+    return _start(makers, files, health)
+
+
+def sink_stats(sinks: Collection[Sink]) -> dict[str, dict[str, int]]:
+    """For `Stats.sinks`: what each wrote and dropped."""
+    return {sink.name: sink.stats() for sink in sinks if isinstance(sink, Queued | Journal)}
+
+
+def _start(makers: dict[str, Callable[[], Sink]], files: Collection[str], health: Health | None) -> list[Queued]:
+    sinks: list[Queued] = []
+    try:
+        for name, make in makers.items():
+            kind, room = (QueuedView, 48) if name == "video" else (Queued, 1024)
+            sinks.append(kind(name, make, room=room, lossless=files))
+            if health is not None:
+                health.watch_trouble(f"sink {name}", partial(getattr, sinks[-1], "trouble"))
+    except BaseException:
+        for sink in sinks:
+            sink.close(1.0)
+        raise
+    return sinks
+
+
+def _console() -> Sink:
+    from gasmcast.runtime.sinks.console import ConsoleSink  # noqa: PLC0415
+
+    return ConsoleSink()
+
+
+def _jsonl(path: Path) -> Sink:
+    from gasmcast.runtime.sinks.jsonl import JsonlSink  # noqa: PLC0415
+
+    return JsonlSink(path)
+
+
+def _video(path: Path, several: bool) -> Sink:
+    from gasmcast.runtime.sinks.video_file import VideoSink  # noqa: PLC0415
+
+    return VideoSink(path, several)
+
+
+def _mqtt(url: str) -> Sink:
+    from gasmcast.runtime.sinks.mqtt import MqttSink  # noqa: PLC0415
+
+    return MqttSink(url)
+
+
+def _webhook(url: str) -> Sink:
+    from gasmcast.runtime.sinks.webhook import WebhookSink  # noqa: PLC0415
+
+    return WebhookSink(url)
+
+
+def _metrics(address: str, health: Health | None) -> Sink:
+    from gasmcast.runtime.sinks.prometheus import MetricsSink  # noqa: PLC0415
+
+    return MetricsSink(address, health)

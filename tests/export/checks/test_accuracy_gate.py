@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from gasmcast.export.checks.accuracy_gate import GateRecipe, judge, no_action_threshold
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 5, 200)
+GOOD = np.eye(5)[LABELS] * 4 + RNG.normal(size=(200, 5))
+
+
+def test_fp32_against_itself_passes_and_has_its_figures():
+    v = judge("fp32", "openvino", GOOD, GOOD, LABELS)
+    assert v
+    assert (v.agreement, v.top1_loss, v.ece_shift) == (1.0, 0.0, 0.0)
+    assert v.measured().temperature == v.temperature
+    assert "passes" in str(v)
+
+
+def test_lost_agreement_fails_and_says_why():
+    turned = GOOD.copy()
+    turned[:20] = np.roll(turned[:20], 1, axis=1)
+    v = judge("int8", "openvino", GOOD, turned, LABELS)
+    assert not v
+    assert v.agreement == pytest.approx(0.9)
+    assert any("agreement" in r for r in v.reasons)
+    low, high = v.agreement_interval
+    assert (round(low, 3), round(high, 3)) == (0.851, 0.934)  # Wilson, 180 of 200
+    assert "agreement 90.0 % [85.1, 93.4]" in str(v)
+    assert any("top-1 falls" in r for r in v.reasons)
+    assert v.loss_interval[0] <= v.top1_loss <= v.loss_interval[1]
+    assert set(v.disagree) <= set(range(20))
+
+
+def test_confidence_that_lies_fails_even_when_every_decision_agrees():
+    torn = GOOD.copy()
+    torn[::2] *= 8  # no temperature can mend both halves
+    v = judge("int8", "", GOOD, torn, LABELS, recipe=GateRecipe(ece_shift=0.005))
+    assert v.agreement == 1.0
+    assert not v
+    assert any("calibration" in r for r in v.reasons)
+
+
+def test_temperature_is_fitted_anew():
+    a, b = judge("fp32", "", GOOD, GOOD, LABELS), judge("int8", "", GOOD, GOOD * 3, LABELS)
+    assert b.temperature == pytest.approx(3 * a.temperature, rel=0.01)
+    assert b.ece == pytest.approx(a.ece, abs=1e-3)
+
+
+def test_without_labels_only_agreement_counts():
+    v = judge("int8", "", GOOD, GOOD, None)
+    assert v
+    assert v.top1 is None
+    assert v.no_action is None
+
+
+def test_logits_that_are_not_numbers_fail():
+    broken = GOOD.copy()
+    broken[3] = np.nan
+    v = judge("fp16", "", GOOD, broken, LABELS)
+    assert not v
+    assert "not numbers" in v.reasons[0]
+
+
+def test_no_action_threshold_keeps_the_stated_rate_of_false_alarms():
+    noisy = GOOD + 2 * RNG.normal(size=GOOD.shape)
+    wrong = noisy.argmax(1) != LABELS
+    assert wrong.mean() > 0.1
+    threshold = no_action_threshold(noisy, LABELS, 0.05)
+    told = noisy.max(1) > threshold
+    assert (wrong & told).mean() == pytest.approx(0.05, abs=0.005)
+    assert (told & ~wrong).sum() > 0
+
+
+def test_few_enough_wrong_decisions_give_no_threshold():
+    assert no_action_threshold(np.eye(5)[LABELS] * 9, LABELS, 0.05) is None

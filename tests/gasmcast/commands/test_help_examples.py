@@ -1,0 +1,69 @@
+"""What people are told to type can be typed as it stands: examples in the helps and the pages, and the next step after a verb."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+from rich.markup import render
+from typer.testing import CliRunner
+
+from gasmcast.cli import app
+from gasmcast.data.synthetic import clips as synthetic
+
+ROOT = Path(__file__).resolve().parents[3]
+VERBS = typer.main.get_command(app)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "deploy" / "README.md"]
+
+
+def commands(group=VERBS, name: str = "gasmcast") -> list:
+    found = []
+    for word, command in group.commands.items():
+        found += commands(command, f"{name} {word}") if hasattr(command, "commands") else [(f"{name} {word}", command)]
+    return found
+
+
+def parse(line: str) -> str:
+    """The verb, if the command line takes it so; nothing runs."""
+    command, words = VERBS, shlex.split(line, comments=True)[1:]
+    context = None
+    while hasattr(command, "commands"):
+        context = command.make_context(words[0], [words[0]], parent=context)
+        command, words = command.commands[words[0]], words[1:]
+    return command.make_context(command.name, words, parent=context).info_name or ""
+
+
+def examples(text: str, fenced: bool) -> list[str]:
+    parts = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL) if fenced else [text]
+    lines = [line.strip() for part in parts for line in part.replace("\\\n", " ").splitlines()]
+    return [one.removeprefix("$ ") for line in lines if re.match(r"(\$ )?gasmcast \w", line) for one in line.split(" && ")]
+
+
+HELPS = [(name, line) for name, command in commands() for line in examples(command.help or "", fenced=False)]
+TOLD = [(page.name, line) for page in PAGES for line in examples(page.read_text(encoding="utf-8"), fenced=True)]
+
+
+@pytest.mark.parametrize(("where", "line"), HELPS + TOLD)
+def test_every_example_can_be_typed(where: str, line: str) -> None:
+    assert parse(line) in shlex.split(line)
+
+
+def test_there_are_examples_to_look_at() -> None:
+    assert len(HELPS) > 20
+    assert {"README.md", "ssv2.md", "export.md", "tensorrt.md"} <= {page for page, _ in TOLD}
+
+
+@pytest.mark.parametrize(("name", "command"), commands())
+def test_the_help_is_printed_as_it_is_written(name: str, command) -> None:
+    """`mqtt[s]://` lost its `[s]`: rich takes brackets for its own."""
+    for text in (command.help or "", *(getattr(parameter, "help", None) or "" for parameter in command.params)):
+        assert render(text).plain == text
+
+
+def test_demo_data_names_a_next_step_that_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthetic, "make_set", lambda *_: {"train": 1})
+    done = CliRunner().invoke(app, ["demo-data", "there"])
+    assert parse(done.stdout.partition("Next: ")[2].strip()) == "train"

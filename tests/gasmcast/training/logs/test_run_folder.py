@@ -1,0 +1,88 @@
+"""What a run folder says of its run."""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gasmcast.cli import app
+from gasmcast.errors import UsageError
+from gasmcast.training.logs.environment import describe_environment
+from gasmcast.training.logs.listing import list_runs, render_runs
+from gasmcast.training.logs.run_folder import RunRecord
+
+
+def test_a_finished_run_that_goes_on_is_unfinished_again(fake, tmp_path: Path) -> None:
+    config = fake.tiny_config()
+    first = RunRecord(tmp_path, config, 0)
+    first.finish({"epoch": 2, "top1": 0.5})
+    first.close()
+    assert [row["finished"] for row in list_runs(tmp_path)] == [True]
+    RunRecord(tmp_path, config, 12).close()
+    assert [row["finished"] for row in list_runs(tmp_path)] == [False]
+
+
+@pytest.mark.parametrize("there", ["opencv-python", "opencv-python-headless"])
+def test_either_opencv_is_told(monkeypatch: pytest.MonkeyPatch, there: str) -> None:
+    version = metadata.version
+
+    def only(name: str) -> str:
+        if name.startswith("opencv"):
+            if name != there:
+                raise metadata.PackageNotFoundError(name)
+            return "4.0"
+        return version(name)
+
+    monkeypatch.setattr(metadata, "version", only)
+    packages = describe_environment()["packages"]
+    assert {name for name in packages if name.startswith("opencv")} == {there}
+    assert packages["torch"] == version("torch")
+
+
+@pytest.fixture
+def runs(fake, tmp_path: Path) -> Path:
+    """Two finished runs; `a` has a gate of two folds."""
+    for name in ("a", "b", "a/gate/fold0", "a/gate/fold1"):
+        record = RunRecord(tmp_path / name, fake.tiny_config(), 0)
+        record.epochs(6, [{"epoch": 1.0, "top1": 0.4}])
+        record.finish({"epoch": 1, "top1": 0.4 if name == "a" else 0.5})
+        record.close()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("summary.json", '{"epoch": 1, "to'),
+        ("summary.json", "null"),
+        ("environment.json", ""),
+        ("metrics.csv", "epoch,top1\n1.0,0.4x\n"),
+        ("config.yaml", "train: {epo"),
+        ("config.yaml", "3"),
+        ("summary.json", "{}"),
+    ],
+)
+def test_a_damaged_run_does_not_hide_the_others(runs: Path, file: str, content: str) -> None:
+    (runs / "a" / file).write_text(content)
+    rows = {row["run"]: row for row in list_runs(runs)}
+    assert rows.keys() == {"a", "b"}  # folds are no runs of their own
+    assert file in rows["a"]["damaged"]
+    assert "damaged" not in rows["b"]
+    shown = CliRunner().invoke(app, ["runs", str(runs)])
+    assert shown.exit_code == 0, shown.output
+    assert sorted((line[1] for line in render_runs(list(rows.values()))[1:]), reverse=True) == ["damaged", "best 1 of 2"]
+    assert f"a: {runs / 'a' / file}" in shown.output
+
+
+def test_folds_are_listed_where_they_are_asked_for(runs: Path) -> None:
+    assert {row["run"] for row in list_runs(runs / "a" / "gate")} == {"fold0", "fold1"}
+
+
+def test_a_damaged_record_of_the_environment_is_one_sentence(fake, runs: Path) -> None:
+    (runs / "a" / "environment.json").write_text(json.dumps([{}])[:-1])
+    with pytest.raises(UsageError, match=r"environment\.json is damaged .*Remove it"):
+        RunRecord(runs / "a", fake.tiny_config(), 6)

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from gasmcast.errors import UsageError
+from gasmcast.runtime.camera_list import Roster
+from gasmcast.runtime.live_settings import LiveConfig
+from gasmcast.runtime.records import Decision
+from gasmcast.runtime.session import Session, open_model
+
+START = """
+cameras:
+  - {name: stays, source: 'demo:1'}
+  - {name: goes, source: 'demo:2'}
+  - {name: changes, source: 'demo:3'}
+"""
+AFTER = """
+cameras:
+  - {name: comes, source: 'demo:4', settings: {hop: 2}}
+  - {name: changes, source: 'demo:3', region: [0, 0, 0.5, 0.5]}
+  - {name: stays, source: 'demo:1'}
+"""
+
+
+@pytest.fixture
+def model(tiny_bundle):
+    return open_model(tiny_bundle, "onnxruntime", threads=1)[0]
+
+
+class Told:
+    """What a session was asked to do."""
+
+    def __init__(self, pipeline=None):
+        self.calls, self.pipeline, self.held = [], pipeline, True
+
+    def add(self, source, config, told_as, part):
+        if source.name == "held" and self.held:
+            raise UsageError("There are two sources called 'held'.")
+        self.calls.append(("add", source.name, config, told_as))
+
+    def remove(self, name):
+        self.calls.append(("remove", name))
+        return True
+
+
+def test_a_list_that_changed_is_followed_and_what_stays_is_not_touched(tmp_path, model):
+    path = tmp_path / "cameras.yaml"
+    path.write_text(START)
+    roster = Roster([f"@{path}"], LiveConfig())
+    assert roster.listed
+    session = Session(model, LiveConfig(), [])
+    roster.fill(session)
+    lanes = dict(session.pipeline.lanes)
+    session.pipeline.start()
+    path.write_text(AFTER)
+    roster.renew(session)
+    assert set(session.pipeline.lanes) == {"stays", "changes", "comes"}
+    assert session.pipeline.lanes["stays"] is lanes["stays"]
+    assert session.pipeline.lanes["changes"] is not lanes["changes"]
+    assert session.pipeline.lanes["comes"].config.hop == 2
+    assert [lanes[name].ended for name in ("goes", "changes", "stays")] == [True, True, False]
+    assert [entry.source.name for entry in roster.entries] == ["stays", "comes", "changes"]
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("cameras: [", "not YAML"),
+        ("cameras: []", "no cameras"),
+        ("cameras: [{name: stays, source: 'demo:1', hops: 2}]", "unknown key 'hops'"),
+        ("cameras: [{name: stays, source: 'demo:1', settings: {hops: 2}}]", "unknown key 'hops'"),
+        ("cameras: [{name: stays, source: 'demo:1', settings: {only: [nothing]}}]", "no label 'nothing'"),
+        ("cameras: [{name: clip, source: no.mp4}]", "no file 'no.mp4'"),
+        ("cameras: [{name: bad, source: 'demo:1'}]", "it may not be called bad"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_wrong_list_changes_nothing_and_is_logged(tmp_path, model, caplog, text, says):
+    def check(entries):
+        if any(entry.source.name == "bad" for entry in entries):
+            raise UsageError("it may not be called bad")
+
+    path = tmp_path / "cameras.yaml"
+    path.write_text(START)
+    roster = Roster([f"@{path}"], LiveConfig(), check=check)
+    before = roster.entries
+    path.unlink() if text is None else path.write_text(text)
+    told = Told(Session(model, LiveConfig(), []).pipeline)
+    roster.renew(told)
+    assert told.calls == []
+    assert roster.entries is before
+    assert says in caplog.text
+
+
+def test_the_same_list_is_no_change_and_a_camera_that_cannot_come_yet_comes_next_time(tmp_path, moving_video, caplog):
+    path = tmp_path / "cameras.yaml"
+    path.write_text(START)
+    roster = Roster(["demo:9", f"@{path}"], LiveConfig())
+    told = Told()
+    roster.renew(told)
+    assert told.calls == []
+    assert "0 removed, 0 added, 4 as they were" in caplog.text
+    path.write_text(START + f"  - {{name: held, source: 'demo:5'}}\n  - {{name: clip, source: {moving_video}}}\n")
+    files = roster.files
+    roster.renew(told)
+    assert told.calls == [("add", "clip", None, str(moving_video))]
+    assert "two sources called 'held'" in caplog.text
+    assert files == ["clip"], "who holds the list of files sees it change"
+    told.held = False
+    roster.renew(told)
+    assert told.calls[1:] == [("add", "held", None, "demo:5")]
+
+
+def test_no_list_no_change():
+    assert not Roster(["demo:", "demo:2"], LiveConfig()).listed
+
+
+def test_a_session_renews_on_its_own_thread_between_two_looks(model):
+    class Ends:
+        def write(self, record):
+            if isinstance(record, Decision) and record.camera == "demo-2":
+                session.stop()
+
+        def close(self):
+            pass
+
+    asked = []
+    session = Session(model, LiveConfig(), [Ends()])
+    Roster(["demo:1"], LiveConfig()).fill(session)
+
+    def renew():
+        asked.append(threading.current_thread())
+        Roster(["demo:2"], LiveConfig()).fill(session)
+        session.remove("demo-1")
+
+    session._order_renewal()
+    assert session.run(20.0, renew=renew) == []
+    assert asked == [threading.current_thread()]
+    assert session.stopped
