@@ -1,1 +1,1 @@
-"""Calibration clips, activation statistics, and quantisation to explicit Q/DQ."""
+"""Calibration clips, activation statistics, and quantization to explicit Q/DQ."""

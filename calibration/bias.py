@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from gasmcast.calibration.policy import Candidate
-from gasmcast.calibration.qdq import fake_quantise, quantise_weight
+from gasmcast.calibration.qdq import fake_quantize, quantize_weight
 from gasmcast.calibration.ranges import TensorStats
 
 __all__ = ["correct_biases"]
@@ -22,7 +22,11 @@ Array = NDArray[np.float32]
 
 
 def correct_biases(
-    model: ModelProto, chosen: Sequence[Candidate], stats: Mapping[str, TensorStats], tops: Mapping[str, float], levels: int
+    model: ModelProto,
+    chosen: Sequence[Candidate],
+    stats: Mapping[str, TensorStats],
+    tops: Mapping[str, float],
+    levels: int,
 ) -> ModelProto:
     """An FP32 graph whose biases make up for what `insert_qdq` with the same arguments will do to the mean of each output.
 
@@ -44,10 +48,16 @@ def correct_biases(
         weight = np.asarray(numpy_helper.to_array(arrays[c.weight]), np.float32)
         shift = _shift(np.concatenate(stat.rows), weight, c, top, levels)
         holder, slot = _bias_of(out.graph, nodes[c.node], arrays, shift.size)
-        old = numpy_helper.to_array(arrays[holder.input[slot]]) if slot < len(holder.input) and holder.input[slot] else 0.0
+        old = (
+            numpy_helper.to_array(arrays[holder.input[slot]])
+            if slot < len(holder.input) and holder.input[slot]
+            else 0.0
+        )
         # A new tensor each time: the exporter shares equal ones.
         name = f"{c.node}.corrected"
-        out.graph.initializer.append(numpy_helper.from_array(np.asarray(old - shift, np.float32), name))
+        out.graph.initializer.append(
+            numpy_helper.from_array(np.asarray(old - shift, np.float32), name)
+        )
         if slot < len(holder.input):
             holder.input[slot] = name
         else:
@@ -55,7 +65,9 @@ def correct_biases(
     return out
 
 
-def _bias_of(graph: GraphProto, node: NodeProto, arrays: Mapping[str, TensorProto], size: int) -> tuple[NodeProto, int]:
+def _bias_of(
+    graph: GraphProto, node: NodeProto, arrays: Mapping[str, TensorProto], size: int
+) -> tuple[NodeProto, int]:
     """The node and input that hold an operator's bias; a MatMul without one gets an Add."""
     if node.op_type != "MatMul":
         return node, 2
@@ -67,17 +79,21 @@ def _bias_of(graph: GraphProto, node: NodeProto, arrays: Mapping[str, TensorProt
             return readers[0], slot
     result, node.output[0] = node.output[0], f"{node.output[0]}.product"
     where = next(i for i, n in enumerate(graph.node) if n.name == node.name) + 1
-    graph.node.insert(where, helper.make_node("Add", [node.output[0]], [result], name=f"{node.name}/Corrected"))
+    graph.node.insert(
+        where, helper.make_node("Add", [node.output[0]], [result], name=f"{node.name}/Corrected")
+    )
     return graph.node[where], 1
 
 
 def _shift(rows: Array, weight: Array, c: Candidate, top: float, levels: int) -> Array:
     """Mean change of each output channel. A kernel reads the same channel means at all its places; what padding adds is ignored."""
-    q, scales = quantise_weight(weight, c.axis, levels)
+    q, scales = quantize_weight(weight, c.axis, levels)
     shape = [1] * weight.ndim
     shape[c.axis] = -1
     pair = []
     for w in (np.asarray(q * scales.reshape(shape), np.float32), weight):
         summed = w.reshape(*w.shape[:2], -1).sum(axis=2)
         pair.append(summed if c.axis == 1 else summed.T)
-    return np.asarray(fake_quantise(rows, top).mean(axis=0) @ pair[0] - rows.mean(axis=0) @ pair[1], np.float32)
+    return np.asarray(
+        fake_quantize(rows, top).mean(axis=0) @ pair[0] - rows.mean(axis=0) @ pair[1], np.float32
+    )

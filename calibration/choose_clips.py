@@ -20,7 +20,15 @@ from gasmcast.spec import ClipSpec
 from gasmcast.video.clip import read_clip
 from gasmcast.video.reader import duration_s
 
-__all__ = ["Choice", "choose_clips", "quotas", "refuse_judges", "rough_motion", "spread", "training_clips"]
+__all__ = [
+    "Choice",
+    "choose_clips",
+    "quotas",
+    "refuse_judges",
+    "rough_motion",
+    "spread",
+    "training_clips",
+]
 
 POOL = 2
 """Clips that are looked at for each one that is taken, within its class."""
@@ -28,7 +36,7 @@ POOL = 2
 
 @dataclass(frozen=True)
 class Choice:
-    """One chosen clip; `motion` in grey levels a frame step, `length_s` in seconds."""
+    """One chosen clip; `motion` in gray levels a frame step, `length_s` in seconds."""
 
     sample: Sample
     motion: float
@@ -43,10 +51,14 @@ def training_clips(data: Path) -> list[Sample]:
     """
     samples = read_split(data, "train")
     judges: list[Sample] = []
-    with suppress(UsageError):  # a validation split that cannot be read judges nothing, and `gasmcast export` refuses it
+    with suppress(
+        UsageError
+    ):  # a validation split that cannot be read judges nothing, and `gasmcast export` refuses it
         judges = read_split(data, "validation")
     hint = "Take them out of train.json or of validation.json."
-    refuse_judges(f"The training split of {data}", (s.id for s in samples), (s.id for s in judges), hint)
+    refuse_judges(
+        f"The training split of {data}", (s.id for s in samples), (s.id for s in judges), hint
+    )
     return samples
 
 
@@ -95,7 +107,11 @@ def spread(features: NDArray[np.float64], count: int) -> list[int]:
 
 
 def choose_clips(
-    samples: Sequence[Sample], spec: ClipSpec, count: int, seed: int = 0, each: Callable[[int, int], None] | None = None
+    samples: Sequence[Sample],
+    spec: ClipSpec,
+    count: int,
+    seed: int = 0,
+    each: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Choice], list[str]]:
     """Clips for calibration out of a training split.
 
@@ -118,7 +134,9 @@ def choose_clips(
         if sample.label is not None and sample.path is not None:
             by_class[sample.label].append(sample)
     if not by_class:
-        raise UsageError("The training split has no clip with a label and a video.", "Check --data.")
+        raise UsageError(
+            "The training split has no clip with a label and a video.", "Check --data."
+        )
     wanted = quotas([label for label, group in by_class.items() for _ in group], count, rng)
     pools = {}
     for label in sorted(by_class):
@@ -137,14 +155,21 @@ def choose_clips(
             done += 1
             if each is not None:
                 each(done, total)
-        features = np.array([[c.motion, c.length_s] for c in seen], np.float64).reshape(len(seen), 2)
+        features = np.array([[c.motion, c.length_s] for c in seen], np.float64).reshape(
+            len(seen), 2
+        )
         chosen += [seen[i] for i in spread(features, wanted[label])]
     if not chosen:
-        raise UsageError(f"None of the {total} training clips looked at can be read.", "Run `gasmcast doctor`, and check the videos.")
+        raise UsageError(
+            f"None of the {total} training clips looked at can be read.",
+            "Run `gasmcast doctor`, and check the videos.",
+        )
     return [chosen[i] for i in rng.permutation(len(chosen))], unread
 
 
 def _look(sample: Sample, spec: ClipSpec) -> Choice:
     assert sample.path is not None  # `choose_clips` drops those without
     length = duration_s(sample.path)
-    return Choice(sample, rough_motion(read_clip(sample.path, spec, spec.centred_start(length))), length)
+    return Choice(
+        sample, rough_motion(read_clip(sample.path, spec, spec.centered_start(length))), length
+    )

@@ -20,9 +20,9 @@ from pydantic import Field, ValidationError
 
 from gasmcast.calibration.choose_clips import Choice
 from gasmcast.errors import UsageError
-from gasmcast.files import atomic_path, write_atomic
-from gasmcast.manifest import sha256_of
-from gasmcast.spec import ClipSpec, Frozen
+from gasmcast.files import atomic_path, sha256_of, write_atomic
+from gasmcast.schema import Frozen
+from gasmcast.spec import ClipSpec
 from gasmcast.video.clip import read_clip
 
 __all__ = ["CalibrationSet", "ClipEntry", "Index", "write_set"]
@@ -37,7 +37,7 @@ class ClipEntry(Frozen):
 
     id: str
     label: int
-    motion: float = Field(description="grey levels a frame step")
+    motion: float = Field(description="gray levels a frame step")
     length_s: float
     offset: int
     sizes: tuple[int, ...] = Field(description="bytes of each frame, lead-in first")
@@ -51,7 +51,9 @@ class Index(Frozen):
     seed: int
     classes: int
     clips: tuple[ClipEntry, ...]
-    segments: int = Field(description="segments stored: clips x segments a window; an export says how many it saw")
+    segments: int = Field(
+        description="segments stored: clips x segments a window; an export says how many it saw"
+    )
     sha256: str = Field(description="of frames.bin")
 
 
@@ -76,13 +78,19 @@ class CalibrationSet:
         path = folder / "index.json"
         again = "Make it again with `gasmcast calibrate`."
         if not path.is_file():
-            raise UsageError(f"{folder} is not a calibration set (no index.json).", "Make one with `gasmcast calibrate`.")
+            raise UsageError(
+                f"{folder} is not a calibration set (no index.json).",
+                "Make one with `gasmcast calibrate`.",
+            )
         try:
             index = Index.model_validate(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, ValidationError) as error:
             raise UsageError(f"{path} is damaged ({str(error).splitlines()[0]}).", again) from None
         if index.format_version != FORMAT_VERSION:
-            raise UsageError(f"{path} has format version {index.format_version}, this gasmcast reads {FORMAT_VERSION}.", again)
+            raise UsageError(
+                f"{path} has format version {index.format_version}, this gasmcast reads {FORMAT_VERSION}.",
+                again,
+            )
         frames = folder / "frames.bin"
         if not frames.is_file() or sha256_of(frames) != index.sha256:
             raise UsageError(f"{frames} is not the file that was written (checksum).", again)
@@ -90,11 +98,13 @@ class CalibrationSet:
             raise UsageError(f"{path} does not fit {frames}: it was altered.", again)
         if len(index.clips) < LEAST_CLIPS:
             raise UsageError(
-                f"{folder} has {len(index.clips)} clips; ranges from fewer than {LEAST_CLIPS} mean nothing.", "Calibrate with more clips."
+                f"{folder} has {len(index.clips)} clips; ranges from fewer than {LEAST_CLIPS} mean nothing.",
+                "Calibrate with more clips.",
             )
         if spec is not None and spec != index.spec:
             raise UsageError(
-                f"{folder} was made for another clip spec ({_difference(index.spec, spec)}).", "Make one from this model's checkpoint."
+                f"{folder} was made for another clip spec ({_difference(index.spec, spec)}).",
+                "Make one from this model's checkpoint.",
             )
         return cls(folder, index)
 
@@ -114,7 +124,8 @@ class CalibrationSet:
             image = cv2.imdecode(np.frombuffer(stream.read(size), np.uint8), cv2.IMREAD_COLOR)
             if image is None or image.shape[:2] != (self.index.spec.pixels,) * 2:
                 raise UsageError(
-                    f"{self.folder / 'frames.bin'}: clip {entry.id} does not decode.", "Make the set again with `gasmcast calibrate`."
+                    f"{self.folder / 'frames.bin'}: clip {entry.id} does not decode.",
+                    "Make the set again with `gasmcast calibrate`.",
                 )
             frames.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
         return np.asarray(frames, np.uint8).reshape(self.index.spec.clip_shape)
@@ -132,7 +143,11 @@ def _is_whole(index: Index, size: int) -> bool:
 
 
 def write_set(
-    folder: Path, choices: Sequence[Choice], spec: ClipSpec, seed: int, each: Callable[[int, int], None] | None = None
+    folder: Path,
+    choices: Sequence[Choice],
+    spec: ClipSpec,
+    seed: int,
+    each: Callable[[int, int], None] | None = None,
 ) -> CalibrationSet:
     """Write the chosen clips; one clip is in memory at a time.
 
@@ -141,14 +156,17 @@ def write_set(
         SourceError: a video that could be read before cannot be read now.
     """
     if len(choices) < LEAST_CLIPS:
-        raise UsageError(f"{len(choices)} calibration clips are too few.", f"Give at least {LEAST_CLIPS} readable training clips.")
+        raise UsageError(
+            f"{len(choices)} calibration clips are too few.",
+            f"Give at least {LEAST_CLIPS} readable training clips.",
+        )
     entries: list[ClipEntry] = []
     offset = 0
     digest = hashlib.sha256()
     with atomic_path(folder / "frames.bin") as draft, draft.open("wb") as stream:
         for done, choice in enumerate(choices, start=1):
             assert choice.sample.path is not None
-            clip = read_clip(choice.sample.path, spec, spec.centred_start(choice.length_s))
+            clip = read_clip(choice.sample.path, spec, spec.centered_start(choice.length_s))
             packed = [_jpeg(frame) for frame in clip.reshape(-1, *clip.shape[2:])]
             for data in packed:
                 stream.write(data)
@@ -172,7 +190,9 @@ def write_set(
 
 
 def _jpeg(frame: NDArray[np.uint8]) -> bytes:
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    done, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+    )
     assert done  # OpenCV encodes every uint8 image of this kind
     return bytes(data)
 

@@ -21,7 +21,7 @@ def replace_nodes(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
 
 
 def drop_unread(graph: GraphProto) -> None:
-    """Remove nodes and initialisers that no output depends on."""
+    """Remove nodes and initializers that no output depends on."""
     wanted = {v.name for v in graph.output}
     kept = []
     for node in reversed(graph.node):

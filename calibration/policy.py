@@ -1,7 +1,7 @@
 """Which operators become INT8, by component, and which stay in high precision.
 
-Reported by others (docs/decisions.md): quantising a ViT's residual adds, LayerNorms and softmax takes ViT-B from 85 % to under
-5 % top-1, quantising only its linear layers costs under a point; 3-D convolutions lose nothing. So: linears and dense convolutions with
+Reported by others (docs/decisions.md): quantizing a ViT's residual adds, LayerNorms and softmax takes ViT-B from 85 % to under
+5 % top-1, quantizing only its linear layers costs under a point; 3-D convolutions lose nothing. So: linears and dense convolutions with
 constant weights, nothing else; the ends (stems, read-out) and the graph's scores stay high, because they cost little and hurt most.
 """
 
@@ -37,7 +37,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Policy:
-    """What is quantised: patterns are searched in node names such as `semantic.net.blocks.3.mlp.fc1/MatMul`."""
+    """What is quantized: patterns are searched in node names such as `semantic.net.blocks.3.mlp.fc1/MatMul`."""
 
     linears: bool = True
     convs: bool = True
@@ -49,14 +49,24 @@ class Policy:
 
     def without(self, blocks: Iterable[str]) -> Policy:
         """The same policy with more blocks kept in high precision."""
-        return Policy(self.linears, self.convs, self.high, tuple(sorted({*self.keep_blocks, *blocks})), self.min_weights)
+        return Policy(
+            self.linears,
+            self.convs,
+            self.high,
+            tuple(sorted({*self.keep_blocks, *blocks})),
+            self.min_weights,
+        )
 
     def choose(self, found: Iterable[Candidate]) -> list[Candidate]:
         """Those that become INT8."""
         wanted = []
         for c in found:
             allowed = self.linears if c.kind == "linear" else self.convs
-            if allowed and c.block not in self.keep_blocks and not any(re.search(p, c.node) for p in self.high):
+            if (
+                allowed
+                and c.block not in self.keep_blocks
+                and not any(re.search(p, c.node) for p in self.high)
+            ):
                 wanted.append(c)
         return wanted
 
@@ -82,7 +92,11 @@ def candidates(graph: GraphProto, min_weights: int = 256) -> Iterator[Candidate]
     """
     weights = {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT}
     for node in graph.node:
-        if node.op_type not in {"Conv", "MatMul", "Gemm"} or len(node.input) < 2 or node.input[1] not in weights:
+        if (
+            node.op_type not in {"Conv", "MatMul", "Gemm"}
+            or len(node.input) < 2
+            or node.input[1] not in weights
+        ):
             continue
         weight = weights[node.input[1]]
         size = 1
@@ -92,13 +106,19 @@ def candidates(graph: GraphProto, min_weights: int = 256) -> Iterator[Candidate]
             continue
         if node.op_type == "Conv":
             if _integer(node, "group", 1) == 1 and len(weight.dims) > 2 and weight.dims[1] > 3:
-                yield Candidate(node.name, "conv", block_of(node.name), node.input[0], weight.name, 0, 1)
+                yield Candidate(
+                    node.name, "conv", block_of(node.name), node.input[0], weight.name, 0, 1
+                )
         elif len(weight.dims) == 2:
             if node.op_type == "MatMul":
-                yield Candidate(node.name, "linear", block_of(node.name), node.input[0], weight.name, 1, -1)
+                yield Candidate(
+                    node.name, "linear", block_of(node.name), node.input[0], weight.name, 1, -1
+                )
             elif not _integer(node, "transA", 0):
                 axis = 0 if _integer(node, "transB", 0) else 1
-                yield Candidate(node.name, "linear", block_of(node.name), node.input[0], weight.name, axis, -1)
+                yield Candidate(
+                    node.name, "linear", block_of(node.name), node.input[0], weight.name, axis, -1
+                )
 
 
 def _integer(node: NodeProto, name: str, default: int) -> int:

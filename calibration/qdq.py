@@ -1,7 +1,7 @@
 """Writing explicit Q/DQ: symmetric INT8, zero points 0, per-channel weights stored as INT8, biases left alone.
 
-What TensorRT 10.3 to 11 (explicit quantisation, strongly typed), OpenVINO (low-precision transformations) and ONNX Runtime (QDQ fusion)
-all read. ONNX Runtime's own quantiser writes the same form only with its defaults turned off (asymmetric UINT8, INT32 bias Q/DQ).
+What TensorRT 10.3 to 11 (explicit quantization, strongly typed), OpenVINO (low-precision transformations) and ONNX Runtime (QDQ fusion)
+all read. ONNX Runtime's own quantizer writes the same form only with its defaults turned off (asymmetric UINT8, INT32 bias Q/DQ).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from gasmcast.calibration.graph_edit import drop_unread, replace_nodes
 from gasmcast.calibration.policy import Candidate
 
-__all__ = ["ALL_LEVELS", "SAFE_LEVELS", "fake_quantise", "insert_qdq", "quantise_weight"]
+__all__ = ["ALL_LEVELS", "SAFE_LEVELS", "fake_quantize", "insert_qdq", "quantize_weight"]
 
 ALL_LEVELS = 127
 SAFE_LEVELS = 64
@@ -25,7 +25,7 @@ does not. 15 dB were lost to it here. ONNX Runtime calls the remedy `reduce_rang
 
 
 def _scale(top: NDArray[np.float32] | float, levels: int = ALL_LEVELS) -> NDArray[np.float32]:
-    """`top / levels`, rounded up to a value that FP16 holds too: the FP32 and the FP16 twin of a graph then quantise alike.
+    """`top / levels`, rounded up to a value that FP16 holds too: the FP32 and the FP16 twin of a graph then quantize alike.
 
     Never 0, which TensorRT refuses.
     """
@@ -35,7 +35,9 @@ def _scale(top: NDArray[np.float32] | float, levels: int = ALL_LEVELS) -> NDArra
     return np.maximum(half, np.float16(6e-8)).astype(np.float32)
 
 
-def quantise_weight(weight: NDArray[np.float32], axis: int, levels: int = ALL_LEVELS) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def quantize_weight(
+    weight: NDArray[np.float32], axis: int, levels: int = ALL_LEVELS
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Per-channel symmetric INT8: `weight ~ q * scale` along `axis`.
 
     Returns:
@@ -49,13 +51,18 @@ def quantise_weight(weight: NDArray[np.float32], axis: int, levels: int = ALL_LE
     return np.clip(np.rint(weight / scales.reshape(shape)), -levels, levels).astype(np.int8), scales
 
 
-def fake_quantise(x: NDArray[np.float32], top: float) -> NDArray[np.float32]:
+def fake_quantize(x: NDArray[np.float32], top: float) -> NDArray[np.float32]:
     """`x` after one trip through symmetric INT8 that saturates at `top`."""
     scale = _scale(top)
     return np.asarray(np.clip(np.rint(x / scale), -128, 127) * scale, np.float32)
 
 
-def insert_qdq(model: ModelProto, chosen: Sequence[Candidate], tops: Mapping[str, float], levels: int = ALL_LEVELS) -> ModelProto:
+def insert_qdq(
+    model: ModelProto,
+    chosen: Sequence[Candidate],
+    tops: Mapping[str, float],
+    levels: int = ALL_LEVELS,
+) -> ModelProto:
     """A copy of `model` in which the `chosen` operators are INT8.
 
     Args:
@@ -84,7 +91,7 @@ def insert_qdq(model: ModelProto, chosen: Sequence[Candidate], tops: Mapping[str
 
 
 class _Additions:
-    """Nodes and initialisers to add, each tensor once."""
+    """Nodes and initializers to add, each tensor once."""
 
     def __init__(self, graph: GraphProto) -> None:
         self.graph = graph
@@ -100,8 +107,12 @@ class _Additions:
             self.tensors.append(scale)
             inputs = [scale.name, "qdq.zero"]
             self.before[name] = [
-                helper.make_node("QuantizeLinear", [name, *inputs], [f"{name}.q"], name=f"{name}/Quantize"),
-                helper.make_node("DequantizeLinear", [f"{name}.q", *inputs], [key], name=f"{name}/Dequantize"),
+                helper.make_node(
+                    "QuantizeLinear", [name, *inputs], [f"{name}.q"], name=f"{name}/Quantize"
+                ),
+                helper.make_node(
+                    "DequantizeLinear", [f"{name}.q", *inputs], [key], name=f"{name}/Dequantize"
+                ),
             ]
             self.named[key] = key
         return key
@@ -109,10 +120,24 @@ class _Additions:
     def weight(self, tensor: TensorProto, axis: int, levels: int) -> str:
         key = f"{tensor.name}.axis{axis}.dq"
         if key not in self.named:
-            q, scales = quantise_weight(np.asarray(numpy_helper.to_array(tensor), np.float32), axis, levels)
-            parts = [_tensor(f"{key}.int8", q), _tensor(f"{key}.scale", scales), _tensor(f"{key}.zero", np.zeros(len(scales), np.int8))]
+            q, scales = quantize_weight(
+                np.asarray(numpy_helper.to_array(tensor), np.float32), axis, levels
+            )
+            parts = [
+                _tensor(f"{key}.int8", q),
+                _tensor(f"{key}.scale", scales),
+                _tensor(f"{key}.zero", np.zeros(len(scales), np.int8)),
+            ]
             self.tensors += parts
-            self.first.append(helper.make_node("DequantizeLinear", [p.name for p in parts], [key], name=f"{key}/Dequantize", axis=axis))
+            self.first.append(
+                helper.make_node(
+                    "DequantizeLinear",
+                    [p.name for p in parts],
+                    [key],
+                    name=f"{key}/Dequantize",
+                    axis=axis,
+                )
+            )
             self.named[key] = key
         return key
 

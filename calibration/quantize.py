@@ -17,14 +17,14 @@ from gasmcast.calibration.qdq import SAFE_LEVELS, insert_qdq
 from gasmcast.calibration.ranges import Method, TensorStats, collect, threshold
 from gasmcast.calibration.smooth import Smoothed, smooth
 
-__all__ = ["Calibrated", "Recipe", "calibrate", "quantise"]
+__all__ = ["Calibrated", "Recipe", "calibrate", "quantize"]
 
 Feeds = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a graph is quantised; the defaults are what docs/decisions.md gives the reasons for."""
+    """How a graph is quantized; the defaults are what docs/decisions.md gives the reasons for."""
 
     method: Method = "max"
     percentile: float = 0.9999
@@ -40,7 +40,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A graph that is ready to be quantised, in whole or in part."""
+    """A graph that is ready to be quantized, in whole or in part."""
 
     model: ModelProto
     """FP32, smoothed."""
@@ -49,13 +49,18 @@ class Calibrated:
     tops: Mapping[str, float]
     smoothed: tuple[Smoothed, ...] = field(default=())
 
-    def quantise(self, policy: Policy, levels: int = SAFE_LEVELS) -> ModelProto:
+    def quantize(self, policy: Policy, levels: int = SAFE_LEVELS) -> ModelProto:
         """The Q/DQ graph under a policy: cheap, so a search may call it often. `levels`: see `insert_qdq`."""
         chosen = policy.choose(self.found)
-        return insert_qdq(correct_biases(self.model, chosen, self.stats, self.tops, levels), chosen, self.tops, levels)
+        return insert_qdq(
+            correct_biases(self.model, chosen, self.stats, self.tops, levels),
+            chosen,
+            self.tops,
+            levels,
+        )
 
     def blocks(self, policy: Policy) -> list[str]:
-        """The blocks that the policy quantises, in graph order."""
+        """The blocks that the policy quantizes, in graph order."""
         return list(dict.fromkeys(c.block for c in policy.choose(self.found)))
 
 
@@ -69,7 +74,7 @@ def calibrate(
     keep: Callable[[int, dict[str, NDArray[Any]]], None] | None = None,
     threads: int = 0,
 ) -> Calibrated:
-    """Everything that quantising needs to know of a graph.
+    """Everything that quantizing needs to know of a graph.
 
     Args:
         model: the FP32 graph.
@@ -88,7 +93,9 @@ def calibrate(
     log: list[Smoothed] = []
     if recipe.smoothing and any(c.kind == "linear" for c in found):
         linears = [c for c in found if c.kind == "linear"]
-        scanned = collect(model, linears, islice(feeds(), recipe.scan), rows=recipe.rows, threads=threads)
+        scanned = collect(
+            model, linears, islice(feeds(), recipe.scan), rows=recipe.rows, threads=threads
+        )
         model, log = smooth(model, found, scanned)
         found = policy.choose(candidates(model.graph, policy.min_weights))
     rows = recipe.rows if recipe.bias_correction else 0
@@ -105,9 +112,12 @@ def _top(stat: TensorStats, recipe: Recipe) -> float:
     return float(np.float32(top))
 
 
-def quantise(
-    model: ModelProto, feeds: Callable[[], Iterable[Feeds]], recipe: Recipe | None = None, policy: Policy | None = None
+def quantize(
+    model: ModelProto,
+    feeds: Callable[[], Iterable[Feeds]],
+    recipe: Recipe | None = None,
+    policy: Policy | None = None,
 ) -> ModelProto:
     """A graph in INT8 in one call: `calibrate`, then write Q/DQ for all that the policy allows."""
     policy = policy or Policy()
-    return calibrate(model, feeds, recipe, policy).quantise(policy)
+    return calibrate(model, feeds, recipe, policy).quantize(policy)

@@ -1,7 +1,7 @@
 """Activation statistics over calibration segments: ranges, percentiles, outlier channels; streamed, one segment at a time.
 
 Memory is bounded by the tensors of one run plus 2048 counters and 512 sample rows a tensor, whatever the number of clips: histograms
-grow their range by doubling (neighbouring bins merge), so nothing is kept to be binned later, which is where the usual calibrators
+grow their range by doubling (neighboring bins merge), so nothing is kept to be binned later, which is where the usual calibrators
 spend gigabytes.
 """
 
@@ -37,7 +37,9 @@ class TensorStats:
         self.runs = 0
         self.low = np.inf
         self.high = -np.inf
-        self.channel_top: NDArray[np.float32] = np.zeros(0, np.float32)  # (channels,) largest absolute value
+        self.channel_top: NDArray[np.float32] = np.zeros(
+            0, np.float32
+        )  # (channels,) largest absolute value
         self.counts = np.zeros(BINS, np.int64)  # of |x| in [0, limit)
         self.limit = 0.0
         self.rows_a_run = rows
@@ -86,7 +88,9 @@ class TensorStats:
         if self.limit == 0:
             self.limit = top * 1.0001
         while top >= self.limit:  # double the range: pairs of bins become one
-            self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2, np.int64)])
+            self.counts = np.concatenate(
+                [self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2, np.int64)]
+            )
             self.limit *= 2
         flat = x.reshape(-1)
         # An odd stride walks through all channels even where their number is a power of two.
@@ -107,7 +111,9 @@ class TensorStats:
         """Largest channel over the median channel: how much of INT8's range the ordinary channels lose."""
         if not self.channel_top.size or self.top == 0:
             return 1.0
-        return float(self.channel_top.max() / max(float(np.median(self.channel_top)), self.top * 1e-6))
+        return float(
+            self.channel_top.max() / max(float(np.median(self.channel_top)), self.top * 1e-6)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for a report."""
@@ -168,7 +174,9 @@ def collect(
     options.enable_mem_pattern = False
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     del watched
     stats = {name: TensorStats(name, tap.axis, rows) for name, tap in taps.items()}
     runs = 0
@@ -181,7 +189,10 @@ def collect(
         if each is not None:
             each(runs)
     if not runs:
-        raise UsageError("There are no calibration clips.", "Give --data or --calibration with at least one clip.")
+        raise UsageError(
+            "There are no calibration clips.",
+            "Give --data or --calibration with at least one clip.",
+        )
     return stats
 
 
@@ -192,7 +203,7 @@ def _value(name: str) -> ValueInfoProto:
 def threshold(stats: TensorStats, method: Method, percentile: float = 0.9999) -> float:
     """The absolute value at which INT8 should saturate; 0 for a tensor that was 0 throughout.
 
-    `max` takes the largest, `percentile` cuts the tail, `entropy` minimises the Kullback-Leibler divergence between the histogram and
+    `max` takes the largest, `percentile` cuts the tail, `entropy` minimizes the Kullback-Leibler divergence between the histogram and
     its INT8 version (S. Migacz, "8-bit inference with TensorRT", 2017).
     """
     if stats.top == 0:

@@ -16,7 +16,7 @@ Logits = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class BlockLoss:
-    """One block quantised alone, everything else FP32."""
+    """One block quantized alone, everything else FP32."""
 
     component: str
     block: str
@@ -44,7 +44,11 @@ def loss_of(component: str, block: str, exact: Logits, logits: Logits) -> BlockL
     a, b = np.asarray(exact, np.float64), np.asarray(logits, np.float64)
     # A constant added to all logits changes nothing; compare what the softmax sees.
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
-    noise = float(((a - b) ** 2).mean() / max(float(a.var()), 1e-20)) if np.isfinite(b).all() else float("inf")
+    noise = (
+        float(((a - b) ** 2).mean() / max(float(a.var()), 1e-20))
+        if np.isfinite(b).all()
+        else float("inf")
+    )
     return BlockLoss(component, block, noise, float((a.argmax(1) == b.argmax(1)).mean()))
 
 

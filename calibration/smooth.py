@@ -2,7 +2,7 @@
 
 `X W = (X / s) (s W)` with `s = max|X_c|^a / max|W_c|^(1-a)` a channel (G. Xiao et al., "SmoothQuant", ICML 2023). Where `X` comes from a
 LayerNormalization that only such layers read, `1 / s` goes into its weight and bias and costs nothing; else one Mul is added. The power
-`a` is chosen a tensor, by the error of the quantised product on sampled rows; tensors without outliers are left as they are.
+`a` is chosen a tensor, by the error of the quantized product on sampled rows; tensors without outliers are left as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onnx import GraphProto, ModelProto, helper, numpy_helper
 
 from gasmcast.calibration.graph_edit import drop_unread
 from gasmcast.calibration.policy import Candidate
-from gasmcast.calibration.qdq import fake_quantise, quantise_weight
+from gasmcast.calibration.qdq import fake_quantize, quantize_weight
 from gasmcast.calibration.ranges import TensorStats
 
 __all__ = ["Smoothed", "smooth"]
@@ -44,13 +44,16 @@ class Smoothed:
 
 
 def smooth(
-    model: ModelProto, chosen: Sequence[Candidate], stats: Mapping[str, TensorStats], least_ratio: float = 6.0
+    model: ModelProto,
+    chosen: Sequence[Candidate],
+    stats: Mapping[str, TensorStats],
+    least_ratio: float = 6.0,
 ) -> tuple[ModelProto, list[Smoothed]]:
-    """An FP32 graph that computes the same and quantises better.
+    """An FP32 graph that computes the same and quantizes better.
 
     Args:
         model: the FP32 graph.
-        chosen: the operators to be quantised; only linear ones are smoothed.
+        chosen: the operators to be quantized; only linear ones are smoothed.
         stats: of their activations, collected with sample `rows`.
         least_ratio: tensors whose largest channel is less than this many times the median channel are left alone.
     """
@@ -71,7 +74,10 @@ def smooth(
         rows = np.concatenate(stat.rows)
         before = sum(_error(rows, w, stat.top) for w in weights)
         w_top = np.maximum.reduce([np.abs(w).max(axis=1) for w in weights])
-        tried = [(_tried(rows, weights, stat.channel_top, s), power, s) for power, s in _scales(stat.channel_top, w_top)]
+        tried = [
+            (_tried(rows, weights, stat.channel_top, s), power, s)
+            for power, s in _scales(stat.channel_top, w_top)
+        ]
         after, power, scale = min(tried, key=lambda t: t[0])
         if after > WORTH * before:
             continue
@@ -97,10 +103,13 @@ def _tried(rows: Array, weights: Sequence[Array], x_top: Array, s: Array) -> flo
 
 
 def _error(rows: Array, weight: Array, top: float) -> float:
-    """Mean squared error of the quantised product over the mean square of the exact one; `weight` is `(in, out)`."""
-    q, scales = quantise_weight(weight, 1)
+    """Mean squared error of the quantized product over the mean square of the exact one; `weight` is `(in, out)`."""
+    q, scales = quantize_weight(weight, 1)
     exact = rows @ weight
-    return float(np.mean((fake_quantise(rows, top) @ (q * scales) - exact) ** 2) / max(float(np.mean(exact**2)), 1e-20))
+    return float(
+        np.mean((fake_quantize(rows, top) @ (q * scales) - exact) ** 2)
+        / max(float(np.mean(exact**2)), 1e-20)
+    )
 
 
 def _oriented(arrays: Mapping[str, Any], layer: Candidate) -> Array:
@@ -124,16 +133,32 @@ def _apply(graph: GraphProto, tensor: str, layers: Sequence[Candidate], s: Array
         fresh = f"{layer.weight}.of.{layer.node}"
         graph.initializer.append(numpy_helper.from_array(old * s.reshape(shape), fresh))
         nodes[layer.node].input[1] = fresh
-    fold = producer is not None and producer.op_type == "LayerNormalization" and read_by == ours and not is_output
+    fold = (
+        producer is not None
+        and producer.op_type == "LayerNormalization"
+        and read_by == ours
+        and not is_output
+    )
     fold = fold and producer is not None and all(name in arrays for name in producer.input[1:])
     if fold and producer is not None:
         for i, name in enumerate(producer.input[1:], start=1):
             fresh = f"{name}.of.{producer.name}"
-            graph.initializer.append(numpy_helper.from_array(np.asarray(numpy_helper.to_array(arrays[name]), np.float32) / s, fresh))
+            graph.initializer.append(
+                numpy_helper.from_array(
+                    np.asarray(numpy_helper.to_array(arrays[name]), np.float32) / s, fresh
+                )
+            )
             producer.input[i] = fresh
     else:
-        graph.initializer.append(numpy_helper.from_array((1.0 / s).astype(np.float32), f"{tensor}.smooth"))
-        mul = helper.make_node("Mul", [tensor, f"{tensor}.smooth"], [f"{tensor}.smoothed"], name=f"{layers[0].node}/Smooth")
+        graph.initializer.append(
+            numpy_helper.from_array((1.0 / s).astype(np.float32), f"{tensor}.smooth")
+        )
+        mul = helper.make_node(
+            "Mul",
+            [tensor, f"{tensor}.smooth"],
+            [f"{tensor}.smoothed"],
+            name=f"{layers[0].node}/Smooth",
+        )
         for layer in layers:
             nodes[layer.node].input[0] = mul.output[0]
         where = next((i for i, n in enumerate(graph.node) if tensor in n.output), -1) + 1

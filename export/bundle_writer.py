@@ -14,9 +14,9 @@ from typing import Any
 from gasmcast import __version__
 from gasmcast.config import Config, ModelConfig
 from gasmcast.errors import UsageError
-from gasmcast.files import write_atomic
+from gasmcast.files import sha256_of, write_atomic
 from gasmcast.labels import Labels
-from gasmcast.manifest import BundleFile, Graph, Manifest, Measured, sha256_of
+from gasmcast.manifest import BundleFile, Graph, Manifest, Measured
 from gasmcast.models.counts import count
 from gasmcast.spec import ClipSpec
 
@@ -30,13 +30,17 @@ def check_target(out: Path) -> None:
         UsageError: `out` is there and is not a bundle.
     """
     if out.exists() and not _is_bundle(out) and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is there and is not a bundle.", "Give another --out, or remove it.")
+        raise UsageError(
+            f"{out} is there and is not a bundle.", "Give another --out, or remove it."
+        )
 
 
 def _is_bundle(out: Path) -> bool:
     """Whether a folder's manifest is one of ours, of whatever version: other programs have a manifest.json too."""
     try:
-        return {"format_version", "checkpoint_sha256"} <= set(json.loads((out / "manifest.json").read_text(encoding="utf-8")))
+        return {"format_version", "checkpoint_sha256"} <= set(
+            json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+        )
     except (OSError, ValueError, TypeError):
         return False
 
@@ -82,7 +86,9 @@ def write_manifest(
         if path.name == "manifest.json" or not path.is_file():
             continue
         graph, precision = graphs.get(path.name, (None, None))
-        files[path.name] = BundleFile(sha256=sha256_of(path), size=path.stat().st_size, graph=graph, precision=precision)
+        files[path.name] = BundleFile(
+            sha256=sha256_of(path), size=path.stat().st_size, graph=graph, precision=precision
+        )
     manifest = Manifest(
         gasmcast=__version__,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from gasmcast.config import PRESETS, Config, load_config
 from gasmcast.errors import UsageError
+from gasmcast.files import sha256_of
 from gasmcast.labels import Labels, ssv2_labels
-from gasmcast.manifest import sha256_of
 from gasmcast.models.model import GasmCast
 
 __all__ = ["Origin", "open_origin"]
@@ -40,16 +40,23 @@ def open_origin(source: str, random_weights: bool = False, seed: int = 0) -> Ori
     from gasmcast.models.model import build_model  # noqa: PLC0415 - heavy
 
     if random_weights:
-        config = load_config(source, {"model.semantic_weights": "random", "model.motion_weights": "random"})
+        config = load_config(
+            source, {"model.semantic_weights": "random", "model.motion_weights": "random"}
+        )
         torch.manual_seed(seed)
         model = _awake(build_model(config)).eval()
         classes = config.model.classes
-        labels = ssv2_labels() if classes == len(ssv2_labels()) else Labels(f"class {i}" for i in range(classes))
+        labels = (
+            ssv2_labels()
+            if classes == len(ssv2_labels())
+            else Labels(f"class {i}" for i in range(classes))
+        )
         digest = hashlib.sha256(f"random {seed} {config.model_dump_json()}".encode()).hexdigest()
         return Origin(model, config, labels, digest, f"{source} with random weights", True)
     if source in PRESETS and not Path(source).exists():
         raise UsageError(
-            f"{source} is a preset, not a checkpoint.", "Train one with `gasmcast train`, or add --random-weights to try the export."
+            f"{source} is a preset, not a checkpoint.",
+            "Train one with `gasmcast train`, or add --random-weights to try the export.",
         )
     from gasmcast.evaluation.temperature import read_temperature  # noqa: PLC0415 - heavy
     from gasmcast.models.checkpoint import load_checkpoint  # noqa: PLC0415 - heavy
@@ -57,7 +64,9 @@ def open_origin(source: str, random_weights: bool = False, seed: int = 0) -> Ori
     model, config, labels, info = load_checkpoint(Path(source))
     path = Path(info["path"])
     digest = sha256_of(path)
-    return Origin(model, config, labels, digest, str(path), temperature=read_temperature(path, digest))
+    return Origin(
+        model, config, labels, digest, str(path), temperature=read_temperature(path, digest)
+    )
 
 
 def _awake(model: GasmCast) -> GasmCast:

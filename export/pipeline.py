@@ -38,7 +38,13 @@ Say = Callable[[str, int, int], None]
 
 
 def export_bundle(
-    origin: Origin, out: Path, plan: ExportPlan, *, data: Path | None = None, calibration: Path | None = None, say: Say | None = None
+    origin: Origin,
+    out: Path,
+    plan: ExportPlan,
+    *,
+    data: Path | None = None,
+    calibration: Path | None = None,
+    say: Say | None = None,
 ) -> ExportResult:
     """Write a verified bundle.
 
@@ -61,8 +67,19 @@ def export_bundle(
     plan.check(data, is_streaming(origin.model), calibration)
     check_clips(origin.config.spec, plan, data=data, calibration=calibration)
     check_disk(out, origin, plan.held_out if data is not None else plan.parity_clips)
-    with tempfile.TemporaryDirectory(prefix="gasmcast-export-") as scratch, draft_bundle(out) as draft:
-        work = _Export(origin, plan, data, calibration, say=say or (lambda *_: None), draft=draft, scratch=Path(scratch))
+    with (
+        tempfile.TemporaryDirectory(prefix="gasmcast-export-") as scratch,
+        draft_bundle(out) as draft,
+    ):
+        work = _Export(
+            origin,
+            plan,
+            data,
+            calibration,
+            say=say or (lambda *_: None),
+            draft=draft,
+            scratch=Path(scratch),
+        )
         work.graphs()
         work.precisions()
         manifest = work.finish()
@@ -73,7 +90,15 @@ class _Export:
     """The state of one export; its methods run in order."""
 
     def __init__(
-        self, origin: Origin, plan: ExportPlan, data: Path | None, calibration: Path | None, *, say: Say, draft: Path, scratch: Path
+        self,
+        origin: Origin,
+        plan: ExportPlan,
+        data: Path | None,
+        calibration: Path | None,
+        *,
+        say: Say,
+        draft: Path,
+        scratch: Path,
     ) -> None:
         self.origin, self.plan, self.say = origin, plan, say
         self.data, self.calibration = data, calibration
@@ -87,12 +112,16 @@ class _Export:
         self.paths: dict[str, Path] = {}
         self.total_ms: Mapping[str, float] = {}
         self._clips: Clips | None = None
-        self._fp32: Mapping[str, NDArray[np.float32]] = {}  # features and logits of the first clips, from parity
+        self._fp32: Mapping[
+            str, NDArray[np.float32]
+        ] = {}  # features and logits of the first clips, from parity
         self._since = time.monotonic()
 
     def graphs(self) -> None:
         """FP32: trace, check the rules, compare with torch."""
-        self.paths = export_onnx(self.origin.model, self.draft, lambda name: self.say(f"tracing {name}", 0, 0))
+        self.paths = export_onnx(
+            self.origin.model, self.draft, lambda name: self.say(f"tracing {name}", 0, 0)
+        )
         self._done("trace")
         self.rules = [check_rules(path) for path in self.paths.values()]
         broken = next((r for r in self.rules if not r), None)
@@ -102,10 +131,18 @@ class _Export:
         probe = self.clips().first(self.plan.parity_clips)
         self._done("held-out clips")
         parity = verify_against_torch(
-            self.origin.model, self.paths, probe.pixels, threads=self.plan.threads, each=lambda what: self.say(f"parity: {what}", 0, 0)
+            self.origin.model,
+            self.paths,
+            probe.pixels,
+            threads=self.plan.threads,
+            each=lambda what: self.say(f"parity: {what}", 0, 0),
         )
         self._done("parity")
-        self.report["parity"] = {"clips": list(probe.ids), "origin": probe.origin, **parity.to_json()}
+        self.report["parity"] = {
+            "clips": list(probe.ids),
+            "origin": probe.origin,
+            **parity.to_json(),
+        }
         self._fp32 = parity.streamed.get("openvino", {})
         if not parity:
             raise GateError(f"{str(parity)[0].upper()}{str(parity)[1:]}.", "Nothing was written.")
@@ -113,7 +150,14 @@ class _Export:
     def clips(self) -> Clips:
         """Held-out clips, or the best there is for parity; read once."""
         if self._clips is None:
-            self._clips = judging_clips(self.origin, self.plan, self.scratch, data=self.data, calibration=self.calibration, say=self.say)
+            self._clips = judging_clips(
+                self.origin,
+                self.plan,
+                self.scratch,
+                data=self.data,
+                calibration=self.calibration,
+                say=self.say,
+            )
         return self._clips
 
     def precisions(self) -> None:
@@ -123,7 +167,8 @@ class _Export:
             self._take("fp32", judge("fp32", self.paths))
             if not self.verdicts[0]:
                 raise GateError(
-                    f"fp32 does not pass its own gate: {self.verdicts[0].reasons[0]}.", "Nothing was written. Check the weights."
+                    f"fp32 does not pass its own gate: {self.verdicts[0].reasons[0]}.",
+                    "Nothing was written. Check the weights.",
                 )
             if self.plan.calibrated:
                 self._calibrated(judge)
@@ -161,7 +206,14 @@ class _Export:
         """The precisions that have files of their own."""
         plan = self.plan
         wanted = plan.calibrated
-        stored = calibration_set(self.spec, plan, self.scratch, data=self.data, calibration=self.calibration, say=self.say)
+        stored = calibration_set(
+            self.spec,
+            plan,
+            self.scratch,
+            data=self.data,
+            calibration=self.calibration,
+            say=self.say,
+        )
         self._done("calibration clips")
         prepared = prepare(
             self.paths,
@@ -174,11 +226,24 @@ class _Export:
             each=self.say,
             threads=plan.threads or 0,
         )
-        self.report["calibration"] = {**calibration_figures(stored, prepared), "recipe": asdict(plan.recipe), "policy": asdict(plan.policy)}
+        self.report["calibration"] = {
+            **calibration_figures(stored, prepared),
+            "recipe": asdict(plan.recipe),
+            "policy": asdict(plan.policy),
+        }
         self._done("calibration")
         policy = plan.policy
         for precision in wanted:
-            tried = attempt(prepared, precision, policy, judge, plan, folder=self.draft, scratch=self.scratch, say=self.say)
+            tried = attempt(
+                prepared,
+                precision,
+                policy,
+                judge,
+                plan,
+                folder=self.draft,
+                scratch=self.scratch,
+                say=self.say,
+            )
             policy = tried.policy
             self.rules += tried.rules
             self._record(precision, tried.paths)
@@ -187,9 +252,16 @@ class _Export:
             self._take(precision, tried.judged)
         int8 = next((p for p in wanted if p.startswith("int8")), None)
         if plan.sensitivity and int8 and "search" not in self.report:
-            losses = sensitivity(prepared, int8, plan.policy, self.scratch, threads=plan.threads, say=self.say)
+            losses = sensitivity(
+                prepared, int8, plan.policy, self.scratch, threads=plan.threads, say=self.say
+            )
             self.report["search"] = {
-                int8: {"sensitivity": [loss.to_json() for loss in losses], "moved_back": [], "passed": True, "tried": []}
+                int8: {
+                    "sensitivity": [loss.to_json() for loss in losses],
+                    "moved_back": [],
+                    "passed": True,
+                    "tried": [],
+                }
             }
             self._done("sensitivity")
 
@@ -201,7 +273,9 @@ class _Export:
     def finish(self) -> Manifest:
         """Reports and manifest."""
         clips = self.clips()
-        lent = self.origin.temperature if clips.labels is None else None  # no labels to fit one to: the one that `gasmcast eval` fitted
+        lent = (
+            self.origin.temperature if clips.labels is None else None
+        )  # no labels to fit one to: the one that `gasmcast eval` fitted
         if lent is not None:
             self.verdicts = [replace(v, temperature=lent) for v in self.verdicts]
         measured = {v.precision: v.measured() for v in self.verdicts if v}
@@ -211,11 +285,18 @@ class _Export:
             "checkpoint": self.origin.name,
             "temperature_of_eval": lent,
             "random_weights": self.origin.random,
-            "clips": {"count": len(clips), "origin": clips.origin, "labelled": clips.labels is not None, "unread": list(clips.unread)},
+            "clips": {
+                "count": len(clips),
+                "origin": clips.origin,
+                "labeled": clips.labels is not None,
+                "unread": list(clips.unread),
+            },
             "rules": [r.to_json() for r in self.rules],
             "verdicts": [v.to_json() for v in self.verdicts],
             "not_judged": self.not_judged,
-            "files": {path.name: path.stat().st_size for path in sorted(self.draft.iterdir())},  # weights beside their graphs too
+            "files": {
+                path.name: path.stat().st_size for path in sorted(self.draft.iterdir())
+            },  # weights beside their graphs too
         }
         write_reports(self.draft, self.report, self.origin.labels, clips)
         return write_manifest(
@@ -225,10 +306,15 @@ class _Export:
             spec=self.spec,
             model=self.origin.config.model.model_dump(mode="json"),
             checkpoint_sha256=self.origin.sha256,
-            precisions={name: one.model_copy(update={"ms": self.total_ms.get(name)}) for name, one in measured.items()},
+            precisions={
+                name: one.model_copy(update={"ms": self.total_ms.get(name)})
+                for name, one in measured.items()
+            },
         )
 
     def _done(self, step: str) -> None:
         now = time.monotonic()
-        self.report["steps_s"][step] = round(self.report["steps_s"].get(step, 0.0) + now - self._since, 2)
+        self.report["steps_s"][step] = round(
+            self.report["steps_s"].get(step, 0.0) + now - self._since, 2
+        )
         self._since = now

@@ -29,12 +29,21 @@ def wanted_precisions(asked: Sequence[str]) -> tuple[str, ...]:
     """
     unknown = [p for p in asked if p not in (*PRECISIONS, "all")]
     if unknown:
-        raise UsageError(f"No precision {unknown[0]!r}.", f"Precisions: {', '.join(PRECISIONS)}, all.")
+        raise UsageError(
+            f"No precision {unknown[0]!r}.", f"Precisions: {', '.join(PRECISIONS)}, all."
+        )
     lacking = missing_bf16("openvino") if "all" in asked or any(map(in_bf16, asked)) else ""
     if lacking and (named := next(filter(in_bf16, asked), "")):
-        raise MachineError(f"{named} can only be judged where it can be run, and {lacking}.", "Export on a machine that has it.")
+        raise MachineError(
+            f"{named} can only be judged where it can be run, and {lacking}.",
+            "Export on a machine that has it.",
+        )
     able = [p for p in PRECISIONS if not (lacking and in_bf16(p))]
-    return tuple(p for p in able if p != "fp32" and ("all" in asked or p in asked or p in map(stored_as, asked)))
+    return tuple(
+        p
+        for p in able
+        if p != "fp32" and ("all" in asked or p in asked or p in map(stored_as, asked))
+    )
 
 
 def left_out(asked: Sequence[str]) -> dict[str, str]:
@@ -83,9 +92,15 @@ class ExportPlan:
                 "Give --data with a training and a validation split.",
             )
         if calibration is not None and data is not None and not self.calibrated:
-            raise UsageError("A calibration set is for INT8 and FP16, and neither was asked for.", "Add --precision all.")
+            raise UsageError(
+                "A calibration set is for INT8 and FP16, and neither was asked for.",
+                "Add --precision all.",
+            )
         if self.precisions and not streaming:
-            raise UsageError("A model whose motion stream sees the whole clip exports in FP32 only.", "Leave --precision away.")
+            raise UsageError(
+                "A model whose motion stream sees the whole clip exports in FP32 only.",
+                "Leave --precision away.",
+            )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast import calibration, export, models
-from gasmcast.calibration.quantize import Recipe, quantise
+from gasmcast.calibration.quantize import Recipe, quantize
 from gasmcast.export.bundle_writer import draft_bundle, write_manifest
 from gasmcast.export.graphs.rules import load_graph
 from gasmcast.export.graphs.trace import compose_complete, export_onnx, save_graph
@@ -49,17 +49,27 @@ def trial_bundle(preset: str, say: Callable[[str], None] = lambda _: None) -> Pa
     names: dict[str, tuple[Graph, str]] = {}
     with draft_bundle(out) as folder:
         paths = export_onnx(origin.model, folder, lambda graph: say(f"export {graph}"))
-        say("quantise encoder")
+        say("quantize encoder")
         pairs = np.stack([clip[i : i + 2] for clip in _clips(spec) for i in range(spec.segments)])
         recipe = Recipe(smoothing=False)
-        encoder = quantise(load_graph(paths["encoder"]), lambda: iter([{"segments": pair[None]} for pair in pairs[:4]]), recipe)
-        say("quantise head")
+        encoder = quantize(
+            load_graph(paths["encoder"]),
+            lambda: iter([{"segments": pair[None]} for pair in pairs[:4]]),
+            recipe,
+        )
+        say("quantize head")
         engine = open_engine(paths["encoder"], "onnxruntime")
         encoded = [engine.run({"segments": pair[None]}) for pair in pairs]
-        feeds: dict[str, NDArray[Any]] = {name: np.concatenate([e[name] for e in encoded])[None] for name in encoded[0]}
+        feeds: dict[str, NDArray[Any]] = {
+            name: np.concatenate([e[name] for e in encoded])[None] for name in encoded[0]
+        }
         del engine
-        head = quantise(load_graph(paths["head"]), lambda: iter([feeds]), recipe)
-        for graph, model in (("encoder", encoder), ("head", head), ("complete", compose_complete(encoder, head, spec))):
+        head = quantize(load_graph(paths["head"]), lambda: iter([feeds]), recipe)
+        for graph, model in (
+            ("encoder", encoder),
+            ("head", head),
+            ("complete", compose_complete(encoder, head, spec)),
+        ):
             save_graph(model, folder / file_name(graph, "int8"))
         for graph in ("encoder", "head", "complete"):
             for precision in ("fp32", "int8"):
@@ -95,5 +105,8 @@ def _clips(spec: ClipSpec) -> Iterator[NDArray[np.uint8]]:
         ground = rng.integers(0, 256, (spec.pixels * 2, spec.pixels * 2, 3)).astype(np.float32)
         for axis in (0, 1):
             ground = np.mean([np.roll(ground, k, axis) for k in range(8)], axis=0)
-        shots = [np.roll(ground, (k, 2 * k), (0, 1))[: spec.pixels, : spec.pixels] for k in range((1 + spec.segments) * spec.motion_frames)]
+        shots = [
+            np.roll(ground, (k, 2 * k), (0, 1))[: spec.pixels, : spec.pixels]
+            for k in range((1 + spec.segments) * spec.motion_frames)
+        ]
         yield np.stack(shots).round().astype(np.uint8).reshape(spec.clip_shape)

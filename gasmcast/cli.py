@@ -12,7 +12,12 @@ from gasmcast.errors import GasmcastError, MachineError
 from gasmcast.missing import missing_package
 from gasmcast.runtime.service.threads import end_without
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_show_locals=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+)
 
 __all__ = ["app", "main"]
 
@@ -25,7 +30,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
 ) -> None:
     """Video action recognition from training to a camera at the edge."""
 
@@ -59,10 +66,17 @@ def _main() -> None:
             raise
         _leave(missing)
     except OSError as error:
-        if error.errno is None:  # a library's own error, by its kind only: a bug until somebody has caught it where it belongs
+        if (
+            error.errno is None
+        ):  # a library's own error, by its kind only: a bug until somebody has caught it where it belongs
             raise
         where = "" if error.filename is None else f"{error.filename}: "
-        _leave(MachineError(f"{where}{error.strerror}.", "Check that the path is right, may be read or written, and has space."))
+        _leave(
+            MachineError(
+                f"{where}{error.strerror}.",
+                "Check that the path is right, may be read or written, and has space.",
+            )
+        )
 
 
 def _leave(error: GasmcastError) -> NoReturn:

@@ -6,7 +6,15 @@ written) as a `MachineError`; anything else is a bug and keeps its traceback.
 
 from __future__ import annotations
 
-__all__ = ["EndedError", "GasmcastError", "GateError", "MachineError", "SourceError", "StageError", "UsageError"]
+__all__ = [
+    "EndedError",
+    "GasmcastError",
+    "GateError",
+    "MachineError",
+    "SourceError",
+    "StageError",
+    "UsageError",
+]
 
 
 class GasmcastError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 from gasmcast.errors import UsageError
 
-__all__ = ["atomic_path", "read_json", "write_atomic"]
+__all__ = ["atomic_path", "read_json", "sha256_of", "write_atomic"]
 
 T = TypeVar("T", dict[str, Any], list[Any])
 
@@ -58,5 +59,16 @@ def read_json(path: Path, kind: type[T], *keys: str) -> T:
         elif lacking := [key for key in keys if key not in held]:
             wrong = f"it lacks {', '.join(lacking)}"
     if wrong:
-        raise UsageError(f"{path} is damaged ({wrong}).", "Remove it: the command that made it makes it again.")
+        raise UsageError(
+            f"{path} is damaged ({wrong}).", "Remove it: the command that made it makes it again."
+        )
     return cast("T", held)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

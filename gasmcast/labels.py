@@ -12,7 +12,9 @@ from gasmcast.errors import UsageError
 
 _OTHER = {"left": "right", "right": "left"}
 _SIDE = re.compile(r"(?<![a-z])(left|right)(?![a-z])")
-_NO_SIDE = re.compile(r"(?<![a-z])(right (out|away)|left (over|behind))(?![a-z])")  # 'pulling it right out' is a class of the official set
+_NO_SIDE = re.compile(
+    r"(?<![a-z])(right (out|away)|left (over|behind))(?![a-z])"
+)  # 'pulling it right out' is a class of the official set
 
 __all__ = ["Labels", "class_name", "ssv2_labels"]
 
@@ -24,7 +26,9 @@ class Labels:
         self.names = tuple(class_name(name) for name in names)
         self._index = {name: i for i, name in enumerate(self.names)}
         if not self.names or len(self._index) != len(self.names):
-            raise UsageError("The class names are empty or not unique.", "Give each class one name.")
+            raise UsageError(
+                "The class names are empty or not unique.", "Give each class one name."
+            )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -52,7 +56,11 @@ class Labels:
     def one_sided(self) -> list[str]:
         """Names that tell a side and have no partner: a flip makes such a clip one of no class."""
         swaps = self.left_right_swap()
-        return [name for i, name in enumerate(self.names) if i not in swaps and _SIDE.search(_NO_SIDE.sub("", name.lower()))]
+        return [
+            name
+            for i, name in enumerate(self.names)
+            if i not in swaps and _SIDE.search(_NO_SIDE.sub("", name.lower()))
+        ]
 
     @classmethod
     def read(cls, path: Path) -> Labels:
@@ -65,9 +73,15 @@ class Labels:
             table = json.loads(path.read_text(encoding="utf-8"))
             order = {int(index): str(name) for name, index in table.items()}
         except (OSError, ValueError, AttributeError, TypeError) as error:
-            raise UsageError(f"{path} cannot be read as labels ({error}).", "It must be JSON: class name -> index.") from None
+            raise UsageError(
+                f"{path} cannot be read as labels ({error}).",
+                "It must be JSON: class name -> index.",
+            ) from None
         if sorted(order) != list(range(len(table))):
-            raise UsageError(f"{path}: the indices are not 0..{len(table) - 1}.", "Number the classes without gaps or repeats.")
+            raise UsageError(
+                f"{path}: the indices are not 0..{len(table) - 1}.",
+                "Number the classes without gaps or repeats.",
+            )
         return cls(order[i] for i in range(len(order)))
 
 
@@ -78,5 +92,7 @@ def class_name(template: str) -> str:
 
 def ssv2_labels() -> Labels:
     """The 174 official classes of Something-Something-V2, in the official order."""
-    text = resources.files("gasmcast").joinpath("presets/ssv2_labels.txt").read_text(encoding="utf-8")
+    text = (
+        resources.files("gasmcast").joinpath("presets/ssv2_labels.txt").read_text(encoding="utf-8")
+    )
     return Labels(text.splitlines())

@@ -12,31 +12,35 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-__all__ = ["ClipSpec", "Frozen", "nearest_frames"]
+from gasmcast.schema import Frozen
 
-
-class Frozen(BaseModel):
-    """An immutable record; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+__all__ = ["ClipSpec", "nearest_frames"]
 
 
 class ClipSpec(Frozen):
     """What a clip is: a window of `segments`, each `segment_s` long, and the lead-in segment before it."""
 
     segments: int = Field(8, ge=1, description="segments a window")
-    segment_s: float = Field(0.5, gt=0, description="seconds a segment; also the hop between decisions")
+    segment_s: float = Field(
+        0.5, gt=0, description="seconds a segment; also the hop between decisions"
+    )
     motion_frames: int = Field(8, ge=1, description="motion frames a segment")
-    semantic_frames: int = Field(2, ge=1, description="of the motion frames, those that the semantic stream sees")
+    semantic_frames: int = Field(
+        2, ge=1, description="of the motion frames, those that the semantic stream sees"
+    )
     pixels: int = Field(224, ge=32, description="height and width of a frame")
-    fit: Literal["crop", "squash"] = Field("crop", description="centre crop of the short side, or squash to a square")
+    fit: Literal["crop", "squash"] = Field(
+        "crop", description="center crop of the short side, or squash to a square"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> ClipSpec:
         if self.semantic_frames > self.motion_frames:
-            raise ValueError(f"semantic_frames {self.semantic_frames} > motion_frames {self.motion_frames}")
+            raise ValueError(
+                f"semantic_frames {self.semantic_frames} > motion_frames {self.motion_frames}"
+            )
         if self.pixels % 32:
             raise ValueError(f"pixels {self.pixels} is not a multiple of 32")
         return self
@@ -54,7 +58,10 @@ class ClipSpec(Frozen):
     @cached_property
     def semantic_indices(self) -> tuple[int, ...]:
         """Which motion frames of a segment are semantic frames: the middles of equal parts (2 and 6 of 8)."""
-        return tuple((2 * i + 1) * self.motion_frames // (2 * self.semantic_frames) for i in range(self.semantic_frames))
+        return tuple(
+            (2 * i + 1) * self.motion_frames // (2 * self.semantic_frames)
+            for i in range(self.semantic_frames)
+        )
 
     @cached_property
     def clip_shape(self) -> tuple[int, int, int, int, int]:
@@ -66,7 +73,7 @@ class ClipSpec(Frozen):
         """`(2, motion_frames, pixels, pixels, 3)`: the previous segment and the current one, uint8 RGB."""
         return (2, *self.clip_shape[1:])
 
-    def centred_start(self, length_s: float) -> float:
+    def centered_start(self, length_s: float) -> float:
         """Where the window of an evaluation begins in a video of so many seconds: in its middle, or at 0 where it is shorter."""
         return max(0.0, (length_s - self.window_s) / 2)
 
@@ -83,7 +90,9 @@ class ClipSpec(Frozen):
         return start_s + slots / self.fps
 
 
-def nearest_frames(stamps_s: NDArray[np.float64], slots_s: NDArray[np.float64]) -> NDArray[np.int64]:
+def nearest_frames(
+    stamps_s: NDArray[np.float64], slots_s: NDArray[np.float64]
+) -> NDArray[np.int64]:
     """The frame nearest each slot; of two equally near ones the earlier; the ends repeat.
 
     Args:

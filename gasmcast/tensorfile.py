@@ -18,7 +18,11 @@ from gasmcast.files import atomic_path
 __all__ = ["TornFileError", "is_full", "read_metadata", "read_tensors", "write_tensors"]
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-UNREADABLE = (OSError, SafetensorError, RuntimeError)  # the last is torch's, of a file that it cannot map
+UNREADABLE = (
+    OSError,
+    SafetensorError,
+    RuntimeError,
+)  # the last is torch's, of a file that it cannot map
 
 
 class TornFileError(UsageError):
@@ -55,7 +59,11 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], texts: dict[str, str])
         ready = tensor.detach().cpu().contiguous()
         storage = ready.untyped_storage()
         # The format wants memory of its own for each: a view is copied, and so is a weight that goes by two names.
-        own[name] = ready.clone() if storage.nbytes() != ready.nbytes or storage.data_ptr() in written else ready
+        own[name] = (
+            ready.clone()
+            if storage.nbytes() != ready.nbytes or storage.data_ptr() in written
+            else ready
+        )
         written.add(storage.data_ptr())
     try:
         with atomic_path(path) as draft:
@@ -80,7 +88,9 @@ def read_metadata(path: Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as stream:
             return dict(stream.metadata() or {})
     except UNREADABLE as error:
-        raise TornFileError(f"{path} is not a whole file of tensors ({error}).", "Use an earlier checkpoint.") from None
+        raise TornFileError(
+            f"{path} is not a whole file of tensors ({error}).", "Use an earlier checkpoint."
+        ) from None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -96,7 +106,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             # Cloned, so that the file is no longer mapped: a run overwrites the very file that it resumed from.
             tensors = {name: stream.get_tensor(name).clone() for name in stream.keys()}  # noqa: SIM118  # not a mapping
     except UNREADABLE as error:
-        raise TornFileError(f"{path} is not a whole file of tensors ({error}).", "Use an earlier checkpoint.") from None
+        raise TornFileError(
+            f"{path} is not a whole file of tensors ({error}).", "Use an earlier checkpoint."
+        ) from None
     if digest != _digest(tensors, texts):
-        raise TornFileError(f"{path} is not what was written (digest).", "Use an earlier checkpoint.")
+        raise TornFileError(
+            f"{path} is not what was written (digest).", "Use an earlier checkpoint."
+        )
     return tensors, texts

@@ -1,1 +1,1 @@
-"""The edge: recognises actions from a bundle, without torch."""
+"""The edge: recognizes actions from a bundle, without torch."""

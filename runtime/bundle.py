@@ -17,7 +17,11 @@ __all__ = ["Bundle", "fastest_on_cpu"]
 # Best first, where nothing was measured; a graph that a precision leaves as it was is taken from the next one in its list.
 _CPU = ("int8_bf16", "int8", "bf16", "fp32")
 _GPU = ("int8_fp16", "fp16", "fp32")
-_FALLBACK = {"int8": ("int8", "fp32"), "int8_fp16": ("int8_fp16", "fp16", "fp32"), "fp16": ("fp16", "fp32")}
+_FALLBACK = {
+    "int8": ("int8", "fp32"),
+    "int8_fp16": ("int8_fp16", "fp16", "fp32"),
+    "fp16": ("fp16", "fp32"),
+}
 
 
 def fastest_on_cpu(ms: Mapping[str, float | None]) -> str | None:
@@ -56,8 +60,17 @@ class Bundle:
 
     def precisions(self) -> tuple[str, ...]:
         """The precisions in which an encoder or a head can be run: those of files, and those that were measured on such files."""
-        stored = {f.precision for f in self.manifest.files.values() if f.graph in ("encoder", "head") and f.precision}
-        return tuple(sorted(stored | {p for p in self.manifest.precisions if in_bf16(p) and stored_as(p) in stored}))
+        stored = {
+            f.precision
+            for f in self.manifest.files.values()
+            if f.graph in ("encoder", "head") and f.precision
+        }
+        return tuple(
+            sorted(
+                stored
+                | {p for p in self.manifest.precisions if in_bf16(p) and stored_as(p) in stored}
+            )
+        )
 
     def best_precision(self, backend: str = "auto") -> str:
         """The fastest precision of the bundle that suits a backend: on a CPU by what the export measured, where it did.
@@ -73,12 +86,15 @@ class Bundle:
         if best is not None:
             return best
         raise UsageError(
-            f"{self.path} has no streaming graphs that {name} can run.", f"It has {', '.join(have) or 'none'}: export it again."
+            f"{self.path} has no streaming graphs that {name} can run.",
+            f"It has {', '.join(have) or 'none'}: export it again.",
         )
 
     def measured(self, precision: str) -> Measured:
         """What the manifest says of a precision; neutral values where it says nothing."""
-        return self.manifest.precisions.get(precision) or Measured(clips=0, temperature=1.0, no_action=None)
+        return self.manifest.precisions.get(precision) or Measured(
+            clips=0, temperature=1.0, no_action=None
+        )
 
     def file(self, graph: Graph, precision: str) -> str:
         """The file that holds `graph` in `precision`, or in the precision that it falls back to.
@@ -98,7 +114,9 @@ class Bundle:
                     return name
         return self.manifest.file(graph, precision)
 
-    def engine(self, graph: Graph, precision: str, backend: str = "auto", threads: int | None = None) -> Engine:
+    def engine(
+        self, graph: Graph, precision: str, backend: str = "auto", threads: int | None = None
+    ) -> Engine:
         """Compile a graph of the bundle for this machine.
 
         Raises:
@@ -106,4 +124,10 @@ class Bundle:
             MachineError: the backend cannot be used on this machine, or has no BF16 where the precision wants it.
         """
         name = self.file(graph, precision)
-        return open_engine(self.path / name, backend, threads, self.manifest.files[name].sha256, bf16=in_bf16(precision))
+        return open_engine(
+            self.path / name,
+            backend,
+            threads,
+            self.manifest.files[name].sha256,
+            bf16=in_bf16(precision),
+        )

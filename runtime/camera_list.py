@@ -90,7 +90,11 @@ class Roster:
             _log.error("the sources stay as they are: %s", redact(error))
             return
         before = {entry.source.name: entry for entry in self.entries}
-        same = {entry.source.name for entry in wanted if (old := before.get(entry.source.name)) and old.spec == entry.spec}
+        same = {
+            entry.source.name
+            for entry in wanted
+            if (old := before.get(entry.source.name)) and old.spec == entry.spec
+        }
         gone = [name for name in before if name not in same]
         fresh = [entry for entry in wanted if entry.source.name not in same]
         for name in gone:
@@ -99,7 +103,12 @@ class Roster:
         added = [entry for entry in fresh if self._add(session, entry)]
         self.entries = [*(before[name] for name in before if name in same), *added]
         self._note_files()
-        _log.warning("the sources were read again: %d removed, %d added, %d as they were", len(gone), len(added), len(same))
+        _log.warning(
+            "the sources were read again: %d removed, %d added, %d as they were",
+            len(gone),
+            len(added),
+            len(same),
+        )
 
     @staticmethod
     def _add(session: Session, entry: Entry) -> bool:
@@ -116,7 +125,14 @@ class Roster:
         for spec, source in open_sources(self._texts, realtime=self._realtime):
             path = Path(spec.source)
             told_as = str(path.absolute()) if path.is_file() else redact(spec.source)
-            found.append(Entry(spec, source, with_settings(self._config, spec.settings, f"camera {source.name}"), told_as))
+            found.append(
+                Entry(
+                    spec,
+                    source,
+                    with_settings(self._config, spec.settings, f"camera {source.name}"),
+                    told_as,
+                )
+            )
         self._check(found)
         return found
 

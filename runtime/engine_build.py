@@ -20,7 +20,15 @@ from gasmcast.runtime.engines.trt.cuda import CudaDevice, find_device
 from gasmcast.runtime.engines.trt.engine_cache import EngineCache
 from gasmcast.runtime.engines.trt.library import gaps, load_tensorrt
 
-__all__ = ["LEAST_COSINE", "PRECISIONS", "DeviceEngine", "build_engines", "compare_engines", "made_up_pairs", "require_tensorrt"]
+__all__ = [
+    "LEAST_COSINE",
+    "PRECISIONS",
+    "DeviceEngine",
+    "build_engines",
+    "compare_engines",
+    "made_up_pairs",
+    "require_tensorrt",
+]
 
 PRECISIONS = ("fp32", "fp16", "int8_fp16")
 """What TensorRT takes of a bundle: INT8 with an FP16 rest; the one with an FP32 rest is for the CPU."""
@@ -45,7 +53,11 @@ class DeviceEngine:
 
     def __str__(self) -> str:
         how = "was there" if self.built_s is None else f"built in {self.built_s:.0f} s"
-        near = "" if self.cosine is None else f", cosine with the CPU {self.cosine:.5f} (at least {LEAST_COSINE[self.precision]})"
+        near = (
+            ""
+            if self.cosine is None
+            else f", cosine with the CPU {self.cosine:.5f} (at least {LEAST_COSINE[self.precision]})"
+        )
         return f"{'ok  ' if self else 'FAIL'} {self.file}: {self.size / 1e6:.0f} MB, {how}{near}"
 
     def to_json(self) -> dict[str, Any]:
@@ -62,9 +74,16 @@ def require_tensorrt(bundle: Path | None = None) -> CudaDevice:
     found = gaps()
     if found:
         what = "; ".join(gap.what.rstrip(".") for gap in found)
-        ready = f"The ONNX files in {bundle} are ready: on the device, run `gasmcast engine build {bundle}`." if bundle else ""
+        ready = (
+            f"The ONNX files in {bundle} are ready: on the device, run `gasmcast engine build {bundle}`."
+            if bundle
+            else ""
+        )
         hints = " ".join(gap.hint for gap in found if gap.hint)
-        raise MachineError(f"This machine cannot build TensorRT engines: {what}.", f"{ready} To build here: {hints}".strip())
+        raise MachineError(
+            f"This machine cannot build TensorRT engines: {what}.",
+            f"{ready} To build here: {hints}".strip(),
+        )
     return find_device()
 
 
@@ -103,7 +122,16 @@ def build_engines(
     done = []
     for name, graph in chosen:
         sha256 = bundle.manifest.files[name].sha256
-        ensured = ensure_plan(folder / name, device, version, streams, cache, sha256=sha256, workspace=workspace, force=force)
+        ensured = ensure_plan(
+            folder / name,
+            device,
+            version,
+            streams,
+            cache,
+            sha256=sha256,
+            workspace=workspace,
+            force=force,
+        )
         cosine = None
         if feeds is not None:
             session = compile_graph(folder / name, None, sha256, streams=streams)
@@ -114,23 +142,44 @@ def build_engines(
     return done
 
 
-def _files(bundle: Bundle, precisions: tuple[str, ...], graphs: tuple[Graph, ...]) -> list[tuple[str, Graph]]:
+def _files(
+    bundle: Bundle, precisions: tuple[str, ...], graphs: tuple[Graph, ...]
+) -> list[tuple[str, Graph]]:
     for precision in precisions:
         if precision not in PRECISIONS:
-            raise UsageError(f"TensorRT takes no {precision!r}.", f"Precisions: {', '.join(PRECISIONS)}.")
+            raise UsageError(
+                f"TensorRT takes no {precision!r}.", f"Precisions: {', '.join(PRECISIONS)}."
+            )
     entries = bundle.manifest.files.items()
     files = [
-        (name, e.graph) for name, e in entries if e.graph is not None and e.graph in graphs and e.precision in (precisions or PRECISIONS)
+        (name, e.graph)
+        for name, e in entries
+        if e.graph is not None and e.graph in graphs and e.precision in (precisions or PRECISIONS)
     ]
-    lacking = [p for p in precisions if p not in {bundle.manifest.files[name].precision for name, _ in files}]
+    lacking = [
+        p
+        for p in precisions
+        if p not in {bundle.manifest.files[name].precision for name, _ in files}
+    ]
     if lacking or not files:
-        raise UsageError(f"{bundle.path} has no {', '.join(lacking) or 'graphs for TensorRT'}.", "Export it again with --precision.")
+        raise UsageError(
+            f"{bundle.path} has no {', '.join(lacking) or 'graphs for TensorRT'}.",
+            "Export it again with --precision.",
+        )
     return files
 
 
 def _record(name: str, ensured: Ensured, path: Path, cosine: float | None) -> DeviceEngine:
     built_s = None if ensured.built_s is None else round(ensured.built_s, 1)
-    return DeviceEngine(name, ensured.key.graph, ensured.key.precision, len(ensured.plan), built_s, str(path), cosine)
+    return DeviceEngine(
+        name,
+        ensured.key.graph,
+        ensured.key.precision,
+        len(ensured.plan),
+        built_s,
+        str(path),
+        cosine,
+    )
 
 
 class _Feeds:
@@ -145,7 +194,9 @@ class _Feeds:
         if graph not in self._open:
             name = self.bundle.manifest.file(graph, "fp32")
             backend = next((b for b in ("onnxruntime", "openvino") if not _absent(b)), "openvino")
-            self._open[graph] = open_engine(self.bundle.path / name, backend, sha256=self.bundle.manifest.files[name].sha256)
+            self._open[graph] = open_engine(
+                self.bundle.path / name, backend, sha256=self.bundle.manifest.files[name].sha256
+            )
         return self._open[graph]
 
     def of(self, graph: Graph) -> Mapping[str, NDArray[Any]]:
@@ -156,7 +207,10 @@ class _Feeds:
         if graph == "complete":
             return {"clip": made_up_pairs(1, spec.clip_shape)}
         encoder = self.reference("encoder")
-        rows = [encoder.run({"segments": made_up_pairs(1, spec.pair_shape, seed)}) for seed in range(spec.segments)]
+        rows = [
+            encoder.run({"segments": made_up_pairs(1, spec.pair_shape, seed)})
+            for seed in range(spec.segments)
+        ]
         return {name: np.stack([row[name] for row in rows], 1) for name in rows[0]}
 
 
@@ -169,7 +223,7 @@ def _absent(backend: str) -> bool:
 
 
 def made_up_pairs(batch: int, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.uint8]:
-    """`(batch, *shape)` pixels of coarse coloured patches that drift over fine noise: nearer to video than noise alone."""
+    """`(batch, *shape)` pixels of coarse colored patches that drift over fine noise: nearer to video than noise alone."""
     rng = np.random.default_rng(seed)
     runs, frames, height, width, channels = shape
     coarse = rng.integers(0, 200, (batch, height // 8 + 1, width // 8 + 1, channels))
@@ -177,7 +231,9 @@ def made_up_pairs(batch: int, shape: tuple[int, ...], seed: int = 0) -> NDArray[
     pixels = np.empty((batch, runs, frames, height, width, channels), np.uint8)
     for run in range(runs):
         for frame in range(frames):
-            pixels[:, run, frame] = np.roll(patches, run * frames + frame, axis=2) + rng.integers(0, 56, patches.shape)
+            pixels[:, run, frame] = np.roll(patches, run * frames + frame, axis=2) + rng.integers(
+                0, 56, patches.shape
+            )
     return pixels
 
 
@@ -188,5 +244,9 @@ def compare_engines(engine: Engine, reference: Engine, feeds: Mapping[str, NDArr
     for name, value in theirs.items():
         a, b = ours[name].astype(np.float64).ravel(), value.astype(np.float64).ravel()
         norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-        cosines.append(float(a @ b) / norms if np.isfinite(a).all() and norms > 0 else float(not a.any() and not b.any()))
+        cosines.append(
+            float(a @ b) / norms
+            if np.isfinite(a).all() and norms > 0
+            else float(not a.any() and not b.any())
+        )
     return min(cosines)

@@ -27,7 +27,7 @@ LEVELS = (
     "cameras take turns",
     "whole windows are decided and what comes meanwhile is skipped",
 )
-_GATE_GREY = 6.0  # the gate's threshold at level 2, where the settings give none
+_GATE_GRAY = 6.0  # the gate's threshold at level 2, where the settings give none
 _CALM_S, _LONGEST_CALM_S = 10.0, 600.0
 _LOAD = 0.85  # share of the time that may be planned for
 
@@ -67,7 +67,9 @@ class Governor:
         tell: takes what happened (`degrade`, `recover` or `turns`) and a sentence.
     """
 
-    def __init__(self, spec: ClipSpec, config: LiveConfig, tell: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, spec: ClipSpec, config: LiveConfig, tell: Callable[[str, str], None]
+    ) -> None:
         self.level = 0
         self.capacity: Capacity | None = None
         self._spec = spec
@@ -79,7 +81,9 @@ class Governor:
         self._calm_since = 0.0
         self._calm_s = _CALM_S
         self._recovered_at = -math.inf
-        self._seen: dict[Lane, tuple[int, int]] = {}  # per lane: segments lost and decisions at the last look
+        self._seen: dict[
+            Lane, tuple[int, int]
+        ] = {}  # per lane: segments lost and decisions at the last look
         self._turn_from = 0
         self._turn_until = -math.inf
         self._told_turns = (0, 0)  # served at once, of how many; nothing while all are
@@ -90,7 +94,7 @@ class Governor:
 
     def gate(self, config: LiveConfig) -> float:
         """The motion gate's threshold for a live camera with these settings, now."""
-        return config.motion_gate or (_GATE_GREY if self.level >= 2 else 0.0)
+        return config.motion_gate or (_GATE_GRAY if self.level >= 2 else 0.0)
 
     def tick(self, now: float, lanes: Sequence[Lane]) -> None:
         """Look at what happened since the last look, change the level by at most one, and pass on the turn.
@@ -115,12 +119,19 @@ class Governor:
         late, latency_s = self._look(live)
         if late or latency_s > self._budget_s:
             self._calm_since = now
-            why = f"{late} segments came too late" if late else f"latency {1000 * latency_s:.0f} of {1000 * self._budget_s:.0f} ms"
+            why = (
+                f"{late} segments came too late"
+                if late
+                else f"latency {1000 * latency_s:.0f} of {1000 * self._budget_s:.0f} ms"
+            )
             self._down(now, why, len(there))
         elif self.level and now - self._calm_since >= self._calm_s:
             self.level = max(level for level in _levels(len(there)) if level < self.level)
             self._calm_since = self._recovered_at = now
-            self._tell("recover", f"Calm for {self._calm_s:.0f} s: {LEVELS[self.level]} again (level {self.level}).")
+            self._tell(
+                "recover",
+                f"Calm for {self._calm_s:.0f} s: {LEVELS[self.level]} again (level {self.level}).",
+            )
 
     def _look(self, live: Sequence[Lane]) -> tuple[int, float]:
         """Segments that were lost as late or skipped, and p95 latency in seconds, since the last look."""
@@ -131,7 +142,11 @@ class Governor:
             now_late, now_decisions = lane.drops["late"] + lane.drops["skip"], lane.decisions
             self._seen[lane] = (now_late, now_decisions)
             late += now_late - seen_late
-            values += lane.latencies.recent("total", now_decisions - seen_decisions) if now_decisions > seen_decisions else []
+            values += (
+                lane.latencies.recent("total", now_decisions - seen_decisions)
+                if now_decisions > seen_decisions
+                else []
+            )
         return late, percentiles(values)["p95"] / 1000.0 if values else 0.0
 
     def _down(self, now: float, why: str, cameras: int) -> None:
@@ -151,7 +166,12 @@ class Governor:
         elif isinstance(self._config.max_cameras, int):
             limit = self._config.max_cameras
         if self.level >= 3:
-            limit = min(limit, self.capacity.cameras(self._spec, self.hop(self._config)) if self.capacity else max(1, cameras // 2))
+            limit = min(
+                limit,
+                self.capacity.cameras(self._spec, self.hop(self._config))
+                if self.capacity
+                else max(1, cameras // 2),
+            )
             limit = min(limit, max(1, cameras - 1))
         return limit
 
@@ -164,7 +184,9 @@ class Governor:
             self._turn_until = -math.inf
             return
         if now >= self._turn_until:
-            self._turn_from = (self._turn_from + served) % len(live) if math.isfinite(self._turn_until) else 0
+            self._turn_from = (
+                (self._turn_from + served) % len(live) if math.isfinite(self._turn_until) else 0
+            )
             self._turn_until = now + 2 * self._window_s()
         chosen = {(self._turn_from + i) % len(live) for i in range(served)}
         for place, lane in enumerate(live):
@@ -177,7 +199,10 @@ class Governor:
             return
         self._told_turns = now
         self._tell(
-            "turns", f"{served} of {cameras} cameras are served at once, in turns." if served < cameras else "All cameras are served."
+            "turns",
+            f"{served} of {cameras} cameras are served at once, in turns."
+            if served < cameras
+            else "All cameras are served.",
         )
 
     def _window_s(self) -> float:

@@ -69,7 +69,10 @@ class Pipeline:
         self._house = House(model.spec, config, clock, wall, emit, views, trace, wait_for_room)
         self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=1)
         self._sinks = sinks
-        self._workers = Workers(self._house, {"encode": self._encode_loop, "fuse": self._fuse_loop, "house": self._house_loop})
+        self._workers = Workers(
+            self._house,
+            {"encode": self._encode_loop, "fuse": self._fuse_loop, "house": self._house_loop},
+        )
         self._busy_s = 0.0
         self._stats_at = self._counted_at = clock()
 
@@ -89,7 +92,9 @@ class Pipeline:
         decider = Decider(name, labels, settings, self.model.temperature, self.model.no_action)
         with self._house.changed:
             if name in self.lanes and not self.lanes[name].ended:
-                raise UsageError(f"There are two sources called {name!r}.", "Give each a name of its own.")
+                raise UsageError(
+                    f"There are two sources called {name!r}.", "Give each a name of its own."
+                )
             lane = self.lanes[name] = Lane(name, live, self._house, decider, settings)
         return lane
 
@@ -113,7 +118,9 @@ class Pipeline:
         """
         until = None if timeout_s is None else time.monotonic() + timeout_s
         with self._house.changed:
-            while self._workers.failure is None and not all(lane.ended for lane in self.lanes.values()):
+            while self._workers.failure is None and not all(
+                lane.ended for lane in self.lanes.values()
+            ):
                 if until is not None and time.monotonic() >= until:
                     return False
                 self._house.changed.wait(0.2)
@@ -153,7 +160,9 @@ class Pipeline:
         if self.model.reopen is not None:
             self.model = self.model.reopen()
         if self._workers.renew(stage, stuck):
-            self._tell("error", f"The stage {stage} hung and was started anew; what it held is lost.")
+            self._tell(
+                "error", f"The stage {stage} hung and was started anew; what it held is lost."
+            )
 
     def stats(self) -> Stats:
         """The state of the whole process, and how busy the encoder was since the last call."""
@@ -163,7 +172,16 @@ class Pipeline:
         busy = self._busy_s / max(now - self._counted_at, 1e-9)
         self._busy_s, self._counted_at = 0.0, now
         level, stages = self.governor.level, self.latencies.summary()
-        return Stats("", 0.0, self._house.wall(), cameras, stages, level, round(min(busy, 1.0), 3), self._sinks())
+        return Stats(
+            "",
+            0.0,
+            self._house.wall(),
+            cameras,
+            stages,
+            level,
+            round(min(busy, 1.0), 3),
+            self._sinks(),
+        )
 
     def tick(self) -> None:
         """Keep house once: levels of service, turns, statistics when they are due."""
@@ -192,7 +210,10 @@ class Pipeline:
         changed = self._house.changed
         while True:
             with changed:
-                while not (picked := pick(list(self.lanes.values()), self.config.batch)) and not self._house.stopping:
+                while (
+                    not (picked := pick(list(self.lanes.values()), self.config.batch))
+                    and not self._house.stopping
+                ):
                     changed.wait(0.5)
                 changed.notify_all()
             if not picked:
@@ -221,7 +242,16 @@ class Pipeline:
                 continue
             if job is None:
                 return
-            self._workers.begin("fuse", self._house.clock(), [(lane, waiting) for lane, waiting, _ in job.items])
-            fuse(self.model, self._house, self.governor, self.latencies, job, mine=lambda: self._workers.mine("fuse"))
+            self._workers.begin(
+                "fuse", self._house.clock(), [(lane, waiting) for lane, waiting, _ in job.items]
+            )
+            fuse(
+                self.model,
+                self._house,
+                self.governor,
+                self.latencies,
+                job,
+                mine=lambda: self._workers.mine("fuse"),
+            )
             if not self._workers.done("fuse"):
                 return

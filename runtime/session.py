@@ -35,7 +35,11 @@ _NO_LOSS = ("written", "waiting", "retries", "restarts")  # what a sink counts t
 
 
 def open_model(
-    bundle: Path, engine: str = "auto", precision: str = "auto", threads: int | None = None, verify: bool = True
+    bundle: Path,
+    engine: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    verify: bool = True,
 ) -> tuple[Model, str]:
     """The streaming pair of a bundle, compiled for this machine, and one line that says what it runs on and why.
 
@@ -62,7 +66,10 @@ def open_model(
     model = compile_pair()
     classes = model.head.outputs["logits"].shape[-1]
     if len(opened.labels) != classes:
-        raise UsageError(f"{bundle}: {len(opened.labels)} labels, but the head gives {classes} logits.", "Export the bundle again.")
+        raise UsageError(
+            f"{bundle}: {len(opened.labels)} labels, but the head gives {classes} logits.",
+            "Export the bundle again.",
+        )
     return model, f"{chosen} by {model.encoder.describe()} ({why})"
 
 
@@ -108,7 +115,13 @@ class Session:
             wait_for_room=self._wait_for_room,
         )
 
-    def add(self, source: Source, config: LiveConfig | None = None, told_as: str = "", part: Mapping[str, object] | None = None) -> None:
+    def add(
+        self,
+        source: Source,
+        config: LiveConfig | None = None,
+        told_as: str = "",
+        part: Mapping[str, object] | None = None,
+    ) -> None:
         """Take in a source; it may come while others run.
 
         Args:
@@ -144,7 +157,10 @@ class Session:
         return self._stop
 
     def run(
-        self, duration_s: float | None = None, idle: Callable[[], bool] | None = None, renew: Callable[[], None] | None = None
+        self,
+        duration_s: float | None = None,
+        idle: Callable[[], bool] | None = None,
+        renew: Callable[[], None] | None = None,
     ) -> list[GasmcastError]:
         """Until every source has ended, the time is up, or `stop`; what is under way is finished.
 
@@ -163,7 +179,9 @@ class Session:
         for stage in stages:
             self.health.watch(stage, partial(self.pipeline.beat, stage))
         self.health.watch("cameras", lambda: self.cameras.beat)
-        watchdog = Watchdog(self.health, {stage: partial(self.pipeline.restart, stage) for stage in stages})
+        watchdog = Watchdog(
+            self.health, {stage: partial(self.pipeline.restart, stage) for stage in stages}
+        )
         with stop_signals(self.stop, self._order_renewal if renew else None):
             try:
                 self.pipeline.start()
@@ -189,14 +207,18 @@ class Session:
         finally:
             self.pipeline.stop(_STAGES_S)
             if cut := self.pipeline.cut():
-                _log.warning("not all of %s was decided; their open events were ended", ", ".join(cut))
+                _log.warning(
+                    "not all of %s was decided; their open events were ended", ", ".join(cut)
+                )
             self.pipeline.report()
             self._close_sinks()
 
     def _close_sinks(self) -> None:
         """Those with threads of their own at the same time, the others one after another; say what each lost."""
         threaded = [sink for sink in self.sinks if isinstance(sink, Queued | Journal)]
-        ends = [threading.Thread(target=sink.close, args=(_SINKS_S,), daemon=True) for sink in threaded]
+        ends = [
+            threading.Thread(target=sink.close, args=(_SINKS_S,), daemon=True) for sink in threaded
+        ]
         for end in ends:
             end.start()
         for end in ends:
@@ -205,7 +227,11 @@ class Session:
             if sink not in threaded:
                 sink.close()
         for name, counts in sink_stats(self.sinks).items():
-            lost = [f"{count} {cause}" for cause, count in counts.items() if count and cause not in _NO_LOSS]
+            lost = [
+                f"{count} {cause}"
+                for cause, count in counts.items()
+                if count and cause not in _NO_LOSS
+            ]
             if lost:
                 _log.warning("sink %s did not write all records: %s", name, ", ".join(lost))
 

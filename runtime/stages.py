@@ -61,7 +61,9 @@ def pick(lanes: list[Lane], room: int) -> list[tuple[Lane, Waiting]]:
     return picked
 
 
-def encode(model: Model, house: House, governor: Governor, picked: list[tuple[Lane, Waiting]]) -> Job:
+def encode(
+    model: Model, house: House, governor: Governor, picked: list[tuple[Lane, Waiting]]
+) -> Job:
     """Run the encoder on the segments among `picked` that are not still, in one batch."""
     started = house.clock()
     moving: dict[int, Segment] = {}
@@ -73,8 +75,13 @@ def encode(model: Model, house: House, governor: Governor, picked: list[tuple[La
     features: dict[int, Features] = {}
     if moving:
         pairs = [segment.pair for segment in moving.values()]
-        encoded = model.encoder.run({"segments": pairs[0][None] if len(pairs) == 1 else np.stack(pairs)})
-        features = {place: {name: value[i] for name, value in encoded.items()} for i, place in enumerate(moving)}
+        encoded = model.encoder.run(
+            {"segments": pairs[0][None] if len(pairs) == 1 else np.stack(pairs)}
+        )
+        features = {
+            place: {name: value[i] for name, value in encoded.items()}
+            for i, place in enumerate(moving)
+        }
     items = [(lane, waiting, features.get(place)) for place, (lane, waiting) in enumerate(picked)]
     return Job(items, started, house.clock())
 
@@ -107,7 +114,9 @@ def fuse(
             close(house, lane, segment)
             continue
         window = _advance(house, lane, segment, features)
-        if window is not None and _is_due(lane, segment, governor.hop(lane.config) if lane.live else lane.config.hop):
+        if window is not None and _is_due(
+            lane, segment, governor.hop(lane.config) if lane.live else lane.config.hop
+        ):
             due.append((lane, waiting, segment, window))
             continue
         if window is None and segment.index + 1 >= spec.segments:
@@ -115,7 +124,11 @@ def fuse(
         lane.pictures.shown(segment.end_s + spec.segment_s)
     if not due:
         return
-    feeds = due[0][3] if len(due) == 1 else {name: np.concatenate([d[3][name] for d in due]) for name in due[0][3]}
+    feeds = (
+        due[0][3]
+        if len(due) == 1
+        else {name: np.concatenate([d[3][name] for d in due]) for name in due[0][3]}
+    )
     logits = model.head.run(feeds)["logits"]
     done = house.clock()
     for row, (lane, waiting, segment, _) in zip(logits, due, strict=True):
@@ -137,7 +150,10 @@ def fuse(
 def measure(model: Model, repeats: int = 3) -> Capacity:
     """What a segment and a window cost on this machine, alone; the first run of each engine is not counted."""
     shapes = {name: (1, *spec.shape[1:]) for name, spec in model.head.inputs.items()}
-    window = {name: np.zeros([int(size or 1) for size in shape], np.float32) for name, shape in shapes.items()}
+    window = {
+        name: np.zeros([int(size or 1) for size in shape], np.float32)
+        for name, shape in shapes.items()
+    }
     pair = np.zeros((1, *model.spec.pair_shape), np.uint8)
     encode_s = fastest_s(lambda: model.encoder.run({"segments": pair}), repeats)
     return Capacity(encode_s, fastest_s(lambda: model.head.run(window), repeats))
@@ -154,11 +170,18 @@ def fastest_s(work: Callable[[], object], repeats: int) -> float:
     return min(spans)
 
 
-def _advance(house: House, lane: Lane, segment: Segment, features: Features | None) -> Features | None:
+def _advance(
+    house: House, lane: Lane, segment: Segment, features: Features | None
+) -> Features | None:
     """Put a segment into its ring; the window that it completes."""
     lane.segments += 1
     if house.trace:
-        known = {"camera": lane.name, "run": segment.run, "index": segment.index, "end_s": segment.end_s}
+        known = {
+            "camera": lane.name,
+            "run": segment.run,
+            "index": segment.index,
+            "end_s": segment.end_s,
+        }
         house.trace("segment", {**known, "stamps": segment.stamps, "encoded": features is not None})
     if features is not None:
         lane.ring.append(segment.run, segment.index, features)
@@ -170,15 +193,28 @@ def _advance(house: House, lane: Lane, segment: Segment, features: Features | No
     return lane.ring.window()
 
 
-def _decide(house: House, lane: Lane, segment: Segment, row: NDArray[np.float32], latency_ms: dict[str, float]) -> None:
+def _decide(
+    house: House,
+    lane: Lane,
+    segment: Segment,
+    row: NDArray[np.float32],
+    latency_ms: dict[str, float],
+) -> None:
     """Make a window's logits `(classes,)` a decision and tell it."""
-    if not np.isfinite(row).all():  # one such row in the moving average, and nothing after it could be told
+    if not np.isfinite(
+        row
+    ).all():  # one such row in the moving average, and nothing after it could be told
         lane.drop("not_finite", segment)
         return
-    wall_s, span = house.wall(), (round(segment.end_s - house.spec.window_s, 6), round(segment.end_s, 6))
+    wall_s, span = (
+        house.wall(),
+        (round(segment.end_s - house.spec.window_s, 6), round(segment.end_s, 6)),
+    )
     if house.trace:
         known = {"camera": lane.name, "run": segment.run, "index": segment.index, "window": span}
-        house.trace("window", {**known, "wall_s": wall_s, "latency_ms": latency_ms, "logits": row.tolist()})
+        house.trace(
+            "window", {**known, "wall_s": wall_s, "latency_ms": latency_ms, "logits": row.tolist()}
+        )
     lane.decisions += 1
     lane.latencies.add({"total": latency_ms["total"]})
     for record in lane.decider.update(span, row, wall_s, latency_ms):
@@ -199,7 +235,9 @@ def close(house: House, lane: Lane, mark: Mark) -> None:
     lane.ring.clear()
     lane.gate.forget()
     if house.trace:
-        house.trace("mark", {"camera": lane.name, "what": mark.what, "text": mark.text, "wall_s": wall_s})
+        house.trace(
+            "mark", {"camera": lane.name, "what": mark.what, "text": mark.text, "wall_s": wall_s}
+        )
     for event in lane.decider.flush(wall_s):
         house.emit(event)
     if mark.what == "gap":

@@ -109,6 +109,8 @@ class Workers:
                 return
             with self._house.changed:
                 # The machine could do it a moment ago: other than at the start, trying again can help.
-                self.failure = StageError(error.what, error.hint) if isinstance(error, MachineError) else error
+                self.failure = (
+                    StageError(error.what, error.hint) if isinstance(error, MachineError) else error
+                )
                 self._house.stopping = True
                 self._house.changed.notify_all()

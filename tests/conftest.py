@@ -27,7 +27,9 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def fake():
     """The module `fake_run.py`: clips in memory, a tiny configuration, and a script that other processes run."""
-    spec = importlib.util.spec_from_file_location("fake_run", ROOT / "tests" / "laws" / "fake_run.py")
+    spec = importlib.util.spec_from_file_location(
+        "fake_run", ROOT / "tests" / "laws" / "fake_run.py"
+    )
     module = importlib.util.module_from_spec(spec)
     sys.modules["fake_run"] = module
     spec.loader.exec_module(module)
@@ -68,7 +70,14 @@ def vit_block_with():
         }  # fmt: skip
         node = helper.make_node
         nodes = [
-            node("LayerNormalization", ["x", "g1", "h1"], ["n1"], name="blocks.0.norm1/LayerNormalization", axis=-1, epsilon=1e-6),
+            node(
+                "LayerNormalization",
+                ["x", "g1", "h1"],
+                ["n1"],
+                name="blocks.0.norm1/LayerNormalization",
+                axis=-1,
+                epsilon=1e-6,
+            ),
             node("MatMul", ["n1", "w1"], ["v"], name="blocks.0.attn.v/MatMul"),
             node("Add", ["v", "b1"], ["vb"], name="blocks.0.attn.v/Add"),
             node("Transpose", ["n1"], ["nt"], name="blocks.0.attn/Transpose", perm=[0, 2, 1]),
@@ -77,20 +86,32 @@ def vit_block_with():
             node("Softmax", ["ss"], ["p"], name="blocks.0.attn/Softmax", axis=-1),
             node("MatMul", ["p", "vb"], ["o"], name="blocks.0.attn/MatMul_2"),
             node("Add", ["x", "o"], ["r"], name="blocks.0/Add"),
-            node("LayerNormalization", ["r", "g2", "h2"], ["n2"], name="blocks.0.norm2/LayerNormalization", axis=-1, epsilon=1e-6),
+            node(
+                "LayerNormalization",
+                ["r", "g2", "h2"],
+                ["n2"],
+                name="blocks.0.norm2/LayerNormalization",
+                axis=-1,
+                epsilon=1e-6,
+            ),
             node("MatMul", ["n2", "w2"], ["f"], name="blocks.0.mlp.fc1/MatMul"),
             node("Add", ["f", "b2"], ["fb"], name="blocks.0.mlp.fc1/Add"),
             node("Gelu", ["fb"], ["e"], name="blocks.0.mlp.act/Gelu"),
             node("MatMul", ["e", "w3"], ["m"], name="blocks.0.mlp.fc2/MatMul"),
             node("Add", ["m", "o"], ["y"], name="blocks.0/Add_2"),
         ]
-        if outlier != 1.0:  # then only the linear reads the norm, and large channels meet small weights, as in a real block
+        if (
+            outlier != 1.0
+        ):  # then only the linear reads the norm, and large channels meet small weights, as in a real block
             for name in ("w1", "w2"):
                 weights[name][:2] /= outlier
             nodes[3].input[0] = "x0"
             nodes.insert(3, node("Mul", ["x", "unit"], ["x0"], name="blocks.0.attn/Mul_0"))
             weights["unit"] = np.where(np.arange(d) < 2, 1 / outlier, 1.0)
-        ends = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["batch", 6, d]) for n in ("x", "y")]
+        ends = [
+            helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["batch", 6, d])
+            for n in ("x", "y")
+        ]
         stored = [arrays.from_array(np.asarray(v, np.float32), k) for k, v in weights.items()]
         graph = helper.make_graph(nodes, "block", ends[:1], ends[1:], stored)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
@@ -137,12 +158,21 @@ def tiny_set(tmp_path_factory):
     cv2 = pytest.importorskip("cv2")
     folder = tmp_path_factory.mktemp("set")
     (folder / "videos").mkdir()
-    names = ["Pushing [something] from left to right", "Holding [something]", "Moving [something] up"]
+    names = [
+        "Pushing [something] from left to right",
+        "Holding [something]",
+        "Moving [something] up",
+    ]
     rows = {"train": [], "validation": []}
     for number in range(30):
         kind, split = number % 3, "train" if number < 18 else "validation"
         rng = np.random.default_rng(number)
-        writer = cv2.VideoWriter(str(folder / "videos" / f"{number}.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 12.0, (80, 64))
+        writer = cv2.VideoWriter(
+            str(folder / "videos" / f"{number}.mp4"),
+            cv2.VideoWriter.fourcc(*"mp4v"),
+            12.0,
+            (80, 64),
+        )
         ground = rng.integers(40, 120, (64, 80, 3)).astype(np.uint8)
         for t in range(16):
             frame = ground.copy()
@@ -150,8 +180,12 @@ def tiny_set(tmp_path_factory):
             frame[max(y, 0) : y + 16, x : x + 16] = rng.integers(180, 255)
             writer.write(frame)
         writer.release()
-        rows[split].append({"id": str(number), "template": names[kind], "label": names[kind], "placeholders": []})
-    (folder / "labels.json").write_text(json.dumps({n.replace("[", "").replace("]", ""): str(i) for i, n in enumerate(names)}))
+        rows[split].append(
+            {"id": str(number), "template": names[kind], "label": names[kind], "placeholders": []}
+        )
+    (folder / "labels.json").write_text(
+        json.dumps({n.replace("[", "").replace("]", ""): str(i) for i, n in enumerate(names)})
+    )
     for split, entries in rows.items():
         (folder / f"{split}.json").write_text(json.dumps(entries))
     return folder

@@ -29,7 +29,9 @@ def main() -> None:
         cv2.VideoCapture(f"rtsp://127.0.0.1:{port}/x", cv2.CAP_FFMPEG, patience)
         took.append(round(time.monotonic() - begun, 2))
 
-    threads = [threading.Thread(target=attempt, args=(server.getsockname()[1],)) for server in servers]
+    threads = [
+        threading.Thread(target=attempt, args=(server.getsockname()[1],)) for server in servers
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

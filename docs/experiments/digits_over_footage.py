@@ -24,8 +24,12 @@ DIGITS = (2, 3, 5, 8)  # easily taken for each other
 
 def hands(table: Path) -> dict[bool, dict[int, list[np.ndarray]]]:
     """`(8, 8)` pictures 0..1 of each digit: even rows of the table for training (True), odd ones to judge."""
-    found: dict[bool, dict[int, list[np.ndarray]]] = {side: {digit: [] for digit in DIGITS} for side in (True, False)}
-    for number, row in enumerate(np.loadtxt(table, delimiter=",", dtype=np.float32)):  # it reads gzip too
+    found: dict[bool, dict[int, list[np.ndarray]]] = {
+        side: {digit: [] for digit in DIGITS} for side in (True, False)
+    }
+    for number, row in enumerate(
+        np.loadtxt(table, delimiter=",", dtype=np.float32)
+    ):  # it reads gzip too
         digit = int(row[-1])
         if digit in DIGITS:
             found[number % 2 == 0][digit].append(row[:-1].reshape(8, 8) / 16)
@@ -35,16 +39,23 @@ def hands(table: Path) -> dict[bool, dict[int, list[np.ndarray]]]:
 def behind(path: Path, frames: int, rng: np.random.Generator) -> list[np.ndarray]:
     """That many square frames of a part of a real video at the set's own rate, again from the start where it is short."""
     stamps, pictures = zip(*read_frames(path), strict=True)
-    places = np.searchsorted(stamps, rng.uniform(0, stamps[-1] / 2) + np.arange(frames) / FPS) % len(stamps)
+    places = np.searchsorted(
+        stamps, rng.uniform(0, stamps[-1] / 2) + np.arange(frames) / FPS
+    ) % len(stamps)
     height, width = pictures[0].shape[:2]
     side = int(rng.uniform(0.6, 1) * min(height, width))
     top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
     cut = [pictures[i][top : top + side, left : left + side, ::-1] for i in places]
-    return [cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(np.float32) for picture in cut]
+    return [
+        cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(np.float32)
+        for picture in cut
+    ]
 
 
-def clip(hand: np.ndarray, way: tuple[int, int], footage: Path, rng: np.random.Generator) -> list[np.ndarray]:
-    """Frames of a digit in a colour of its own that crosses the footage."""
+def clip(
+    hand: np.ndarray, way: tuple[int, int], footage: Path, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Frames of a digit in a color of its own that crosses the footage."""
     frames = int(rng.integers(30, 50))
     grounds = behind(footage, frames, rng)
     size = float(rng.uniform(56, 88))
@@ -54,14 +65,22 @@ def clip(hand: np.ndarray, way: tuple[int, int], footage: Path, rng: np.random.G
     for u, ground in zip(np.linspace(0, 1, frames), grounds, strict=True):
         x, y = reached(u, ends, side, way)
         place = np.array([[size / 8, 0, x - size / 2], [0, size / 8, y - size / 2]])
-        cover = np.clip(cv2.warpAffine(hand, place, (SIZE, SIZE), flags=cv2.INTER_CUBIC)[..., None], 0, 1)
-        found.append(np.clip(ground * (1 - cover) + ink * cover + rng.normal(0, 5, ground.shape), 0, 255).astype(np.uint8))
+        cover = np.clip(
+            cv2.warpAffine(hand, place, (SIZE, SIZE), flags=cv2.INTER_CUBIC)[..., None], 0, 1
+        )
+        found.append(
+            np.clip(
+                ground * (1 - cover) + ink * cover + rng.normal(0, 5, ground.shape), 0, 255
+            ).astype(np.uint8)
+        )
     return found
 
 
 def main() -> None:
     """Write the set."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path)
     parser.add_argument("--digits", type=Path, required=True)
     parser.add_argument("--footage", type=Path, required=True)
@@ -70,7 +89,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     written = hands(given.digits)
-    videos = {side: [s.path for s in read_split(given.footage, name)] for side, name in ((True, "train"), (False, "validation"))}
+    videos = {
+        side: [s.path for s in read_split(given.footage, name)]
+        for side, name in ((True, "train"), (False, "validation"))
+    }
     classes = [(digit, way) for digit in DIGITS for way in list(WAYS)[:3]]
 
     def draw(number: int, kind: int, training: bool) -> list[np.ndarray]:
@@ -81,7 +103,13 @@ def main() -> None:
         assert footage is not None
         return clip(hand, WAYS[way], footage, rng)
 
-    write_set(given.out, [f"Pushing a {digit} {way}" for digit, way in classes], given.clips, given.judges, draw)
+    write_set(
+        given.out,
+        [f"Pushing a {digit} {way}" for digit, way in classes],
+        given.clips,
+        given.judges,
+        draw,
+    )
 
 
 if __name__ == "__main__":

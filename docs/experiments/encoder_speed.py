@@ -30,7 +30,7 @@ from gasmcast.runtime.engines import missing_bf16, open_engine
 ROUNDS = 15
 
 
-def quantised(source: Path, folder: Path) -> Path:
+def quantized(source: Path, folder: Path) -> Path:
     """The policy's INT8 graph with made-up ranges."""
     model = onnx.load(str(source))
     chosen = Policy().choose(candidates(model.graph))
@@ -41,7 +41,9 @@ def quantised(source: Path, folder: Path) -> Path:
 
 def main(preset: str, fp32: Path, int8: Path | None) -> None:
     """Open all, then take turns."""
-    config = load_config(preset, {"model.semantic_weights": "random", "model.motion_weights": "random"})
+    config = load_config(
+        preset, {"model.semantic_weights": "random", "model.motion_weights": "random"}
+    )
     model = build_model(config).eval()
     pixels = made_up_pairs(1, config.spec.pair_shape, 0)
     feeds = {"segments": pixels}
@@ -51,16 +53,22 @@ def main(preset: str, fp32: Path, int8: Path | None) -> None:
             model.encode(torch.from_numpy(pixels))
 
     with TemporaryDirectory() as scratch:
-        int8 = int8 or quantised(fp32, Path(scratch))
+        int8 = int8 or quantized(fp32, Path(scratch))
         arbiter = open_engine(fp32, "onnxruntime")
         engines = {
             "openvino fp32": open_uncached(fp32),
             "openvino int8": open_uncached(int8),
         }
         if not missing_bf16("openvino"):
-            engines |= {"openvino bf16": open_uncached(fp32, bf16=True), "openvino int8_bf16": open_uncached(int8, bf16=True)}
+            engines |= {
+                "openvino bf16": open_uncached(fp32, bf16=True),
+                "openvino int8_bf16": open_uncached(int8, bf16=True),
+            }
         size = int8.stat().st_size / fp32.stat().st_size
-        rows: dict[str, Callable[[], object]] = {"pytorch eager fp32": eager, "onnxruntime fp32": lambda: arbiter.run(feeds)}
+        rows: dict[str, Callable[[], object]] = {
+            "pytorch eager fp32": eager,
+            "onnxruntime fp32": lambda: arbiter.run(feeds),
+        }
         rows |= {name: lambda e=engine: e.run(feeds) for name, engine in engines.items()}  # type: ignore[misc]
         taken: dict[str, list[float]] = {name: [] for name in rows}
         for round_ in range(ROUNDS + 3):
@@ -71,7 +79,9 @@ def main(preset: str, fp32: Path, int8: Path | None) -> None:
                     taken[name].append(1e3 * (time.perf_counter() - started))
     middle = {name: statistics.median(times) for name, times in taken.items()}
     for name, times in taken.items():
-        print(f"{name:20s} median {middle[name]:7.1f} ms  (fastest {min(times):.1f}, slowest {max(times):.1f})")
+        print(
+            f"{name:20s} median {middle[name]:7.1f} ms  (fastest {min(times):.1f}, slowest {max(times):.1f})"
+        )
     for int8_row in (name for name in middle if "int8" in name):
         for name in (name for name in middle if "int8" not in name):
             print(f"{int8_row} is {middle[name] / middle[int8_row]:.2f} times as fast as {name}")

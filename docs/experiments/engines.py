@@ -27,7 +27,9 @@ from gasmcast.models.model import build_model
 def main(preset: str, folder: Path) -> None:
     """Write what is missing, then check all."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = load_config(preset, {"model.semantic_weights": "random", "model.motion_weights": "random"})
+    config = load_config(
+        preset, {"model.semantic_weights": "random", "model.motion_weights": "random"}
+    )
     if not (folder / "complete.onnx").is_file():
         torch.manual_seed(0)
         export_onnx(build_model(config), folder, print)
@@ -39,10 +41,15 @@ def main(preset: str, folder: Path) -> None:
             graph = onnx.load(str(folder / f"{name}.onnx"))
             if precision == "int8_fp16":
                 chosen = Policy().choose(candidates(graph.graph))
-                graph = insert_qdq(graph, chosen, {candidate.activation: 4.0 for candidate in chosen})
+                graph = insert_qdq(
+                    graph, chosen, {candidate.activation: 4.0 for candidate in chosen}
+                )
             graphs[name] = to_fp16(graph)
             save_graph(graphs[name], folder / f"{name}.{precision}.onnx")
-        save_graph(compose_complete(graphs["encoder"], graphs["head"], config.spec), folder / f"complete.{precision}.onnx")
+        save_graph(
+            compose_complete(graphs["encoder"], graphs["head"], config.spec),
+            folder / f"complete.{precision}.onnx",
+        )
     with (folder / "engines.jsonl").open("w", encoding="utf-8") as rows:
         for name in ("encoder", "head", "complete"):
             for ending in (".onnx", ".fp16.onnx", ".int8_fp16.onnx"):

@@ -58,8 +58,17 @@ def plant(model: ModelProto, feeds: list[dict[str, np.ndarray]]) -> None:
     channels = np.array(list(OUTLIERS))
     vit = "encoder.semantic.vit.blocks"
     for name, node in edit.nodes.items():  # LayerScale starts at 1e-5, which would hide every block
-        if name.startswith(vit) and name.endswith(("/Mul", "/Mul_2")) and ".attn" not in name and ".mlp" not in name:
-            edit.change(name, next(i for i, x in enumerate(node.input) if x in edit.arrays), lambda g: np.full_like(g, 0.5))
+        if (
+            name.startswith(vit)
+            and name.endswith(("/Mul", "/Mul_2"))
+            and ".attn" not in name
+            and ".mlp" not in name
+        ):
+            edit.change(
+                name,
+                next(i for i, x in enumerate(node.input) if x in edit.arrays),
+                lambda g: np.full_like(g, 0.5),
+            )
     norms = [n for n in edit.nodes if n.startswith(vit) and n.endswith("LayerNormalization")]
     behind = [n for n in norms if int(n.split("blocks.")[1].split(".")[0]) >= 3]
     tensors = [edit.nodes[n].output[0] for n in behind]
@@ -75,9 +84,13 @@ def plant(model: ModelProto, feeds: list[dict[str, np.ndarray]]) -> None:
         tensor = edit.nodes[norm].output[0]
         rest, large = shrunk[tensor], np.array(list(OUTLIERS.values())) * 0.8
 
-        def rescale(gamma: np.ndarray, tensor: str = tensor, rest: float = rest, large: np.ndarray = large) -> np.ndarray:
+        def rescale(
+            gamma: np.ndarray, tensor: str = tensor, rest: float = rest, large: np.ndarray = large
+        ) -> np.ndarray:
             gamma *= ordinary[tensor] / rest
-            gamma[channels] = large * ordinary[tensor] / 12.0  # a channel that rules the norm leaves it near sqrt(768 / 5) = 12
+            gamma[channels] = (
+                large * ordinary[tensor] / 12.0
+            )  # a channel that rules the norm leaves it near sqrt(768 / 5) = 12
             return gamma
 
         edit.change(norm, 1, rescale)
@@ -92,10 +105,14 @@ def plant(model: ModelProto, feeds: list[dict[str, np.ndarray]]) -> None:
     drop_unread(model.graph)
 
 
-def medians(model: ModelProto, tensors: list[str], feeds: list[dict[str, np.ndarray]]) -> dict[str, float]:
+def medians(
+    model: ModelProto, tensors: list[str], feeds: list[dict[str, np.ndarray]]
+) -> dict[str, float]:
     """Median over the channels of each tensor's largest absolute value."""
     watched = [c for c in candidates(model.graph) if c.activation in tensors]
-    return {n: float(np.median(s.channel_top)) for n, s in collect(model, watched, feeds[:1]).items()}
+    return {
+        n: float(np.median(s.channel_top)) for n, s in collect(model, watched, feeds[:1]).items()
+    }
 
 
 def pairs(data: Path, split: str, count: int) -> list[dict[str, np.ndarray]]:
@@ -103,13 +120,22 @@ def pairs(data: Path, split: str, count: int) -> list[dict[str, np.ndarray]]:
     spec = load_config("ssv2").spec
     samples = [s for s in read_split(data, split) if s.path is not None]
     samples = samples[:: max(1, len(samples) // count)][:count]
-    clips = [read_clip(s.path, spec, spec.centred_start(duration_s(s.path))) for s in samples if s.path is not None]
+    clips = [
+        read_clip(s.path, spec, spec.centered_start(duration_s(s.path)))
+        for s in samples
+        if s.path is not None
+    ]
     return [{"segments": np.stack([c[i % 8], c[i % 8 + 1]])[None]} for i, c in enumerate(clips)]
 
 
 def everything(model: ModelProto, feeds: list[dict[str, np.ndarray]]) -> ModelProto:
-    """INT8 by default: every operator that ONNX Runtime can quantise, one scale a tensor for weights too, by the largest value."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static  # noqa: PLC0415 - for one row
+    """INT8 by default: every operator that ONNX Runtime can quantize, one scale a tensor for weights too, by the largest value."""
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )  # noqa: PLC0415 - for one row
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -124,13 +150,19 @@ def everything(model: ModelProto, feeds: list[dict[str, np.ndarray]]) -> ModelPr
         symmetric = {"ActivationSymmetric": True, "WeightSymmetric": True}
         int8 = QuantType.QInt8
         quantize_static(
-            str(source), str(out), Reader(), quant_format=QuantFormat.QDQ, activation_type=int8, weight_type=int8, extra_options=symmetric
+            str(source),
+            str(out),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            activation_type=int8,
+            weight_type=int8,
+            extra_options=symmetric,
         )
         return onnx.load(str(out))
 
 
 def main() -> None:
-    """Quantise in several ways and compare the semantic taps with FP32."""
+    """Quantize in several ways and compare the semantic taps with FP32."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("encoder", type=Path)
     parser.add_argument("data", type=Path)
@@ -142,7 +174,10 @@ def main() -> None:
     model = onnx.load(str(args.encoder))
     del model.graph.output[1:]  # the semantic taps alone
     drop_unread(model.graph)
-    train, held = pairs(args.data, "train", args.calibration), pairs(args.data, "validation", args.held_out)
+    train, held = (
+        pairs(args.data, "train", args.calibration),
+        pairs(args.data, "validation", args.held_out),
+    )
     if args.plant:
         plant(model, train)
     policy = Policy()
@@ -154,24 +189,34 @@ def main() -> None:
         flush=True,
     )
     rows = {"everything, min-max": everything(model, train)}
-    rows["our nodes, min-max"] = insert_qdq(model, found, {n: s.top for n, s in stats.items()}, SAFE_LEVELS)
+    rows["our nodes, min-max"] = insert_qdq(
+        model, found, {n: s.top for n, s in stats.items()}, SAFE_LEVELS
+    )
     for method in args.methods:
         calibrated = calibrate(model, lambda: iter(train), Recipe(method=method), policy)
-        rows[f"policy, {method}"] = calibrated.quantise(policy)
-        print(f"policy, {method}: {len(calibrated.smoothed)} of {len(calibrated.stats)} tensors smoothed", flush=True)
+        rows[f"policy, {method}"] = calibrated.quantize(policy)
+        print(
+            f"policy, {method}: {len(calibrated.smoothed)} of {len(calibrated.stats)} tensors smoothed",
+            flush=True,
+        )
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / "m.onnx"
         onnx.save(model, str(path))
         exact = open_arbiter(path)
         origin = np.concatenate([exact.run(p)["semantic"] for p in held])
         del exact
-        for name, quantised in rows.items():
-            onnx.save(quantised, str(path))
+        for name, quantized in rows.items():
+            onnx.save(quantized, str(path))
             for label, opener in (("as written", open_arbiter), ("openvino", open_uncached)):
                 engine = opener(path)
                 given = np.concatenate([engine.run(p)["semantic"] for p in held])
-                found_taps = [compare("encoder", f"tap {t + 1}", label, origin[:, t], given[:, t]) for t in range(given.shape[1])]
-                cells = "; ".join(f"{c.tensor} {c.cosine:.4f} ({c.snr_db:.0f} dB)" for c in found_taps)
+                found_taps = [
+                    compare("encoder", f"tap {t + 1}", label, origin[:, t], given[:, t])
+                    for t in range(given.shape[1])
+                ]
+                cells = "; ".join(
+                    f"{c.tensor} {c.cosine:.4f} ({c.snr_db:.0f} dB)" for c in found_taps
+                )
                 print(f"{name:20s} {label:11s} cosine of the worst clip: {cells}", flush=True)
 
 

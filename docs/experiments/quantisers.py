@@ -1,6 +1,6 @@
-"""Three quantisers on one exported encoder and the same real frames: ours, ONNX Runtime's and NVIDIA ModelOpt's.
+"""Three quantizers on one exported encoder and the same real frames: ours, ONNX Runtime's and NVIDIA ModelOpt's.
 
-    python docs/experiments/quantisers.py BUNDLE/encoder.onnx DATA
+    python docs/experiments/quantizers.py BUNDLE/encoder.onnx DATA
 
 ModelOpt is measured where it is installed (nvidia-modelopt without its `[onnx]` extra, plus onnx-graphsurgeon, onnxconverter-common,
 onnxslim, lief, cppimport, polygraphy). All weights at full 127 levels; the semantic taps are compared on held-out clips,
@@ -32,7 +32,7 @@ from gasmcast.export.graphs.rules import check_rules
 def ours(source: Path, out: Path, feeds: list[dict[str, np.ndarray]], method: str) -> None:
     """The policy of this package."""
     calibrated = calibrate(onnx.load(str(source)), lambda: iter(feeds), Recipe(method=method))  # type: ignore[arg-type]
-    onnx.save(calibrated.quantise(Policy(), ALL_LEVELS), str(out))
+    onnx.save(calibrated.quantize(Policy(), ALL_LEVELS), str(out))
 
 
 def onnxruntimes(source: Path, out: Path, feeds: list[dict[str, np.ndarray]], method: str) -> None:
@@ -67,7 +67,12 @@ def onnxruntimes(source: Path, out: Path, feeds: list[dict[str, np.ndarray]], me
             "percentile": CalibrationMethod.Percentile,
         }[method],
         nodes_to_quantize=nodes,
-        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False, "DedicatedQDQPair": True},
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            "DedicatedQDQPair": True,
+        },
     )
 
 
@@ -90,7 +95,7 @@ def modelopts(source: Path, out: Path, feeds: list[dict[str, np.ndarray]], metho
 
 
 def main() -> None:
-    """Quantise, compare, print."""
+    """Quantize, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("encoder", type=Path)
     parser.add_argument("data", type=Path)
@@ -121,12 +126,22 @@ def main() -> None:
                 continue
             spent = time.process_time() - started
             given = np.concatenate([open_arbiter(out).run(p)["semantic"] for p in held])
-            taps = [compare("encoder", f"tap {t + 1}", make.__name__, origin[:, t], given[:, t]) for t in range(given.shape[1])]
+            taps = [
+                compare("encoder", f"tap {t + 1}", make.__name__, origin[:, t], given[:, t])
+                for t in range(given.shape[1])
+            ]
             cells = "; ".join(f"{c.tensor} {c.cosine:.4f} ({c.snr_db:.1f} dB)" for c in taps)
             count = sum(n.op_type == "QuantizeLinear" for n in onnx.load(str(out)).graph.node)
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-            rules = "rules hold" if check_rules(out) else f"rules broken ({check_rules(out).breaks[0].rule})"
-            print(f"{make.__name__:13s} {method:8s} {cells}; {count} Q, {rules}, {spent:.0f} CPU s, peak {memory:.1f} GB", flush=True)
+            rules = (
+                "rules hold"
+                if check_rules(out)
+                else f"rules broken ({check_rules(out).breaks[0].rule})"
+            )
+            print(
+                f"{make.__name__:13s} {method:8s} {cells}; {count} Q, {rules}, {spent:.0f} CPU s, peak {memory:.1f} GB",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

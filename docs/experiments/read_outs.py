@@ -33,7 +33,10 @@ def mixed(scores: np.ndarray, gate: np.ndarray) -> np.ndarray:
 def hits(scores: np.ndarray, gated: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
     """`(N,)` whether each read-out is right, the plain mean of the streams, and the gate's mixture."""
     found = {name: scores[i].argmax(-1) == truth for i, name in enumerate(NAMES)}
-    return found | {"mean": scores[:2].mean(0).argmax(-1) == truth, "gated": gated.argmax(-1) == truth}
+    return found | {
+        "mean": scores[:2].mean(0).argmax(-1) == truth,
+        "gated": gated.argmax(-1) == truth,
+    }
 
 
 def table(title: str, runs: list[dict[str, np.ndarray]]) -> None:
@@ -43,7 +46,9 @@ def table(title: str, runs: list[dict[str, np.ndarray]]) -> None:
     print(f"{title}, {len(mean[best])} clips, {len(runs)} runs; the best stream is {best}")
     for name, hit in mean.items():
         single = " ".join(f"{100 * run[name].mean():.1f}" for run in runs)
-        print(f"  {name:9} {100 * hit.mean():5.1f} %   against {best} {step(hit, mean[best])}   by run {single}")
+        print(
+            f"  {name:9} {100 * hit.mean():5.1f} %   against {best} {step(hit, mean[best])}   by run {single}"
+        )
     print(f"  fused against mean {step(mean['fused'], mean['mean'])}")
 
 
@@ -55,7 +60,9 @@ def step(hit: np.ndarray, base: np.ndarray) -> str:
     return f"{points.mean():+5.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def read(run: Path, data: Path, features: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def read(
+    run: Path, data: Path, features: Path
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Of a run: on the validation clips, and on the training clips in their own order, empty where there are no folds."""
     opened = open_any(run / "config.yaml", data, {}, features)
     assert opened.validation is not None
@@ -68,10 +75,19 @@ def read(run: Path, data: Path, features: Path) -> tuple[dict[str, np.ndarray], 
     groups = [sample.source or sample.id for sample in opened.clips.samples]
     fold = split_folds(opened.clips.labels, groups, count, config.train.seed)
     kept = [run / "gate" / f"fold{k}" / "last.safetensors" for k in range(count)]
-    parts = [held_out(kept[k], Part(plain, np.flatnonzero(fold == k)), config) for k in range(count)]
-    found, named = np.concatenate([part[0] for part in parts], 1), np.concatenate([part[1] for part in parts])
+    parts = [
+        held_out(kept[k], Part(plain, np.flatnonzero(fold == k)), config) for k in range(count)
+    ]
+    found, named = (
+        np.concatenate([part[0] for part in parts], 1),
+        np.concatenate([part[1] for part in parts]),
+    )
     gate = fit_gate(found, named)
-    print(run, "gate", ", ".join(f"{name} {share:.2f}" for name, share in zip(NAMES, gate, strict=True)))
+    print(
+        run,
+        "gate",
+        ", ".join(f"{name} {share:.2f}" for name, share in zip(NAMES, gate, strict=True)),
+    )
     judged = hits(scores, mixed(scores, gate), truth)
 
     of = np.repeat(np.arange(count), [len(part[1]) for part in parts])
@@ -89,7 +105,9 @@ def main(data: Path, features: Path, *runs: Path) -> None:
     judged, folds = zip(*(read(run, data, features) for run in runs), strict=True)
     table("validation", list(judged))
     if all(folds):
-        table("training clips by the fold that did not see them, gate of the other folds", list(folds))
+        table(
+            "training clips by the fold that did not see them, gate of the other folds", list(folds)
+        )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Agreement with FP32, loss of top-1 (paired by clip: each clip is its own control, so the interval is that of the difference) and shift of
 the calibration error, each against the recipe. Temperature and no-action threshold are fitted anew for each precision, because
-quantisation moves confidence before it moves the decision.
+quantization moves confidence before it moves the decision.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class Verdict:
         """95 % of the agreement over all clips like these (E. B. Wilson, 1927): what so few clips can say."""
         n, p, z = max(self.clips, 1), self.agreement, 1.96
         middle, half = p + z * z / (2 * n), z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5
-        return max(0.0, (middle - half) / (1 + z * z / n)), min(1.0, (middle + half) / (1 + z * z / n))
+        return max(0.0, (middle - half) / (1 + z * z / n)), min(
+            1.0, (middle + half) / (1 + z * z / n)
+        )
 
     def __str__(self) -> str:
         top1 = (
@@ -124,7 +126,9 @@ def judge(
         reasons.append(f"logits of {int((~finite).sum())} clips are not numbers")
         logits = np.nan_to_num(logits, nan=0.0, posinf=0.0, neginf=0.0)
     if agreement < recipe.agreement:
-        reasons.append(f"agreement with FP32 is {100 * agreement:.1f} %, the recipe wants {100 * recipe.agreement:.1f} %")
+        reasons.append(
+            f"agreement with FP32 is {100 * agreement:.1f} %, the recipe wants {100 * recipe.agreement:.1f} %"
+        )
     top1 = top5 = loss = error = shift = None
     interval = None
     temperature, threshold = 1.0, None
@@ -143,14 +147,18 @@ def judge(
                 f"top-1 falls by {100 * loss:.1f} points (95 %: {100 * low:.1f} to {100 * high:.1f}), {100 * recipe.top1_loss:.1f} allowed"
             )
         if shift > recipe.ece_shift:
-            reasons.append(f"calibration error rises by {100 * shift:.1f} points, {100 * recipe.ece_shift:.1f} allowed")
+            reasons.append(
+                f"calibration error rises by {100 * shift:.1f} points, {100 * recipe.ece_shift:.1f} allowed"
+            )
     return Verdict(
         precision, engine, len(logits), agreement, top1, top5, loss, interval, error, shift, temperature, threshold,
         tuple(int(i) for i in np.flatnonzero(~same)[:50]), tuple(reasons), recipe,
     )  # fmt: skip
 
 
-def no_action_threshold(logits: Logits, labels: NDArray[np.integer[Any]], rate: float) -> float | None:
+def no_action_threshold(
+    logits: Logits, labels: NDArray[np.integer[Any]], rate: float
+) -> float | None:
     """The least largest-logit at which wrong decisions that are told are no more than a share `rate` of all clips.
 
     A closed set has no clips of "nothing"; those decided wrongly are the nearest thing to an unknown scene that it has (max-logit

@@ -20,7 +20,9 @@ Say = Callable[[str, int, int], None]
 LEAST_JUDGES = 8
 
 
-def check_clips(spec: ClipSpec, plan: ExportPlan, *, data: Path | None, calibration: Path | None) -> None:
+def check_clips(
+    spec: ClipSpec, plan: ExportPlan, *, data: Path | None, calibration: Path | None
+) -> None:
     """Refuse sets that cannot judge or calibrate before anything is started: lists and checksums are read, no clip.
 
     Raises:
@@ -31,12 +33,25 @@ def check_clips(spec: ClipSpec, plan: ExportPlan, *, data: Path | None, calibrat
     if calibration is not None:
         given = CalibrationSet.open(calibration, spec)
         hint = "Make it from the training split of --data."
-        refuse_judges(str(calibration), (entry.id for entry in given.index.clips), (s.id for s in judges), hint)
+        refuse_judges(
+            str(calibration),
+            (entry.id for entry in given.index.clips),
+            (s.id for s in judges),
+            hint,
+        )
     elif data is not None and plan.calibrated:
         training_clips(data)
 
 
-def judging_clips(origin: Origin, plan: ExportPlan, folder: Path, *, data: Path | None, calibration: Path | None, say: Say) -> Clips:
+def judging_clips(
+    origin: Origin,
+    plan: ExportPlan,
+    folder: Path,
+    *,
+    data: Path | None,
+    calibration: Path | None,
+    say: Say,
+) -> Clips:
     """Validation clips; without a set the calibration's, or made-up ones, which are good for parity alone.
 
     Args:
@@ -73,7 +88,13 @@ def judging_clips(origin: Origin, plan: ExportPlan, folder: Path, *, data: Path 
 
 
 def calibration_set(
-    spec: ClipSpec, plan: ExportPlan, folder: Path, *, data: Path | None, calibration: Path | None, say: Say
+    spec: ClipSpec,
+    plan: ExportPlan,
+    folder: Path,
+    *,
+    data: Path | None,
+    calibration: Path | None,
+    say: Say,
 ) -> CalibrationSet:
     """The calibration set: the one given, or one chosen from the training split now; `check_clips` has seen to it that neither judges.
 
@@ -90,4 +111,10 @@ def calibration_set(
         plan.seed,
         lambda done, of: say("choosing calibration clips", done, of),
     )
-    return write_set(folder / "calibration", chosen, spec, plan.seed, lambda done, of: say("storing calibration clips", done, of))
+    return write_set(
+        folder / "calibration",
+        chosen,
+        spec,
+        plan.seed,
+        lambda done, of: say("storing calibration clips", done, of),
+    )

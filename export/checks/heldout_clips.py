@@ -19,7 +19,16 @@ from gasmcast.spec import ClipSpec
 from gasmcast.video.clip import read_clip
 from gasmcast.video.reader import duration_s
 
-__all__ = ["Clips", "Run", "encode_clip", "held_out_clips", "made_up_clips", "pair_chunks", "run_streaming", "stored_clips"]
+__all__ = [
+    "Clips",
+    "Run",
+    "encode_clip",
+    "held_out_clips",
+    "made_up_clips",
+    "pair_chunks",
+    "run_streaming",
+    "stored_clips",
+]
 
 Origin = Literal["validation", "calibration", "made up"]
 Each = Callable[[int, int], None]
@@ -49,7 +58,14 @@ class Clips:
 
 
 def held_out_clips(
-    data: Path, spec: ClipSpec, labels: Labels, folder: Path, *, count: int, seed: int = 0, each: Each | None = None
+    data: Path,
+    spec: ClipSpec,
+    labels: Labels,
+    folder: Path,
+    *,
+    count: int,
+    seed: int = 0,
+    each: Each | None = None,
 ) -> Clips:
     """Validation clips, drawn with a seed: one window each, where evaluation takes it.
 
@@ -65,7 +81,9 @@ def held_out_clips(
     Raises:
         UsageError: the split is missing or none of its clips can be read.
     """
-    samples = [s for s in read_split(data, "validation") if s.path is not None and s.label is not None]
+    samples = [
+        s for s in read_split(data, "validation") if s.path is not None and s.label is not None
+    ]
     order = np.random.default_rng(seed).permutation(len(samples))[:count]
     chosen = [samples[i] for i in sorted(order)]
     pixels = _map(folder / "held-out.u8", len(chosen), spec)
@@ -74,17 +92,24 @@ def held_out_clips(
     for i, sample in enumerate(chosen, start=1):
         assert sample.path is not None
         try:
-            pixels[len(kept)] = read_clip(sample.path, spec, spec.centred_start(duration_s(sample.path)))
+            pixels[len(kept)] = read_clip(
+                sample.path, spec, spec.centered_start(duration_s(sample.path))
+            )
             kept.append(sample)
         except SourceError:
             unread.append(sample.id)
         if each is not None:
             each(i, len(chosen))
     if not kept:
-        raise UsageError(f"None of the validation clips of {data} can be read.", "Check the videos, and `gasmcast doctor`.")
+        raise UsageError(
+            f"None of the validation clips of {data} can be read.",
+            "Check the videos, and `gasmcast doctor`.",
+        )
     same = read_labels(data) == labels
     classes = np.asarray([s.label for s in kept], np.int64) if same else None
-    return Clips(pixels[: len(kept)], tuple(s.id for s in kept), classes, "validation", tuple(unread))
+    return Clips(
+        pixels[: len(kept)], tuple(s.id for s in kept), classes, "validation", tuple(unread)
+    )
 
 
 def stored_clips(stored: CalibrationSet, folder: Path, count: int) -> Clips:
@@ -100,7 +125,9 @@ def made_up_clips(spec: ClipSpec, folder: Path, count: int, seed: int = 0) -> Cl
     """Moving gratings with noise, for parity where no data was given."""
     rng = np.random.default_rng(seed)
     pixels = _map(folder / "made-up.u8", count, spec)
-    slots = np.arange((1 + spec.segments) * spec.motion_frames).reshape(1 + spec.segments, spec.motion_frames, 1, 1, 1)
+    slots = np.arange((1 + spec.segments) * spec.motion_frames).reshape(
+        1 + spec.segments, spec.motion_frames, 1, 1, 1
+    )
     y, x = np.mgrid[0 : spec.pixels, 0 : spec.pixels]
     for i in range(count):
         fy, fx, speed = (*rng.uniform(0.02, 0.2, 2), rng.uniform(-0.8, 0.8))
@@ -115,7 +142,9 @@ def _map(path: Path, count: int, spec: ClipSpec) -> NDArray[np.uint8]:
 
 
 def pair_chunks(
-    clip: NDArray[np.uint8], of: Sequence[int] | None = None, most_pixels: int = 8 * 2 * 16 * 112 * 112
+    clip: NDArray[np.uint8],
+    of: Sequence[int] | None = None,
+    most_pixels: int = 8 * 2 * 16 * 112 * 112,
 ) -> Iterator[NDArray[np.uint8]]:
     """The (previous, current) pairs of a clip in order, `(n, 2, F, H, W, 3)`: one at a time at 224 px, all at once when small.
 
@@ -137,7 +166,9 @@ def encode_clip(encode: Run, clip: NDArray[np.uint8]) -> dict[str, NDArray[np.fl
     A pair that equals the one before it is not run again: a video that is shorter than the window stands still at its end.
     """
     segments = range(len(clip) - 1)
-    fresh = [i for i in segments if i == 0 or not np.array_equal(clip[i : i + 2], clip[i - 1 : i + 1])]
+    fresh = [
+        i for i in segments if i == 0 or not np.array_equal(clip[i : i + 2], clip[i - 1 : i + 1])
+    ]
     parts = [encode({"segments": pairs}) for pairs in pair_chunks(clip, fresh)]
     rows = np.searchsorted(fresh, segments, side="right") - 1
     return {name: np.concatenate([part[name] for part in parts])[rows][None] for name in parts[0]}

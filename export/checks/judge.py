@@ -44,7 +44,14 @@ class Judge:
         say: called with the step, and how much of how much is done.
     """
 
-    def __init__(self, clips: Clips, known: Outputs, recipe: GateRecipe, threads: int | None, say: Callable[[str, int, int], None]) -> None:
+    def __init__(
+        self,
+        clips: Clips,
+        known: Outputs,
+        recipe: GateRecipe,
+        threads: int | None,
+        say: Callable[[str, int, int], None],
+    ) -> None:
         self._clips, self._known, self._recipe = clips, known, recipe
         self._threads, self._say = threads, say
         self._fp32: NDArray[np.float32] | None = None
@@ -58,14 +65,23 @@ class Judge:
         if self._fp32 is None:
             assert precision == "fp32"
             self._fp32 = logits
-        return Judged(judge(precision, engine, self._fp32, logits, self._clips.labels, recipe=self._recipe), deviation)
+        return Judged(
+            judge(precision, engine, self._fp32, logits, self._clips.labels, recipe=self._recipe),
+            deviation,
+        )
 
     def _whole(self, precision: str, path: Path) -> tuple[NDArray[np.float32], str]:
         engine = open_for(precision, path, self._threads)
-        return np.concatenate([engine.run({"clip": np.asarray(clip[None])})["logits"] for clip in self._clips.pixels]), engine.describe()
+        return np.concatenate(
+            [engine.run({"clip": np.asarray(clip[None])})["logits"] for clip in self._clips.pixels]
+        ), engine.describe()
 
-    def _stream(self, precision: str, paths: Mapping[str, Path]) -> tuple[NDArray[np.float32], str, tuple[Comparison, ...]]:
-        encoder, head = (open_for(precision, paths[name], self._threads) for name in ("encoder", "head"))
+    def _stream(
+        self, precision: str, paths: Mapping[str, Path]
+    ) -> tuple[NDArray[np.float32], str, tuple[Comparison, ...]]:
+        encoder, head = (
+            open_for(precision, paths[name], self._threads) for name in ("encoder", "head")
+        )
         known = len(self._known["logits"]) if self._known else 0
         first = known if precision == "fp32" else 0
         rows: list[dict[str, NDArray[np.float32]]] = []
@@ -78,9 +94,15 @@ class Judge:
         )
         if first:
             classes = self._known["logits"].shape[1]
-            return np.concatenate([self._known["logits"], logits.reshape(-1, classes)]), encoder.describe(), ()
+            return (
+                np.concatenate([self._known["logits"], logits.reshape(-1, classes)]),
+                encoder.describe(),
+                (),
+            )
         deviation: tuple[Comparison, ...] = ()
         if rows:
             found = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-            deviation = compare_with_fp32(precision, self._known, {**found, "logits": logits[: len(rows)]}, head)
+            deviation = compare_with_fp32(
+                precision, self._known, {**found, "logits": logits[: len(rows)]}, head
+            )
         return logits, encoder.describe(), deviation

@@ -63,10 +63,16 @@ class Comparison:
             return "values that are not numbers"
         relative = self.max_error / max(self.scale, 1e-12)
         if relative > self.tolerance.error and self.stray > self.tolerance.stray:
-            most = f" on {self.stray:.1e} of the values, {self.tolerance.stray:.0e} allowed" if self.tolerance.stray else ""
+            most = (
+                f" on {self.stray:.1e} of the values, {self.tolerance.stray:.0e} allowed"
+                if self.tolerance.stray
+                else ""
+            )
             return f"error {relative:.1e} of the largest value, {self.tolerance.error:.0e} allowed{most}"
         if self.cosine < self.tolerance.cosine:
-            return f"cosine {self.cosine:.6f} on clip {self.worst[0]}, {self.tolerance.cosine} wanted"
+            return (
+                f"cosine {self.cosine:.6f} on clip {self.worst[0]}, {self.tolerance.cosine} wanted"
+            )
         if self.top1 is not None and self.top1 < self.tolerance.top1:
             return f"top-1 agrees on {100 * self.top1:.1f} % of {self.clips} clips, {100 * self.tolerance.top1:.0f} % wanted"
         return ""
@@ -118,7 +124,15 @@ class ParityReport:
         return {"passed": bool(self), "comparisons": [c.to_json() for c in self.comparisons]}
 
 
-def compare(component: str, tensor: str, engine: str, origin: Array, other: Array, *, tolerance: Tolerance | None = None) -> Comparison:
+def compare(
+    component: str,
+    tensor: str,
+    engine: str,
+    origin: Array,
+    other: Array,
+    *,
+    tolerance: Tolerance | None = None,
+) -> Comparison:
     """Compare `(N, ...)` values of N clips."""
     tolerance = tolerance or Tolerance()
     a = np.asarray(origin, np.float64).reshape(len(origin), -1)
@@ -141,7 +155,9 @@ def compare(component: str, tensor: str, engine: str, origin: Array, other: Arra
     )  # fmt: skip
 
 
-def compare_logits(component: str, engine: str, origin: Array, other: Array, *, tolerance: Tolerance | None = None) -> Comparison:
+def compare_logits(
+    component: str, engine: str, origin: Array, other: Array, *, tolerance: Tolerance | None = None
+) -> Comparison:
     """Compare `(N, classes)` logits: the figures of `compare`, and whether the origin's class is first and among the first five.
 
     Of two classes that the origin itself holds within the tolerated error of each other, either counts as agreement.

@@ -22,7 +22,7 @@ __all__ = ["open_arbiter", "open_for", "open_uncached", "torch_run"]
 def open_arbiter(path: Path, threads: int | None = None) -> Engine:
     """ONNX Runtime with Q/DQ executed as written.
 
-    Its default optimiser turned an FP16-scale Q/DQ graph with a convolution's bias into garbage (4 dB instead of 67): it quantises the bias
+    Its default optimizer turned an FP16-scale Q/DQ graph with a convolution's bias into garbage (4 dB instead of 67): it quantizes the bias
     by a scale that FP16 cannot hold. What is to be judged here is the file, not that rewriting.
 
     Raises:
@@ -36,9 +36,14 @@ def open_arbiter(path: Path, threads: int | None = None) -> Engine:
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # noqa: BLE001 - its exceptions have no common base but this
-        raise UsageError(f"ONNX Runtime cannot read {path} ({str(error).splitlines()[0]}).", "Export the checkpoint again.") from None
+        raise UsageError(
+            f"ONNX Runtime cannot read {path} ({str(error).splitlines()[0]}).",
+            "Export the checkpoint again.",
+        ) from None
     return onnxruntime_engine.OnnxRuntimeEngine(session, onnxruntime.__version__, threads or 0)
 
 

@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.export.checks.heldout_clips import encode_clip
-from gasmcast.export.checks.parity import Comparison, ParityReport, Tolerance, compare, compare_logits
+from gasmcast.export.checks.parity import (
+    Comparison,
+    ParityReport,
+    Tolerance,
+    compare,
+    compare_logits,
+)
 from gasmcast.export.checks.reference_engines import open_arbiter, open_uncached, torch_run
 from gasmcast.export.graphs.trace import EncoderGraph, HeadGraph, is_streaming
 from gasmcast.models.model import GasmCast
@@ -25,7 +31,10 @@ STRAY_EDGES = 1e-3
 """Share of the semantic features that may be further off: nodes of a frame's graph whose last edge falls the other way."""
 COMPOSED_CLIPS = 1
 """Clips for a complete graph that is composed of encoder and head: its products were compared on every clip already, its seams were not."""
-ONE_ENGINE: dict[str, Callable[[Path, int | None], Engine]] = {"onnxruntime": open_arbiter, "openvino": open_uncached}
+ONE_ENGINE: dict[str, Callable[[Path, int | None], Engine]] = {
+    "onnxruntime": open_arbiter,
+    "openvino": open_uncached,
+}
 
 
 def verify_against_torch(
@@ -55,27 +64,54 @@ def verify_against_torch(
     for name, opener in ONE_ENGINE.items():
         if "encoder" in paths:
             say(f"encoder on {name}")
-            chosen = replace(tolerance, stray=STRAY_EDGES) if model.encoder.graph_semantic else tolerance
+            chosen = (
+                replace(tolerance, stray=STRAY_EDGES) if model.encoder.graph_semantic else tolerance
+            )
             features = _encode(opener(paths["encoder"], threads), clips)
             for tensor, its in (("semantic", chosen), ("motion", tolerance)):
                 if origin[tensor].size:
-                    found.append(compare("encoder", tensor, name, origin[tensor], features[tensor], tolerance=its))
+                    found.append(
+                        compare(
+                            "encoder", tensor, name, origin[tensor], features[tensor], tolerance=its
+                        )
+                    )
             head = opener(paths["head"], threads)
-            found.append(compare_logits("head", name, origin["logits"], _classify(head, origin), tolerance=tolerance))
+            found.append(
+                compare_logits(
+                    "head", name, origin["logits"], _classify(head, origin), tolerance=tolerance
+                )
+            )
             streamed[name] = {**features, "logits": _classify(head, features)}
-            found.append(compare_logits("streaming", name, origin["logits"], streamed[name]["logits"], tolerance=tolerance))
+            found.append(
+                compare_logits(
+                    "streaming",
+                    name,
+                    origin["logits"],
+                    streamed[name]["logits"],
+                    tolerance=tolerance,
+                )
+            )
             del head
         say(f"complete on {name}")
         whole = opener(paths["complete"], threads)
         some = clips[:COMPOSED_CLIPS] if "encoder" in paths else clips
-        logits = np.concatenate([whole.run({"clip": np.ascontiguousarray(clip[None])})["logits"] for clip in some])
-        found.append(compare_logits("complete", name, origin["logits"][: len(some)], logits, tolerance=tolerance))
+        logits = np.concatenate(
+            [whole.run({"clip": np.ascontiguousarray(clip[None])})["logits"] for clip in some]
+        )
+        found.append(
+            compare_logits(
+                "complete", name, origin["logits"][: len(some)], logits, tolerance=tolerance
+            )
+        )
         del whole
     return ParityReport(tuple(found), streamed)
 
 
 def compare_with_fp32(
-    precision: str, fp32: Mapping[str, NDArray[np.float32]], found: Mapping[str, NDArray[np.float32]], head: Engine
+    precision: str,
+    fp32: Mapping[str, NDArray[np.float32]],
+    found: Mapping[str, NDArray[np.float32]],
+    head: Engine,
 ) -> tuple[Comparison, ...]:
     """What a precision changes: the encoder's maps, the head on FP32's maps, and both one after the other. The gate judges, not these.
 
@@ -85,9 +121,17 @@ def compare_with_fp32(
         found: the same of the precision, same clips.
         head: the precision's head.
     """
-    maps = [compare("encoder", t, precision, fp32[t], found[t], tolerance=_ANY) for t in ("semantic", "motion") if fp32[t].size]
+    maps = [
+        compare("encoder", t, precision, fp32[t], found[t], tolerance=_ANY)
+        for t in ("semantic", "motion")
+        if fp32[t].size
+    ]
     alone = compare_logits("head", precision, fp32["logits"], _classify(head, fp32), tolerance=_ANY)
-    return (*maps, alone, compare_logits("streaming", precision, fp32["logits"], found["logits"], tolerance=_ANY))
+    return (
+        *maps,
+        alone,
+        compare_logits("streaming", precision, fp32["logits"], found["logits"], tolerance=_ANY),
+    )
 
 
 def _encode(engine: Engine, clips: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
@@ -97,7 +141,12 @@ def _encode(engine: Engine, clips: NDArray[np.uint8]) -> dict[str, NDArray[np.fl
 
 def _classify(head: Engine, features: Mapping[str, Any]) -> NDArray[np.float32]:
     pairs = zip(features["semantic"], features["motion"], strict=True)
-    return np.concatenate([head.run({"semantic": semantic[None], "motion": motion[None]})["logits"] for semantic, motion in pairs])
+    return np.concatenate(
+        [
+            head.run({"semantic": semantic[None], "motion": motion[None]})["logits"]
+            for semantic, motion in pairs
+        ]
+    )
 
 
 def _origin(model: GasmCast, clips: NDArray[np.uint8]) -> dict[str, Any]:
@@ -105,7 +154,10 @@ def _origin(model: GasmCast, clips: NDArray[np.uint8]) -> dict[str, Any]:
     if not is_streaming(model):
         whole = torch_run(model, ("logits",))
         return {"logits": np.concatenate([whole({"clip": clip[None]})["logits"] for clip in clips])}
-    encode, classify = torch_run(EncoderGraph(model), ("semantic", "motion")), torch_run(HeadGraph(model), ("logits",))
+    encode, classify = (
+        torch_run(EncoderGraph(model), ("semantic", "motion")),
+        torch_run(HeadGraph(model), ("logits",)),
+    )
     rows = [encode_clip(encode, clip) for clip in clips]
     rows = [{**row, **classify(row)} for row in rows]
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

@@ -12,7 +12,21 @@ from gasmcast.calibration.graph_edit import drop_unread, replace_nodes
 __all__ = ["clean"]
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_MOVERS = frozenset({"Slice", "Gather", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Concat", "Expand", "Flatten", "Split", "Identity"})
+_MOVERS = frozenset(
+    {
+        "Slice",
+        "Gather",
+        "Reshape",
+        "Transpose",
+        "Squeeze",
+        "Unsqueeze",
+        "Concat",
+        "Expand",
+        "Flatten",
+        "Split",
+        "Identity",
+    }
+)
 
 
 def clean(model: ModelProto, batch: str = "batch") -> ModelProto:
@@ -51,7 +65,9 @@ def _scope(node: NodeProto) -> str:
     """`model.semantic.vit.blocks.0.attn.qkv` of the exporter's list of scopes, whose last entry is the operation."""
     for entry in node.metadata_props:
         if entry.key == _SCOPES:
-            scopes = [s for s in ast.literal_eval(entry.value)[:-1] if s and not s.startswith("_empty")]
+            scopes = [
+                s for s in ast.literal_eval(entry.value)[:-1] if s and not s.startswith("_empty")
+            ]
             if scopes:
                 return str(scopes[-1]).removeprefix("model.").removeprefix("model") or "graph"
     return "graph"
@@ -89,7 +105,11 @@ def _cast_first(graph: GraphProto) -> None:
         fresh = f"{value.name}.float"
         renamed = {c.output[0]: c.input[0] for c in casts}
         dead = {c.name for c in casts}
-        nodes = [helper.make_node("Cast", [value.name], [fresh], name=f"{value.name}/Cast", to=TensorProto.FLOAT)]
+        nodes = [
+            helper.make_node(
+                "Cast", [value.name], [fresh], name=f"{value.name}/Cast", to=TensorProto.FLOAT
+            )
+        ]
         for node in graph.node:
             if node.name not in dead:
                 if node.op_type not in {"Shape", "Size"}:

@@ -41,7 +41,9 @@ _SMALLEST = 2.0**-24
 _PRODUCTS = frozenset({"Conv", "MatMul", "Gemm", "Einsum", "LayerNormalization"})
 
 
-def measure_tops(model: ModelProto, feeds: Iterable[Mapping[str, NDArray[Any]]], threads: int = 0) -> dict[str, float]:
+def measure_tops(
+    model: ModelProto, feeds: Iterable[Mapping[str, NDArray[Any]]], threads: int = 0
+) -> dict[str, float]:
     """The largest absolute value of every floating-point tensor of a graph over `feeds`.
 
     Args:
@@ -55,16 +57,25 @@ def measure_tops(model: ModelProto, feeds: Iterable[Mapping[str, NDArray[Any]]],
     import onnxruntime  # noqa: PLC0415 - heavy
 
     types = _types(model)
-    names = [out for node in model.graph.node for out in node.output if types.get(out) == TensorProto.FLOAT]
+    names = [
+        out
+        for node in model.graph.node
+        for out in node.output
+        if types.get(out) == TensorProto.FLOAT
+    ]
     watched = ModelProto()
     watched.CopyFrom(model)
     own = {v.name for v in model.graph.output}
-    watched.graph.output.extend(helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in names if n not in own)
+    watched.graph.output.extend(
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in names if n not in own
+    )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     tops = dict.fromkeys(names, 0.0)
     for feed in feeds:
         for name, value in zip(names, session.run(names, dict(feed)), strict=True):
@@ -91,7 +102,10 @@ def to_fp16(model: ModelProto, tops: Mapping[str, float] | None = None) -> Model
 
 def _types(model: ModelProto) -> dict[str, int]:
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=False)
-    types = {v.name: v.type.tensor_type.elem_type for v in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)}
+    types = {
+        v.name: v.type.tensor_type.elem_type
+        for v in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
+    }
     return types | {t.name: t.data_type for t in model.graph.initializer}
 
 
@@ -103,7 +117,9 @@ class _Converter:
         self.types = _types(model)
         self.tops = tops
         self.constants = {t.name: t for t in self.graph.initializer}
-        self.held: dict[str, int] = {v.name: v.type.tensor_type.elem_type for v in self.graph.input}  # float tensors as they now are
+        self.held: dict[str, int] = {
+            v.name: v.type.tensor_type.elem_type for v in self.graph.input
+        }  # float tensors as they now are
         self.made: dict[tuple[str, int], str] = {}
         self.halves: list[TensorProto] = []
         self.nodes: list[NodeProto] = []
@@ -111,7 +127,9 @@ class _Converter:
     def run(self) -> ModelProto:
         pixels = self._pixels()
         for node in list(self.graph.node):
-            floats = [n for n in (*node.input, *node.output) if self.types.get(n) == TensorProto.FLOAT]
+            floats = [
+                n for n in (*node.input, *node.output) if self.types.get(n) == TensorProto.FLOAT
+            ]
             if not floats:
                 self.nodes.append(node)
             elif node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
@@ -119,7 +137,9 @@ class _Converter:
             else:
                 high = node.op_type in KEEP_OPS or node.name in pixels or self._too_large(node)
                 # A node that makes floats of none (ConstantOfShape) has their type in an attribute: it stays, and a Cast follows.
-                high |= node.op_type != "Cast" and not any(self.types.get(n) == TensorProto.FLOAT for n in node.input)
+                high |= node.op_type != "Cast" and not any(
+                    self.types.get(n) == TensorProto.FLOAT for n in node.input
+                )
                 self._typed(node, TensorProto.FLOAT if high else TensorProto.FLOAT16)
         for value in self.graph.output:
             self._finish(value.name, value.type.tensor_type.elem_type)
@@ -130,8 +150,10 @@ class _Converter:
         return self.model
 
     def _pixels(self) -> set[str]:
-        """Nodes between the uint8 input and the first product: colours are normalised in FP32."""
-        reached = {v.name for v in self.graph.input if v.type.tensor_type.elem_type == TensorProto.UINT8}
+        """Nodes between the uint8 input and the first product: colors are normalized in FP32."""
+        reached = {
+            v.name for v in self.graph.input if v.type.tensor_type.elem_type == TensorProto.UINT8
+        }
         names = set()
         for node in self.graph.node:
             if node.op_type not in _PRODUCTS and any(n in reached for n in node.input):
@@ -153,7 +175,7 @@ class _Converter:
         return top <= LARGEST and (top == 0.0 or top >= _SMALLEST)
 
     def _scale_type(self, node: NodeProto) -> int:
-        """A scale that FP16 would make 0 stays FP32, and its tensor with it; an activation that is FP32 is quantised as it is."""
+        """A scale that FP16 would make 0 stays FP32, and its tensor with it; an activation that is FP32 is quantized as it is."""
         if not self._fits(node.input[1]):
             return int(TensorProto.FLOAT)
         if node.op_type == "QuantizeLinear":
@@ -181,7 +203,9 @@ class _Converter:
                     attribute.i = kind
             self.held[target] = kind
         elif self.types.get(source) == TensorProto.FLOAT:
-            node.input[0] = source if source in self.held else self._as(source, int(TensorProto.FLOAT))
+            node.input[0] = (
+                source if source in self.held else self._as(source, int(TensorProto.FLOAT))
+            )
         self.nodes.append(node)
 
     def _as(self, name: str, kind: int) -> str:
@@ -200,7 +224,9 @@ class _Converter:
         key = (name, kind)
         if key not in self.made:
             fresh = f"{name}.{'fp16' if kind == TensorProto.FLOAT16 else 'fp32'}"
-            self.nodes.append(helper.make_node("Cast", [name], [fresh], name=f"{name}/Cast.{kind}", to=kind))
+            self.nodes.append(
+                helper.make_node("Cast", [name], [fresh], name=f"{name}/Cast.{kind}", to=kind)
+            )
             self.made[key] = fresh
         return self.made[key]
 
@@ -214,4 +240,6 @@ class _Converter:
                 for i, n in enumerate(names):
                     if n == name:
                         names[i] = inner
-        self.nodes.append(helper.make_node("Cast", [inner], [name], name=f"{name}/Cast.out", to=kind))
+        self.nodes.append(
+            helper.make_node("Cast", [inner], [name], name=f"{name}/Cast.out", to=kind)
+        )

@@ -30,7 +30,18 @@ _OPERATORS = (
     "Tile TopK Transpose Trilu Unsqueeze Where Xor"
 )
 ALLOWED_OPS = frozenset(_OPERATORS.split())
-_REDUCERS = frozenset({"ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare"})
+_REDUCERS = frozenset(
+    {
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceMax",
+        "ReduceMean",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceSum",
+        "ReduceSumSquare",
+    }
+)
 _NETWORK_ONLY = {TensorProto.UINT8: "UINT8", TensorProto.DOUBLE: "DOUBLE"}
 
 
@@ -64,7 +75,12 @@ class RuleReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for a report."""
-        return {"file": self.file, "nodes": self.nodes, "passed": bool(self), "breaks": [asdict(b) for b in self.breaks]}
+        return {
+            "file": self.file,
+            "nodes": self.nodes,
+            "passed": bool(self),
+            "breaks": [asdict(b) for b in self.breaks],
+        }
 
 
 def load_graph(path: Path, weights: bool = True) -> ModelProto:
@@ -79,7 +95,10 @@ def load_graph(path: Path, weights: bool = True) -> ModelProto:
         raise UsageError(f"There is no ONNX file {path}.", "Export the checkpoint again.") from None
     except Exception as error:  # noqa: BLE001 - protobuf and onnx raise many types for one cause: a damaged file
         detail = (str(error).splitlines() or ["unreadable"])[0]
-        raise UsageError(f"{path} is truncated or not an ONNX file ({detail}).", "Copy it again, or export the checkpoint again.") from None
+        raise UsageError(
+            f"{path} is truncated or not an ONNX file ({detail}).",
+            "Copy it again, or export the checkpoint again.",
+        ) from None
 
 
 def check_rules(path: Path) -> RuleReport:
@@ -95,16 +114,30 @@ def check_rules(path: Path) -> RuleReport:
     breaks = [*_external(model, path.parent)]
     if not breaks:
         graph = _Graph(load_graph(path))
-        breaks = [*_opset(model), *_interface(model), *_border(model), *graph.operators(), *graph.quantisation()]
+        breaks = [
+            *_opset(model),
+            *_interface(model),
+            *_border(model),
+            *graph.operators(),
+            *graph.quantization(),
+        ]
     return RuleReport(path.name, len(model.graph.node), tuple(breaks))
 
 
 def _opset(model: ModelProto) -> Iterator[RuleBreak]:
     for entry in model.opset_import:
         if entry.domain not in {"", "ai.onnx"}:
-            yield RuleBreak("opset", entry.domain, "an operator set that TensorRT does not have; export with standard ONNX operators only")
+            yield RuleBreak(
+                "opset",
+                entry.domain,
+                "an operator set that TensorRT does not have; export with standard ONNX operators only",
+            )
         elif entry.version > MAX_OPSET:
-            yield RuleBreak("opset", f"opset {entry.version}", f"TensorRT 10.3 parses opset {MAX_OPSET} and below; export with opset 20")
+            yield RuleBreak(
+                "opset",
+                f"opset {entry.version}",
+                f"TensorRT 10.3 parses opset {MAX_OPSET} and below; export with opset 20",
+            )
 
 
 def _interface(model: ModelProto) -> Iterator[RuleBreak]:
@@ -112,7 +145,11 @@ def _interface(model: ModelProto) -> Iterator[RuleBreak]:
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
             # 0 is a size, of a stream that the model does not have; no size at all is what makes an axis dynamic.
             if axis > 0 and (not dim.HasField("dim_value") or dim.dim_value < 0):
-                yield RuleBreak("static-shapes", value.name, f"axis {axis} is dynamic; only the batch (axis 0) may be")
+                yield RuleBreak(
+                    "static-shapes",
+                    value.name,
+                    f"axis {axis} is dynamic; only the batch (axis 0) may be",
+                )
 
 
 def _external(model: ModelProto, folder: Path) -> Iterator[RuleBreak]:
@@ -121,16 +158,26 @@ def _external(model: ModelProto, folder: Path) -> Iterator[RuleBreak]:
             continue
         where = {entry.key: entry.value for entry in tensor.external_data}.get("location", "")
         if Path(where).name != where or not (folder / where).is_file():
-            yield RuleBreak("external-data", tensor.name, f"its data is in {where!r}, which is not a file beside the graph")
+            yield RuleBreak(
+                "external-data",
+                tensor.name,
+                f"its data is in {where!r}, which is not a file beside the graph",
+            )
             return
 
 
 def _border(model: ModelProto) -> Iterator[RuleBreak]:
-    pixels = {v.name for v in model.graph.input if v.type.tensor_type.elem_type == TensorProto.UINT8}
+    pixels = {
+        v.name for v in model.graph.input if v.type.tensor_type.elem_type == TensorProto.UINT8
+    }
     for node in model.graph.node:
         if node.op_type not in {"Cast", "Shape"} and any(name in pixels for name in node.input):
             where = node.name or node.output[0]
-            yield RuleBreak("uint8", where, f"{node.op_type} reads UINT8 pixels; TensorRT holds UINT8 only at its border, cast them first")
+            yield RuleBreak(
+                "uint8",
+                where,
+                f"{node.op_type} reads UINT8 pixels; TensorRT holds UINT8 only at its border, cast them first",
+            )
 
 
 class _Graph:
@@ -155,21 +202,46 @@ class _Graph:
         for node in self.model.graph.node:
             where = node.name or node.output[0]
             if node.op_type == "Attention":
-                yield RuleBreak("attention", where, "the Attention operator; export attention as MatMul, Softmax, MatMul (opset 20)")
+                yield RuleBreak(
+                    "attention",
+                    where,
+                    "the Attention operator; export attention as MatMul, Softmax, MatMul (opset 20)",
+                )
             elif node.op_type not in ALLOWED_OPS or node.domain not in {"", "ai.onnx"}:
-                yield RuleBreak("operators", where, f"{node.op_type} is not among the operators of TensorRT 10.3's parser")
-            if node.op_type in _REDUCERS and len(node.input) > 1 and node.input[1] and node.input[1] not in self.constants:
-                yield RuleBreak("reduce-axes", where, f"{node.op_type}'s axes are computed; they must be constant")
+                yield RuleBreak(
+                    "operators",
+                    where,
+                    f"{node.op_type} is not among the operators of TensorRT 10.3's parser",
+                )
+            if (
+                node.op_type in _REDUCERS
+                and len(node.input) > 1
+                and node.input[1]
+                and node.input[1] not in self.constants
+            ):
+                yield RuleBreak(
+                    "reduce-axes",
+                    where,
+                    f"{node.op_type}'s axes are computed; they must be constant",
+                )
             if node.op_type == "TopK" and node.input[1] not in self.constants:
                 yield RuleBreak("topk", where, "TopK's k is computed; it must be constant")
-            if node.op_type == "ReduceMean" and self._of_square(node):  # NVIDIA/TensorRT issues 2564 and 4723
+            if node.op_type == "ReduceMean" and self._of_square(
+                node
+            ):  # NVIDIA/TensorRT issues 2564 and 4723
                 yield RuleBreak(
-                    "layer-norm", where, "a decomposed LayerNormalization (mean of squares), which overflows in FP16; use the native one"
+                    "layer-norm",
+                    where,
+                    "a decomposed LayerNormalization (mean of squares), which overflows in FP16; use the native one",
                 )
             if node.op_type == "Cast":
                 to = next((a.i for a in node.attribute if a.name == "to"), 0)
                 if to in _NETWORK_ONLY:
-                    yield RuleBreak("types", where, f"casts to {_NETWORK_ONLY[to]} inside the graph, which TensorRT cannot hold")
+                    yield RuleBreak(
+                        "types",
+                        where,
+                        f"casts to {_NETWORK_ONLY[to]} inside the graph, which TensorRT cannot hold",
+                    )
 
     def _of_square(self, node: NodeProto) -> bool:
         source = self.producer.get(node.input[0])
@@ -180,7 +252,7 @@ class _Graph:
             return exponent is not None and bool(np.all(exponent == 2))
         return bool(source.op_type == "Mul" and source.input[0] == source.input[1])
 
-    def quantisation(self) -> Iterator[RuleBreak]:
+    def quantization(self) -> Iterator[RuleBreak]:
         for node in self.model.graph.node:
             if node.op_type not in {"QuantizeLinear", "DequantizeLinear"}:
                 continue
@@ -189,18 +261,40 @@ class _Graph:
             if scale is None:
                 yield RuleBreak("qdq-scale", where, "its scale is computed; it must be constant")
             elif not np.all(np.isfinite(scale)) or not np.all(scale > 0):
-                yield RuleBreak("qdq-scale", where, "has a scale that is not above 0; a constant activation was quantised, leave it out")
-            zero = self.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+                yield RuleBreak(
+                    "qdq-scale",
+                    where,
+                    "has a scale that is not above 0; a constant activation was quantized, leave it out",
+                )
+            zero = (
+                self.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+            )
             stored = self.constants.get(node.input[0])
-            kind = zero.data_type if zero is not None else stored.data_type if stored is not None else None
+            kind = (
+                zero.data_type
+                if zero is not None
+                else stored.data_type
+                if stored is not None
+                else None
+            )
             if node.op_type == "QuantizeLinear" and kind is None:
                 kind = TensorProto.UINT8  # the operator's default when no zero point says otherwise
             if stored is not None and stored.data_type == TensorProto.INT32:
-                yield RuleBreak("qdq-bias", where, "an INT32 bias is dequantised, which TensorRT refuses; leave biases in floating point")
+                yield RuleBreak(
+                    "qdq-bias",
+                    where,
+                    "an INT32 bias is dequantized, which TensorRT refuses; leave biases in floating point",
+                )
             elif kind is not None and kind != TensorProto.INT8 and not self._is_float(kind):
-                yield RuleBreak("qdq-type", where, f"quantises to {TensorProto.DataType.Name(kind)}; TensorRT takes symmetric INT8 here")
+                yield RuleBreak(
+                    "qdq-type",
+                    where,
+                    f"quantizes to {TensorProto.DataType.Name(kind)}; TensorRT takes symmetric INT8 here",
+                )
             if zero is not None and np.any(numpy_helper.to_array(zero)):
-                yield RuleBreak("qdq-zero-point", where, "has a zero point other than 0; quantise symmetrically")
+                yield RuleBreak(
+                    "qdq-zero-point", where, "has a zero point other than 0; quantize symmetrically"
+                )
 
     @staticmethod
     def _is_float(kind: int) -> bool:

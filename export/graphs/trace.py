@@ -77,7 +77,9 @@ def is_streaming(model: GasmCast) -> bool:
     return model.config.motion_context != "clip"
 
 
-def export_onnx(model: GasmCast, folder: Path, each: Callable[[str], None] | None = None) -> dict[str, Path]:
+def export_onnx(
+    model: GasmCast, folder: Path, each: Callable[[str], None] | None = None
+) -> dict[str, Path]:
     """Write `encoder.onnx`, `head.onnx` and `complete.onnx` in FP32.
 
     Args:
@@ -103,10 +105,16 @@ def export_onnx(model: GasmCast, folder: Path, each: Callable[[str], None] | Non
     say("head")
     head = trace(
         HeadGraph(model),
-        {"semantic": torch.zeros((2, spec.segments, *semantic)), "motion": torch.zeros((2, spec.segments, *motion))},
+        {
+            "semantic": torch.zeros((2, spec.segments, *semantic)),
+            "motion": torch.zeros((2, spec.segments, *motion)),
+        },
         ("logits",),
     )
-    paths = {"encoder": save_graph(encoder, folder / "encoder.onnx"), "head": save_graph(head, folder / "head.onnx")}
+    paths = {
+        "encoder": save_graph(encoder, folder / "encoder.onnx"),
+        "head": save_graph(head, folder / "head.onnx"),
+    }
     say("complete")
     paths["complete"] = save_graph(compose_complete(encoder, head, spec), folder / "complete.onnx")
     return paths
@@ -150,7 +158,13 @@ def save_graph(model: ModelProto, path: Path) -> Path:
         return path
     data = _beside(path)
     data.unlink(missing_ok=True)
-    onnx.save(copy.deepcopy(model), str(path), save_as_external_data=True, all_tensors_to_one_file=True, location=data.name)
+    onnx.save(
+        copy.deepcopy(model),
+        str(path),
+        save_as_external_data=True,
+        all_tensors_to_one_file=True,
+        location=data.name,
+    )
     return path
 
 
@@ -182,7 +196,9 @@ def compose_complete(encoder: ModelProto, head: ModelProto, spec: ClipSpec) -> M
     semantic, motion = (_shape(encoder, name) for name in ("semantic", "motion"))
     a, b = compose.add_prefix(encoder, "encoder."), compose.add_prefix(head, "head.")
     constants: list[TensorProto] = []
-    nodes = [helper.make_node("Cast", ["clip"], ["pairs.float"], name="pairs/Cast", to=TensorProto.FLOAT)]
+    nodes = [
+        helper.make_node("Cast", ["clip"], ["pairs.float"], name="pairs/Cast", to=TensorProto.FLOAT)
+    ]
 
     def constant(name: str, values: list[int]) -> str:
         constants.append(numpy_helper.from_array(np.asarray(values, np.int64), f"pairs.{name}"))
@@ -190,12 +206,41 @@ def compose_complete(encoder: ModelProto, head: ModelProto, spec: ClipSpec) -> M
 
     axis, wide = constant("axis", [1]), constant("wide", [2])
     for name, start in (("previous", 0), ("current", 1)):
-        bounds = [constant(f"{name}.from", [start]), constant(f"{name}.to", [start + spec.segments])]
-        nodes.append(helper.make_node("Slice", ["pairs.float", *bounds, axis], [f"pairs.{name}.cut"], name=f"pairs/{name}/Slice"))
-        nodes.append(helper.make_node("Unsqueeze", [f"pairs.{name}.cut", wide], [f"pairs.{name}"], name=f"pairs/{name}/Unsqueeze"))
-    nodes.append(helper.make_node("Concat", ["pairs.previous", "pairs.current"], ["pairs.joined"], name="pairs/Concat", axis=2))
+        bounds = [
+            constant(f"{name}.from", [start]),
+            constant(f"{name}.to", [start + spec.segments]),
+        ]
+        nodes.append(
+            helper.make_node(
+                "Slice",
+                ["pairs.float", *bounds, axis],
+                [f"pairs.{name}.cut"],
+                name=f"pairs/{name}/Slice",
+            )
+        )
+        nodes.append(
+            helper.make_node(
+                "Unsqueeze",
+                [f"pairs.{name}.cut", wide],
+                [f"pairs.{name}"],
+                name=f"pairs/{name}/Unsqueeze",
+            )
+        )
+    nodes.append(
+        helper.make_node(
+            "Concat",
+            ["pairs.previous", "pairs.current"],
+            ["pairs.joined"],
+            name="pairs/Concat",
+            axis=2,
+        )
+    )
     flat = constant("shape", [-1, *spec.pair_shape])
-    nodes.append(helper.make_node("Reshape", ["pairs.joined", flat], ["pairs.segments"], name="pairs/Reshape"))
+    nodes.append(
+        helper.make_node(
+            "Reshape", ["pairs.joined", flat], ["pairs.segments"], name="pairs/Reshape"
+        )
+    )
     for node in a.graph.node:
         for i, name in enumerate(node.input):
             if name == "encoder.segments":
@@ -203,7 +248,11 @@ def compose_complete(encoder: ModelProto, head: ModelProto, spec: ClipSpec) -> M
         nodes.append(node)
     for name, shape in (("semantic", semantic), ("motion", motion)):
         target = constant(f"{name}.shape", [-1, spec.segments, *shape])
-        nodes.append(helper.make_node("Reshape", [f"encoder.{name}", target], [f"head.{name}"], name=f"stack/{name}"))
+        nodes.append(
+            helper.make_node(
+                "Reshape", [f"encoder.{name}", target], [f"head.{name}"], name=f"stack/{name}"
+            )
+        )
     nodes += b.graph.node
     for node in nodes:
         for i, name in enumerate(node.output):
@@ -212,5 +261,16 @@ def compose_complete(encoder: ModelProto, head: ModelProto, spec: ClipSpec) -> M
     clip = helper.make_tensor_value_info("clip", TensorProto.UINT8, ["batch", *spec.clip_shape])
     classes = _shape(head, "logits")
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", *classes])
-    graph = helper.make_graph(nodes, "complete", [clip], [logits], [*constants, *a.graph.initializer, *b.graph.initializer])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_CLEAN_IR, producer_name="gasmcast")
+    graph = helper.make_graph(
+        nodes,
+        "complete",
+        [clip],
+        [logits],
+        [*constants, *a.graph.initializer, *b.graph.initializer],
+    )
+    return helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=_CLEAN_IR,
+        producer_name="gasmcast",
+    )

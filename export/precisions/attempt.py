@@ -39,7 +39,15 @@ class Attempt:
 
 
 def attempt(
-    prepared: Prepared, precision: str, policy: Policy, judge: Judge, plan: ExportPlan, *, folder: Path, scratch: Path, say: Say
+    prepared: Prepared,
+    precision: str,
+    policy: Policy,
+    judge: Judge,
+    plan: ExportPlan,
+    *,
+    folder: Path,
+    scratch: Path,
+    say: Say,
 ) -> Attempt:
     """Write a precision's files into `folder` and judge them; they are removed where it does not pass.
 
@@ -65,7 +73,9 @@ def attempt(
         return bool(tries[-1])
 
     if not holds(paths) and plan.search and precision.startswith("int8"):
-        found = relax(prepared, precision, policy, holds, folder=scratch, threads=plan.threads, say=say)
+        found = relax(
+            prepared, precision, policy, holds, folder=scratch, threads=plan.threads, say=say
+        )
         search = {**found.to_json(), "before": tries[0].verdict.to_json()}
         if found.policy is not None:
             policy = found.policy

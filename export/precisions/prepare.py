@@ -50,15 +50,17 @@ class Prepared:
 
     def base(self, name: str) -> ModelProto:
         """The FP32 graph that precisions are written from: the smoothed one where INT8 was prepared, with fewer outliers for FP16 too."""
-        return self.calibrated[name].model if name in self.calibrated else load_graph(self.fp32[name])
+        return (
+            self.calibrated[name].model if name in self.calibrated else load_graph(self.fp32[name])
+        )
 
     def graph(self, name: str, precision: str, policy: Policy) -> ModelProto:
         """One component in one precision."""
         if precision == "fp16":
             return to_fp16(self.base(name), self.tops[name])
         if precision == "int8":  # the file that CPUs run
-            return self.calibrated[name].quantise(policy, SAFE_LEVELS)
-        return to_fp16(self.calibrated[name].quantise(policy, ALL_LEVELS), self.tops[name])
+            return self.calibrated[name].quantize(policy, SAFE_LEVELS)
+        return to_fp16(self.calibrated[name].quantize(policy, ALL_LEVELS), self.tops[name])
 
 
 def prepare(
@@ -123,7 +125,9 @@ def prepare(
     prepared = Prepared(spec, dict(fp32), calibrated, tops, stored, len(features), seen.segments)
     if fp16:
         say("FP16 ranges", 0, 2)
-        tops["encoder"] = measure_tops(prepared.base("encoder"), seen.spread(FP16_SEGMENTS), threads)
+        tops["encoder"] = measure_tops(
+            prepared.base("encoder"), seen.spread(FP16_SEGMENTS), threads
+        )
         say("FP16 ranges", 1, 2)
         tops["head"] = measure_tops(prepared.base("head"), features.feeds(), threads)
         say("FP16 ranges", 2, 2)
@@ -131,7 +135,11 @@ def prepare(
 
 
 def write_precision(
-    prepared: Prepared, precision: str, folder: Path, policy: Policy | None = None, complete: bool = True
+    prepared: Prepared,
+    precision: str,
+    folder: Path,
+    policy: Policy | None = None,
+    complete: bool = True,
 ) -> tuple[dict[str, Path], list[RuleReport]]:
     """Write encoder, head and complete graph of one precision and check them against TensorRT's rules.
 
@@ -140,7 +148,9 @@ def write_precision(
     """
     policy = policy or Policy()
     parts = {name: prepared.graph(name, precision, policy) for name in GRAPHS}
-    paths = {name: save_graph(part, folder / file_name(name, precision)) for name, part in parts.items()}
+    paths = {
+        name: save_graph(part, folder / file_name(name, precision)) for name, part in parts.items()
+    }
     if complete:
         whole = compose_complete(parts["encoder"], parts["head"], prepared.spec)
         paths["complete"] = save_graph(whole, folder / file_name("complete", precision))
@@ -159,12 +169,16 @@ class _Seen:
     def __init__(self, stored: CalibrationSet) -> None:
         self.stored = stored
         spec, count = stored.index.spec, len(stored)
-        self.whole = sorted({int(i) for i in np.linspace(0, count - 1, min(count, HEAD_CLIPS)).round()})
+        self.whole = sorted(
+            {int(i) for i in np.linspace(0, count - 1, min(count, HEAD_CLIPS)).round()}
+        )
         self.parts = [i for i in range(count) if i not in set(self.whole)]
         # In turn an early and a late one: an action's beginning and its end.
         self.some = spec.segments // 4, spec.segments - 1 - spec.segments // 4
         self.part_runs = len(self.parts)
-        self.runs = self.part_runs + len(self.whole) * sum(1 for _ in pair_chunks(np.empty(spec.clip_shape, np.uint8)))
+        self.runs = self.part_runs + len(self.whole) * sum(
+            1 for _ in pair_chunks(np.empty(spec.clip_shape, np.uint8))
+        )
         self.segments = self.part_runs + len(self.whole) * spec.segments
         self.at = ""
 
@@ -179,7 +193,9 @@ class _Seen:
     def spread(self, count: int) -> Iterator[dict[str, NDArray[Any]]]:
         """So many segments, one a run, evenly from the first segment of the first clip to the last one of the last."""
         segments = self.stored.index.spec.segments
-        places = np.unique(np.linspace(0, len(self.stored) * segments - 1, count).round().astype(int))
+        places = np.unique(
+            np.linspace(0, len(self.stored) * segments - 1, count).round().astype(int)
+        )
         which = np.unique(places // segments).tolist()
         for i, clip in zip(which, self._clips(which), strict=True):
             for segment in (places[places // segments == i] % segments).tolist():
@@ -200,7 +216,9 @@ class _Seen:
         try:
             yield
         except UsageError as error:
-            raise UsageError(f"{error.what} It was clip {self.at} of {self.stored.folder}.", error.hint) from None
+            raise UsageError(
+                f"{error.what} It was clip {self.at} of {self.stored.folder}.", error.hint
+            ) from None
 
 
 class _Features:
@@ -222,7 +240,9 @@ class _Features:
         for name, value in values.items():
             if name not in self.maps:
                 shape = (self.clips * self.segments, *value.shape[1:])
-                self.maps[name] = np.memmap(self.folder / f"features-{name}.f32", np.float32, "w+", shape=shape)
+                self.maps[name] = np.memmap(
+                    self.folder / f"features-{name}.f32", np.float32, "w+", shape=shape
+                )
             self.maps[name][self.filled : self.filled + rows] = value[:room]
         self.filled += rows
 

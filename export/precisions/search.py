@@ -55,17 +55,22 @@ def sensitivity(
     threads: int | None = None,
     say: Say | None = None,
 ) -> list[BlockLoss]:
-    """The loss of each block on calibration clips when only it is quantised, worst first."""
+    """The loss of each block on calibration clips when only it is quantized, worst first."""
     say = say or (lambda *_: None)
     chosen = [clip for _, clip in zip(range(clips), prepared.stored.clips(), strict=False)]
     encoder, head = (open_for("fp32", prepared.fp32[name], threads) for name in GRAPHS)
     features = [encode_clip(encoder.run, clip) for clip in chosen]
     exact = np.concatenate([head.run(f)["logits"] for f in features])
-    blocks = [(name, block) for name in GRAPHS for block in prepared.calibrated[name].blocks(policy)]
+    blocks = [
+        (name, block) for name in GRAPHS for block in prepared.calibrated[name].blocks(policy)
+    ]
     losses = []
     for done, (component, block) in enumerate(blocks, start=1):
         others = [b for b in prepared.calibrated[component].blocks(policy) if b != block]
-        path = save_graph(prepared.graph(component, precision, policy.without(others)), folder / f"one-block.{component}.onnx")
+        path = save_graph(
+            prepared.graph(component, precision, policy.without(others)),
+            folder / f"one-block.{component}.onnx",
+        )
         engine = open_for(precision, path, threads)
         if component == "encoder":
             logits = run_streaming(engine, head, chosen)
@@ -101,7 +106,14 @@ def relax(
 
     def passes(back: tuple[str, ...]) -> bool:
         relaxed = policy.without(back)
-        return holds({name: save_graph(prepared.graph(name, precision, relaxed), folder / file_name(name, precision)) for name in GRAPHS})
+        return holds(
+            {
+                name: save_graph(
+                    prepared.graph(name, precision, relaxed), folder / file_name(name, precision)
+                )
+                for name in GRAPHS
+            }
+        )
 
     found = fewest_back(losses, passes)
     return Found(tuple(losses), found, policy.without(found.back) if found.passed else None)

@@ -27,7 +27,14 @@ __all__ = ["Picked", "Timing", "pick", "time_engine"]
 BUDGET_S = 2.0
 RUNS = (3, 30)
 # Each with what it ought to beat.
-_PAIRS = (("int8", "fp32"), ("int8", "fp16"), ("int8", "bf16"), ("int8_bf16", "int8"), ("bf16", "fp32"), ("int8_fp16", "fp16"))
+_PAIRS = (
+    ("int8", "fp32"),
+    ("int8", "fp16"),
+    ("int8", "bf16"),
+    ("int8_bf16", "int8"),
+    ("bf16", "fp32"),
+    ("int8_fp16", "fp16"),
+)
 
 
 @dataclass(frozen=True)
@@ -59,20 +66,29 @@ class Picked:
         """Plain data for a report."""
         return {
             "timings": [asdict(t) for t in self.timings],
-            "fastest": {c: {"precision": t.precision, "engine": t.engine, "median_ms": t.median_ms} for c, t in self.fastest.items()},
+            "fastest": {
+                c: {"precision": t.precision, "engine": t.engine, "median_ms": t.median_ms}
+                for c, t in self.fastest.items()
+            },
             "total_ms": dict(self.total_ms),
             "taken": self.taken,
             "notes": list(self.notes),
         }
 
 
-def time_engine(engine: Engine, budget_s: float = BUDGET_S, clock: Callable[[], float] = time.perf_counter) -> tuple[float, float, int]:
+def time_engine(
+    engine: Engine, budget_s: float = BUDGET_S, clock: Callable[[], float] = time.perf_counter
+) -> tuple[float, float, int]:
     """Median and 90th percentile of one call in ms, batch 1, after a warm-up; as many runs as the budget allows, 3 to 30."""
     rng = np.random.default_rng(0)
     feeds = {}
     for name, (shape, dtype) in engine.inputs.items():
         size = tuple(1 if d is None else d for d in shape)
-        feeds[name] = rng.integers(0, 256, size).astype(dtype) if dtype == np.uint8 else rng.normal(size=size).astype(dtype)
+        feeds[name] = (
+            rng.integers(0, 256, size).astype(dtype)
+            if dtype == np.uint8
+            else rng.normal(size=size).astype(dtype)
+        )
     engine.run(feeds)
     times: list[float] = []
     started = clock()
@@ -84,7 +100,10 @@ def time_engine(engine: Engine, budget_s: float = BUDGET_S, clock: Callable[[], 
 
 
 def pick(
-    graphs: Mapping[str, Mapping[str, Path]], spec: ClipSpec, threads: int | None = None, each: Callable[[str], None] | None = None
+    graphs: Mapping[str, Mapping[str, Path]],
+    spec: ClipSpec,
+    threads: int | None = None,
+    each: Callable[[str], None] | None = None,
 ) -> Picked:
     """Time encoder and head (the complete graph where there is no encoder) of every precision.
 
@@ -108,12 +127,23 @@ def pick(
                     unread.append(f"{component} {precision}: {error.what}")
                     continue
                 median, p90, runs = time_engine(engine)
-                timings.append(Timing(component, precision, name, median, p90, runs, path.stat().st_size))
+                timings.append(
+                    Timing(component, precision, name, median, p90, runs, path.stat().st_size)
+                )
     judged = [t for t in timings if t.engine == _engines(t.precision)[0][0]] or timings
-    fastest = {c: min((t for t in judged if t.component == c), key=_median) for c in dict.fromkeys(t.component for t in judged)}
+    fastest = {
+        c: min((t for t in judged if t.component == c), key=_median)
+        for c in dict.fromkeys(t.component for t in judged)
+    }
     totals = _totals(judged, set(fastest))
     taken = fastest_on_cpu({precision: totals.get(precision) for precision in graphs})
-    return Picked(tuple(timings), fastest, totals, taken, (*unread, *_notes(judged, fastest), *_cost(taken, totals, spec)))
+    return Picked(
+        tuple(timings),
+        fastest,
+        totals,
+        taken,
+        (*unread, *_notes(judged, fastest), *_cost(taken, totals, spec)),
+    )
 
 
 def _median(timing: Timing) -> float:
@@ -124,7 +154,11 @@ def _totals(judged: list[Timing], components: set[str]) -> dict[str, float]:
     by_precision: dict[str, dict[str, float]] = {}
     for t in judged:
         by_precision.setdefault(t.precision, {})[t.component] = t.median_ms
-    return {precision: sum(parts.values()) for precision, parts in by_precision.items() if set(parts) == components}
+    return {
+        precision: sum(parts.values())
+        for precision, parts in by_precision.items()
+        if set(parts) == components
+    }
 
 
 def _engines(precision: str) -> tuple[tuple[str, Callable[[Path, int | None], Engine]], ...]:
@@ -149,22 +183,36 @@ def _notes(timings: list[Timing], fastest: Mapping[str, Timing]) -> list[str]:
         for small, large in _PAIRS:
             if small in own and large in own and own[large].median_ms < own[small].median_ms:
                 against = _against(own[small], own[large])
-                notes.append(f"{component}: {small.upper()} lost to {large.upper()} here ({against})")
-        compared = "; it was timed to compare, `live` does not take it on a CPU" if best.precision.endswith("fp16") else ""
-        notes.append(f"{component}: {best.precision} on {best.engine} is the fastest here, {best.median_ms:.1f} ms{compared}")
+                notes.append(
+                    f"{component}: {small.upper()} lost to {large.upper()} here ({against})"
+                )
+        compared = (
+            "; it was timed to compare, `live` does not take it on a CPU"
+            if best.precision.endswith("fp16")
+            else ""
+        )
+        notes.append(
+            f"{component}: {best.precision} on {best.engine} is the fastest here, {best.median_ms:.1f} ms{compared}"
+        )
     if choose_backend("auto")[0] == "tensorrt":
-        notes.append("TensorRT is here: `gasmcast engine build`, then measure it with `gasmcast bench live --engine tensorrt`")
+        notes.append(
+            "TensorRT is here: `gasmcast engine build`, then measure it with `gasmcast bench live --engine tensorrt`"
+        )
     return notes
 
 
 def _against(one: Timing, other: Timing) -> str:
     if one.engine == other.engine:
         return f"{one.median_ms:.1f} ms against {other.median_ms:.1f} ms"
-    return f"{one.median_ms:.1f} ms on {one.engine} against {other.median_ms:.1f} ms on {other.engine}"
+    return (
+        f"{one.median_ms:.1f} ms on {one.engine} against {other.median_ms:.1f} ms on {other.engine}"
+    )
 
 
 def _cost(taken: str | None, totals: Mapping[str, float], spec: ClipSpec) -> list[str]:
     if taken is None or taken not in totals:
         return []
     total, hop = totals[taken], 1000 * spec.segment_s
-    return [f"a decision in {taken}, which a CPU takes, costs {total:.0f} ms of the {hop:.0f} ms of a segment ({100 * total / hop:.0f} %)"]
+    return [
+        f"a decision in {taken}, which a CPU takes, costs {total:.0f} ms of the {hop:.0f} ms of a segment ({100 * total / hop:.0f} %)"
+    ]

@@ -45,9 +45,13 @@ def _percent(value: float | None) -> str | None:
 
 def _head(report: dict[str, Any]) -> str:
     clips = report["clips"]
-    loud = "<p class='bad'>The weights are random: this bundle recognises nothing.</p>" if report["random_weights"] else ""
+    loud = (
+        "<p class='bad'>The weights are random: this bundle recognizes nothing.</p>"
+        if report["random_weights"]
+        else ""
+    )
     judged = f"Judged on {clips['count']} {'held-out' if clips['origin'] == 'validation' else clips['origin']} clips"
-    if not clips["labelled"]:
+    if not clips["labeled"]:
         judged += ", without labels of its classes: agreement only"
     steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in report["steps_s"].items())
     return f"<h1>Export report</h1><p>{escape(report['checkpoint'])}. {judged}.</p>{loud}<p class='note'>Steps: {escape(steps)}.</p>"
@@ -56,12 +60,20 @@ def _head(report: dict[str, Any]) -> str:
 def _verdicts(report: dict[str, Any]) -> str:
     if not report["verdicts"]:
         lent = report["temperature_of_eval"]
-        known = "" if lent is None else f" FP32 has the temperature that `gasmcast eval` fitted for this checkpoint, {lent:.2f}."
+        known = (
+            ""
+            if lent is None
+            else f" FP32 has the temperature that `gasmcast eval` fitted for this checkpoint, {lent:.2f}."
+        )
         return f"<h2>Accuracy gate</h2><p>No held-out clips were given, so only parity was judged.{known}</p>"
     rows = []
     for v in report["verdicts"]:
         low_high = v["loss_interval"]
-        loss = None if low_high is None else f"{100 * v['top1_loss']:.1f} [{100 * low_high[0]:.1f}, {100 * low_high[1]:.1f}]"
+        loss = (
+            None
+            if low_high is None
+            else f"{100 * v['top1_loss']:.1f} [{100 * low_high[0]:.1f}, {100 * low_high[1]:.1f}]"
+        )
         threshold = None if v["no_action"] is None else f"{v['no_action']:.2f}"
         rows.append(
             [
@@ -75,13 +87,25 @@ def _verdicts(report: dict[str, Any]) -> str:
                 threshold,
             ]
         )
-    head = ["precision", "gate", "agreement", "top-1", "loss, points [95 %]", "ECE", "temperature", "no action below"]
+    head = [
+        "precision",
+        "gate",
+        "agreement",
+        "top-1",
+        "loss, points [95 %]",
+        "ECE",
+        "temperature",
+        "no action below",
+    ]
     why = "".join(
         f"<p class='bad'>{escape(v['precision'])} is not in the bundle: {escape('; '.join(v['reasons']))}.</p>"
         for v in report["verdicts"]
         if not v["passed"]
     )
-    out = "".join(f"<p>{escape(p)} was not judged: {escape(reason)}.</p>" for p, reason in report["not_judged"].items())
+    out = "".join(
+        f"<p>{escape(p)} was not judged: {escape(reason)}.</p>"
+        for p, reason in report["not_judged"].items()
+    )
     if report["temperature_of_eval"] is not None:
         out += "<p>Without labels no temperature can be fitted: each precision has the one that `gasmcast eval` fitted for the weights.</p>"
     engines = "; ".join(f"{p}: {e}" for p, e in report["engines"].items())
@@ -91,9 +115,16 @@ def _verdicts(report: dict[str, Any]) -> str:
 def _parity(report: dict[str, Any]) -> str:
     clips = report["parity"]["clips"]
     head = ["tensor", "engine", "", *_DEVIATION]
-    rows = [[_tensor(c), c["engine"], c["passed"], *_deviation(c, clips)] for c in report["parity"]["comparisons"]]
+    rows = [
+        [_tensor(c), c["engine"], c["passed"], *_deviation(c, clips)]
+        for c in report["parity"]["comparisons"]
+    ]
     page = f"<h2>Parity with torch, FP32</h2><p>{len(clips)} {escape(report['parity']['origin'])} clips.</p>{table(head, rows)}"
-    others = [[_tensor(c), precision, *_deviation(c, clips)] for precision, found in report["deviation"].items() for c in found]
+    others = [
+        [_tensor(c), precision, *_deviation(c, clips)]
+        for precision, found in report["deviation"].items()
+        for c in found
+    ]
     if not others:
         return page
     note = "Against FP32 on the same clips; the head is given FP32's features, streaming has both in this precision."
@@ -110,7 +141,12 @@ def _tensor(comparison: dict[str, Any]) -> str:
 def _deviation(comparison: dict[str, Any], clips: list[str]) -> list[str | None]:
     c = comparison
     worst = ", ".join(str(clips[i]) for i in c["worst"][:2])
-    errors = [f"{c['max_error']:.1e}", f"{c['mean_error']:.1e}", f"{c['cosine']:.6f}", f"{c['snr_db']:.0f} dB"]
+    errors = [
+        f"{c['max_error']:.1e}",
+        f"{c['mean_error']:.1e}",
+        f"{c['cosine']:.6f}",
+        f"{c['snr_db']:.0f} dB",
+    ]
     return [*errors, _percent(c["top1"]), _percent(c["top5"]), worst]
 
 
@@ -118,9 +154,14 @@ def _speed(report: dict[str, Any]) -> str:
     speed = report.get("speed")
     if not speed:
         return ""
-    rows = [(f"{t['component']} {t['precision']} {t['engine']}", t["median_ms"]) for t in speed["timings"]]
+    rows = [
+        (f"{t['component']} {t['precision']} {t['engine']}", t["median_ms"])
+        for t in speed["timings"]
+    ]
     notes = "".join(f"<li>{escape(n)}</li>" for n in speed["notes"])
-    sizes = table(["file", "MB"], [[name, f"{size / 1e6:.1f}"] for name, size in report["files"].items()])
+    sizes = table(
+        ["file", "MB"], [[name, f"{size / 1e6:.1f}"] for name, size in report["files"].items()]
+    )
     return f"<h2>Speed on this machine</h2><p class='note'>Median of one call, batch 1.</p>{bars(rows, 'ms')}<ul>{notes}</ul>{sizes}"
 
 
@@ -129,7 +170,9 @@ def _calibration(report: dict[str, Any]) -> str:
     if not found:
         return ""
     seen = f"{found['clips']} training clips of {found['classes']} classes, {found['segments']} segments"
-    out = [f"<h2>Calibration</h2><p>{seen}; the head on {found['head_clips']} clips. Set {found['sha256'][:12]}.</p>"]
+    out = [
+        f"<h2>Calibration</h2><p>{seen}; the head on {found['head_clips']} clips. Set {found['sha256'][:12]}.</p>"
+    ]
     for name, tensors in found["tensors"].items():
         worst = sorted(tensors, key=lambda t: -t["outlier_ratio"])[:_SHOWN]
         smoothed = {s["tensor"]: s for s in found["smoothed"][name]}
@@ -137,7 +180,14 @@ def _calibration(report: dict[str, Any]) -> str:
             f"<h2>Outliers of the {escape(name)}</h2><p class='note'>Largest channel over the median one, after smoothing; red: above 20, "
             f"where one scale for all leaves ordinary channels less than 4 bits. {len(smoothed)} tensors were smoothed.</p>"
         )
-        out.append(bars([(t["tensor"][-46:], t["outlier_ratio"]) for t in worst], "x", [t["outlier_ratio"] > 20 for t in worst], log=True))
+        out.append(
+            bars(
+                [(t["tensor"][-46:], t["outlier_ratio"]) for t in worst],
+                "x",
+                [t["outlier_ratio"] > 20 for t in worst],
+                log=True,
+            )
+        )
         if smoothed:
             rows = [
                 [
@@ -150,7 +200,19 @@ def _calibration(report: dict[str, Any]) -> str:
                 ]
                 for s in sorted(smoothed.values(), key=lambda s: -s["outlier_ratio"])[:_SHOWN]
             ]
-            out.append(table(["smoothed tensor", "outliers before", "power", "into", "error before", "after"], rows))
+            out.append(
+                table(
+                    [
+                        "smoothed tensor",
+                        "outliers before",
+                        "power",
+                        "into",
+                        "error before",
+                        "after",
+                    ],
+                    rows,
+                )
+            )
     return "".join(out)
 
 
@@ -161,15 +223,28 @@ def _sensitivity(report: dict[str, Any]) -> str:
         losses = found["sensitivity"][:_SHOWN]
         note = "Noise of the logits when one block alone is INT8; red: moved back."
         out.append(f"<h2>Sensitivity of {escape(precision)}</h2><p class='note'>{note}</p>")
-        out.append(bars([(f"{x['block']}", x["noise"]) for x in losses], "", [x["block"] in back for x in losses], log=True))
+        out.append(
+            bars(
+                [(f"{x['block']}", x["noise"]) for x in losses],
+                "",
+                [x["block"] in back for x in losses],
+                log=True,
+            )
+        )
         out.append(
             table(
                 ["block", "component", "noise", "agreement"],
-                [[x["block"], x["component"], f"{x['noise']:.2e}", _percent(x["agreement"])] for x in losses],
+                [
+                    [x["block"], x["component"], f"{x['noise']:.2e}", _percent(x["agreement"])]
+                    for x in losses
+                ],
             )
         )
         if found["tried"]:
-            tried = "; ".join(f"{t['moved_back']} back: {'holds' if t['passed'] else 'fails'}" for t in found["tried"])
+            tried = "; ".join(
+                f"{t['moved_back']} back: {'holds' if t['passed'] else 'fails'}"
+                for t in found["tried"]
+            )
             out.append(f"<p>Search: {escape(tried)}.</p>")
     return "".join(out)
 

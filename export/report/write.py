@@ -25,7 +25,10 @@ def calibration_figures(stored: CalibrationSet, prepared: Prepared) -> dict[str,
     smoothed = {}
     for name, calibrated in prepared.calibrated.items():
         block = {c.activation: c.block for c in calibrated.found}
-        tensors[name] = [{**stat.to_json(), "top": calibrated.tops[t], "block": block.get(t, "")} for t, stat in calibrated.stats.items()]
+        tensors[name] = [
+            {**stat.to_json(), "top": calibrated.tops[t], "block": block.get(t, "")}
+            for t, stat in calibrated.stats.items()
+        ]
         smoothed[name] = [s.to_json() for s in calibrated.smoothed]
     return {
         "clips": len(stored),

@@ -2,7 +2,7 @@
 
 TensorRT-RTX shares TensorRT's ONNX parser, its strongly typed networks and its compiler's front, and builds for named architectures on a
 machine that has none. Its log names, for every compiled layer, the ONNX nodes in it and the types of its inputs: so a convolution
-that the file quantises but the engine computes in FP16 is found here. It proves neither speed nor the accuracy of NVIDIA's
+that the file quantizes but the engine computes in FP16 is found here. It proves neither speed nor the accuracy of NVIDIA's
 kernels, nor which kernel full TensorRT chooses on a device.
 """
 
@@ -24,14 +24,24 @@ from gasmcast.errors import GasmcastError, MachineError
 from gasmcast.runtime.engines.trt.build import build_plan, profiles_for
 from gasmcast.runtime.engines.trt.builder import BuildRequest
 
-__all__ = ["PRODUCTS", "TARGETS", "EngineCheck", "Product", "check_engine", "checker_missing", "read_layers"]
+__all__ = [
+    "PRODUCTS",
+    "TARGETS",
+    "EngineCheck",
+    "Product",
+    "check_engine",
+    "checker_missing",
+    "read_layers",
+]
 
 TARGETS = ("SM86", "SM89", "SM120")
 """Ampere, Ada and Blackwell cards; TensorRT-RTX knows no Jetson."""
 PRODUCTS = frozenset({"Conv", "MatMul", "Gemm"})
 _TYPES = {"Int8": "int8", "FP8": "fp8", "Half": "fp16", "BFloat16": "bf16", "Float": "fp32"}
 _LOWEST = ("int8", "fp8", "fp16", "bf16", "fp32")
-_LAYER = re.compile(r"Name: (?P<name>.+?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], Constants: .*Metadata: (?P<nodes>.*)$")
+_LAYER = re.compile(
+    r"Name: (?P<name>.+?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], Constants: .*Metadata: (?P<nodes>.*)$"
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,11 @@ class EngineCheck:
     @property
     def lost(self) -> tuple[Product, ...]:
         """Products that the engine computes in a higher precision than asked (slower than promised), or that its layers do not show."""
-        return tuple(p for p in self.products if p.got not in _LOWEST or _LOWEST.index(p.got) > _LOWEST.index(p.asks))
+        return tuple(
+            p
+            for p in self.products
+            if p.got not in _LOWEST or _LOWEST.index(p.got) > _LOWEST.index(p.asks)
+        )
 
     def count(self, op: str | None = None) -> dict[str, int]:
         """How many products (of one operator) the engine computes in each precision."""
@@ -74,10 +88,16 @@ class EngineCheck:
             return f"{self.file}: no engine ({self.failure})"
         convs, rest = self.count("Conv"), Counter(p.got for p in self.products if p.op != "Conv")
         parts = [
-            f"{sum(found.values())} {name} ({_counts(found)})" for name, found in (("convolutions", convs), ("products", rest)) if found
+            f"{sum(found.values())} {name} ({_counts(found)})"
+            for name, found in (("convolutions", convs), ("products", rest))
+            if found
         ]
         text = f"{self.file}: builds for {', '.join(self.targets)}: {', '.join(parts)}; {self.library}, {self.seconds:.0f} s"
-        return text + (f"; {len(self.lost)} not in the precision asked, first {self.lost[0].node}" if self.lost else "")
+        return text + (
+            f"; {len(self.lost)} not in the precision asked, first {self.lost[0].node}"
+            if self.lost
+            else ""
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for a report."""
@@ -91,11 +111,18 @@ class EngineCheck:
 
 def checker_missing() -> str:
     """Why engines cannot be checked here; empty when they can."""
-    return "" if find_spec("tensorrt_rtx") else 'the package tensorrt-rtx-cu13 is not installed (pip install "gasmcast[engines-check]")'
+    return (
+        ""
+        if find_spec("tensorrt_rtx")
+        else 'the package tensorrt-rtx-cu13 is not installed (pip install "gasmcast[engines-check]")'
+    )
 
 
 def check_engine(
-    path: Path, streams: int = 4, targets: tuple[str, ...] = TARGETS, on_phase: Callable[[str], None] = lambda _: None
+    path: Path,
+    streams: int = 4,
+    targets: tuple[str, ...] = TARGETS,
+    on_phase: Callable[[str], None] = lambda _: None,
 ) -> EngineCheck:
     """Build one graph with TensorRT-RTX, in a process of its own, and read what became of its products. The engine is thrown away.
 
@@ -129,9 +156,15 @@ def check_engine(
             return EngineCheck(path.name, targets, failure=error.what.rstrip("."))
         layers = read_layers(log.read_text(encoding="utf-8"))
         if not layers:
-            return EngineCheck(path.name, targets, failure=f"{request.module} {built.version} writes no layer table that this reads")
+            return EngineCheck(
+                path.name,
+                targets,
+                failure=f"{request.module} {built.version} writes no layer table that this reads",
+            )
         products = tuple(_products(onnx.load(str(path), load_external_data=False), layers))
-        return EngineCheck(path.name, targets, f"tensorrt-rtx {built.version}", built.seconds, built.size, products)
+        return EngineCheck(
+            path.name, targets, f"tensorrt-rtx {built.version}", built.seconds, built.size, products
+        )
 
 
 def read_layers(log: str) -> dict[str, tuple[str, str]]:
@@ -156,7 +189,9 @@ def read_layers(log: str) -> dict[str, tuple[str, str]]:
 
 
 def _rank(kernel: str) -> int:
-    return 2 if kernel in {"correlation", "gemm", "runtime_fusion"} else 1 if kernel == "kgen" else 0
+    return (
+        2 if kernel in {"correlation", "gemm", "runtime_fusion"} else 1 if kernel == "kgen" else 0
+    )
 
 
 def _products(model: ModelProto, layers: dict[str, tuple[str, str]]) -> Iterator[Product]:
@@ -164,14 +199,18 @@ def _products(model: ModelProto, layers: dict[str, tuple[str, str]]) -> Iterator
     types = {t.name: t.data_type for t in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         types[value.name] = value.type.tensor_type.elem_type
-    quantised = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    quantized = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     for node in graph.node:
         if node.op_type not in PRODUCTS:
             continue
-        if set(node.input[:2]) <= quantised:
+        if set(node.input[:2]) <= quantized:
             asks = "int8"
         else:
-            asks = "fp16" if TensorProto.FLOAT16 in {types.get(node.output[0]), types.get(node.input[1])} else "fp32"
+            asks = (
+                "fp16"
+                if TensorProto.FLOAT16 in {types.get(node.output[0]), types.get(node.input[1])}
+                else "fp32"
+            )
         kernel, got = layers.get(node.name, ("", ""))
         yield Product(node.name, node.op_type, asks, got, kernel)
 

@@ -82,25 +82,42 @@ def compile_graphs(
         MachineError: torch-tensorrt or the device is missing.
     """
     if precision not in {"fp32", "fp16"}:
-        raise UsageError(f"torch-tensorrt compiles no {precision!r} here.", "Give fp32 or fp16; INT8 is on the route of --engine tensorrt.")
+        raise UsageError(
+            f"torch-tensorrt compiles no {precision!r} here.",
+            "Give fp32 or fp16; INT8 is on the route of --engine tensorrt.",
+        )
     if not is_streaming(model):
-        raise UsageError("A model whose motion stream sees the whole clip has no encoder to compile.", "Use --engine tensorrt.")
+        raise UsageError(
+            "A model whose motion stream sees the whole clip has no encoder to compile.",
+            "Use --engine tensorrt.",
+        )
     if device == "cuda" and missing():
-        raise MachineError(f"torch-tensorrt cannot be used here: {missing()}.", 'On the device: pip install "gasmcast[torch-tensorrt]".')
+        raise MachineError(
+            f"torch-tensorrt cannot be used here: {missing()}.",
+            'On the device: pip install "gasmcast[torch-tensorrt]".',
+        )
     folder.mkdir(parents=True, exist_ok=True)
     model = model.eval().to(device)
     pair = torch.from_numpy(made_up_pairs(2, model.spec.pair_shape)).to(device)
     done = []
     with torch.no_grad():
         semantic, motion = EncoderGraph(model)(pair)
-        window = [tap.unsqueeze(1).expand(-1, model.spec.segments, *(-1,) * (tap.ndim - 1)).contiguous() for tap in (semantic, motion)]
-    for name, module, feeds in (("encoder", EncoderGraph(model), [pair]), ("head", HeadGraph(model), window)):
+        window = [
+            tap.unsqueeze(1).expand(-1, model.spec.segments, *(-1,) * (tap.ndim - 1)).contiguous()
+            for tap in (semantic, motion)
+        ]
+    for name, module, feeds in (
+        ("encoder", EncoderGraph(model), [pair]),
+        ("head", HeadGraph(model), window),
+    ):
         each(name)
         done.append(_compile(module, feeds, folder / f"{name}.ep", streams, precision))
     return done
 
 
-def _compile(module: nn.Module, feeds: list[Tensor], path: Path, streams: int, precision: str) -> TorchEngine:
+def _compile(
+    module: nn.Module, feeds: list[Tensor], path: Path, streams: int, precision: str
+) -> TorchEngine:
     tt = importlib.import_module("torch_tensorrt")
     began = time.monotonic()
     most = max(streams, 2)
@@ -111,24 +128,36 @@ def _compile(module: nn.Module, feeds: list[Tensor], path: Path, streams: int, p
     half: dict[str, Any] = {}
     if precision == "fp16":
         kept = {torch.ops.aten.layer_norm.default, torch.ops.aten.softmax.int}
-        half = {"enable_autocast": True, "autocast_low_precision_type": torch.float16, "autocast_excluded_ops": kept, "use_fp32_acc": True}
+        half = {
+            "enable_autocast": True,
+            "autocast_low_precision_type": torch.float16,
+            "autocast_excluded_ops": kept,
+            "use_fp32_acc": True,
+        }
     compiled = tt.dynamo.compile(
         program,
         arg_inputs=inputs,
         disable_tf32=True,  # FP32 means FP32, as on the ONNX route
         assume_dynamic_shape_support=True,
-        timing_cache_path=str(EngineCache().open() / "torch-tensorrt.cache"),  # its own default is a shared folder in /tmp
+        timing_cache_path=str(
+            EngineCache().open() / "torch-tensorrt.cache"
+        ),  # its own default is a shared folder in /tmp
         **half,
     )
     with torch.no_grad():
-        cosine = min(_cosine(a, b) for a, b in zip(_flat(compiled(*feeds)), _flat(module(*feeds)), strict=True))
+        cosine = min(
+            _cosine(a, b)
+            for a, b in zip(_flat(compiled(*feeds)), _flat(module(*feeds)), strict=True)
+        )
     tt.save(compiled, str(path), arg_inputs=feeds, dynamic_shapes=shapes)
     return TorchEngine(path, precision, round(time.monotonic() - began, 1), cosine)
 
 
 def _input(tt: Any, feed: Tensor, most: int) -> Any:  # noqa: ANN401 - the package is untyped
     rest = tuple(feed.shape[1:])
-    return tt.Input(min_shape=(1, *rest), opt_shape=(most, *rest), max_shape=(most, *rest), dtype=feed.dtype)
+    return tt.Input(
+        min_shape=(1, *rest), opt_shape=(most, *rest), max_shape=(most, *rest), dtype=feed.dtype
+    )
 
 
 def _flat(result: Tensor | tuple[Tensor, ...] | list[Tensor]) -> list[Tensor]:

@@ -12,13 +12,35 @@ __all__ = ["ablate"]
 
 
 def ablate(
-    study: Annotated[str, typer.Argument(help="semantic, motion, fusion, heads, graph, taps, guard, or a YAML file.")],
-    data: Annotated[Path, typer.Option("--data", "-d", help="Folder of a set in Something-Something-V2's format.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of all runs and the table; what is finished in it is not run again.")],
-    base: Annotated[str | None, typer.Option(help="Another base than the study's: a preset or a YAML file.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="A setting of every row, as section.name=value; repeatable.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds, instead of the study's.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON at the end.")] = False,
+    study: Annotated[
+        str,
+        typer.Argument(help="semantic, motion, fusion, heads, graph, taps, guard, or a YAML file."),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option("--data", "-d", help="Folder of a set in Something-Something-V2's format."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of all runs and the table; what is finished in it is not run again.",
+        ),
+    ],
+    base: Annotated[
+        str | None, typer.Option(help="Another base than the study's: a preset or a YAML file.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of every row, as section.name=value; repeatable."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many seeds, instead of the study's.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the table as JSON at the end.")
+    ] = False,
 ) -> None:
     """Train the rows of a study with several seeds and write a table: size, multiply-adds, accuracy with interval.
 

@@ -14,9 +14,16 @@ __all__ = ["calibrate"]
 
 
 def calibrate(
-    data: Annotated[Path, typer.Argument(help="A data set in Something-Something-V2's format; its training split is used.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="A data set in Something-Something-V2's format; its training split is used."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("calibration-set"),
-    config: Annotated[str, typer.Option(help="Preset, YAML file or checkpoint whose clip spec is meant.")] = "ssv2",
+    config: Annotated[
+        str, typer.Option(help="Preset, YAML file or checkpoint whose clip spec is meant.")
+    ] = "ssv2",
     clips: Annotated[int, typer.Option(min=4, help="How many clips; equally many a class.")] = 512,
     seed: Annotated[int, typer.Option(help="Of the choice.")] = 0,
 ) -> None:
@@ -43,9 +50,21 @@ def calibrate(
     samples = training_clips(data)
     with clean_end("The calibration"), Progress(transient=True) as progress:
         task = progress.add_task("looking at clips", total=None)
-        chosen, unread = choose_clips(samples, spec, clips, seed, lambda done, total: progress.update(task, completed=done, total=total))
+        chosen, unread = choose_clips(
+            samples,
+            spec,
+            clips,
+            seed,
+            lambda done, total: progress.update(task, completed=done, total=total),
+        )
         task2 = progress.add_task("storing", total=len(chosen))
-        made = write_set(out, chosen, spec, seed, lambda done, total: progress.update(task2, completed=done, total=total))
+        made = write_set(
+            out,
+            chosen,
+            spec,
+            seed,
+            lambda done, total: progress.update(task2, completed=done, total=total),
+        )
     size = (out / "frames.bin").stat().st_size
     if unread:
         typer.echo(
@@ -56,9 +75,11 @@ def calibrate(
     motions = sorted(c.motion for c in chosen)
     typer.echo(
         f"{len(made)} clips of {made.index.classes} classes = {made.index.segments} segments of {spec.segment_s:g} s stored, "
-        f"motion {motions[0]:.1f} to {motions[-1]:.1f} grey levels a frame, {size / 1e6:.1f} MB, {time.monotonic() - started:.0f} s"
+        f"motion {motions[0]:.1f} to {motions[-1]:.1f} gray levels a frame, {size / 1e6:.1f} MB, {time.monotonic() - started:.0f} s"
     )
-    typer.echo(f"Wrote {out}. Next: gasmcast export CHECKPOINT --data {data} --calibration {out} --precision int8")
+    typer.echo(
+        f"Wrote {out}. Next: gasmcast export CHECKPOINT --data {data} --calibration {out} --precision int8"
+    )
 
 
 def _spec(config: str) -> ClipSpec:

@@ -44,7 +44,10 @@ def clean_end(what: str) -> Iterator[None]:
     try:
         yield
     except _Asked:
-        error = EndedError(f"{what} was ended by {signal.Signals(came[0]).name}; nothing half-written is left.", "Start it again.")
+        error = EndedError(
+            f"{what} was ended by {signal.Signals(came[0]).name}; nothing half-written is left.",
+            "Start it again.",
+        )
         error.exit_code = 128 + came[0]
         raise error from None
     finally:

@@ -28,7 +28,9 @@ def demo_data(
 
 
 def demo_video(
-    path: Path = typer.Argument(help="The .mp4 to write; the true times of its actions go beside it as .json."),
+    path: Path = typer.Argument(
+        help="The .mp4 to write; the true times of its actions go beside it as .json."
+    ),
     seed: int = typer.Option(0, help="The same seed gives the same video."),
     seconds: float = typer.Option(5.0, min=1.0, help="Each action's length, give or take a fifth."),
 ) -> None:
@@ -41,4 +43,6 @@ def demo_video(
     actions = make_stream(path, seed, seconds=seconds)
     times = path.with_suffix(".json")
     write_actions(times, actions)
-    typer.echo(f"Wrote {path} ({len(actions)} actions) and {times}. Next: gasmcast live {path} --bundle MODEL.gasm")
+    typer.echo(
+        f"Wrote {path} ({len(actions)} actions) and {times}. Next: gasmcast live {path} --bundle MODEL.gasm"
+    )

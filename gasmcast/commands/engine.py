@@ -16,11 +16,20 @@ def engine(
     action: Annotated[str, typer.Argument(help="build, check, list or clear.")],
     bundle: Annotated[Path | None, typer.Argument(help="The bundle, for build and check.")] = None,
     streams: Annotated[int, typer.Option(min=1, help="Cameras at once: the largest batch.")] = 4,
-    precision: Annotated[list[str] | None, typer.Option(help="fp32, fp16 or int8_fp16; repeat for several. Else all there are.")] = None,
-    complete: Annotated[bool, typer.Option(help="The complete graph too, which only `eval` needs.")] = False,
-    workspace: Annotated[int | None, typer.Option(min=64, help="Megabytes that kernels may take; builds anew.")] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="fp32, fp16 or int8_fp16; repeat for several. Else all there are."),
+    ] = None,
+    complete: Annotated[
+        bool, typer.Option(help="The complete graph too, which only `eval` needs.")
+    ] = False,
+    workspace: Annotated[
+        int | None, typer.Option(min=64, help="Megabytes that kernels may take; builds anew.")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Build even what is there.")] = False,
-    compare: Annotated[bool, typer.Option("--compare/--no-compare", help="Compare each engine with the CPU.")] = True,
+    compare: Annotated[
+        bool, typer.Option("--compare/--no-compare", help="Compare each engine with the CPU.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """TensorRT engines: build them on the device that runs them, or check without a GPU that they will build.
@@ -40,7 +49,9 @@ def engine(
     if action not in ACTIONS:
         raise UsageError(f"No action {action!r}.", f"Actions: {', '.join(ACTIONS)}.")
     if action in {"build", "check"} and bundle is None:
-        raise UsageError(f"`gasmcast engine {action}` needs a bundle.", f"gasmcast engine {action} BUNDLE")
+        raise UsageError(
+            f"`gasmcast engine {action}` needs a bundle.", f"gasmcast engine {action} BUNDLE"
+        )
     chosen = tuple(precision or ())
     if action == "list":
         _list(as_json)
@@ -55,7 +66,16 @@ def engine(
     else:
         assert bundle is not None
         room = None if workspace is None else workspace << 20
-        build(bundle, streams, chosen, complete=complete, workspace=room, force=force or room is not None, compare=compare, as_json=as_json)
+        build(
+            bundle,
+            streams,
+            chosen,
+            complete=complete,
+            workspace=room,
+            force=force or room is not None,
+            compare=compare,
+            as_json=as_json,
+        )
 
 
 def build(
@@ -100,10 +120,14 @@ def build(
             "Use another --precision, and report the device and its TensorRT version.",
         )
     if not as_json and not quiet:
-        typer.echo(f"{len(done)} engines are ready. Next: gasmcast live 0 --bundle {bundle} --engine tensorrt")
+        typer.echo(
+            f"{len(done)} engines are ready. Next: gasmcast live 0 --bundle {bundle} --engine tensorrt"
+        )
 
 
-def _check(bundle: Path, streams: int, precisions: tuple[str, ...], complete: bool, as_json: bool) -> None:
+def _check(
+    bundle: Path, streams: int, precisions: tuple[str, ...], complete: bool, as_json: bool
+) -> None:
     import json
 
     from rich.console import Console
@@ -114,14 +138,26 @@ def _check(bundle: Path, streams: int, precisions: tuple[str, ...], complete: bo
     from gasmcast.manifest import read_manifest
     from gasmcast.runtime.engine_build import PRECISIONS
 
-    wanted, graphs = precisions or PRECISIONS, {"encoder", "head"} | ({"complete"} if complete else set())
-    files = [name for name, entry in read_manifest(bundle).files.items() if entry.graph in graphs and entry.precision in wanted]
+    wanted, graphs = (
+        precisions or PRECISIONS,
+        {"encoder", "head"} | ({"complete"} if complete else set()),
+    )
+    files = [
+        name
+        for name, entry in read_manifest(bundle).files.items()
+        if entry.graph in graphs and entry.precision in wanted
+    ]
     if not files:
-        raise UsageError(f"{bundle} has no graph in {', '.join(wanted)}.", "Export it again with --precision.")
+        raise UsageError(
+            f"{bundle} has no graph in {', '.join(wanted)}.", "Export it again with --precision."
+        )
     for name in files:  # before minutes of compiling, and said as clearly as can be
         rules = check_rules(bundle / name)
         if not rules:
-            raise GateError(f"{rules}.", "TensorRT will not take it: export the bundle again with this version of gasmcast.")
+            raise GateError(
+                f"{rules}.",
+                "TensorRT will not take it: export the bundle again with this version of gasmcast.",
+            )
     checks = []
     for name in files:
         with Console(stderr=True).status(f"compiling {name}"):
@@ -146,7 +182,15 @@ def _list(as_json: bool) -> None:
     cache = EngineCache()
     entries = cache.entries()
     if as_json:
-        typer.echo(json.dumps([asdict(entry.key) | {"path": str(entry.path), "size": entry.size} for entry in entries], indent=1))
+        typer.echo(
+            json.dumps(
+                [
+                    asdict(entry.key) | {"path": str(entry.path), "size": entry.size}
+                    for entry in entries
+                ],
+                indent=1,
+            )
+        )
         return
     for entry in entries:
         key = entry.key

@@ -12,7 +12,9 @@ __all__ = ["runs"]
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(help="A folder of run folders, at any depth.")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(help="A folder of run folders, at any depth.")] = Path(
+        "runs"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """List runs side by side, the best first: accuracy, epochs, size, speed, git state.
@@ -23,24 +25,33 @@ def runs(
     from gasmcast.training.logs.listing import list_runs, render_runs
 
     if not folder.is_dir():
-        raise UsageError(f"There is no folder {folder}.", "Give the folder that `gasmcast train --out` wrote into.")
+        raise UsageError(
+            f"There is no folder {folder}.",
+            "Give the folder that `gasmcast train --out` wrote into.",
+        )
     rows = list_runs(folder)
     if as_json:
         typer.echo(json.dumps(rows))
         return
     if not rows:
-        raise UsageError(f"{folder} holds no run.", "Make one with `gasmcast train demo --data DIR --out RUN`.")
+        raise UsageError(
+            f"{folder} holds no run.", "Make one with `gasmcast train demo --data DIR --out RUN`."
+        )
     from rich.console import Console
     from rich.table import Table
 
     head, *lines = render_runs(rows)
     table = Table()
     for name in head:
-        table.add_column(name, justify="left" if name in ("run", "git") else "right", overflow="fold")
+        table.add_column(
+            name, justify="left" if name in ("run", "git") else "right", overflow="fold"
+        )
     for line in lines:
         table.add_row(*line)
     Console().print(table)
     for row in rows:
         if "damaged" in row:
             typer.echo(f"{row['run']}: {row['damaged']}")
-    typer.echo(f"{len(rows)} runs, accuracies in per cent. Next: gasmcast eval {folder / rows[0]['run']} --data DIR")
+    typer.echo(
+        f"{len(rows)} runs, accuracies in percent. Next: gasmcast eval {folder / rows[0]['run']} --data DIR"
+    )

@@ -14,7 +14,12 @@ from gasmcast.errors import UsageError
 __all__ = ["parse_settings", "repeat_options"]
 
 
-def parse_settings(words: list[str] | None, *, semantic_weights: str | None = None, motion_weights: str | None = None) -> dict[str, Any]:
+def parse_settings(
+    words: list[str] | None,
+    *,
+    semantic_weights: str | None = None,
+    motion_weights: str | None = None,
+) -> dict[str, Any]:
     """`["train.epochs=3"]` -> `{"train.epochs": 3}`; values as YAML reads them (`1e-3` too, which YAML 1.1 takes for text).
 
     Args:
@@ -29,11 +34,15 @@ def parse_settings(words: list[str] | None, *, semantic_weights: str | None = No
     for word in words or []:
         name, equals, text = word.partition("=")
         if not equals or "." not in name:
-            raise UsageError(f"--set {word!r} is not section.name=value.", "For example: --set train.epochs=3.")
+            raise UsageError(
+                f"--set {word!r} is not section.name=value.", "For example: --set train.epochs=3."
+            )
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
-            raise UsageError(f"--set {word!r}: {text!r} is not a value.", "For example: --set train.epochs=3.") from None
+            raise UsageError(
+                f"--set {word!r}: {text!r} is not a value.", "For example: --set train.epochs=3."
+            ) from None
         if isinstance(value, str):
             with suppress(ValueError):
                 value = float(value)
@@ -45,5 +54,7 @@ def parse_settings(words: list[str] | None, *, semantic_weights: str | None = No
 def repeat_options(settings: Sequence[str] | None, options: Mapping[str, object]) -> str:
     """The `--set`s and other options of a command as they must be repeated in the next one, a space before each; None is left out."""
     words = [word for setting in settings or () for word in ("--set", setting)]
-    words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    words += [
+        word for name, value in options.items() if value is not None for word in (name, str(value))
+    ]
     return "".join(f" {shlex.quote(word)}" for word in words)

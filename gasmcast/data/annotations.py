@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 from gasmcast.errors import UsageError
 from gasmcast.labels import Labels, ssv2_labels
 
-__all__ = ["Sample", "Split", "has_split", "read_frame_list", "read_labels", "read_split"]
+__all__ = ["Sample", "Split", "has_split", "read_frame_list", "read_labels", "read_split", "usable"]
 
 Split = Literal["train", "validation", "test"]
 
@@ -91,7 +91,9 @@ def read_split(root: Path, split: Split) -> list[Sample]:
     ids = [_id(row, file) for row in rows]
     found = _find_videos(root, set(ids))
     if not found:
-        raise UsageError(f"None of the {len(ids)} videos of {file} is in {root} or its folders videos/ and 20bn-something-something-v2/.")
+        raise UsageError(
+            f"None of the {len(ids)} videos of {file} is in {root} or its folders videos/ and 20bn-something-something-v2/."
+        )
     if split == "test":
         return [Sample(clip, None, found.get(clip)) for clip in ids]
     index: dict[str, int] = {}
@@ -102,7 +104,9 @@ def read_split(root: Path, split: Split) -> list[Sample]:
         if label is None:
             label = index[template] = _label(labels, template, clip, file)
         source = row.get("source")
-        samples.append(Sample(clip, label, found.get(clip), template, None if source is None else str(source)))
+        samples.append(
+            Sample(clip, label, found.get(clip), template, None if source is None else str(source))
+        )
     return samples
 
 
@@ -123,7 +127,9 @@ def read_frame_list(file: Path, labels: Labels) -> list[Sample]:
             raise UsageError(f"{file}, line {number}: not `id frames class`.")
         label = int(fields[2])
         if label >= len(labels):
-            raise UsageError(f"{file}, line {number}: class {label} is not within 0..{len(labels) - 1}.")
+            raise UsageError(
+                f"{file}, line {number}: class {label} is not within 0..{len(labels) - 1}."
+            )
         samples.append(Sample(fields[0], label, None, labels.names[label], None, int(fields[1])))
     if not samples:
         raise UsageError(f"{file} is empty.")
@@ -132,7 +138,10 @@ def read_frame_list(file: Path, labels: Labels) -> list[Sample]:
 
 def _find(root: Path, name: str) -> Path | None:
     if not root.is_dir():
-        raise UsageError(f"There is no data set at {root}.", "Make one with `gasmcast demo-data DIR`, or give the folder of one.")
+        raise UsageError(
+            f"There is no data set at {root}.",
+            "Make one with `gasmcast demo-data DIR`, or give the folder of one.",
+        )
     for folder in _LABEL_FOLDERS:
         for prefix in ("", "something-something-v2-"):
             file = root / folder / f"{prefix}{name}.json"
@@ -145,9 +154,13 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"{file} is not JSON ({error}).", "Take it from the label package again.") from None
+        raise UsageError(
+            f"{file} is not JSON ({error}).", "Take it from the label package again."
+        ) from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UsageError(f"{file} is not a list of clips.", 'Each must be {"id": ..., "template": ...}.')
+        raise UsageError(
+            f"{file} is not a list of clips.", 'Each must be {"id": ..., "template": ...}.'
+        )
     if not rows:
         raise UsageError(f"{file} lists no clips.")
     return cast("list[dict[str, Any]]", rows)
@@ -165,7 +178,8 @@ def _label(labels: Labels, template: str, clip: str, file: Path) -> int:
         return labels.index(template)
     except KeyError:
         raise UsageError(
-            f"{file}: the template {template!r} of clip {clip} is not in labels.json.", "Use the labels of the same set."
+            f"{file}: the template {template!r} of clip {clip} is not in labels.json.",
+            "Use the labels of the same set.",
         ) from None
 
 
@@ -186,3 +200,20 @@ def _scan(folder: Path) -> Iterable[tuple[str, str]]:
             stem, extension = os.path.splitext(entry.name)  # noqa: PTH122 - 220,847 Path objects would cost a second
             if extension and not stem.startswith(".") and extension.lower() not in _NO_VIDEO:
                 yield stem, entry.path
+
+
+def usable(samples: list[Sample], data: Path) -> list[Sample]:
+    """The samples that have a video.
+
+    Raises:
+        UsageError: more than 1 % have none.
+    """
+    there = [sample for sample in samples if sample.path is not None]
+    missing = len(samples) - len(there)
+    if missing > 0.01 * len(samples):
+        first = next(sample.id for sample in samples if sample.path is None)
+        raise UsageError(
+            f"{data}: {missing} of {len(samples)} videos are not there, for one {first}.",
+            "Complete the download.",
+        )
+    return there

@@ -18,7 +18,15 @@ from torch.utils.data import DataLoader
 from gasmcast.data.malloc import keep_memory
 from gasmcast.errors import GasmcastError, MachineError
 
-__all__ = ["ClipSet", "TrainingClips", "WorkerDiedError", "batches", "set_sha", "steady_worker", "worker_deaths"]
+__all__ = [
+    "ClipSet",
+    "TrainingClips",
+    "WorkerDiedError",
+    "batches",
+    "set_sha",
+    "steady_worker",
+    "worker_deaths",
+]
 
 _MOMENT_S = 1.0
 
@@ -54,7 +62,11 @@ def set_sha(*sets: Any) -> str:  # noqa: ANN401  # sets of clips that know their
     """SHA-256 of the names and classes of all clips, in their order."""
     digest = hashlib.sha256()
     for clips in sets:
-        rows = [] if clips is None else [[name, int(label)] for name, label in zip(clips.ids, clips.labels, strict=True)]
+        rows = (
+            []
+            if clips is None
+            else [[name, int(label)] for name, label in zip(clips.ids, clips.labels, strict=True)]
+        )
         digest.update(json.dumps(rows).encode())
     return digest.hexdigest()
 
@@ -97,7 +109,9 @@ def worker_deaths(then: str = "") -> Iterator[None]:
     Raises:
         WorkerDiedError: a worker process died.
     """
-    hint = "Often memory: use fewer workers, or 0 to see its own error" + (f"; {then}." if then else ".")
+    hint = "Often memory: use fewer workers, or 0 to see its own error" + (
+        f"; {then}." if then else "."
+    )
     try:
         yield
     except WorkerDiedError as error:
@@ -114,7 +128,9 @@ def steady_worker(number: int) -> None:  # noqa: ARG001  # the signature that a 
     Ctrl-C and a scheduler's SIGTERM reach the whole process group, but ending the run is the main process's to do.
     """
     keep_memory()
-    cv2.setNumThreads(0)  # not 1: that would end the threads of OpenCV, which a forked process does not have, and wait for ever
+    cv2.setNumThreads(
+        0
+    )  # not 1: that would end the threads of OpenCV, which a forked process does not have, and wait for ever
     for watched in (signal.SIGINT, signal.SIGTERM):
         signal.signal(watched, signal.SIG_IGN)
 

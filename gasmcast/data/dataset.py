@@ -47,7 +47,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         Args:
             samples: the clips.
             spec: the sampling contract.
-            augment: training; None: evaluation, the centred window of each clip and nothing drawn.
+            augment: training; None: evaluation, the centered window of each clip and nothing drawn.
             seed: of everything drawn.
             swap: `Labels.left_right_swap()`, the classes that a mirrored clip changes to.
         """
@@ -123,7 +123,9 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         while True:
             if not self.failed[index]:
                 try:
-                    return self._clip(index, np.random.default_rng((self.seed, epoch, index)), out), index
+                    return self._clip(
+                        index, np.random.default_rng((self.seed, epoch, index)), out
+                    ), index
                 except SourceError as error:
                     self._mark(index, error)
             if self.augment is None:
@@ -132,7 +134,9 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
                 return -1 if label is None else label, index
             index = int(others.integers(len(self.samples)))
 
-    def preload(self, budget_bytes: int, threads: int = 2, on_clip: Callable[[int, int], None] | None = None) -> bool:
+    def preload(
+        self, budget_bytes: int, threads: int = 2, on_clip: Callable[[int, int], None] | None = None
+    ) -> bool:
         """Decode the whole set into memory, so that epochs cost no decoding; call it before workers are started.
 
         Frames are kept as evaluation sees them, or, where crops are drawn, somewhat larger than a clip's.
@@ -154,7 +158,11 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
             waiting = list(range(len(self.samples)))
             block = 4 * threads
             for first in range(0, len(waiting), block):
-                for index, clip in zip(waiting[first : first + block], pool.map(self._decode, waiting[first : first + block]), strict=True):
+                for index, clip in zip(
+                    waiting[first : first + block],
+                    pool.map(self._decode, waiting[first : first + block]),
+                    strict=True,
+                ):
                     if clip is not None:
                         kept[index] = clip
                         used += clip.frames.nbytes
@@ -178,8 +186,14 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         def make(frame: Frame) -> Frame:
             if not drawn:  # at the clip's first frame, whose levels some operations look at
                 config = self.augment
-                drawn.append(Augmentation(self.spec) if config is None else draw_augmentation(rng, config, self.spec, lambda: rgb(frame)))
-            return drawn[0].coloured(rgb(drawn[0].placed(frame)))  # a small frame's colours are put in order in a tenth of the time
+                drawn.append(
+                    Augmentation(self.spec)
+                    if config is None
+                    else draw_augmentation(rng, config, self.spec, lambda: rgb(frame))
+                )
+            return drawn[0].colored(
+                rgb(drawn[0].placed(frame))
+            )  # a small frame's colors are put in order in a tenth of the time
 
         frames = out.numpy().reshape(-1, *self.spec.clip_shape[2:])
         if kept is None:
@@ -202,12 +216,14 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
 
     def start_s(self, index: int) -> float:
         """Where clip `index` begins its window in the present epoch."""
-        return self._start(self.length_s(index), np.random.default_rng((self.seed, int(self._epoch), index)))
+        return self._start(
+            self.length_s(index), np.random.default_rng((self.seed, int(self._epoch), index))
+        )
 
     def _start(self, length_s: float, rng: np.random.Generator) -> float:
-        """Where the window begins: centred, or with time jitter anywhere that it fits (or that fits into it)."""
+        """Where the window begins: centered, or with time jitter anywhere that it fits (or that fits into it)."""
         if self.augment is None or not self.augment.time_jitter:
-            return self.spec.centred_start(length_s)
+            return self.spec.centered_start(length_s)
         slack = length_s - self.spec.window_s
         return float(rng.uniform(min(0.0, slack), max(0.0, slack)))
 
@@ -231,4 +247,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
             names = self.failures()
             shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
             share = f"{count} of {len(self.samples)} clips do not decode ({shown}), above {BAD_SHARE:.0%}."
-            raise SourceError(f"{share} The last: {error.what}", "Repair them, or take them out of the annotation file.") from None
+            raise SourceError(
+                f"{share} The last: {error.what}",
+                "Repair them, or take them out of the annotation file.",
+            ) from None

@@ -141,9 +141,15 @@ class _Memory:
         labels, found = zip(*marks, strict=True)
         return Batch(out, torch.tensor(labels), torch.tensor(found))
 
-    def _room(self, number: int | None, count: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    def _room(
+        self, number: int | None, count: int, shape: tuple[int, ...], dtype: torch.dtype
+    ) -> Tensor:
         """For `count` clips: in a piece, or apart."""
-        return torch.empty((count, *shape), dtype=dtype) if number is None else self._piece(number, count, shape, dtype)[:count]
+        return (
+            torch.empty((count, *shape), dtype=dtype)
+            if number is None
+            else self._piece(number, count, shape, dtype)[:count]
+        )
 
     def _piece(self, number: int, count: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         piece = self._pieces.get(number)
@@ -158,5 +164,7 @@ class _Memory:
         """The batch at a place is done with."""
         if place is None:
             return
-        self._mapped[place] = clips  # keeps the worker's piece mapped in this process: the next batch in it is there at once
+        self._mapped[place] = (
+            clips  # keeps the worker's piece mapped in this process: the next batch in it is there at once
+        )
         self.taken[place] = 0

@@ -42,9 +42,15 @@ def read_small(path: Path, spec: ClipSpec, *, crops: bool) -> SmallVideo:
     stamps: list[float] = []
     frames: list[Frame] = []
     for stamp, frame in read_frames(path, threads=1):
-        small = _shrink(frame, SPARE * spec.pixels) if crops else fit_frame(frame, spec.pixels, spec.fit)
+        small = (
+            _shrink(frame, SPARE * spec.pixels)
+            if crops
+            else fit_frame(frame, spec.pixels, spec.fit)
+        )
         if frames and small.shape != frames[0].shape:  # the video changes its size
-            small = np.asarray(cv2.resize(small, frames[0].shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
+            small = np.asarray(
+                cv2.resize(small, frames[0].shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8
+            )
         stamps.append(stamp)
         frames.append(small)
     return SmallVideo(np.array(stamps), np.stack(frames), duration_s(path))
@@ -56,4 +62,9 @@ def _shrink(frame: Frame, short: float) -> Frame:
     scale = short / min(height, width)
     if scale >= 1:
         return frame
-    return np.asarray(cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(
+        cv2.resize(
+            frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA
+        ),
+        np.uint8,
+    )

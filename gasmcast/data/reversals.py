@@ -14,20 +14,33 @@ PAIRS = (
     ("Closing something", "Opening something"),
     ("Covering something with something", "Uncovering something"),
     ("Folding something", "Unfolding something"),
-    ("Moving something and something away from each other", "Moving something and something closer to each other"),
+    (
+        "Moving something and something away from each other",
+        "Moving something and something closer to each other",
+    ),
     ("Moving something away from something", "Moving something closer to something"),
     ("Moving something away from the camera", "Moving something towards the camera"),
     ("Moving something down", "Moving something up"),
     ("Pulling something from left to right", "Pulling something from right to left"),
     ("Pushing something from left to right", "Pushing something from right to left"),
     ("Putting something into something", "Taking something out of something"),
-    ("Turning the camera downwards while filming something", "Turning the camera upwards while filming something"),
-    ("Turning the camera left while filming something", "Turning the camera right while filming something"),
+    (
+        "Turning the camera downwards while filming something",
+        "Turning the camera upwards while filming something",
+    ),
+    (
+        "Turning the camera left while filming something",
+        "Turning the camera right while filming something",
+    ),
 )
 
 
 def reversals(names: Sequence[str]) -> dict[int, int]:
     """Numbers of the classes that have their reversal among `names`, and its number, both ways."""
     index = {name: i for i, name in enumerate(names)}
-    pairs = [(index[first], index[second]) for first, second in PAIRS if first in index and second in index]
+    pairs = [
+        (index[first], index[second])
+        for first, second in PAIRS
+        if first in index and second in index
+    ]
     return dict(pairs) | {second: first for first, second in pairs}

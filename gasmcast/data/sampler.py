@@ -11,7 +11,9 @@ from torch.utils.data import Sampler
 __all__ = ["RankBatches", "epoch_order", "shard"]
 
 
-def epoch_order(labels: NDArray[np.integer], seed: int, epoch: int, balanced: bool = False) -> NDArray[np.int64]:
+def epoch_order(
+    labels: NDArray[np.integer], seed: int, epoch: int, balanced: bool = False
+) -> NDArray[np.int64]:
     """A permutation of all clips, or as many draws in which each class comes equally often.
 
     Args:
@@ -30,8 +32,13 @@ def epoch_order(labels: NDArray[np.integer], seed: int, epoch: int, balanced: bo
     by_class = np.argsort(labels, kind="stable")
     members = np.split(by_class, np.flatnonzero(np.diff(labels[by_class])) + 1)
     rounds = -(-count // len(members))
-    columns = [np.concatenate([rng.permutation(own) for _ in range(-(-rounds // len(own)))])[:rounds] for own in members]
-    return np.stack([row[rng.permutation(len(members))] for row in np.stack(columns, axis=1)]).reshape(-1)[:count]
+    columns = [
+        np.concatenate([rng.permutation(own) for _ in range(-(-rounds // len(own)))])[:rounds]
+        for own in members
+    ]
+    return np.stack(
+        [row[rng.permutation(len(members))] for row in np.stack(columns, axis=1)]
+    ).reshape(-1)[:count]
 
 
 def shard(count: int, rank: int, world: int) -> NDArray[np.int64]:
@@ -46,7 +53,14 @@ class RankBatches(Sampler[list[int]]):
     exactly what one process with twice the batch sees.
     """
 
-    def __init__(self, order: NDArray[np.int64], batch_size: int, rank: int = 0, world: int = 1, start: int = 0) -> None:
+    def __init__(
+        self,
+        order: NDArray[np.int64],
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+        start: int = 0,
+    ) -> None:
         self.order = order
         self.batch_size = batch_size
         self.rank = rank

@@ -31,27 +31,35 @@ def parse_views(text: str) -> tuple[int, int]:
         UsageError: not of that form.
     """
     windows, cross, crops = text.partition("x")
-    if not (cross and windows.isdigit() and crops.isdigit()) or not 1 <= int(windows) <= 10 or int(crops) not in (1, 3):
-        raise UsageError(f"--views {text!r} is not windows x crops.", "Use 1x1, 1x3 or 2x3 (crops are 1 or 3).")
+    if (
+        not (cross and windows.isdigit() and crops.isdigit())
+        or not 1 <= int(windows) <= 10
+        or int(crops) not in (1, 3)
+    ):
+        raise UsageError(
+            f"--views {text!r} is not windows x crops.", "Use 1x1, 1x3 or 2x3 (crops are 1 or 3)."
+        )
     return int(windows), int(crops)
 
 
 def view_starts(length_s: float, spec: ClipSpec, windows: int) -> list[float]:
     """Where the windows of a clip begin: the middles of equal parts of the time that there is to choose from.
 
-    One window is the centred one. A clip no longer than the window has nothing to choose from: its windows lie a part of a slot
+    One window is the centered one. A clip no longer than the window has nothing to choose from: its windows lie a part of a slot
     apart, so that they take other frames (interleaved sampling, as CAST's two test clips).
     """
     slack = max(0.0, length_s - spec.window_s)
     if windows == 1:
-        return [spec.centred_start(length_s)]
+        return [spec.centered_start(length_s)]
     if slack >= 1 / spec.fps:
         return [slack * (i + 0.5) / windows for i in range(windows)]
-    return [max(0.0, slack / 2 + (i - (windows - 1) / 2) / (windows * spec.fps)) for i in range(windows)]
+    return [
+        max(0.0, slack / 2 + (i - (windows - 1) / 2) / (windows * spec.fps)) for i in range(windows)
+    ]
 
 
 def _crop(spec: ClipSpec, place: float) -> Callable[[Frame], Frame]:
-    """The square at `place` (0 left or top, 0.5 centre, 1 right or bottom) of the long side, as large as the short one."""
+    """The square at `place` (0 left or top, 0.5 center, 1 right or bottom) of the long side, as large as the short one."""
 
     def crop(frame: Frame) -> Frame:
         height, width = frame.shape[:2]
@@ -73,7 +81,10 @@ class ViewClips:
 
     def __init__(self, samples: Sequence[Sample], spec: ClipSpec, windows: int, crops: int) -> None:
         if crops > 1 and spec.fit == "squash":
-            raise UsageError("This model's clip spec squashes whole frames: there is only one crop.", f"Use --views {windows}x1.")
+            raise UsageError(
+                "This model's clip spec squashes whole frames: there is only one crop.",
+                f"Use --views {windows}x1.",
+            )
         self.samples, self.spec, self.windows, self.crops = samples, spec, windows, crops
         self.failed = torch.zeros(len(self), dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
 
@@ -96,7 +107,10 @@ class ViewClips:
             self.failed[number * views : (number + 1) * views] = 1
             count = int(self.failed.sum()) // views
             if count > BAD_SHARE * len(self.samples):
-                raise SourceError(f"{count} of {len(self.samples)} clips do not decode. The last: {error.what}", error.hint) from None
+                raise SourceError(
+                    f"{count} of {len(self.samples)} clips do not decode. The last: {error.what}",
+                    error.hint,
+                ) from None
             return torch.zeros(self.spec.clip_shape, dtype=torch.uint8), label, index
         return torch.from_numpy(frames.reshape(self.spec.clip_shape)), label, index
 
@@ -105,8 +119,14 @@ class ViewClips:
             raise SourceError(f"Clip {sample.id} has no video file.")
         start = view_starts(duration_s(sample.path), self.spec, self.windows)[view // self.crops]
         place = (view % self.crops) / 2
-        shape = _crop(self.spec, place) if self.crops > 1 else lambda frame: fit_frame(frame, self.spec.pixels, self.spec.fit)
-        return read_slots(sample.path, self.spec.slot_times(start), lambda frame: as_rgb(shape(frame)), threads=1)
+        shape = (
+            _crop(self.spec, place)
+            if self.crops > 1
+            else lambda frame: fit_frame(frame, self.spec.pixels, self.spec.fit)
+        )
+        return read_slots(
+            sample.path, self.spec.slot_times(start), lambda frame: as_rgb(shape(frame)), threads=1
+        )
 
     def failures(self) -> list[str]:
         """The names of the clips that did not decode so far."""

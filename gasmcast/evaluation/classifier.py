@@ -45,14 +45,28 @@ def open_subject(target: Path, precision: str = "fp32", backend: str = "auto") -
     if (target / "manifest.json").is_file():
         bundle = Bundle.open(target)
         run, engine = run_bundle(bundle, precision, backend)
-        return Subject(f"{target.name} {precision} ({engine})", run, bundle.manifest.spec, bundle.labels, None)
+        return Subject(
+            f"{target.name} {precision} ({engine})", run, bundle.manifest.spec, bundle.labels, None
+        )
     if precision not in PRECISIONS:
-        raise UsageError(f"--precision {precision!r} is not one of a checkpoint's.", f"Use {', '.join(PRECISIONS)}; int8 is a bundle's.")
+        raise UsageError(
+            f"--precision {precision!r} is not one of a checkpoint's.",
+            f"Use {', '.join(PRECISIONS)}; int8 is a bundle's.",
+        )
     if precision == "fp16" and not torch.cuda.is_available():
-        raise MachineError("fp16 in PyTorch needs a GPU.", "Use --precision fp32 or bf16, or evaluate an exported bundle.")
+        raise MachineError(
+            "fp16 in PyTorch needs a GPU.",
+            "Use --precision fp32 or bf16, or evaluate an exported bundle.",
+        )
     model, config, labels, info = load_checkpoint(target)
     file = Path(info["path"])
-    return Subject(f"{file.parent.name}/{file.name} {precision}", run_model(model, precision), config.spec, labels, file)
+    return Subject(
+        f"{file.parent.name}/{file.name} {precision}",
+        run_model(model, precision),
+        config.spec,
+        labels,
+        file,
+    )
 
 
 def run_model(model: GasmCast, precision: str = "fp32") -> Run:
@@ -68,14 +82,19 @@ def run_model(model: GasmCast, precision: str = "fp32") -> Run:
     model.to(device)
 
     def run(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with torch.inference_mode(), torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32"):
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32"),
+        ):
             logits = model(torch.from_numpy(np.ascontiguousarray(clips)).to(device))
         return np.asarray(logits.float().cpu().numpy())
 
     return run
 
 
-def run_bundle(bundle: Bundle, precision: str, backend: str = "auto", threads: int | None = None) -> tuple[Run, str]:
+def run_bundle(
+    bundle: Bundle, precision: str, backend: str = "auto", threads: int | None = None
+) -> tuple[Run, str]:
     """A function from a batch of clips to logits through a bundle's engines, and how the engine describes itself.
 
     It runs what `gasmcast live` runs: the encoder on each pair of segments, then the head. Where the bundle has no such pair of
@@ -86,15 +105,29 @@ def run_bundle(bundle: Bundle, precision: str, backend: str = "auto", threads: i
         MachineError: the backend is not to be had on this machine.
     """
     if precision in bundle.precisions():
-        encoder, head = (bundle.engine(graph, precision, backend, threads) for graph in ("encoder", "head"))
+        encoder, head = (
+            bundle.engine(graph, precision, backend, threads) for graph in ("encoder", "head")
+        )
 
         def stream(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-            steps = [encoder.run({"segments": np.ascontiguousarray(clips[:, s : s + 2])}) for s in range(clips.shape[1] - 1)]
-            return head.run({name: np.stack([step[name] for step in steps], 1) for name in head.inputs})["logits"]
+            steps = [
+                encoder.run({"segments": np.ascontiguousarray(clips[:, s : s + 2])})
+                for s in range(clips.shape[1] - 1)
+            ]
+            return head.run(
+                {name: np.stack([step[name] for step in steps], 1) for name in head.inputs}
+            )["logits"]
 
         return stream, encoder.describe()
-    whole = {f.precision for f in bundle.manifest.files.values() if f.graph == "complete" and f.precision}
-    if precision not in whole:  # `engine` would give the precision that it falls back to, under this one's name
-        raise UsageError(f"{bundle.path} has no {precision}.", f"It has {', '.join(sorted(whole.union(bundle.precisions())))}.")
+    whole = {
+        f.precision for f in bundle.manifest.files.values() if f.graph == "complete" and f.precision
+    }
+    if (
+        precision not in whole
+    ):  # `engine` would give the precision that it falls back to, under this one's name
+        raise UsageError(
+            f"{bundle.path} has no {precision}.",
+            f"It has {', '.join(sorted(whole.union(bundle.precisions())))}.",
+        )
     complete = bundle.engine("complete", precision, backend, threads)
     return lambda clips: complete.run({"clip": clips})["logits"], complete.describe()

@@ -47,7 +47,9 @@ def top_k(logits: Floats, labels: Ints, k: int = 1) -> float:
     return float(hits(logits, labels, min(k, logits.shape[1])).mean()) if len(labels) else 0.0
 
 
-def class_accuracy(correct: NDArray[np.bool_], labels: Ints, classes: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def class_accuracy(
+    correct: NDArray[np.bool_], labels: Ints, classes: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Accuracy of each class, `nan` where the class has no clip, and how many clips it has; both `(classes,)`."""
     counts = np.bincount(labels, minlength=classes)
     right = np.bincount(labels, weights=correct, minlength=classes)
@@ -61,19 +63,27 @@ def mean_class(logits: Floats, labels: Ints) -> float:
     return float(np.nanmean(accuracy)) if len(labels) else 0.0
 
 
-def bootstrap_interval(values: NDArray[np.generic], seed: int = 0, level: float = 0.95, resamples: int = RESAMPLES) -> tuple[float, float]:
+def bootstrap_interval(
+    values: NDArray[np.generic], seed: int = 0, level: float = 0.95, resamples: int = RESAMPLES
+) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean of `(N,)` per-clip values (Efron & Tibshirani 1993)."""
     sample = np.asarray(values, np.float64)
     if len(sample) == 0:
         return 0.0, 0.0
     rng = np.random.default_rng(seed)
-    means = np.array([sample[rng.integers(0, len(sample), len(sample))].mean() for _ in range(resamples)])
+    means = np.array(
+        [sample[rng.integers(0, len(sample), len(sample))].mean() for _ in range(resamples)]
+    )
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def mean_class_interval(
-    correct: NDArray[np.bool_], labels: Ints, seed: int = 0, level: float = 0.95, resamples: int = RESAMPLES
+    correct: NDArray[np.bool_],
+    labels: Ints,
+    seed: int = 0,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
     """Interval of the mean-class accuracy, clips resampled within each class.
 
@@ -83,7 +93,12 @@ def mean_class_interval(
         return 0.0, 0.0
     accuracy, counts = class_accuracy(correct, labels, int(labels.max()) + 1)
     seen = counts > 0
-    draws = np.random.default_rng(seed).binomial(counts[seen], accuracy[seen], (resamples, int(seen.sum()))) / counts[seen]
+    draws = (
+        np.random.default_rng(seed).binomial(
+            counts[seen], accuracy[seen], (resamples, int(seen.sum()))
+        )
+        / counts[seen]
+    )
     low, high = np.quantile(draws.mean(1), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -95,7 +110,9 @@ def confusion(logits: Floats, labels: Ints) -> NDArray[np.int64]:
     return np.bincount(flat, minlength=classes * classes).reshape(classes, classes)
 
 
-def reliability(logits: Floats, labels: Ints, temperature: float = 1.0, bins: int = 15) -> NDArray[np.float64]:
+def reliability(
+    logits: Floats, labels: Ints, temperature: float = 1.0, bins: int = 15
+) -> NDArray[np.float64]:
     """`(bins, 3)`: mean confidence, accuracy and share of clips in equal bins of the top-1 probability; zeros in an empty bin."""
     confidence = np.exp(log_softmax(np.asarray(logits, np.float64) / temperature)).max(-1)
     correct = logits.argmax(-1) == labels
@@ -103,7 +120,12 @@ def reliability(logits: Floats, labels: Ints, temperature: float = 1.0, bins: in
     count = np.bincount(place, minlength=bins).astype(np.float64)
     safe = np.maximum(count, 1)
     return np.stack(
-        [np.bincount(place, confidence, bins) / safe, np.bincount(place, correct, bins) / safe, count / max(len(labels), 1)], axis=1
+        [
+            np.bincount(place, confidence, bins) / safe,
+            np.bincount(place, correct, bins) / safe,
+            count / max(len(labels), 1),
+        ],
+        axis=1,
     )
 
 
@@ -114,7 +136,7 @@ def ece(logits: Floats, labels: Ints, temperature: float = 1.0, bins: int = 15) 
 
 
 def fit_temperature(logits: Floats, labels: Ints) -> float:
-    """The temperature that minimises the negative log-likelihood of `logits / temperature` (Guo et al. 2017).
+    """The temperature that minimizes the negative log-likelihood of `logits / temperature` (Guo et al. 2017).
 
     The loss is convex in 1 / temperature, so golden-section search on its logarithm finds the minimum; it is kept in [0.05, 20], which
     a set without a single error (whose optimum is 0) would leave.
@@ -124,7 +146,9 @@ def fit_temperature(logits: Floats, labels: Ints) -> float:
     rows = np.arange(len(labels))
 
     def loss(log_t: float) -> float:
-        return float(-log_softmax(np.asarray(logits, np.float64) / np.exp(log_t))[rows, labels].mean())
+        return float(
+            -log_softmax(np.asarray(logits, np.float64) / np.exp(log_t))[rows, labels].mean()
+        )
 
     low, high = float(np.log(0.05)), float(np.log(20.0))
     ratio = (np.sqrt(5.0) - 1) / 2

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.evaluation.metrics import bootstrap_interval, log_softmax
 
-__all__ = ["Bin", "Mistake", "by_quantity", "examples_of", "frame_strip", "motion_amount", "worst_clips"]
-
-Clip = NDArray[np.uint8]
+__all__ = ["Bin", "Mistake", "by_quantity", "examples_of", "motion_amount", "worst_clips"]
 
 
 @dataclass(frozen=True)
@@ -40,13 +37,24 @@ class Bin:
     interval: tuple[float, float]
 
 
-def _mistake(logits: NDArray[np.floating], labels: NDArray[np.integer], names: Sequence[str], index: int) -> Mistake:
+def _mistake(
+    logits: NDArray[np.floating], labels: NDArray[np.integer], names: Sequence[str], index: int
+) -> Mistake:
     row = log_softmax(logits[index : index + 1])[0]
     guess, true = int(row.argmax()), int(labels[index])
-    return Mistake(index, names[true], names[guess], float(np.exp(row[guess])), float(np.exp(row[true])), float(-row[true]))
+    return Mistake(
+        index,
+        names[true],
+        names[guess],
+        float(np.exp(row[guess])),
+        float(np.exp(row[true])),
+        float(-row[true]),
+    )
 
 
-def worst_clips(logits: NDArray[np.floating], labels: NDArray[np.integer], names: Sequence[str], most: int = 24) -> list[Mistake]:
+def worst_clips(
+    logits: NDArray[np.floating], labels: NDArray[np.integer], names: Sequence[str], most: int = 24
+) -> list[Mistake]:
     """The clips of the largest loss among those that were given a wrong class."""
     losses = -log_softmax(logits)[np.arange(len(labels)), labels]
     wrong = np.flatnonzero(logits.argmax(-1) != labels)
@@ -55,30 +63,56 @@ def worst_clips(logits: NDArray[np.floating], labels: NDArray[np.integer], names
 
 
 def examples_of(
-    logits: NDArray[np.floating], labels: NDArray[np.integer], names: Sequence[str], *, true: str, predicted: str, most: int = 3
+    logits: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    names: Sequence[str],
+    *,
+    true: str,
+    predicted: str,
+    most: int = 3,
 ) -> list[Mistake]:
     """Clips of one class that were given a certain other, the surest mistakes first."""
-    rows = np.flatnonzero((labels == names.index(true)) & (logits.argmax(-1) == names.index(predicted)))
+    rows = np.flatnonzero(
+        (labels == names.index(true)) & (logits.argmax(-1) == names.index(predicted))
+    )
     found = [_mistake(logits, labels, names, int(i)) for i in rows]
     return sorted(found, key=lambda mistake: -mistake.probability)[:most]
 
 
-def by_quantity(values: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = 5) -> list[Bin]:
+def by_quantity(
+    values: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = 5
+) -> list[Bin]:
     """Accuracy in bins of equally many clips; fewer bins where many clips share a value."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))
     if len(edges) < 2:
-        return [Bin(float(values.min()), float(values.max()), len(values), float(correct.mean()), bootstrap_interval(correct))]
+        return [
+            Bin(
+                float(values.min()),
+                float(values.max()),
+                len(values),
+                float(correct.mean()),
+                bootstrap_interval(correct),
+            )
+        ]
     place = np.searchsorted(edges, values, side="right").clip(1, len(edges) - 1) - 1
     rows = []
     for i in range(len(edges) - 1):
         inside = correct[place == i]
         if len(inside):
-            rows.append(Bin(float(edges[i]), float(edges[i + 1]), len(inside), float(inside.mean()), bootstrap_interval(inside)))
+            rows.append(
+                Bin(
+                    float(edges[i]),
+                    float(edges[i + 1]),
+                    len(inside),
+                    float(inside.mean()),
+                    bootstrap_interval(inside),
+                )
+            )
     return rows
 
 
 def motion_amount(clips: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """How much moves in each clip: mean absolute difference of neighbouring frames of the window, 0..255.
+    """How much moves in each clip: mean absolute difference of neighboring frames of the window, 0..255.
 
     Args:
         clips: `(B, 1+S, F, H, W, 3)`.
@@ -87,21 +121,5 @@ def motion_amount(clips: NDArray[np.uint8]) -> NDArray[np.float64]:
         `(B,)`; frames are averaged over 4 x 4 pixels first, so that noise counts little.
     """
     b, s1, f, h, w, _ = clips.shape
-    grey = clips[:, 1:].reshape(b, (s1 - 1) * f, h // 4, 4, w // 4, 4, 3).mean((3, 5, 6))
-    return np.asarray(np.abs(np.diff(grey, axis=1)).mean((1, 2, 3)), np.float64)
-
-
-def frame_strip(clip: Clip, frames: int = 8, side: int = 112) -> bytes:
-    """A JPEG of frames evenly spread over the window, side by side, in order.
-
-    Args:
-        clip: `(1+S, F, H, W, 3)` uint8 RGB.
-        frames: how many.
-        side: pixels of each.
-    """
-    window = clip[1:].reshape(-1, *clip.shape[2:])
-    chosen = window[np.linspace(0, len(window) - 1, min(frames, len(window))).round().astype(int)]
-    pictures = [cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA) for frame in chosen]
-    done, content = cv2.imencode(".jpg", cv2.cvtColor(np.hstack(pictures), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
-    assert done  # a JPEG of uint8 pixels in memory
-    return content.tobytes()
+    gray = clips[:, 1:].reshape(b, (s1 - 1) * f, h // 4, 4, w // 4, 4, 3).mean((3, 5, 6))
+    return np.asarray(np.abs(np.diff(gray, axis=1)).mean((1, 2, 3)), np.float64)

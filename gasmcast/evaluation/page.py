@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.evaluation.metrics import hits
-from gasmcast.evaluation.mistakes import Bin, Mistake, by_quantity, examples_of, frame_strip, worst_clips
+from gasmcast.evaluation.mistakes import Bin, Mistake, by_quantity, examples_of, worst_clips
 from gasmcast.evaluation.scores import Scores
 from gasmcast.evaluation.time_tests import ReversalScores, ShuffleScores
 from gasmcast.files import write_atomic
+from gasmcast.report.charts import frame_strip
 from gasmcast.report.html import document, image, percent, table
 
 __all__ = ["write_page"]
@@ -41,7 +42,9 @@ def _bins(title: str, unit: str, bins: Sequence[Bin]) -> str:
         ]
         for b in bins
     ]
-    return f"<h2>{escape(title)}</h2>" + table([title.removeprefix("Accuracy by "), "", "clips", "top-1"], rows, (2, 3))
+    return f"<h2>{escape(title)}</h2>" + table(
+        [title.removeprefix("Accuracy by "), "", "clips", "top-1"], rows, (2, 3)
+    )
 
 
 def _clip(mistake: Mistake, name: str, strip: bytes | None) -> str:
@@ -60,7 +63,10 @@ def _summary(scores: Scores) -> str:
         ["mean-class", percent(scores.mean_class, scores.mean_class_interval)],
         ["always the most frequent class", percent(scores.chance)],
         ["ECE, plain softmax", percent(scores.ece)],
-        [f"ECE, temperature {scores.temperature:.2f} (fitted on the other half)", percent(scores.ece_calibrated)],
+        [
+            f"ECE, temperature {scores.temperature:.2f} (fitted on the other half)",
+            percent(scores.ece_calibrated),
+        ],
     ]
     return table(["figure", f"{scores.clips} clips, 95 % interval"], rows, (1,))
 
@@ -77,10 +83,18 @@ def _time_tests(reversal: ReversalScores | None, shuffle: ShuffleScores | None) 
                 ]
             )
     if shuffle is not None:
-        rows.append(["frames shuffled: top-1", percent(shuffle.shuffled_top1, shuffle.shuffled_interval)])
+        rows.append(
+            ["frames shuffled: top-1", percent(shuffle.shuffled_top1, shuffle.shuffled_interval)]
+        )
         if shuffle.blind_ceiling is not None:
-            rows.append(["the most that a model blind to order can reach", percent(shuffle.blind_ceiling)])
-    return "<h2>Does order in time matter?</h2>" + table(["test", "result"], rows, (1,)) if rows else ""
+            rows.append(
+                ["the most that a model blind to order can reach", percent(shuffle.blind_ceiling)]
+            )
+    return (
+        "<h2>Does order in time matter?</h2>" + table(["test", "result"], rows, (1,))
+        if rows
+        else ""
+    )
 
 
 def write_page(
@@ -124,24 +138,39 @@ def write_page(
         for mistake in mistakes:
             if mistake.index not in strips:
                 strips[mistake.index] = frame_strip(clip_of(mistake.index))
-        return "".join(_clip(mistake, ids[mistake.index], strips[mistake.index]) for mistake in mistakes)
+        return "".join(
+            _clip(mistake, ids[mistake.index], strips[mistake.index]) for mistake in mistakes
+        )
 
     parts = [f"<h1>{escape(title)}</h1>", _summary(scores), _time_tests(reversal, shuffle)]
     parts.append('<h2>Confusion and calibration</h2><div class="pictures">')
     parts += [image(picture.read_bytes(), "png", picture.stem) for picture in pictures]
     parts.append("</div>")
     parts.append(_bins("Accuracy by clip length", "s", by_quantity(lengths_s, correct)))
-    parts.append(_bins("Accuracy by motion", "grey levels a frame", by_quantity(motion, correct)))
+    parts.append(_bins("Accuracy by motion", "gray levels a frame", by_quantity(motion, correct)))
     parts.append("<h2>Most confused pairs</h2>")
     for pair in scores.confused[:10]:
-        parts.append(f"<h3>{escape(pair.first)} / {escape(pair.second)} <small>{percent(pair.share)} of their clips</small></h3>")
-        parts.append(clips(examples_of(logits, labels, names, true=pair.first, predicted=pair.second, most=2)))
-        parts.append(clips(examples_of(logits, labels, names, true=pair.second, predicted=pair.first, most=2)))
+        parts.append(
+            f"<h3>{escape(pair.first)} / {escape(pair.second)} <small>{percent(pair.share)} of their clips</small></h3>"
+        )
+        parts.append(
+            clips(
+                examples_of(logits, labels, names, true=pair.first, predicted=pair.second, most=2)
+            )
+        )
+        parts.append(
+            clips(
+                examples_of(logits, labels, names, true=pair.second, predicted=pair.first, most=2)
+            )
+        )
     parts.append("<h2>Worst clips</h2>")
     parts.append(clips(worst_clips(logits, labels, names)))
     rows = [
         [escape(c.name), escape(c.mistaken_for), str(c.clips), percent(c.accuracy)]
         for c in sorted(scores.classes, key=lambda c: c.accuracy)
     ]
-    parts.append("<h2>Every class, the worst first</h2>" + table(["class", "mostly mistaken for", "clips", "accuracy"], rows, (2, 3)))
+    parts.append(
+        "<h2>Every class, the worst first</h2>"
+        + table(["class", "mostly mistaken for", "clips", "accuracy"], rows, (2, 3))
+    )
     write_atomic(path, document(title, STYLE, "\n".join(parts)))

@@ -58,21 +58,29 @@ def predict(
     if count == 0:
         raise UsageError("There are no clips to evaluate.", "Check --data and --split.")
     parallel = torch.distributed.is_available() and torch.distributed.is_initialized()
-    rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if parallel else (0, 1)
+    rank, world = (
+        (torch.distributed.get_rank(), torch.distributed.get_world_size()) if parallel else (0, 1)
+    )
     own = shard(count, rank, world)
-    padded = np.append(own, np.full(-(-count // world) - len(own), rank % count)).astype(int).tolist()
+    padded = (
+        np.append(own, np.full(-(-count // world) - len(own), rank % count)).astype(int).tolist()
+    )
     if load is None:
         load = ClipLoader(dataset, workers=workers).batches
     found: list[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]] = []
     done = 0
-    for batch in load([padded[first : first + batch_size] for first in range(0, len(padded), batch_size)]):
+    for batch in load(
+        [padded[first : first + batch_size] for first in range(0, len(padded), batch_size)]
+    ):
         logits = run(batch.clips.numpy())
         found.append((batch.indices.numpy(), np.asarray(logits, np.float32), batch.labels.numpy()))
         done += len(batch.indices)
         if on_batch is not None:
             on_batch(done, len(padded))
     indices, rows, targets = (np.concatenate([columns[i] for columns in found]) for i in range(3))
-    failed = getattr(dataset, "failed", None)  # read now: a part of a set gives the marks as they are when it is asked
+    failed = getattr(
+        dataset, "failed", None
+    )  # read now: a part of a set gives the marks as they are when it is asked
     bad = np.zeros(len(indices), bool) if failed is None else np.asarray(failed)[indices] > 0
     part = (indices, rows, np.where(bad, UNREADABLE, targets))
     parts = [part]
@@ -91,13 +99,17 @@ def _merge(parts: list[Any], count: int) -> tuple[NDArray[np.float32], NDArray[n
     logits[indices], labels[indices], seen[indices] = rows, targets, True
     if not seen.all():
         raise UsageError(
-            f"Clip {int(np.flatnonzero(~seen)[0])} of {count} was not evaluated.", "The set gives other clips than it was asked for."
+            f"Clip {int(np.flatnonzero(~seen)[0])} of {count} was not evaluated.",
+            "The set gives other clips than it was asked for.",
         )
     good = labels != UNREADABLE
     if not good.any():
         raise UsageError(f"None of the {count} clips decodes.", "Check the videos.")
     if (labels[good] < 0).any():
-        raise UsageError(f"Clip {int(np.flatnonzero(labels < 0)[0])} has no label.", "Evaluate a split that is annotated.")
+        raise UsageError(
+            f"Clip {int(np.flatnonzero(labels < 0)[0])} has no label.",
+            "Evaluate a split that is annotated.",
+        )
     return logits[good], labels[good]
 
 

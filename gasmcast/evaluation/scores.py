@@ -76,7 +76,9 @@ class Scores:
         return asdict(self)
 
 
-def judge(logits: NDArray[np.floating], labels: NDArray[np.integer], names: Sequence[str]) -> Scores:
+def judge(
+    logits: NDArray[np.floating], labels: NDArray[np.integer], names: Sequence[str]
+) -> Scores:
     """All figures of `(N, classes)` logits.
 
     Args:
@@ -113,7 +115,10 @@ def _calibrated_ece(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
 
 
 def _class_scores(
-    correct: NDArray[np.bool_], labels: NDArray[np.integer], counts: NDArray[np.int64], names: Sequence[str]
+    correct: NDArray[np.bool_],
+    labels: NDArray[np.integer],
+    counts: NDArray[np.int64],
+    names: Sequence[str],
 ) -> tuple[ClassScore, ...]:
     accuracy, clips = class_accuracy(correct, labels, len(names))
     wrong = counts.copy()
@@ -126,7 +131,9 @@ def _class_scores(
     return tuple(rows)
 
 
-def confused_pairs(counts: NDArray[np.int64], names: Sequence[str], most: int = 20) -> tuple[Confused, ...]:
+def confused_pairs(
+    counts: NDArray[np.int64], names: Sequence[str], most: int = 20
+) -> tuple[Confused, ...]:
     """The pairs of classes that are most often taken for each other.
 
     Args:

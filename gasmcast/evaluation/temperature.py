@@ -9,8 +9,7 @@ from typing import Any
 
 from gasmcast.errors import UsageError
 from gasmcast.evaluation.scores import Scores
-from gasmcast.files import read_json, write_atomic
-from gasmcast.manifest import sha256_of
+from gasmcast.files import read_json, sha256_of, write_atomic
 
 __all__ = ["read_temperature", "write_temperature"]
 
@@ -47,5 +46,8 @@ def read_temperature(checkpoint: Path, sha256: str) -> float | None:
     if entry.get("sha256") != sha256:
         return None
     if "temperature" not in entry:
-        raise UsageError(f"{path} is damaged (no temperature of {checkpoint.name}).", "Run `gasmcast eval` again.")
+        raise UsageError(
+            f"{path} is damaged (no temperature of {checkpoint.name}).",
+            "Run `gasmcast eval` again.",
+        )
     return float(entry["temperature"])

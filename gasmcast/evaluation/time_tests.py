@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from gasmcast.data.reversals import reversals
 from gasmcast.evaluation.metrics import bootstrap_interval
 
-__all__ = ["ReversalScores", "ShuffleScores", "judge_reversed", "judge_shuffled", "reverse_clips", "shuffle_clips"]
+__all__ = [
+    "ReversalScores",
+    "ShuffleScores",
+    "judge_reversed",
+    "judge_shuffled",
+    "reverse_clips",
+    "shuffle_clips",
+]
 
 Clips = NDArray[np.uint8]
 
@@ -41,7 +48,9 @@ def shuffle_clips(clips: Clips, first: int = 0) -> Clips:
         clips: consecutive ones.
         first: the number of the first of them.
     """
-    return _in_order(clips, lambda i, frames: np.random.default_rng((0, first + i)).permutation(frames))
+    return _in_order(
+        clips, lambda i, frames: np.random.default_rng((0, first + i)).permutation(frames)
+    )
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,10 @@ class ReversalScores:
 
 
 def judge_reversed(
-    forward: NDArray[np.floating], backward: NDArray[np.floating], labels: NDArray[np.integer], names: Sequence[str]
+    forward: NDArray[np.floating],
+    backward: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    names: Sequence[str],
 ) -> ReversalScores:
     """Compare `(N, classes)` logits of clips with those of the same clips played backwards."""
     partner = reversals(names)
@@ -76,9 +88,15 @@ def judge_reversed(
         return ReversalScores(len(labels), changed, None, None, {}, None)
     wanted = np.array([partner[int(label)] for label in labels[paired]])
     right = predicted[paired] == wanted
-    classes = {names[i]: float(right[labels[paired] == i].mean()) for i in sorted(partner) if (labels == i).any()}
+    classes = {
+        names[i]: float(right[labels[paired] == i].mean())
+        for i in sorted(partner)
+        if (labels == i).any()
+    }
     followed = float(np.mean([share > 0.5 for share in classes.values()]))
-    return ReversalScores(len(labels), changed, float(right.mean()), bootstrap_interval(right), classes, followed)
+    return ReversalScores(
+        len(labels), changed, float(right.mean()), bootstrap_interval(right), classes, followed
+    )
 
 
 @dataclass(frozen=True)
@@ -98,7 +116,10 @@ class ShuffleScores:
 
 
 def judge_shuffled(
-    forward: NDArray[np.floating], shuffled: NDArray[np.floating], labels: NDArray[np.integer], names: Sequence[str]
+    forward: NDArray[np.floating],
+    shuffled: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    names: Sequence[str],
 ) -> ShuffleScores:
     """Compare `(N, classes)` logits of clips with those of the same clips with shuffled frames.
 
@@ -108,6 +129,15 @@ def judge_shuffled(
     counts = np.bincount(labels, minlength=len(names))
     partner = reversals(names)
     # Of a pair the larger counts once, for both of its classes.
-    reached = sum(counts[i] if i not in partner else max(counts[i], counts[partner[i]]) / 2 for i in range(len(names)))
+    reached = sum(
+        counts[i] if i not in partner else max(counts[i], counts[partner[i]]) / 2
+        for i in range(len(names))
+    )
     ceiling = float(reached / max(len(labels), 1)) if partner else None
-    return ShuffleScores(len(labels), float((forward.argmax(-1) == labels).mean()), float(right.mean()), bootstrap_interval(right), ceiling)
+    return ShuffleScores(
+        len(labels),
+        float((forward.argmax(-1) == labels).mean()),
+        float(right.mean()),
+        bootstrap_interval(right),
+        ceiling,
+    )

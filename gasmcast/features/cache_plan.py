@@ -105,15 +105,20 @@ def plan_cache(
     """
     if not config.model.freeze:
         raise UsageError(
-            "The backbones of this model train: what they give changes with every step.", "Cache a model with model.freeze=true."
+            "The backbones of this model train: what they give changes with every step.",
+            "Cache a model with model.freeze=true.",
         )
     if views < 1 or not samples:
-        raise UsageError(f"A cache of {views} views of {len(samples)} clips is empty.", "Use --views 1 or more.")
+        raise UsageError(
+            f"A cache of {views} views of {len(samples)} clips is empty.", "Use --views 1 or more."
+        )
     facts = {
         "format": FORMAT,
         **_streams(model, config),
         "spec": config.spec.model_dump(mode="json"),
-        "views": [views, config.augment.model_dump(mode="json", exclude={"mixup", "cutmix"})] if views > 1 else [1],
+        "views": [views, config.augment.model_dump(mode="json", exclude={"mixup", "cutmix"})]
+        if views > 1
+        else [1],
         "dtype": dtype,
         "set": _set_sha(samples),
     }
@@ -121,7 +126,17 @@ def plan_cache(
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     rows = len(samples) * views
     shard_rows = min(rows, max(SHARD_ROWS, -(-rows // MOST_SHARDS)))
-    return CachePlan(out / f"{split}-{key[:16]}", key, facts, len(samples), views, _width(facts), columns, dtype, shard_rows)
+    return CachePlan(
+        out / f"{split}-{key[:16]}",
+        key,
+        facts,
+        len(samples),
+        views,
+        _width(facts),
+        columns,
+        dtype,
+        shard_rows,
+    )
 
 
 def _streams(model: GasmCast, config: Config) -> dict[str, Any]:
@@ -129,11 +144,17 @@ def _streams(model: GasmCast, config: Config) -> dict[str, Any]:
     settings = config.model.model_dump(mode="json")
     encoder = model.encoder
     facts: dict[str, Any] = {}
-    for stream, backbone, shapes in zip(_BACKBONES, (encoder.semantic, encoder.motion), encoder.tap_shapes(), strict=True):
+    for stream, backbone, shapes in zip(
+        _BACKBONES, (encoder.semantic, encoder.motion), encoder.tap_shapes(), strict=True
+    ):
         if backbone is not None:
             facts |= {
                 f"{stream} weights": weights_sha(backbone),
-                f"{stream} pixels": [values.tolist() for name, values in backbone.named_buffers() if name.startswith("normalise.")],
+                f"{stream} pixels": [
+                    values.tolist()
+                    for name, values in backbone.named_buffers()
+                    if name.startswith("normalize.")
+                ],
                 f"{stream} backbone": {name: settings[name] for name in _BACKBONES[stream]},
                 f"{stream} width": sum(map(math.prod, shapes)),
             }
@@ -144,14 +165,18 @@ def _width(facts: dict[str, Any]) -> int:
     return sum(int(facts.get(f"{stream} width", 0)) for stream in _BACKBONES)
 
 
-def _of_both(out: Path, split: str, facts: dict[str, Any]) -> tuple[dict[str, Any], tuple[int, int]] | None:
+def _of_both(
+    out: Path, split: str, facts: dict[str, Any]
+) -> tuple[dict[str, Any], tuple[int, int]] | None:
     """The facts of a finished cache that holds another stream as well, and where in its rows this one is."""
     ours = json.loads(json.dumps(facts))
     if all(f"{stream} width" in ours for stream in _BACKBONES):
         return None
     for index in sorted(out.glob(f"{split}-*/index.json")):
         theirs = read_json(index, dict).get("facts", {})
-        if _width(theirs) > _width(ours) and all(theirs.get(name) == value for name, value in ours.items()):
+        if _width(theirs) > _width(ours) and all(
+            theirs.get(name) == value for name, value in ours.items()
+        ):
             semantic = int(theirs["semantic width"])
             return theirs, (0, semantic) if "semantic width" in ours else (semantic, _width(theirs))
     return None

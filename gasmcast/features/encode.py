@@ -89,9 +89,13 @@ def fill_cache(
         on_rows(done, plan.rows)
     # No batch is of two shards; one loader for all of them, so that workers do not wait at every end.
     order = [
-        list(rows[i : i + batch_size]) for rows in (_rows(plan, number) for number in missing) for i in range(0, len(rows), batch_size)
+        list(rows[i : i + batch_size])
+        for rows in (_rows(plan, number) for number in missing)
+        for i in range(0, len(rows), batch_size)
     ]
-    loader: DataLoader[Any] = DataLoader(views, batch_sampler=order, num_workers=workers if missing else 0)
+    loader: DataLoader[Any] = DataLoader(
+        views, batch_sampler=order, num_workers=workers if missing else 0
+    )
     values: list[Tensor] = []
     marks: list[Tensor] = []
     for clips, found, rows in batches(loader):
@@ -103,17 +107,24 @@ def fill_cache(
         number, last = divmod(int(rows[-1]), plan.shard_rows)
         if last + 1 == len(_rows(plan, number)):
             texts = {"key": plan.key, "format": FORMAT}
-            write_tensors(plan.shard(number), {"rows": torch.cat(values), "labels": torch.cat(marks)}, texts)
+            write_tensors(
+                plan.shard(number), {"rows": torch.cat(values), "labels": torch.cat(marks)}, texts
+            )
             values, marks = [], []
     labels = [label for shard in plan.shards for label in _labels(shard)]
-    write_atomic(plan.folder / "index.json", json.dumps({"key": plan.key, "facts": plan.facts, "labels": labels}))
+    write_atomic(
+        plan.folder / "index.json",
+        json.dumps({"key": plan.key, "facts": plan.facts, "labels": labels}),
+    )
     return sorted({samples[i % plan.clips].id for i, label in enumerate(labels) if label < 0})
 
 
 class _Views(Dataset[tuple[Tensor, int, int]]):
     """The rows of a cache as clips: `(clip, label, row)`, label -1 where the clip did not decode."""
 
-    def __init__(self, plan: CachePlan, samples: Sequence[Sample], config: Config, swap: Mapping[int, int]) -> None:
+    def __init__(
+        self, plan: CachePlan, samples: Sequence[Sample], config: Config, swap: Mapping[int, int]
+    ) -> None:
         self.clips = plan.clips
         self.plain = ClipDataset(samples, config.spec)
         self.drawn = ClipDataset(samples, config.spec, config.augment, swap=swap)

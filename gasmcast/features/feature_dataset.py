@@ -30,7 +30,15 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
     Clips that did not decode are left out. In training a view is drawn for each clip and epoch.
     """
 
-    def __init__(self, plan: CachePlan, samples: Sequence[Sample], *, seed: int = 0, draw: bool = False, verify: bool = True) -> None:
+    def __init__(
+        self,
+        plan: CachePlan,
+        samples: Sequence[Sample],
+        *,
+        seed: int = 0,
+        draw: bool = False,
+        verify: bool = True,
+    ) -> None:
         """Open the cache that `plan` describes.
 
         Args:
@@ -48,10 +56,16 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
             raise UsageError(_explain(plan), "Make it with `gasmcast cache` and the same settings.")
         held = read_json(index, dict, "key", "labels")
         if held.get("key") != plan.key:
-            raise UsageError(f"{plan.folder} is a cache of something else (key).", "Remove it and run `gasmcast cache` again.")
+            raise UsageError(
+                f"{plan.folder} is a cache of something else (key).",
+                "Remove it and run `gasmcast cache` again.",
+            )
         for shard in plan.shards:
             if not shard.is_file():
-                raise UsageError(f"{plan.folder} lacks {shard.name}.", "Run `gasmcast cache` again: it fills what is missing.")
+                raise UsageError(
+                    f"{plan.folder} lacks {shard.name}.",
+                    "Run `gasmcast cache` again: it fills what is missing.",
+                )
             if verify:
                 _verify(shard)
         self.plan, self.seed, self.draw = plan, seed, draw
@@ -89,8 +103,14 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
         """
         encoder = model.encoder
         streams = {"semantic weights": encoder.semantic, "motion weights": encoder.motion}
-        if any(part is not None and self.plan.facts.get(name) != weights_sha(part) for name, part in streams.items()):
-            raise UsageError(f"{self.plan.folder} was made with other backbone weights.", "Run `gasmcast cache` with these weights.")
+        if any(
+            part is not None and self.plan.facts.get(name) != weights_sha(part)
+            for name, part in streams.items()
+        ):
+            raise UsageError(
+                f"{self.plan.folder} was made with other backbone weights.",
+                "Run `gasmcast cache` with these weights.",
+            )
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -99,7 +119,11 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
         """One row, as `GasmCast.encode` takes it."""
         view = 0
         if self.draw and self.plan.views > 1:
-            view = int(np.random.default_rng((self.seed, int(self._epoch), index)).integers(self.plan.views))
+            view = int(
+                np.random.default_rng((self.seed, int(self._epoch), index)).integers(
+                    self.plan.views
+                )
+            )
         clip = int(self._clips[index])
         return self._row(view * self.plan.clips + clip), int(self._stored[view, clip]), index
 
@@ -118,17 +142,23 @@ def _verify(shard: Path) -> None:
     try:
         read_tensors(shard)
     except TornFileError as error:
-        raise UsageError(error.what, "Run `gasmcast cache` again: it makes what is damaged anew.") from None
+        raise UsageError(
+            error.what, "Run `gasmcast cache` again: it makes what is damaged anew."
+        ) from None
 
 
 def _explain(plan: CachePlan) -> str:
-    """Why there is no such cache, as well as the neighbours tell."""
+    """Why there is no such cache, as well as the neighbors tell."""
     out, split = plan.folder.parent, plan.folder.name.rsplit("-", 1)[0]
     if plan.folder.is_dir():
         return f"The cache {plan.folder} is unfinished."
     for other in sorted(out.glob(f"{split}-*/index.json")):
         theirs = read_json(other, dict).get("facts", {})
-        differ = [name for name, value in plan.facts.items() if theirs.get(name) != json.loads(json.dumps(value))]
+        differ = [
+            name
+            for name, value in plan.facts.items()
+            if theirs.get(name) != json.loads(json.dumps(value))
+        ]
         if differ:
             return f"The cache {other.parent} does not fit this run: it differs in {', '.join(differ)}."
     return f"There is no cache of the {split} split in {out}."

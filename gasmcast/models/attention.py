@@ -40,5 +40,7 @@ class DropPath(nn.Module):
         if self.rate == 0 or not self.training:
             return x
         keep = 1 - self.rate
-        mask = torch.empty((x.shape[0], *[1] * (x.ndim - 1)), dtype=x.dtype, device=x.device).bernoulli_(keep)
+        mask = torch.empty(
+            (x.shape[0], *[1] * (x.ndim - 1)), dtype=x.dtype, device=x.device
+        ).bernoulli_(keep)
         return x * (mask / keep)

@@ -13,12 +13,20 @@ from torch import Tensor, nn
 
 from gasmcast.config import Config, parse_config
 from gasmcast.errors import UsageError
+from gasmcast.files import sha256_of
 from gasmcast.labels import Labels
-from gasmcast.manifest import sha256_of
 from gasmcast.models.model import GasmCast, build_model
 from gasmcast.tensorfile import read_metadata, read_tensors, write_tensors
 
-__all__ = ["build_or_reload", "checkpoint_path", "frozen_names", "load_checkpoint", "read_checkpoint", "write_checkpoint", "write_frozen"]
+__all__ = [
+    "build_or_reload",
+    "checkpoint_path",
+    "frozen_names",
+    "load_checkpoint",
+    "read_checkpoint",
+    "write_checkpoint",
+    "write_frozen",
+]
 
 FORMAT = "gasmcast checkpoint 1"
 FROZEN = "frozen.safetensors"
@@ -56,8 +64,13 @@ def write_frozen(folder: Path, model: nn.Module) -> str:
         write_tensors(path, tensors, {"format": FORMAT})
         return sha256_of(path)
     there, _ = read_tensors(path)
-    if there.keys() != tensors.keys() or any(not there[name].equal(tensor.cpu()) for name, tensor in tensors.items()):
-        raise UsageError(f"{path} holds other backbone weights than this run's.", "Give the same weights, or another --out.")
+    if there.keys() != tensors.keys() or any(
+        not there[name].equal(tensor.cpu()) for name, tensor in tensors.items()
+    ):
+        raise UsageError(
+            f"{path} holds other backbone weights than this run's.",
+            "Give the same weights, or another --out.",
+        )
     return sha256_of(path)
 
 
@@ -71,16 +84,29 @@ def build_or_reload(config: Config, folder: Path) -> GasmCast:
     path = folder / FROZEN
     if not path.is_file():
         return build_model(config)
-    bare = config.model.model_copy(update={"semantic_weights": "random", "motion_weights": "random"})
+    bare = config.model.model_copy(
+        update={"semantic_weights": "random", "motion_weights": "random"}
+    )
     model = GasmCast(bare, config.spec)
     kept, _ = read_tensors(path)
     if kept.keys() != frozen_names(model):
-        raise UsageError(f"{path} is of another architecture.", "Use the configuration it was begun with, or give another --out.")
+        raise UsageError(
+            f"{path} is of another architecture.",
+            "Use the configuration it was begun with, or give another --out.",
+        )
     fill(model, model.state_dict() | kept, str(path))
     return model
 
 
-def write_checkpoint(path: Path, tensors: dict[str, Tensor], config: Config, labels: Labels, *, frozen: str, info: dict[str, Any]) -> None:
+def write_checkpoint(
+    path: Path,
+    tensors: dict[str, Tensor],
+    config: Config,
+    labels: Labels,
+    *,
+    frozen: str,
+    info: dict[str, Any],
+) -> None:
     """Write the trained tensors (parameters, and buffers that are not a frozen backbone's).
 
     Args:
@@ -115,7 +141,10 @@ def checkpoint_path(path: Path) -> Path:
     for name in ("best.safetensors", "last.safetensors"):
         if (path / name).is_file():
             return path / name
-    raise UsageError(f"No checkpoint at {path}.", "Give a run folder of `gasmcast train`, or its best.safetensors.")
+    raise UsageError(
+        f"No checkpoint at {path}.",
+        "Give a run folder of `gasmcast train`, or its best.safetensors.",
+    )
 
 
 def read_checkpoint(path: Path) -> tuple[Config, Labels, dict[str, Any]]:
@@ -130,7 +159,10 @@ def read_checkpoint(path: Path) -> tuple[Config, Labels, dict[str, Any]]:
     file = checkpoint_path(path)
     texts = read_metadata(file)
     if texts.get("format") != FORMAT or "config" not in texts:
-        raise UsageError(f"{file} is not a checkpoint of this gasmcast.", "Give best.safetensors or last.safetensors of a run folder.")
+        raise UsageError(
+            f"{file} is not a checkpoint of this gasmcast.",
+            "Give best.safetensors or last.safetensors of a run folder.",
+        )
     config = parse_config(json.loads(texts["config"]), str(file))
     info = {**json.loads(texts["info"]), "frozen_sha256": texts["frozen_sha256"], "path": str(file)}
     return config, Labels(json.loads(texts["labels"])), info
@@ -153,9 +185,14 @@ def load_checkpoint(path: Path) -> tuple[GasmCast, Config, Labels, dict[str, Any
         if not frozen.is_file():
             raise UsageError(f"{file} needs {FROZEN} beside it.", "Copy the whole run folder.")
         if sha256_of(frozen) != info["frozen_sha256"]:
-            raise UsageError(f"{frozen} is not the one {file.name} was trained with (checksum).", "Copy the whole run folder again.")
+            raise UsageError(
+                f"{frozen} is not the one {file.name} was trained with (checksum).",
+                "Copy the whole run folder again.",
+            )
         tensors |= read_tensors(frozen)[0]
-    bare = config.model.model_copy(update={"semantic_weights": "random", "motion_weights": "random"})
+    bare = config.model.model_copy(
+        update={"semantic_weights": "random", "motion_weights": "random"}
+    )
     model = GasmCast(bare, config.spec)
     fill(model, tensors, str(file))
     return model.eval(), config, labels, info
@@ -176,5 +213,7 @@ def fill(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
             shapes = f"{tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
             raise UsageError(f"{where} is of another architecture: {name} is {shapes}.", hint)
     if extra := sorted(tensors.keys() - wanted.keys()):
-        raise UsageError(f"{where} is of another architecture: it has {extra[0]}, which the model has not.", hint)
+        raise UsageError(
+            f"{where} is of another architecture: it has {extra[0]}, which the model has not.", hint
+        )
     model.load_state_dict(tensors)

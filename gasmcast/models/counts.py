@@ -17,7 +17,8 @@ from gasmcast.config import Config, ModelConfig
 from gasmcast.models.head.cross_attention import Exchange
 from gasmcast.models.model import GasmCast
 from gasmcast.models.shape import HeadShape
-from gasmcast.spec import ClipSpec, Frozen
+from gasmcast.schema import Frozen
+from gasmcast.spec import ClipSpec
 
 __all__ = ["Counts", "MultiplyAdds", "Parameters", "count", "count_model", "cross_attention_ratio"]
 
@@ -91,7 +92,12 @@ def count_model(model: GasmCast) -> Counts:
     shadow = model if next(model.parameters()).is_meta else _shadow(model)
     macs = _multiply_adds(shadow)
     return Counts(
-        parameters=Parameters(total=total, trainable=trainable, frozen_share=1 - trainable / total, by_part=dict(by_part)),
+        parameters=Parameters(
+            total=total,
+            trainable=trainable,
+            frozen_share=1 - trainable / total,
+            by_part=dict(by_part),
+        ),
         macs=macs,
         cross_attention_ratio=cross_attention_ratio(model.config, model.spec),
     )
@@ -107,7 +113,9 @@ def cross_attention_ratio(model: ModelConfig, spec: ClipSpec) -> float | None:
     shape = HeadShape.of(model, spec)
     cost = []
     for fusion in ("bcast", "full"):
-        variant = model.model_copy(update={"fusion": fusion, "attention_window": "full", "direction": "both"})
+        variant = model.model_copy(
+            update={"fusion": fusion, "attention_window": "full", "direction": "both"}
+        )
         with torch.device("meta"):
             s = torch.empty(1, shape.frames, shape.patches, model.width)
             m = torch.empty(1, shape.segments, shape.motion_tokens, model.width)
@@ -135,7 +143,9 @@ def _multiply_adds(model: GasmCast) -> MultiplyAdds:
     if model.config.motion_context != "clip":
         pair = torch.empty(1, *model.spec.pair_shape, dtype=torch.uint8, device="meta")
         decision = _count(model.encoder, pair)[""] + head
-    return MultiplyAdds(total=total, encoder=total - head, head=head, decision=decision, by_part=dict(by_part))
+    return MultiplyAdds(
+        total=total, encoder=total - head, head=head, decision=decision, by_part=dict(by_part)
+    )
 
 
 def _count(module: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:

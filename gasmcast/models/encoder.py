@@ -59,16 +59,28 @@ class SegmentEncoder(nn.Module):
         if model.streams != "motion":
             self.semantic = SemanticBackbone(model, spec.pixels)
             self.semantic_taps = nn.ModuleList(
-                [SemanticTap(self.semantic.channels, model.width, live, drop=model.drop_channels) for _ in layers]
+                [
+                    SemanticTap(self.semantic.channels, model.width, live, drop=model.drop_channels)
+                    for _ in layers
+                ]
             )
             if model.graph_semantic != "none":
                 grid, knn = HeadShape.of(model, spec).grid, model.graph_semantic == "knn"
-                self.graph_semantic.extend(SemanticGraph(model.width, model.heads, grid, model.k, knn=knn) for _ in layers)
+                self.graph_semantic.extend(
+                    SemanticGraph(model.width, model.heads, grid, model.k, knn=knn) for _ in layers
+                )
         if model.streams != "semantic":
             self.motion = MotionBackbone(model, spec)
             pooled = model.motion_pool == "pooled"
             self.motion_taps = nn.ModuleList(
-                MotionTap(self.motion.shapes[i % len(self.motion.shapes)], self.cells, model.width, live, pooled, drop=model.drop_channels)
+                MotionTap(
+                    self.motion.shapes[i % len(self.motion.shapes)],
+                    self.cells,
+                    model.width,
+                    live,
+                    pooled,
+                    drop=model.drop_channels,
+                )
                 for i in layers
             )
         for backbone in self.backbones():
@@ -85,16 +97,25 @@ class SegmentEncoder(nn.Module):
             segments: `(B, 1 + n, F, H, W, 3)` uint8, the lead-in first; or rows of `taps`, `(B, X)`.
         """
         layers, width = self.model.layers, self.model.width
-        b, n = segments.shape[0], self.spec.segments if segments.dim() == 2 else segments.shape[1] - 1
+        b, n = (
+            segments.shape[0],
+            self.spec.segments if segments.dim() == 2 else segments.shape[1] - 1,
+        )
         frames = segments.float()  # first of all: TensorRT takes uint8 only into a cast
         semantic, motion = self._read(frames)
         if semantic:
             told = [tokens for tokens, _ in self._semantic_tokens(semantic, b)]
-            s = torch.stack(told, 1).reshape(b, n, self.spec.semantic_frames, layers, self.patches, width).transpose(2, 3)
+            s = (
+                torch.stack(told, 1)
+                .reshape(b, n, self.spec.semantic_frames, layers, self.patches, width)
+                .transpose(2, 3)
+            )
         else:
             s = frames.new_zeros(b, n, layers, self.spec.semantic_frames, 0, width)
         if motion:
-            m = torch.stack([tap(motion[i % len(motion)], b) for i, tap in enumerate(self.motion_taps)], 2)  # (N, n', L, C, D)
+            m = torch.stack(
+                [tap(motion[i % len(motion)], b) for i, tap in enumerate(self.motion_taps)], 2
+            )  # (N, n', L, C, D)
             m = m.reshape(b, n, layers, m.shape[3], width)
         else:
             m = frames.new_zeros(b, n, layers, 0, width)
@@ -103,15 +124,23 @@ class SegmentEncoder(nn.Module):
     def edges(self, segments: Tensor) -> list[Tensor]:
         """Where the patches of each frame looked, by layer: `(B n f, heads, P, P)`; nothing without a semantic graph."""
         semantic, _ = self._read(segments.float())
-        return [edges for _, edges in self._semantic_tokens(semantic, len(segments)) if edges is not None]
+        return [
+            edges
+            for _, edges in self._semantic_tokens(semantic, len(segments))
+            if edges is not None
+        ]
 
-    def _semantic_tokens(self, semantic: list[Tensor], clips: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _semantic_tokens(
+        self, semantic: list[Tensor], clips: int
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Each layer's tokens `(B n f, P, D)`, told by the patches of their own frame, and that graph's attention."""
         for i, tap in enumerate(self.semantic_taps if semantic else ()):
             tokens, edges = tap(semantic[i % len(semantic)], clips), None
             if self.graph_semantic:
                 told, edges = self.graph_semantic[i](tokens)
-                tokens = tokens + self.drop(told.reshape(clips, -1, self.model.width)).reshape(tokens.shape)
+                tokens = tokens + self.drop(told.reshape(clips, -1, self.model.width)).reshape(
+                    tokens.shape
+                )
             yield tokens, edges
 
     def fit(self, segments: Tensor) -> None:
@@ -139,7 +168,9 @@ class SegmentEncoder(nn.Module):
         n = self.spec.segments
         semantic: list[tuple[int, ...]] = []
         if self.semantic is not None:
-            semantic = [(n, self.spec.semantic_frames, self.patches, self.semantic.channels)] * len(self.model.semantic_taps)
+            semantic = [(n, self.spec.semantic_frames, self.patches, self.semantic.channels)] * len(
+                self.model.semantic_taps
+            )
         motion: list[tuple[int, ...]] = []
         for tap in self._motion_stages():
             side = 1 if tap.pooled else self.cells * tap.patch
@@ -150,9 +181,14 @@ class SegmentEncoder(nn.Module):
         """`_read`'s result from rows of `taps`."""
         semantic, motion = self.tap_shapes()
         parts = torch.split(rows, [prod(shape) for shape in (*semantic, *motion)], 1)
-        frames = [part.reshape(-1, *shape[2:]) for part, shape in zip(parts, semantic, strict=False)]
+        frames = [
+            part.reshape(-1, *shape[2:]) for part, shape in zip(parts, semantic, strict=False)
+        ]
         runs = (-1, self.spec.segments) if self.model.motion_context == "clip" else (-1, 1)
-        return frames, [part.reshape(*runs, *shape[1:]) for part, shape in zip(parts[len(semantic) :], motion, strict=True)]
+        return frames, [
+            part.reshape(*runs, *shape[1:])
+            for part, shape in zip(parts[len(semantic) :], motion, strict=True)
+        ]
 
     def _motion_stages(self) -> list[MotionTap]:
         """The first tap of each stage that the motion backbone gives."""
@@ -162,14 +198,16 @@ class SegmentEncoder(nn.Module):
         return [cast("MotionTap", self.motion_taps[first[stage]]) for stage in self.motion.taps]
 
     def _read(self, frames: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Taps before standardisation: `(B n f, P, channels)` and `(N, n', h, w, channels)` each."""
+        """Taps before standardization: `(B n f, P, channels)` and `(N, n', h, w, channels)` each."""
         if frames.dim() == 2:
             return self._unpack(frames)
         b, n1, f, h, w, _ = frames.shape
         semantic: list[Tensor] = []
         if self.semantic is not None:
             chosen = self._semantic_frames(frames[:, 1:])
-            semantic = self.semantic(chosen.reshape(b * (n1 - 1) * self.spec.semantic_frames, h, w, 3))
+            semantic = self.semantic(
+                chosen.reshape(b * (n1 - 1) * self.spec.semantic_frames, h, w, 3)
+            )
             if self.model.semantic_tokens == "cell":
                 semantic = [_mean_of_cells(tap, h // PATCH) for tap in semantic]
         motion: list[Tensor] = []

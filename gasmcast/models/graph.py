@@ -11,7 +11,9 @@ from gasmcast.models.attention import merge_heads, split_heads, zero_init
 __all__ = ["MotionGraph", "SemanticGraph"]
 
 SELF = 1e4  # added to a node's own score when edges are chosen, so that it is always among them
-OFF = -1e4  # added to the scores of edges that are not there: exp() of it is 0, also in half precision
+OFF = (
+    -1e4
+)  # added to the scores of edges that are not there: exp() of it is 0, also in half precision
 
 
 class SemanticGraph(nn.Module):
@@ -63,7 +65,11 @@ class SemanticGraph(nn.Module):
         own = torch.eye(h.shape[1], dtype=scores.dtype, device=scores.device) * SELF
         with torch.no_grad():
             # For knn: what ranks as the negative squared distance does.
-            near = h @ h.transpose(-2, -1) + (own - 0.5 * (h * h).sum(-1)[:, None, :]) if self.knn else scores.mean(1) + (bias + own)
+            near = (
+                h @ h.transpose(-2, -1) + (own - 0.5 * (h * h).sum(-1)[:, None, :])
+                if self.knn
+                else scores.mean(1) + (bias + own)
+            )
             keep = near >= near.topk(self.k, dim=-1).values[..., -1:]
         return torch.where(keep, bias, torch.full_like(bias, OFF))
 
@@ -102,15 +108,27 @@ class MotionGraph(nn.Module):
         """
         b, s, c, _ = x.shape
         h, d = self.norm(x), self.inner
-        q, k = (split_heads(part, self.heads) for part in self.query_key(h.mean(2)).chunk(2, dim=-1))
+        q, k = (
+            split_heads(part, self.heads) for part in self.query_key(h.mean(2)).chunk(2, dim=-1)
+        )
         if self.gatv2:
             pairs = F.leaky_relu(q[:, :, :, None] + k[:, :, None], 0.2)  # (B, heads, S, S, d)
             scores = (pairs * self.additive[:, None, None]).sum(-1)
         else:
             scores = (q * self.scale) @ k.transpose(-2, -1)
         weights = (scores + self.bias[:, self.lags]).softmax(-1, dtype=torch.float32).to(x.dtype)
-        v = self.value(h).reshape(b, s, c, self.heads, d // self.heads).permute(0, 3, 1, 2, 4).flatten(3)  # (B, heads, S, C d)
-        mixed = (weights @ v).reshape(b, self.heads, s, c, d // self.heads).permute(0, 2, 3, 1, 4).reshape(b, s, c, d)
+        v = (
+            self.value(h)
+            .reshape(b, s, c, self.heads, d // self.heads)
+            .permute(0, 3, 1, 2, 4)
+            .flatten(3)
+        )  # (B, heads, S, C d)
+        mixed = (
+            (weights @ v)
+            .reshape(b, self.heads, s, c, d // self.heads)
+            .permute(0, 2, 3, 1, 4)
+            .reshape(b, s, c, d)
+        )
         return self.out(mixed), weights
 
 

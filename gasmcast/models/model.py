@@ -54,8 +54,12 @@ class GasmCast(nn.Module):
     @overload
     def classify(self, features: Features, return_attention: Literal[False] = False) -> Tensor: ...
     @overload
-    def classify(self, features: Features, return_attention: Literal[True]) -> tuple[Tensor, Attention]: ...
-    def classify(self, features: Features, return_attention: bool = False) -> Tensor | tuple[Tensor, Attention]:
+    def classify(
+        self, features: Features, return_attention: Literal[True]
+    ) -> tuple[Tensor, Attention]: ...
+    def classify(
+        self, features: Features, return_attention: bool = False
+    ) -> Tensor | tuple[Tensor, Attention]:
         """Logits `(B, classes)` of a window of S encoded segments: all read-outs together."""
         scores, layers, readouts = self.head(features)
         logits = self.pool(scores)
@@ -75,9 +79,19 @@ class GasmCast(nn.Module):
             return next(iter(scores.values()))
         if not self.head.guarded:
             return torch.stack(list(scores.values())).mean(0)
-        share = {name: self.config.gate[i] for i, name in enumerate(("semantic", "motion", "fused")) if name in scores}
+        share = {
+            name: self.config.gate[i]
+            for i, name in enumerate(("semantic", "motion", "fused"))
+            if name in scores
+        }
         total = sum(share.values()) or 1.0
-        return torch.stack([value.log_softmax(-1) * (share[name] / total) for name, value in scores.items() if share[name] > 0]).sum(0)
+        return torch.stack(
+            [
+                value.log_softmax(-1) * (share[name] / total)
+                for name, value in scores.items()
+                if share[name] > 0
+            ]
+        ).sum(0)
 
     def forward(self, clip: Tensor) -> Tensor:
         """`(B, 1 + S, F, H, W, 3)` uint8 -> logits `(B, classes)`."""

@@ -1,4 +1,4 @@
-"""From a backbone's maps to the fusion head's tokens: standardise, lay on the common grid, project to width D."""
+"""From a backbone's maps to the fusion head's tokens: standardize, lay on the common grid, project to width D."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["MotionTap", "SemanticTap", "Standardise"]
+__all__ = ["MotionTap", "SemanticTap", "Standardize"]
 
 WIDEST = 8  # inputs of a motion projection, in widths D; wider maps are averaged before they are cut into patches
 
 
-class Standardise(nn.Module):
+class Standardize(nn.Module):
     """Zero mean, unit variance a channel, by stored statistics.
 
     A few channels of DINOv3 are a hundred times the others and grow with depth (Simeoni et al. 2025, appendix A.2), so a
@@ -34,7 +34,9 @@ class Standardise(nn.Module):
         """`(..., C)` -> `(..., C)`."""
         if self.live and self.training:
             flat = x.reshape(-1, x.shape[-1])
-            return F.batch_norm(flat, self.mean, self.var, training=True, momentum=0.1, eps=1e-5).view(x.shape)
+            return F.batch_norm(
+                flat, self.mean, self.var, training=True, momentum=0.1, eps=1e-5
+            ).view(x.shape)
         return (x - self.mean) * torch.rsqrt(self.var + 1e-5)
 
     @torch.no_grad()
@@ -46,7 +48,11 @@ class Standardise(nn.Module):
         before = float(self.count)
         share = n / (before + n)
         delta = mean - self.mean.double()
-        joined = self.var.double() * (1 - share) + var * share + delta * delta * share * (1 - share) if before else var
+        joined = (
+            self.var.double() * (1 - share) + var * share + delta * delta * share * (1 - share)
+            if before
+            else var
+        )
         self.var.copy_(joined)
         self.mean.copy_(self.mean.double() + delta * share if before else mean)
         self.count.add_(n)
@@ -72,7 +78,7 @@ class SemanticTap(nn.Module):
 
     def __init__(self, channels: int, width: int, live: bool, *, drop: float = 0.0) -> None:
         super().__init__()
-        self.standard = Standardise(channels, live)
+        self.standard = Standardize(channels, live)
         self.drop = ChannelDropout(drop)
         self.project = nn.Linear(channels, width)
 
@@ -85,18 +91,29 @@ class SemanticTap(nn.Module):
 class MotionTap(nn.Module):
     """One tap of the motion backbone: mean over time, patches of a cell, projection."""
 
-    def __init__(self, shape: tuple[int, int, int, int], cells: int, width: int, live: bool, pooled: bool, *, drop: float = 0.0) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int, int, int],
+        cells: int,
+        width: int,
+        live: bool,
+        pooled: bool,
+        *,
+        drop: float = 0.0,
+    ) -> None:
         """`shape` is `(channels, time, height, width)` of the map; `cells` a side of the grid of motion cells."""
         super().__init__()
         self.drop = ChannelDropout(drop)
         channels, _, height, _ = shape
         patch = 1 if pooled else height // cells
-        while patch > 1 and (channels * patch * patch > WIDEST * width or (height // cells) % patch):
+        while patch > 1 and (
+            channels * patch * patch > WIDEST * width or (height // cells) % patch
+        ):
             patch -= 1
         self.pooled = pooled
         self.shrink = 1 if pooled else height // cells // patch
         self.patch = patch
-        self.standard = Standardise(channels, live)
+        self.standard = Standardize(channels, live)
         self.project = nn.Linear(channels * patch * patch, width)
 
     def lay(self, maps: Tensor, segments: int, later_half: bool) -> Tensor:
@@ -116,7 +133,9 @@ class MotionTap(nn.Module):
             x = x[:, :, :, t // segments // 2 :]
         x = x.mean((3, 4, 5)).reshape(n, c, segments, 1, 1) if self.pooled else x.mean(3)
         if self.shrink > 1:
-            x = F.avg_pool2d(x.flatten(1, 2), self.shrink).reshape(n, c, segments, h // self.shrink, w // self.shrink)
+            x = F.avg_pool2d(x.flatten(1, 2), self.shrink).reshape(
+                n, c, segments, h // self.shrink, w // self.shrink
+            )
         return x.permute(0, 2, 3, 4, 1)
 
     def forward(self, laid: Tensor, clips: int = 1) -> Tensor:
@@ -124,6 +143,8 @@ class MotionTap(nn.Module):
         x = self.drop(self.standard(laid), clips)
         n, s, h, w, c = x.shape
         p = self.patch
-        x = x.reshape(n, s, h // p, p, w // p, p, c).transpose(3, 4)  # (N, n, rows, columns, p, p, channels)
+        x = x.reshape(n, s, h // p, p, w // p, p, c).transpose(
+            3, 4
+        )  # (N, n, rows, columns, p, p, channels)
         projected: Tensor = self.project(x.reshape(n, s, (h // p) * (w // p), p * p * c))
         return projected

@@ -19,13 +19,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[
     """A table; cells are HTML already, those of the columns `numbers` have the class `n`."""
     kinds = [' class="n"' if column in numbers else "" for column in range(len(head))]
     top = "".join(f"<th{kind}>{escape(cell)}</th>" for kind, cell in zip(kinds, head, strict=True))
-    body = "".join("<tr>" + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>" for row in rows)
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True))
+        + "</tr>"
+        for row in rows
+    )
     return f"<table><tr>{top}</tr>{body}</table>"
 
 
 def percent(share: float, interval: tuple[float, float] | None = None) -> str:
-    """A share in per cent, with its interval in small print."""
-    spread = f" <small>[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]</small>" if interval else ""
+    """A share in percent, with its interval in small print."""
+    spread = (
+        f" <small>[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]</small>" if interval else ""
+    )
     return f"{100 * share:.1f} %{spread}"
 
 

@@ -30,8 +30,22 @@ def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
     panels = figure.subplots(1, 3)
     epochs = [row["epoch"] for row in history]
     groups = (
-        ("loss", {"train_loss": "training: mixed, smoothed, all terms", "loss": "validation: cross-entropy"}),
-        ("accuracy, %", {"train_top1": "training top-1", "top1": "top-1", "top5": "top-5", "mean_class": "mean-class"}),
+        (
+            "loss",
+            {
+                "train_loss": "training: mixed, smoothed, all terms",
+                "loss": "validation: cross-entropy",
+            },
+        ),
+        (
+            "accuracy, %",
+            {
+                "train_top1": "training top-1",
+                "top1": "top-1",
+                "top5": "top-5",
+                "mean_class": "mean-class",
+            },
+        ),
         ("learning rate", {"lr": "learning rate"}),
     )
     for panel, (title, lines) in zip(panels, groups, strict=True):
@@ -40,7 +54,14 @@ def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
             values = [factor * row[name] if name in row else np.nan for row in history]
             if np.isfinite(values).any():
                 line = "--" if name == "mean_class" else "-"  # in a balanced set it lies on top-1
-                panel.plot(epochs, values, line, label=label, marker="." if len(epochs) < 40 else "", markersize=4)
+                panel.plot(
+                    epochs,
+                    values,
+                    line,
+                    label=label,
+                    marker="." if len(epochs) < 40 else "",
+                    markersize=4,
+                )
         panel.set_title(title)
         panel.set_xlabel("epoch")
         panel.grid(alpha=0.3)
@@ -65,8 +86,16 @@ def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], path: Path) 
         panel.set_yticks(range(classes), short, fontsize=7)
     if classes <= 20:
         for row, column in zip(*np.nonzero(counts), strict=True):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            panel.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=colour)
+            color = "white" if shares[row, column] > 0.5 else "black"
+            panel.text(
+                column,
+                row,
+                str(counts[row, column]),
+                ha="center",
+                va="center",
+                fontsize=7,
+                color=color,
+            )
     figure.colorbar(image, ax=panel, shrink=0.6, label="share of the true class")
     _save(figure, path)
 
@@ -75,19 +104,25 @@ def draw_reliability(tables: dict[str, NDArray[np.float64]], path: Path) -> None
     """Accuracy against confidence of the top-1 class; one line a table of `metrics.reliability`, areas are shares of the clips."""
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     panel = figure.subplots()
-    panel.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfectly calibrated")
-    for colour, (label, table) in zip((SECOND, INK, "#5b8c5a"), tables.items(), strict=False):
+    panel.plot([0, 1], [0, 1], color="gray", linestyle=":", label="perfectly calibrated")
+    for color, (label, table) in zip((SECOND, INK, "#5b8c5a"), tables.items(), strict=False):
         used = table[table[:, 2] > 0]
-        panel.plot(used[:, 0], used[:, 1], color=colour, label=label)
-        panel.scatter(used[:, 0], used[:, 1], s=15 + 500 * used[:, 2], color=colour, alpha=0.5)
+        panel.plot(used[:, 0], used[:, 1], color=color, label=label)
+        panel.scatter(used[:, 0], used[:, 1], s=15 + 500 * used[:, 2], color=color, alpha=0.5)
     panel.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     panel.grid(alpha=0.3)
     panel.legend(frameon=False, fontsize=8, loc="upper left")
     _save(figure, path)
 
 
-def draw_bars(values: Sequence[float], labels: Sequence[str], title: str, path: Path, errors: Sequence[tuple[float, float]] = ()) -> None:
-    """Horizontal bars of accuracies in per cent, the first on top; `errors` are (low, high) intervals in per cent."""
+def draw_bars(
+    values: Sequence[float],
+    labels: Sequence[str],
+    title: str,
+    path: Path,
+    errors: Sequence[tuple[float, float]] = (),
+) -> None:
+    """Horizontal bars of accuracies in percent, the first on top; `errors` are (low, high) intervals in percent."""
     figure = Figure(figsize=(8, 1.0 + 0.32 * len(values)), layout="constrained")
     panel = figure.subplots()
     rows = np.arange(len(values))

@@ -67,17 +67,35 @@ def write_tables(out: Path, about: str, lines: list[Line]) -> None:
     write_atomic(out / "table.json", json.dumps([asdict(line) for line in lines], indent=1))
     text = io.StringIO()
     writer = csv.writer(text)
-    sizes, shares = ("trainable", "parameters", "macs"), ("top1", "low", "high", "difference", "difference_low", "difference_high")
+    sizes, shares = (
+        ("trainable", "parameters", "macs"),
+        ("top1", "low", "high", "difference", "difference_low", "difference_high"),
+    )
     writer.writerow(("row", *sizes, *shares, "seeds", "not_run"))
     for line in lines:
         low, high = line.interval or ("", "")
         below, above = line.difference_interval or ("", "")
         seeds = " ".join(f"{seed}:{value:.4f}" for seed, value in line.seeds.items())
         size = (line.trainable, line.parameters, line.macs)
-        writer.writerow((line.row, *size, line.top1, low, high, line.difference, below, above, seeds, line.not_run))
+        writer.writerow(
+            (
+                line.row,
+                *size,
+                line.top1,
+                low,
+                high,
+                line.difference,
+                below,
+                above,
+                seeds,
+                line.not_run,
+            )
+        )
     write_atomic(out / "table.csv", text.getvalue())
     drawn = [line for line in lines if line.top1 is not None and line.interval is not None]
     if drawn:
         values = [100 * (line.top1 or 0.0) for line in drawn]
-        errors = [(100 * line.interval[0], 100 * line.interval[1]) for line in drawn if line.interval]
+        errors = [
+            (100 * line.interval[0], 100 * line.interval[1]) for line in drawn if line.interval
+        ]
         draw_bars(values, [line.row for line in drawn], "top-1, %", out / "table.png", errors)

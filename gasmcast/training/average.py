@@ -21,7 +21,9 @@ class WeightAverage:
         self.decay = decay
         self.updates = 0
         self._live = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.tensors: dict[str, Tensor] = {name: p.detach().clone() for name, p in self._live.items()}
+        self.tensors: dict[str, Tensor] = {
+            name: p.detach().clone() for name, p in self._live.items()
+        }
 
     @torch.no_grad()
     def update(self) -> None:

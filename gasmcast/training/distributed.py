@@ -29,7 +29,9 @@ def open_accelerator(train: TrainConfig) -> tuple[Accelerator, str]:
     gpu = torch.cuda.is_available()
     precision, remark = train.precision, ""
     if not gpu and precision == "fp16":
-        raise MachineError("fp16 training needs a GPU.", "Use --set train.precision=fp32 (or bf16).")
+        raise MachineError(
+            "fp16 training needs a GPU.", "Use --set train.precision=fp32 (or bf16)."
+        )
     if not gpu and precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001  # torch has no public name for it
         precision, remark = "fp32", "This CPU has no bf16 arithmetic: training in fp32."
     mixed = "no" if precision == "fp32" else precision
@@ -61,9 +63,15 @@ def check_counts(labels: NDArray[np.integer], train: TrainConfig, world: int) ->
     if len(labels) == 0:
         raise UsageError("The set has no training clips.", "Check --data.")
     if (labels < 0).any():
-        raise UsageError(f"Training clip {int(np.flatnonzero(labels < 0)[0])} has no label.", "Train on an annotated split.")
+        raise UsageError(
+            f"Training clip {int(np.flatnonzero(labels < 0)[0])} has no label.",
+            "Train on an annotated split.",
+        )
     if len(np.unique(labels)) < 2:
-        raise UsageError(f"All {len(labels)} training clips are of one class.", "There is nothing to tell apart: add another class.")
+        raise UsageError(
+            f"All {len(labels)} training clips are of one class.",
+            "There is nothing to tell apart: add another class.",
+        )
     if updates_per_epoch(len(labels), train, world) == 0:
         fits = len(labels) // (train.accumulate * world)
         smaller = f"--set train.batch_size={fits}"

@@ -35,7 +35,13 @@ class _Stopped(Exception):  # noqa: N818  # no error, the run ends as it was ask
 
 @worker_deaths("--set train.workers says how many, --resume goes on from the last checkpoint")
 def train(
-    config: Config, clips: TrainingClips, validation: ClipSet | None, labels: Labels, folder: Path, *, resume: bool = False
+    config: Config,
+    clips: TrainingClips,
+    validation: ClipSet | None,
+    labels: Labels,
+    folder: Path,
+    *,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Train a model and leave a run folder.
 
@@ -61,7 +67,10 @@ def train(
     except OSError as error:  # the small files of the run; a checkpoint says it for itself
         if not is_full(error):
             raise
-        raise MachineError(f"No space left for {folder}; its checkpoints are whole.", "Free some space, then use --resume.") from None
+        raise MachineError(
+            f"No space left for {folder}; its checkpoints are whole.",
+            "Free some space, then use --resume.",
+        ) from None
 
 
 def _run(session: Session, validation: ClipSet | None) -> dict[str, Any]:
@@ -110,7 +119,10 @@ class _Loop:
                     self._show()
                 if session.world > 1 and progress.updates % AGREE_EVERY:
                     continue
-                due = time.monotonic() - session.saved_at > 60 * session.config.train.checkpoint_minutes
+                due = (
+                    time.monotonic() - session.saved_at
+                    > 60 * session.config.train.checkpoint_minutes
+                )
                 flag = session.agree(self.stop.asked or (SAVE if due else 0))
                 if flag:
                     session.save()
@@ -122,7 +134,9 @@ class _Loop:
                 session.save()
             raise
         last = progress.epoch + 1 == session.config.train.epochs
-        self.unsaved = session.world == 1 and not last and time.monotonic() - session.saved_at < YOUNG_S
+        self.unsaved = (
+            session.world == 1 and not last and time.monotonic() - session.saved_at < YOUNG_S
+        )
         if not self.unsaved:
             session.save()
         if session.world > 1:  # an epoch may have fewer updates than AGREE_EVERY
@@ -137,7 +151,7 @@ class _Loop:
             "train_loss": whole.loss_sum / max(whole.clips, 1),
             "train_top1": whole.hits1 / max(whole.clips, 1),
             "train_top5": whole.hits5 / max(whole.clips, 1),
-            "lr": session.optimiser.param_groups[0]["lr"],
+            "lr": session.optimizer.param_groups[0]["lr"],
         }
         began = time.monotonic()
         if self.validation is not None:
@@ -174,17 +188,32 @@ class _Loop:
 
     def _show(self) -> None:
         session, progress = self.session, self.session.progress
-        lr = session.optimiser.param_groups[0]["lr"]
-        pulse = self.meter.pulse(progress, session.config.train, session.steps, lr, session.accelerator.device.type == "cuda")
+        lr = session.optimizer.param_groups[0]["lr"]
+        pulse = self.meter.pulse(
+            progress,
+            session.config.train,
+            session.steps,
+            lr,
+            session.accelerator.device.type == "cuda",
+        )
         session.display.pulse(pulse)
         if session.record is not None and progress.updates % AGREE_EVERY == 0:
-            figures = {"loss": pulse.loss, "lr": lr, "clips_per_s": pulse.clips_per_s, "wait_share": pulse.wait_share}
+            figures = {
+                "loss": pulse.loss,
+                "lr": lr,
+                "clips_per_s": pulse.clips_per_s,
+                "wait_share": pulse.wait_share,
+            }
             session.record.step(progress.updates, figures)
 
     def summary(self) -> dict[str, Any]:
         """What the run came to; written when it is finished."""
         session, progress = self.session, self.session.progress
-        best = progress.history[progress.best_epoch] if progress.best_epoch >= 0 else (progress.history[-1] if progress.history else {})
+        best = (
+            progress.history[progress.best_epoch]
+            if progress.best_epoch >= 0
+            else (progress.history[-1] if progress.history else {})
+        )
         finished = progress.epoch >= session.config.train.epochs
         summary = {
             **best,

@@ -1,4 +1,4 @@
-"""What training minimises, as a function of logits, stream logits and soft targets."""
+"""What training minimizes, as a function of logits, stream logits and soft targets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ def soft_targets(labels: Tensor, classes: int, smoothing: float) -> Tensor:
     return even.scatter_add_(1, labels[:, None], torch.full_like(even[:, :1], 1 - smoothing))
 
 
-def fusion_loss(logits: Tensor, streams: Mapping[str, Tensor], targets: Tensor, stream_loss: float = 0.0) -> Tensor:
+def fusion_loss(
+    logits: Tensor, streams: Mapping[str, Tensor], targets: Tensor, stream_loss: float = 0.0
+) -> Tensor:
     """Cross-entropy of the fused read-out, plus `stream_loss` times that of each stream's own.
 
     Args:
@@ -36,9 +38,9 @@ def fusion_loss(logits: Tensor, streams: Mapping[str, Tensor], targets: Tensor, 
 
 
 def separate_loss(scores: Mapping[str, Tensor], targets: Tensor) -> Tensor:
-    """The sum of every read-out's own cross-entropy: what a guarded model minimises.
+    """The sum of every read-out's own cross-entropy: what a guarded model minimizes.
 
-    The pooled logits are not in it. A loss of the pool would let a read-out that has learnt a clip by heart take that clip's gradient
+    The pooled logits are not in it. A loss of the pool would let a read-out that has learned a clip by heart take that clip's gradient
     away from the others, which is how a fusion comes to lose to its better stream.
 
     Args:

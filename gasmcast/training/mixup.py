@@ -9,8 +9,10 @@ from torch import Tensor
 __all__ = ["mix_batch"]
 
 
-def mix_batch(clips: Tensor, targets: Tensor, mixup: float, cutmix: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Each clip mixed with its neighbour in the batch.
+def mix_batch(
+    clips: Tensor, targets: Tensor, mixup: float, cutmix: float, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Each clip mixed with its neighbor in the batch.
 
     Args:
         clips: `(B, 1+S, F, H, W, 3)` uint8.
@@ -38,5 +40,7 @@ def mix_batch(clips: Tensor, targets: Tensor, mixup: float, cutmix: float, rng: 
         share = 1 - (bottom - top) * (right - left) / (height * width)
     else:
         mixed = torch.lerp(other.float(), clips.float(), share)
-        mixed = (mixed if clips.is_floating_point() else mixed.round_()).to(clips.dtype)  # rows of a feature cache are mixed too
+        mixed = (mixed if clips.is_floating_point() else mixed.round_()).to(
+            clips.dtype
+        )  # rows of a feature cache are mixed too
     return mixed, torch.lerp(targets.roll(1, 0), targets, share)

@@ -7,12 +7,12 @@ import math
 import torch
 from torch import nn
 
-__all__ = ["build_optimiser", "lr_factor"]
+__all__ = ["build_optimizer", "lr_factor"]
 
 DECAYED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def build_optimiser(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
+def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019, betas 0.9 and 0.999) on the trainable parameters.
 
     Only weights of linear and convolution layers decay; biases, norms, embeddings, scales and bias tables do not.
@@ -25,8 +25,13 @@ def build_optimiser(model: nn.Module, lr: float, weight_decay: float) -> torch.o
             if not parameter.requires_grad or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
-            (decayed if isinstance(module, DECAYED) and name == "weight" else free).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+            (decayed if isinstance(module, DECAYED) and name == "weight" else free).append(
+                parameter
+            )
+    groups = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr)
 
 

@@ -31,7 +31,7 @@ from gasmcast.training.distributed import check_counts, open_accelerator, update
 from gasmcast.training.logs.run_folder import RunRecord
 from gasmcast.training.logs.terminal import Display
 from gasmcast.training.objective import Objective
-from gasmcast.training.optimizer import build_optimiser
+from gasmcast.training.optimizer import build_optimizer
 from gasmcast.training.resume.check import find_earlier
 from gasmcast.training.resume.snapshot import Progress, capture, restore, trained_tensors
 from gasmcast.training.resume.state_file import save_state, sweep_drafts
@@ -50,7 +50,14 @@ class Session:
     """
 
     def __init__(
-        self, config: Config, clips: TrainingClips, validation: ClipSet | None, labels: Labels, folder: Path, *, resume: bool
+        self,
+        config: Config,
+        clips: TrainingClips,
+        validation: ClipSet | None,
+        labels: Labels,
+        folder: Path,
+        *,
+        resume: bool,
     ) -> None:
         self.config, self.clips, self.labels, self.folder = config, clips, labels, folder
         self.accelerator, remark = open_accelerator(config.train)
@@ -61,10 +68,14 @@ class Session:
         self.targets: NDArray[np.int64] = np.asarray(clips.labels, np.int64)
         check_counts(self.targets, config.train, self.world)
         sets = (clips,) if validation is None else (clips, validation)
-        self.loader = ClipLoader(*sets, workers=config.train.workers, pin=self.accelerator.device.type == "cuda")
+        self.loader = ClipLoader(
+            *sets, workers=config.train.workers, pin=self.accelerator.device.type == "cuda"
+        )
         self.steps = updates_per_epoch(len(self.targets), config.train, self.world)
         self.set_sha = set_sha(clips, validation)
-        found = find_earlier(folder, config, labels, self.set_sha, resume=resume, say=self.display.say)
+        found = find_earlier(
+            folder, config, labels, self.set_sha, resume=resume, say=self.display.say
+        )
 
         torch.manual_seed(config.train.seed)
         model = build_model(config) if found is None else build_or_reload(config, folder)
@@ -77,7 +88,10 @@ class Session:
             model.fit_tap_statistics(self._fit_clips())
         objective = Objective(model, config.train)
         if config.train.ema and self.accelerator.distributed_type == DistributedType.FSDP:
-            raise UsageError("train.ema does not work with FSDP, which splits the weights.", "Set train.ema to 0, or use DDP.")
+            raise UsageError(
+                "train.ema does not work with FSDP, which splits the weights.",
+                "Set train.ema to 0, or use DDP.",
+            )
         self.average = WeightAverage(objective, config.train.ema) if config.train.ema else None
         self.frozen_sha = ""
         if self.main:  # before FSDP splits the weights
@@ -86,8 +100,8 @@ class Session:
             self.frozen_sha = write_frozen(folder, model)
         if config.train.compile:
             objective.compile()
-        self.objective, self.optimiser = self.accelerator.prepare(
-            objective, build_optimiser(objective, config.train.lr, config.train.weight_decay)
+        self.objective, self.optimizer = self.accelerator.prepare(
+            objective, build_optimizer(objective, config.train.lr, config.train.weight_decay)
         )
         set_seed(config.train.seed * 1000 + self.accelerator.process_index + 1)
         self.progress = Progress() if found is None else self._restore(*found)
@@ -98,15 +112,30 @@ class Session:
         self.saved_at = time.monotonic()
 
     def _restore(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> Progress:
-        progress = restore(tensors, record, self.accelerator, self.objective, self.optimiser.optimizer, average=self.average)
+        progress = restore(
+            tensors,
+            record,
+            self.accelerator,
+            self.objective,
+            self.optimizer.optimizer,
+            average=self.average,
+        )
         if not self.main:  # the sums are those of all processes
             progress = replace(progress, clips=0, loss_sum=0.0, hits1=0.0, hits5=0.0)
         if record["steps"] != self.steps:
             # Another batch or number of processes: the same share of the epoch is done.
             share = (progress.epoch * record["steps"] + progress.step) / record["steps"]
-            progress = replace(progress, step=round((share - progress.epoch) * self.steps), updates=round(share * self.steps))
-            self.display.say("note: another number of steps an epoch than before: the run goes on at the same share of it.")
-        self.display.say(f"Resuming at epoch {progress.epoch + 1}, step {progress.step} of {self.steps}.")
+            progress = replace(
+                progress,
+                step=round((share - progress.epoch) * self.steps),
+                updates=round(share * self.steps),
+            )
+            self.display.say(
+                "note: another number of steps an epoch than before: the run goes on at the same share of it."
+            )
+        self.display.say(
+            f"Resuming at epoch {progress.epoch + 1}, step {progress.step} of {self.steps}."
+        )
         return progress
 
     def _fit_clips(self) -> Iterator[Any]:
@@ -115,7 +144,9 @@ class Session:
         order = epoch_order(self.targets, train.seed, 0, train.balanced)[:count]
         size = min(train.batch_size, len(order))
         batches = self.loader.batches(RankBatches(order, size))
-        for batch in self.display.track("fitting the statistics of the taps", batches, -(-len(order) // size)):
+        for batch in self.display.track(
+            "fitting the statistics of the taps", batches, -(-len(order) // size)
+        ):
             yield self.to_device(batch.clips)
 
     def stream(self) -> Iterator[Batch]:
@@ -124,7 +155,9 @@ class Session:
         self.clips.set_epoch(progress.epoch)
         order = epoch_order(self.targets, train.seed, progress.epoch, train.balanced)
         start = progress.step * train.accumulate
-        return self.loader.batches(RankBatches(order, train.batch_size, self.accelerator.process_index, self.world, start))
+        return self.loader.batches(
+            RankBatches(order, train.batch_size, self.accelerator.process_index, self.world, start)
+        )
 
     def to_device(self, clips: Any) -> Any:  # noqa: ANN401  # a tensor or features
         """A batch on the device of this process."""
@@ -135,7 +168,11 @@ class Session:
     def totals(self) -> Progress:
         """The progress with the sums of all processes; all of them must call it."""
         p = self.progress
-        own = torch.tensor([p.clips, p.loss_sum, p.hits1, p.hits5], dtype=torch.float64, device=self.accelerator.device)
+        own = torch.tensor(
+            [p.clips, p.loss_sum, p.hits1, p.hits5],
+            dtype=torch.float64,
+            device=self.accelerator.device,
+        )
         clips, loss_sum, hits1, hits5 = self.accelerator.reduce(own, "sum").tolist()
         return replace(p, clips=int(clips), loss_sum=loss_sum, hits1=hits1, hits5=hits5)
 
@@ -154,9 +191,18 @@ class Session:
             MachineError: no space left; the state before is untouched.
         """
         tensors, record = capture(
-            self.accelerator, self.objective, self.optimiser.optimizer, average=self.average, progress=self.totals(), frozen=self.frozen
+            self.accelerator,
+            self.objective,
+            self.optimizer.optimizer,
+            average=self.average,
+            progress=self.totals(),
+            frozen=self.frozen,
         )
-        record |= {"config": self.config.model_dump(mode="json"), "labels": list(self.labels.names), "steps": self.steps}
+        record |= {
+            "config": self.config.model_dump(mode="json"),
+            "labels": list(self.labels.names),
+            "steps": self.steps,
+        }
         record["set"] = self.set_sha
         if self.main:
             save_state(self.folder, tensors, record)
@@ -178,6 +224,10 @@ class Session:
             "step": self.progress.updates,
             "metrics": history[-1] if history else {},
             "gasmcast": gasmcast.__version__,
-            "progress": {k: v for k, v in asdict(self.progress).items() if k in {"best", "best_epoch"}},
+            "progress": {
+                k: v for k, v in asdict(self.progress).items() if k in {"best", "best_epoch"}
+            },
         }
-        write_checkpoint(self.folder / name, tensors, self.config, self.labels, frozen=self.frozen_sha, info=info)
+        write_checkpoint(
+            self.folder / name, tensors, self.config, self.labels, frozen=self.frozen_sha, info=info
+        )

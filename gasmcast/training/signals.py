@@ -31,7 +31,12 @@ class StopSignal:
             self._before = {number: signal.signal(number, self._ask) for number in WATCHED}
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._restore()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # the signature of a handler

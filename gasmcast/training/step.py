@@ -1,4 +1,4 @@
-"""One weight update: batches forward and backward, then a step of the optimiser."""
+"""One weight update: batches forward and backward, then a step of the optimizer."""
 
 from __future__ import annotations
 
@@ -33,9 +33,11 @@ def update_weights(session: Session, meter: Meter, stream: Iterator[Any]) -> Non
         DivergedError: a loss or gradient that is not finite; the clips of the update are named.
     """
     progress, train, augment = session.progress, session.config.train, session.config.augment
-    accelerator, objective, optimiser = session.accelerator, session.objective, session.optimiser
-    factor = lr_factor(progress.updates, train.epochs * session.steps, round(train.warmup_epochs * session.steps))
-    for group in optimiser.param_groups:
+    accelerator, objective, optimizer = session.accelerator, session.objective, session.optimizer
+    factor = lr_factor(
+        progress.updates, train.epochs * session.steps, round(train.warmup_epochs * session.steps)
+    )
+    for group in optimizer.param_groups:
         group["lr"] = train.lr * factor
     rng = np.random.default_rng((train.seed, progress.updates, 2))
     used: list[int] = []
@@ -56,8 +58,8 @@ def update_weights(session: Session, meter: Meter, stream: Iterator[Any]) -> Non
     norm = accelerator.clip_grad_norm_(objective.parameters(), train.clip_norm or math.inf)
     if accelerator.scaler is None and not math.isfinite(float(norm)):
         raise _diverged("gradient", session, used)
-    optimiser.step()
-    optimiser.zero_grad()
+    optimizer.step()
+    optimizer.zero_grad()
     if session.average is not None:
         session.average.update()
 
@@ -66,7 +68,11 @@ def _diverged(what: str, session: Session, indices: Sequence[int]) -> DivergedEr
     """The error that names the clips of the update that broke, and what is kept."""
     names = [session.clips.ids[i] for i in dict.fromkeys(indices)]
     listed = ", ".join(names[:16]) + (f" and {len(names) - 16} more" if len(names) > 16 else "")
-    kept = f"The checkpoint before it is kept in {session.folder}." if has_state(session.folder) else "No checkpoint had been written yet."
+    kept = (
+        f"The checkpoint before it is kept in {session.folder}."
+        if has_state(session.folder)
+        else "No checkpoint had been written yet."
+    )
     return DivergedError(
         f"The {what} is not finite at epoch {session.progress.epoch + 1}, step {session.progress.step + 1}; clips: {listed}.",
         f"{kept} Lower train.lr, or look at these clips.",

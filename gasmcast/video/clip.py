@@ -22,7 +22,9 @@ Picked = TypeVar("Picked")
 _DOUBT_S = 1e-6
 
 
-def pick_frames(frames: Iterable[tuple[float, Picked]], slots_s: NDArray[np.float64]) -> Iterator[tuple[NDArray[np.int64], Picked]]:
+def pick_frames(
+    frames: Iterable[tuple[float, Picked]], slots_s: NDArray[np.float64]
+) -> Iterator[tuple[NDArray[np.int64], Picked]]:
     """The frame nearest each slot, by `nearest_frames`' rule, without holding more than two frames.
 
     Args:
@@ -75,7 +77,10 @@ def read_slots(
     Raises:
         SourceError: as `read_frames`.
     """
-    for taken in (_near(slots_s), None):  # where the stamps are not as even as they were taken to be, again with every frame
+    for taken in (
+        _near(slots_s),
+        None,
+    ):  # where the stamps are not as even as they were taken to be, again with every frame
         last: Frame | None = None
         for slots, picture in pick_frames(decode(path, threads, taken), slots_s):
             if picture is None:
@@ -97,7 +102,9 @@ def _near(slots_s: NDArray[np.float64]) -> Callable[[float, float, float, float]
     def taken(before: float, stamp: float, after: float, end: float) -> bool:
         if after + (after - stamp) / 2 > end:  # the last frame is held for all slots behind it
             return bool(slots_s[-1] > (before + stamp) / 2)
-        first, behind = np.searchsorted(slots_s, ((before + stamp) / 2 - _DOUBT_S, stamp + 0.6 * (after - stamp)))
+        first, behind = np.searchsorted(
+            slots_s, ((before + stamp) / 2 - _DOUBT_S, stamp + 0.6 * (after - stamp))
+        )
         return bool(behind > first)
 
     return taken
@@ -118,12 +125,16 @@ def read_clip(path: str | Path, spec: ClipSpec, start_s: float = 0.0) -> NDArray
     Raises:
         SourceError: as `read_frames`.
     """
-    frames = read_slots(path, spec.slot_times(start_s), lambda frame: as_rgb(fit_frame(frame, spec.pixels, spec.fit)))
+    frames = read_slots(
+        path,
+        spec.slot_times(start_s),
+        lambda frame: as_rgb(fit_frame(frame, spec.pixels, spec.fit)),
+    )
     return frames.reshape(spec.clip_shape)
 
 
 def fit_frame(frame: Frame, pixels: int, fit: Literal["crop", "squash"]) -> Frame:
-    """A frame as a square: `crop` keeps the centre of the long side, `squash` bends the whole frame.
+    """A frame as a square: `crop` keeps the center of the long side, `squash` bends the whole frame.
 
     Args:
         frame: `(H, W, 3)` uint8.
@@ -143,6 +154,11 @@ def fit_frame(frame: Frame, pixels: int, fit: Literal["crop", "squash"]) -> Fram
     # Area averaging is quick for a factor of two only, and below it bilinear skips no pixel: together a sixth of the time.
     while min(frame.shape[:2]) >= 2 * pixels:
         height, width = frame.shape[0] // 2, frame.shape[1] // 2
-        frame = np.asarray(cv2.resize(frame[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        frame = np.asarray(
+            cv2.resize(
+                frame[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA
+            ),
+            np.uint8,
+        )
     method = cv2.INTER_AREA if max(frame.shape[:2]) >= 2 * pixels else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(frame, (pixels, pixels), interpolation=method), np.uint8)

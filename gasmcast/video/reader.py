@@ -24,10 +24,15 @@ from gasmcast.errors import SourceError
 __all__ = ["Frame", "as_rgb", "decode", "duration_s", "read_frames"]
 
 Frame = NDArray[np.uint8]
-_set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # OpenCV 4, OpenCV 5
+_set_log_level = (
+    getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+)  # OpenCV 4, OpenCV 5
 
 _GUESSED_FPS = 30.0  # where a file states no credible rate and has no usable stamps
-_MISSING_SHARE, _MISSING_S = 0.2, 0.5  # what a file may lack of its stated length before it counts as cut short
+_MISSING_SHARE, _MISSING_S = (
+    0.2,
+    0.5,
+)  # what a file may lack of its stated length before it counts as cut short
 
 
 def read_frames(path: str | Path, threads: int | None = None) -> Iterator[tuple[float, Frame]]:
@@ -51,9 +56,11 @@ def read_frames(path: str | Path, threads: int | None = None) -> Iterator[tuple[
 
 
 def decode(
-    path: str | Path, threads: int | None, taken: Callable[[float, float, float, float], bool] | None = None
+    path: str | Path,
+    threads: int | None,
+    taken: Callable[[float, float, float, float], bool] | None = None,
 ) -> Iterator[tuple[float, NDArray[np.uint8] | None]]:
-    """Stamps and pictures, in OpenCV's order of colours; None for a picture that was not taken: making one is a quarter of the work.
+    """Stamps and pictures, in OpenCV's order of colors; None for a picture that was not taken: making one is a quarter of the work.
 
     `taken` is asked with the stamp before (or -inf), the frame's own, the stamp expected next, and when the file says that it ends.
     """
@@ -100,10 +107,13 @@ def duration_s(path: str | Path) -> float:
 
 
 def as_rgb(image: NDArray[np.uint8]) -> Frame:
-    """A picture as OpenCV decodes it, `(H, W)` grey, `(H, W, 3)` BGR or `(H, W, 4)` BGRA, as `(H, W, 3)` RGB."""
+    """A picture as OpenCV decodes it, `(H, W)` gray, `(H, W, 3)` BGR or `(H, W, 4)` BGRA, as `(H, W, 3)` RGB."""
     if image.ndim == 2 or image.shape[2] == 1:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8)
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB), np.uint8)
+    return np.asarray(
+        cv2.cvtColor(image, cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB),
+        np.uint8,
+    )
 
 
 def _open(path: str | Path, threads: int | None) -> tuple[cv2.VideoCapture, str]:
@@ -123,8 +133,13 @@ def _open(path: str | Path, threads: int | None) -> tuple[cv2.VideoCapture, str]
         return capture, where
     capture.release()
     if _is_encrypted(file):
-        raise SourceError(f"{where} is encrypted.", "Give a copy without digital rights management.")
-    raise SourceError(f"{where} has no video stream that can be read.", "It is audio only, damaged, or not a video.")
+        raise SourceError(
+            f"{where} is encrypted.", "Give a copy without digital rights management."
+        )
+    raise SourceError(
+        f"{where} has no video stream that can be read.",
+        "It is audio only, damaged, or not a video.",
+    )
 
 
 def _is_encrypted(file: Path) -> bool:
@@ -153,8 +168,18 @@ def _check_whole(capture: cv2.VideoCapture, where: str, count: int, seen_s: floa
                 f"No frame of {where} could be decoded (codec {codec}, OpenCV {cv2.__version__}).",
                 "It is damaged, or of a codec that this OpenCV lacks: AV1 needs opencv-python>=4.14,<5.",
             )
-        raise SourceError(f"{where} holds no video frame.", "It is cut short, or only the head of a stream.")
-    rate = capture.get(cv2.CAP_PROP_FPS)  # as stated, credible or not: the header's count rests on it
+        raise SourceError(
+            f"{where} holds no video frame.", "It is cut short, or only the head of a stream."
+        )
+    rate = capture.get(
+        cv2.CAP_PROP_FPS
+    )  # as stated, credible or not: the header's count rests on it
     length = stated / rate if rate > 0 else 0.0
-    if count < (1 - _MISSING_SHARE) * stated and seen_s < (1 - _MISSING_SHARE) * length - _MISSING_S:
-        raise SourceError(f"{where} is damaged or cut short: {seen_s:.1f} of {length:.1f} s could be decoded.", "Copy or record it again.")
+    if (
+        count < (1 - _MISSING_SHARE) * stated
+        and seen_s < (1 - _MISSING_SHARE) * length - _MISSING_S
+    ):
+        raise SourceError(
+            f"{where} is damaged or cut short: {seen_s:.1f} of {length:.1f} s could be decoded.",
+            "Copy or record it again.",
+        )

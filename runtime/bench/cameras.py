@@ -24,27 +24,44 @@ __all__ = ["prepare"]
 
 def prepare(task: Task) -> Callable[[], dict[str, Any]]:
     """Compile the engines and run each batch that may come, so that kernels are chosen and memory is taken."""
-    model, _ = open_model(Path(task.bundle), task.engine, task.precision, task.threads, verify=False)
+    model, _ = open_model(
+        Path(task.bundle), task.engine, task.precision, task.threads, verify=False
+    )
     for batch in range(1, min(task.cameras, LiveConfig().batch) + 1):
         encoded = model.encoder.run({"segments": noise((batch, *model.spec.pair_shape))})
-        model.head.run({name: np.repeat(value[:, None], model.spec.segments, axis=1) for name, value in encoded.items()})
+        model.head.run(
+            {
+                name: np.repeat(value[:, None], model.spec.segments, axis=1)
+                for name, value in encoded.items()
+            }
+        )
     return lambda: _serve(model, task)
 
 
 def _serve(model: Model, task: Task) -> dict[str, Any]:
     """Nothing gives way: what is late is dropped and counted."""
     spec = model.spec
-    pipeline = Pipeline(model, LiveConfig(degrade=False, stats_s=3600.0, gap_s=60.0), lambda _: None)
+    pipeline = Pipeline(
+        model, LiveConfig(degrade=False, stats_s=3600.0, gap_s=60.0), lambda _: None
+    )
     pipeline.start()
     stop = threading.Event()
     threads = []
     for number in range(task.cameras):
         lane = pipeline.add(f"camera{number}", live=True)
         offset_s = number * task.slower * spec.segment_s / task.cameras  # cameras are not in step
-        threads.append(threading.Thread(target=_play, args=(lane.on_frame, max(spec.fps, 15.0), task.slower, offset_s, stop), daemon=True))
+        threads.append(
+            threading.Thread(
+                target=_play,
+                args=(lane.on_frame, max(spec.fps, 15.0), task.slower, offset_s, stop),
+                daemon=True,
+            )
+        )
     for thread in threads:
         thread.start()
-    stop.wait(task.slower * (spec.window_s + 2 * spec.segment_s))  # until every camera has told its first decision
+    stop.wait(
+        task.slower * (spec.window_s + 2 * spec.segment_s)
+    )  # until every camera has told its first decision
     before = {name: (lane.drops["late"], lane.decisions) for name, lane in pipeline.lanes.items()}
     pipeline.stats()
     stop.wait(task.slower * task.seconds)
@@ -66,7 +83,9 @@ def _serve(model: Model, task: Task) -> dict[str, Any]:
     }
 
 
-def _play(take: Callable[[Frame], None], fps: float, slower: float, offset_s: float, stop: threading.Event) -> None:
+def _play(
+    take: Callable[[Frame], None], fps: float, slower: float, offset_s: float, stop: threading.Event
+) -> None:
     """A camera of 320 x 240 that moves, on time, or at a slower time of its own."""
     frames = list(_frames())
     start = time.monotonic() + offset_s
@@ -81,6 +100,8 @@ def _play(take: Callable[[Frame], None], fps: float, slower: float, offset_s: fl
 
 def _frames() -> Iterator[NDArray[np.uint8]]:
     rng = np.random.default_rng(1)
-    ground = cv2.resize(rng.integers(0, 256, (12, 16, 3), np.uint8), (320, 240), interpolation=cv2.INTER_CUBIC)
+    ground = cv2.resize(
+        rng.integers(0, 256, (12, 16, 3), np.uint8), (320, 240), interpolation=cv2.INTER_CUBIC
+    )
     for step in range(16):
         yield np.roll(ground, 9 * step, axis=1)

@@ -36,7 +36,11 @@ def prepare_peak(task: Task) -> Callable[[], dict[str, Any]]:
     channels, found, side = _CONV
     shapes = {
         "product": ((rows, inner), (columns, inner), rows * inner * columns),
-        "convolution": ((1, channels, side, side), (found, channels, 3, 3), found * channels * 9 * side * side),
+        "convolution": (
+            (1, channels, side, side),
+            (found, channels, 3, 3),
+            found * channels * 9 * side * side,
+        ),
     }
     work: dict[str, dict[str, tuple[Callable[[], object], int]]] = {"fp32": {}, "int8": {}}
     if not missing_bf16():
@@ -48,18 +52,38 @@ def prepare_peak(task: Task) -> Callable[[], dict[str, Any]]:
             if precision == "int8":
                 limits = [ops.constant(np.float32(v)) for v in (-4.0, 4.0 * 127 / 128)]
                 left = ops.fake_quantize(x, limits[0], limits[1], limits[0], limits[1], 256)
-                tops = [ops.constant(np.full((weights[0], *[1] * (len(weights) - 1)), v, np.float32)) for v in (-0.1, 0.1)]
+                tops = [
+                    ops.constant(np.full((weights[0], *[1] * (len(weights) - 1)), v, np.float32))
+                    for v in (-0.1, 0.1)
+                ]
                 right = ops.fake_quantize(right, tops[0], tops[1], tops[0], tops[1], 255)
             ones = [1, 1]
-            y = ops.matmul(left, right, False, True) if name == "product" else ops.convolution(left, right, ones, ones, ones, ones)
+            y = (
+                ops.matmul(left, right, False, True)
+                if name == "product"
+                else ops.convolution(left, right, ones, ones, ones, ones)
+            )
             model = ov.Model([ops.relu(y)], [x])
-            request = the_core().compile_model(model, "CPU", _settings(task, precision)).create_infer_request()
+            request = (
+                the_core()
+                .compile_model(model, "CPU", _settings(task, precision))
+                .create_infer_request()
+            )
             feed = rng.normal(0, 1, shape).astype(np.float32)
-            kinds[name] = (partial(request.infer, [feed], share_inputs=True, share_outputs=True), macs)
+            kinds[name] = (
+                partial(request.infer, [feed], share_inputs=True, share_outputs=True),
+                macs,
+            )
 
     def turn() -> dict[str, Any]:
-        rates = {p: {name: macs / fastest_s(step, 10) for name, (step, macs) in kinds.items()} for p, kinds in work.items()}
-        return {"macs_per_s": {p: max(kinds.values()) for p, kinds in rates.items()}, "by_kind": rates}
+        rates = {
+            p: {name: macs / fastest_s(step, 10) for name, (step, macs) in kinds.items()}
+            for p, kinds in work.items()
+        }
+        return {
+            "macs_per_s": {p: max(kinds.values()) for p, kinds in rates.items()},
+            "by_kind": rates,
+        }
 
     return turn
 
@@ -74,11 +98,15 @@ def prepare_profile(task: Task) -> Callable[[], dict[str, Any]]:
     for graph in _PAIR:
         name = bundle.file(graph, task.precision)
         sha256, bf16 = bundle.manifest.files[name].sha256, in_bf16(task.precision)
-        engine = compile_graph(bundle.path / name, task.threads, sha256, {"PERF_COUNT": True}, bf16=bf16)
+        engine = compile_graph(
+            bundle.path / name, task.threads, sha256, {"PERF_COUNT": True}, bf16=bf16
+        )
         feeds: dict[str, NDArray[np.generic]] = {}
         for port, spec in engine.inputs.items():
             shape = (1, *(int(size or 1) for size in spec.shape[1:]))
-            feeds[port] = noise(shape) if spec.dtype == np.uint8 else rng.standard_normal(shape, np.float32)
+            feeds[port] = (
+                noise(shape) if spec.dtype == np.uint8 else rng.standard_normal(shape, np.float32)
+            )
         engine.run(feeds)
         work[graph] = (engine, feeds)
 
@@ -88,15 +116,21 @@ def prepare_profile(task: Task) -> Callable[[], dict[str, Any]]:
     return turn
 
 
-def _by_kind(engine: OpenVinoEngine, feeds: dict[str, NDArray[np.generic]], runs: int = 3) -> dict[str, float]:
-    """Kind of layer and number type -> ms, most first; what is below half a per cent is added up as `rest`."""
+def _by_kind(
+    engine: OpenVinoEngine, feeds: dict[str, NDArray[np.generic]], runs: int = 3
+) -> dict[str, float]:
+    """Kind of layer and number type -> ms, most first; what is below half a percent is added up as `rest`."""
     seen = []
     for _ in range(runs):
         engine.run(feeds)
         seen.append(engine.times_ms())
     costs = {kind: float(np.median([run[kind] for run in seen])) for kind in seen[0]}
     least = 0.005 * sum(costs.values())
-    found = {kind: round(ms, 2) for kind, ms in sorted(costs.items(), key=lambda item: -item[1]) if ms >= least}
+    found = {
+        kind: round(ms, 2)
+        for kind, ms in sorted(costs.items(), key=lambda item: -item[1])
+        if ms >= least
+    }
     return {**found, "rest": round(sum(ms for ms in costs.values() if ms < least), 2)}
 
 

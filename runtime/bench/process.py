@@ -59,12 +59,16 @@ class Apart:
         timeout_s: for preparing, and for each turn.
     """
 
-    def __init__(self, task: Task, module: str = "gasmcast.runtime.bench.process", timeout_s: float = 900.0) -> None:
+    def __init__(
+        self, task: Task, module: str = "gasmcast.runtime.bench.process", timeout_s: float = 900.0
+    ) -> None:
         self.task = task
         self._timeout_s = timeout_s
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         command = [sys.executable, "-m", module]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
+        )
         try:
             self._ask(asdict(task))
         except BaseException:
@@ -114,7 +118,9 @@ class Apart:
             return result
         what = f"Measuring {self.task.kind} {self.task.precision}"
         if time.monotonic() >= until:
-            raise MachineError(f"{what} took longer than {self._timeout_s:.0f} s.", "Measure a smaller preset.")
+            raise MachineError(
+                f"{what} took longer than {self._timeout_s:.0f} s.", "Measure a smaller preset."
+            )
         self._process.wait()
         self._errors.seek(0)
         last = (self._errors.read().strip().splitlines() or ["no message"])[-1]
@@ -175,7 +181,11 @@ def rss_mb() -> float:
         status = Path("/proc/self/status").read_text(encoding="ascii")
     except OSError:
         return 0.0
-    return round(next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024, 1)
+    return round(
+        next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+        / 1024,
+        1,
+    )
 
 
 def _complete(task: Task) -> Callable[[], dict[str, Any]]:
@@ -184,15 +194,23 @@ def _complete(task: Task) -> Callable[[], dict[str, Any]]:
     engine = bundle.engine("complete", task.precision, task.engine, task.threads)
     clip = noise((1, *bundle.manifest.spec.clip_shape))
     engine.run({"clip": clip})
-    return lambda: {**spans({"ms": lambda: engine.run({"clip": clip})}), "engine": engine.describe()}
+    return lambda: {
+        **spans({"ms": lambda: engine.run({"clip": clip})}),
+        "engine": engine.describe(),
+    }
 
 
 def _cached(task: Task) -> Callable[[], dict[str, Any]]:
     """One segment and one window of each of some cameras."""
-    model, line = open_model(Path(task.bundle), task.engine, task.precision, task.threads, verify=False)
+    model, line = open_model(
+        Path(task.bundle), task.engine, task.precision, task.threads, verify=False
+    )
     work: dict[str, Callable[[], object]] = {}
     for cameras in task.batches:
-        work |= {f"encode_{cameras}": _encode(model, cameras), f"fuse_{cameras}": _fuse(model, cameras)}
+        work |= {
+            f"encode_{cameras}": _encode(model, cameras),
+            f"fuse_{cameras}": _fuse(model, cameras),
+        }
     for step in work.values():
         step()
     return lambda: {**spans(work), "engine": line}
@@ -206,7 +224,10 @@ def _encode(model: Model, cameras: int) -> Callable[[], object]:
 def _fuse(model: Model, cameras: int) -> Callable[[], object]:
     rng = np.random.default_rng(0)
     windows = [
-        {name: rng.standard_normal((size, *map(int, port.shape[1:])), np.float32) for name, port in model.head.inputs.items()}  # type: ignore[arg-type] # only the batch is None
+        {
+            name: rng.standard_normal((size, *map(int, port.shape[1:])), np.float32)
+            for name, port in model.head.inputs.items()
+        }  # type: ignore[arg-type] # only the batch is None
         for size in _batches(cameras)
     ]
     return lambda: [model.head.run(window) for window in windows]

@@ -55,7 +55,11 @@ class SegmentClock:
     """
 
     def __init__(
-        self, spec: ClipSpec, fit: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], gap_s: float = 60.0, live: bool = False
+        self,
+        spec: ClipSpec,
+        fit: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+        gap_s: float = 60.0,
+        live: bool = False,
     ) -> None:
         self.spec = spec
         self.run = 0
@@ -70,7 +74,9 @@ class SegmentClock:
     def _start_run(self, base_s: float) -> None:
         self._base_s = base_s  # time of the run's first frame
         self._first: float | None = None  # its stamp
-        self._held: tuple[float, Frame] | None = None  # the last frame: (seconds after the run's first, frame)
+        self._held: tuple[float, Frame] | None = (
+            None  # the last frame: (seconds after the run's first, frame)
+        )
         self._slot = 0  # the next slot to fill
         self._pair: NDArray[np.uint8] | None = None
         self._stamps: list[float] = []
@@ -109,14 +115,20 @@ class SegmentClock:
             if step < 0 or step > self._gap_s:
                 self.gap()
         if self._first is None:
-            if self._arrival is not None:  # a camera's stamps may begin anew: the clock on the wall does not. A file's are all there is
-                self._base_s = self._time + (max(0.0, frame.arrival - self._arrival) if self._live else step)
+            if (
+                self._arrival is not None
+            ):  # a camera's stamps may begin anew: the clock on the wall does not. A file's are all there is
+                self._base_s = self._time + (
+                    max(0.0, frame.arrival - self._arrival) if self._live else step
+                )
             self._first = stamp
         now = stamp - self._first
         self._time, self._arrival = self._base_s + now, frame.arrival
         before, self._held = self._held, (now, frame)
         while (slot_s := self._slot / self.spec.fps) <= now:
-            nearer = before[1] if before is not None and slot_s - before[0] <= now - slot_s else frame
+            nearer = (
+                before[1] if before is not None and slot_s - before[0] <= now - slot_s else frame
+            )
             segment = self._fill(nearer)
             if segment is not None:
                 yield segment
@@ -147,7 +159,15 @@ class SegmentClock:
             return None
         index = self._slot // self.spec.motion_frames - 1
         start_s = self._base_s + index * self.spec.segment_s
-        segment = Segment(self.run, index, start_s, start_s + self.spec.segment_s, self._pair, tuple(self._stamps), frame.arrival)
+        segment = Segment(
+            self.run,
+            index,
+            start_s,
+            start_s + self.spec.segment_s,
+            self._pair,
+            tuple(self._stamps),
+            frame.arrival,
+        )
         self._pair = np.empty_like(segment.pair)
         self._pair[0] = segment.pair[1]
         self._stamps = []

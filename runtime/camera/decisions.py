@@ -36,7 +36,9 @@ class LabelView:
             for name in members:
                 index = _index(labels, name, f"group {group!r}")
                 if index in member_of:
-                    raise UsageError(f"The label {name!r} is in two groups, {member_of[index]!r} and {group!r}.")
+                    raise UsageError(
+                        f"The label {name!r} is in two groups, {member_of[index]!r} and {group!r}."
+                    )
                 member_of[index] = group
         told = [member_of.get(i, name) for i, name in enumerate(labels.names)]
         self.names = tuple(dict.fromkeys(told))
@@ -44,7 +46,10 @@ class LabelView:
         for name in config.only:
             if name not in self.names:
                 _index(labels, name, "only")
-                raise UsageError(f"only: {name!r} is part of the group {told[labels.index(name)]!r}.", "Name the group.")
+                raise UsageError(
+                    f"only: {name!r} is part of the group {told[labels.index(name)]!r}.",
+                    "Name the group.",
+                )
         self.shown = np.array([not config.only or name in config.only for name in self.names])
 
     def shares(self, p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -68,7 +73,12 @@ class Decider:
     """
 
     def __init__(
-        self, camera: str, labels: LabelView, config: LiveConfig, temperature: float = 1.0, no_action: float | None = None
+        self,
+        camera: str,
+        labels: LabelView,
+        config: LiveConfig,
+        temperature: float = 1.0,
+        no_action: float | None = None,
     ) -> None:
         self.camera = camera
         self._labels = labels
@@ -85,7 +95,11 @@ class Decider:
         return self._events.active
 
     def update(
-        self, window: tuple[float, float], logits: NDArray[np.float32], wall_s: float, latency_ms: dict[str, float]
+        self,
+        window: tuple[float, float],
+        logits: NDArray[np.float32],
+        wall_s: float,
+        latency_ms: dict[str, float],
     ) -> list[Decision | Event]:
         """The decision of a window, and the events that it brings.
 
@@ -101,10 +115,14 @@ class Decider:
         p /= p.sum()
         shares = self._labels.shares(p)
         shown = np.where(self._labels.shown, shares, -1.0)
-        order = np.argsort(-shown, kind="stable")[: min(self._config.top, int(self._labels.shown.sum()))]
+        order = np.argsort(-shown, kind="stable")[
+            : min(self._config.top, int(self._labels.shown.sum()))
+        ]
         best = int(order[0])
         names = self._labels.names
-        quiet = (self._no_action is not None and float(mean.max()) < self._no_action) or best != int(shares.argmax())
+        quiet = (
+            self._no_action is not None and float(mean.max()) < self._no_action
+        ) or best != int(shares.argmax())
         decision = Decision(
             camera=self.camera,
             time_s=window[1],
@@ -116,7 +134,11 @@ class Decider:
             top=tuple((names[i], float(shares[i])) for i in order),
             latency_ms=latency_ms,
         )
-        told = {name: float(share) for name, share, visible in zip(names, shares, self._labels.shown, strict=True) if visible}
+        told = {
+            name: float(share)
+            for name, share, visible in zip(names, shares, self._labels.shown, strict=True)
+            if visible
+        }
         return [decision, *self._events.update(decision, told)]
 
     def flush(self, wall_s: float) -> list[Event]:
@@ -139,4 +161,7 @@ def _index(labels: Labels, name: str, where: str) -> int:
     try:
         return labels.index(name)
     except KeyError:
-        raise UsageError(f"{where}: there is no label {name!r}.", "`gasmcast inspect BUNDLE --json` lists the labels.") from None
+        raise UsageError(
+            f"{where}: there is no label {name!r}.",
+            "`gasmcast inspect BUNDLE --json` lists the labels.",
+        ) from None

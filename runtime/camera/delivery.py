@@ -10,7 +10,9 @@ from gasmcast.spec import ClipSpec
 
 __all__ = ["Delivery"]
 
-_EMPTY_RUNS = 5  # gaps without a segment between them, after which it is said that nothing will come of this
+_EMPTY_RUNS = (
+    5  # gaps without a segment between them, after which it is said that nothing will come of this
+)
 _LEAST = 0.8  # share of the grid's frames
 
 
@@ -24,7 +26,9 @@ class Delivery:
         tell: takes the sentence about a source that gives too little.
     """
 
-    def __init__(self, name: str, spec: ClipSpec, gap_s: float, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, name: str, spec: ClipSpec, gap_s: float, tell: Callable[[str], None]
+    ) -> None:
         self._name, self._spec, self._gap_s, self._tell = name, spec, gap_s, tell
         self._arrivals: deque[float] = deque(maxlen=128)
         self._distinct: deque[int] = deque(maxlen=spec.segments)  # per segment
@@ -41,7 +45,10 @@ class Delivery:
 
     def segment(self, segment: Segment) -> None:
         """A segment is full; how many of its frames are frames of its own?"""
-        again = self._last == (segment.run, segment.stamps[0])  # the frame that filled the segment before
+        again = self._last == (
+            segment.run,
+            segment.stamps[0],
+        )  # the frame that filled the segment before
         self._distinct.append(segment.distinct - again)
         self._last = (segment.run, segment.stamps[-1])
         if self._told or len(self._distinct) < min(2, self._spec.segments):
@@ -59,8 +66,12 @@ class Delivery:
         empty = run - (self._last[0] if self._last else 0)
         if empty >= _EMPTY_RUNS and not self._told:
             self._told = True
-            why = f"its pictures are more than {self._gap_s:g} s apart, or it is lost again and again"
-            self._tell(f"{self._name} filled no segment between its last {empty} gaps: {why}. Nothing is decided.")
+            why = (
+                f"its pictures are more than {self._gap_s:g} s apart, or it is lost again and again"
+            )
+            self._tell(
+                f"{self._name} filled no segment between its last {empty} gaps: {why}. Nothing is decided."
+            )
 
     def rates(self) -> tuple[float, float]:
         """Frames a second over the last 128, and distinct frames per slot of the time grid over the last window."""

@@ -63,7 +63,9 @@ class EventTracker:
             self._candidate = self._grown(decision) if strong else None
             if self._candidate is not None and now - self._candidate.start_s >= self._config.min_s:
                 self._count += 1
-                self._open = replace(self._candidate, number=self._count, delay_s=now - self._candidate.start_s)
+                self._open = replace(
+                    self._candidate, number=self._count, delay_s=now - self._candidate.start_s
+                )
                 self._candidate = None
                 events.append(self._event("start", decision, self._open))
         return events

@@ -27,7 +27,9 @@ _SILENT = ("stalled", "reconnecting", "failed")  # states in which a camera give
 class Lane:
     """A camera inside the runtime; the `FrameListener` that its source feeds."""
 
-    def __init__(self, name: str, live: bool, house: House, decider: Decider, config: LiveConfig) -> None:
+    def __init__(
+        self, name: str, live: bool, house: House, decider: Decider, config: LiveConfig
+    ) -> None:
         self.name = name
         self.live = live
         self.config = config
@@ -41,23 +43,36 @@ class Lane:
         self.drops: Counter[str] = Counter()
         self.latencies = Latencies()
         self.paused = False  # it is another camera's turn: frames are not even sampled
-        self.whole = False  # whole windows are let in, and what comes while they are computed is skipped
+        self.whole = (
+            False  # whole windows are let in, and what comes while they are computed is skipped
+        )
         self.segments = self.decisions = self.frames = 0
         self._house = house
         spec = house.spec
-        self._clock = SegmentClock(spec, lambda image: fit_frame(image, spec.pixels, spec.fit), config.gap_s if live else 60.0, live)
+        self._clock = SegmentClock(
+            spec,
+            lambda image: fit_frame(image, spec.pixels, spec.fit),
+            config.gap_s if live else 60.0,
+            live,
+        )
         self._run = 0
-        self._delivery = Delivery(name, spec, config.gap_s, lambda text: self.tell("under_delivery", text))
+        self._delivery = Delivery(
+            name, spec, config.gap_s, lambda text: self.tell("under_delivery", text)
+        )
         self._cut = False  # a file was stopped before its end
         self._away_since: float | None = None  # arrival of the first frame that its pause cost
-        self._over = False  # the end mark is in: what a reader that was given up still brings is thrown away
+        self._over = (
+            False  # the end mark is in: what a reader that was given up still brings is thrown away
+        )
         self.pictures = Pictures(name, live, house.views, spec.segment_s)
 
     # What the source's thread calls
 
     def on_frame(self, frame: Frame) -> None:
         """A frame has come; a file waits here while the runtime or a sink is busy."""
-        while not (self.live or self._house.stopping or self._over or self._house.wait_for_room(self.name)):
+        while not (
+            self.live or self._house.stopping or self._over or self._house.wait_for_room(self.name)
+        ):
             pass
         self.frames += 1
         self._delivery.frame(frame.arrival)
@@ -65,7 +80,10 @@ class Lane:
             self._away_since = frame.arrival if self._away_since is None else self._away_since
             return
         if self._away_since is not None:
-            self._count("turn", by=max(1, round((frame.arrival - self._away_since) / self._house.spec.segment_s)))
+            self._count(
+                "turn",
+                by=max(1, round((frame.arrival - self._away_since) / self._house.spec.segment_s)),
+            )
             self._away_since = None
             self._break("it was another camera's turn")
         disordered = self._clock.disordered
@@ -85,11 +103,17 @@ class Lane:
     def on_state(self, state: str, detail: str = "") -> None:
         """The source's state, for statistics and sinks."""
         self._cut = state == "ended" and detail == "stopped"
-        if state not in (self.state, "ended"):  # the end is told when all that came before it has been decided
+        if state not in (
+            self.state,
+            "ended",
+        ):  # the end is told when all that came before it has been decided
             self.state = state
             if state == "live":
                 self._delivery.again()
-            self.tell("state", f"{self.name} {'has' if state == 'failed' else 'is'} {state}{f' ({detail})' if detail else ''}.")
+            self.tell(
+                "state",
+                f"{self.name} {'has' if state == 'failed' else 'is'} {state}{f' ({detail})' if detail else ''}.",
+            )
 
     def on_end(self, error: GasmcastError | None) -> None:
         """No more frames: the rest of a file is filled up and decided, unless it was stopped before its end."""
@@ -120,7 +144,9 @@ class Lane:
 
     def tell(self, what: str, text: str) -> None:
         """Send a notice to the sinks."""
-        self._house.emit(Notice(self.name, round(self._clock.time_s, 6), self._house.wall(), what, text))
+        self._house.emit(
+            Notice(self.name, round(self._clock.time_s, 6), self._house.wall(), what, text)
+        )
 
     def drop(self, cause: str, segment: Segment) -> None:
         """Count a segment that is not computed (or its window, for `hop` and `hole`)."""
@@ -149,7 +175,9 @@ class Lane:
         with self._house.changed:  # several threads count, and one reads
             self.drops[cause] += by
         if self._house.trace:
-            self._house.trace("drop", {"camera": self.name, "cause": cause, "segments": by, **which})
+            self._house.trace(
+                "drop", {"camera": self.name, "cause": cause, "segments": by, **which}
+            )
 
     def _break(self, reason: str) -> bool:
         """No window may span this; False where nothing has come that one could hold."""

@@ -39,7 +39,9 @@ class Pictures:
         longer = max(image.shape[:2])
         if longer > _MOST_PIXELS:
             share = _MOST_PIXELS / longer
-            image = np.asarray(cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA), np.uint8)
+            image = np.asarray(
+                cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA), np.uint8
+            )
         if self._live:
             self._show(time_s, image)
             return

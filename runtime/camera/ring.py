@@ -42,7 +42,10 @@ class FeatureRing:
             self.clear()
             self._first = index
         if not self._room:
-            self._room = {name: np.empty((2 * self.segments, *value.shape), value.dtype) for name, value in features.items()}
+            self._room = {
+                name: np.empty((2 * self.segments, *value.shape), value.dtype)
+                for name, value in features.items()
+            }
         if self._end == 2 * self.segments:
             keep = min(self._count, self.segments - 1)
             for room in self._room.values():
@@ -58,7 +61,10 @@ class FeatureRing:
         """`semantic (1, S, L, f, P, D)` and `motion (1, S, L, C, D)`, views valid until the next `append`; None while incomplete."""
         if self._count < self.segments:
             return None
-        return {name: room[None, self._end - self.segments : self._end] for name, room in self._room.items()}
+        return {
+            name: room[None, self._end - self.segments : self._end]
+            for name, room in self._room.items()
+        }
 
     def repeat(self, run: int, index: int) -> bool:
         """Add the last segment again, as the motion gate does for a still scene; False when there is none to repeat."""

@@ -22,8 +22,12 @@ class MotionGate:
     """Remembers what the last encoded segment of one camera looked like."""
 
     def __init__(self) -> None:
-        self._last: tuple[int, int] | None = None  # run and index of the last segment that went by, encoded or not
-        self._low: NDArray[np.float32] | None = None  # (28, 28) darkest and brightest of the last encoded pair
+        self._last: tuple[int, int] | None = (
+            None  # run and index of the last segment that went by, encoded or not
+        )
+        self._low: NDArray[np.float32] | None = (
+            None  # (28, 28) darkest and brightest of the last encoded pair
+        )
         self._high: NDArray[np.float32] | None = None
 
     def still(self, segment: Segment, threshold: float, busy: bool) -> bool:
@@ -31,7 +35,7 @@ class MotionGate:
 
         Args:
             segment: the next one of this camera, in order.
-            threshold: grey levels that a block may range over; 0: never still.
+            threshold: gray levels that a block may range over; 0: never still.
             busy: an event goes on: nothing is skipped.
         """
         follows = self._last == (segment.run, segment.index - 1)
@@ -54,8 +58,10 @@ class MotionGate:
 
 
 def _range(segment: Segment) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Per block the least and greatest grey mean over the frames of the pair, `(28, 28)` each."""
+    """Per block the least and greatest gray mean over the frames of the pair, `(28, 28)` each."""
     frames = segment.pair.reshape(-1, *segment.pair.shape[2:])
-    small = np.stack([cv2.resize(f, (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA) for f in frames])
-    grey = small.astype(np.float32).mean(axis=-1)
-    return grey.min(axis=0), grey.max(axis=0)
+    small = np.stack(
+        [cv2.resize(f, (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA) for f in frames]
+    )
+    gray = small.astype(np.float32).mean(axis=-1)
+    return gray.min(axis=0), gray.max(axis=0)

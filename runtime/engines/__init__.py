@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError, UsageError
 
-__all__ = ["Backend", "Engine", "TensorSpec", "check_feeds", "choose_backend", "missing_bf16", "open_engine"]
+__all__ = [
+    "Backend",
+    "Engine",
+    "TensorSpec",
+    "check_feeds",
+    "choose_backend",
+    "missing_bf16",
+    "open_engine",
+]
 
 Backend = Literal["auto", "openvino", "onnxruntime", "tensorrt"]
 _ORDER = ("tensorrt", "openvino", "onnxruntime")
@@ -58,14 +66,20 @@ def check_feeds(inputs: Mapping[str, TensorSpec], feeds: Mapping[str, NDArray[np
         UsageError: an input is missing, unknown, of another shape or dtype, or the batch sizes differ.
     """
     if set(feeds) != set(inputs):
-        raise UsageError(f"The network takes {', '.join(inputs)}, it was given {', '.join(feeds) or 'nothing'}.")
+        raise UsageError(
+            f"The network takes {', '.join(inputs)}, it was given {', '.join(feeds) or 'nothing'}."
+        )
     batches = set()
     for name, array in feeds.items():
         want = inputs[name]
-        fits = len(array.shape) == len(want.shape) and all(w in (None, h) for w, h in zip(want.shape, array.shape, strict=True))
+        fits = len(array.shape) == len(want.shape) and all(
+            w in (None, h) for w, h in zip(want.shape, array.shape, strict=True)
+        )
         if not fits or array.dtype != want.dtype:
             shape = ", ".join("B" if size is None else str(size) for size in want.shape)
-            raise UsageError(f"{name} must be ({shape}) {want.dtype}, it is {array.shape} {array.dtype}.")
+            raise UsageError(
+                f"{name} must be ({shape}) {want.dtype}, it is {array.shape} {array.dtype}."
+            )
         batches.add(array.shape[0])
     if len(batches) != 1 or 0 in batches:
         raise UsageError(f"The inputs have different or empty batches: {sorted(batches)}.")
@@ -84,7 +98,10 @@ def choose_backend(backend: str = "auto") -> tuple[str, str]:
     if backend != "auto":
         why = _missing(backend)
         if why:
-            raise MachineError(f"The engine {backend} cannot be used here: {why}.", "Use --engine auto, or install what is missing.")
+            raise MachineError(
+                f"The engine {backend} cannot be used here: {why}.",
+                "Use --engine auto, or install what is missing.",
+            )
         return backend, "as asked"
     reasons: list[str] = []
     for name in _ORDER:
@@ -92,7 +109,9 @@ def choose_backend(backend: str = "auto") -> tuple[str, str]:
         if not why:
             return name, "; ".join(["auto", *reasons])
         reasons.append(f"no {name}: {why}")
-    raise MachineError(f"No engine can be used here ({'; '.join(reasons)}).", "Install one: pip install openvino.")
+    raise MachineError(
+        f"No engine can be used here ({'; '.join(reasons)}).", "Install one: pip install openvino."
+    )
 
 
 def missing_bf16(backend: str) -> str:
@@ -109,7 +128,12 @@ def _missing(backend: str) -> str:
 
 
 def open_engine(
-    onnx_path: str | Path, backend: str = "auto", threads: int | None = None, sha256: str | None = None, *, bf16: bool = False
+    onnx_path: str | Path,
+    backend: str = "auto",
+    threads: int | None = None,
+    sha256: str | None = None,
+    *,
+    bf16: bool = False,
 ) -> Engine:
     """Compile a graph for this machine.
 
@@ -129,7 +153,12 @@ def open_engine(
         raise UsageError(f"There is no network {path}.", "Export the bundle again.")
     name, _ = choose_backend(backend)
     if bf16 and (why := missing_bf16(name)):
-        raise MachineError(f"BF16 cannot be had here: {why}.", "Use --precision auto, or one without bf16 in its name.")
+        raise MachineError(
+            f"BF16 cannot be had here: {why}.",
+            "Use --precision auto, or one without bf16 in its name.",
+        )
     asked = {"bf16": True} if bf16 else {}
-    engine: Engine = import_module(f"gasmcast.runtime.engines.{name}").compile_graph(path, threads, sha256, **asked)
+    engine: Engine = import_module(f"gasmcast.runtime.engines.{name}").compile_graph(
+        path, threads, sha256, **asked
+    )
     return engine

@@ -16,12 +16,21 @@ from gasmcast.runtime.engines import TensorSpec, check_feeds
 
 __all__ = ["OnnxRuntimeEngine", "compile_graph", "missing"]
 
-_DTYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
+_DTYPES = {
+    "tensor(uint8)": np.uint8,
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+}
 
 
 def missing() -> str:
     """Why ONNX Runtime cannot be used here; empty when it can."""
-    return "" if find_spec("onnxruntime") else "the package onnxruntime is not installed (pip install 'gasmcast[onnxruntime]')"
+    return (
+        ""
+        if find_spec("onnxruntime")
+        else "the package onnxruntime is not installed (pip install 'gasmcast[onnxruntime]')"
+    )
 
 
 class OnnxRuntimeEngine:
@@ -41,8 +50,13 @@ class OnnxRuntimeEngine:
             try:
                 values = self._session.run(list(self.outputs), dict(feeds))
             except Exception as error:  # noqa: BLE001 - its exceptions have no common base but this
-                raise MachineError(f"ONNX Runtime failed ({str(error).splitlines()[0]}).", "Try --engine openvino.") from None
-        return {name: np.asarray(value, dtype=np.float32) for name, value in zip(self.outputs, values, strict=True)}
+                raise MachineError(
+                    f"ONNX Runtime failed ({str(error).splitlines()[0]}).", "Try --engine openvino."
+                ) from None
+        return {
+            name: np.asarray(value, dtype=np.float32)
+            for name, value in zip(self.outputs, values, strict=True)
+        }
 
     def describe(self) -> str:
         """One line: backend, version, device, threads."""
@@ -61,9 +75,14 @@ def compile_graph(path: Path, threads: int | None, sha256: str | None = None) ->
     options.log_severity_level = 3
     options.intra_op_num_threads = threads or 0
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # noqa: BLE001 - its exceptions have no common base but this
-        raise UsageError(f"ONNX Runtime cannot read {path} ({str(error).splitlines()[0]}).", "Export the bundle again.") from None
+        raise UsageError(
+            f"ONNX Runtime cannot read {path} ({str(error).splitlines()[0]}).",
+            "Export the bundle again.",
+        ) from None
     return OnnxRuntimeEngine(session, onnxruntime.__version__, threads or 0)
 
 

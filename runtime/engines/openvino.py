@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.manifest import sha256_of
+from gasmcast.files import sha256_of
 from gasmcast.runtime.engines import TensorSpec, check_feeds
 from gasmcast.runtime.engines.openvino_linears import lacks_vnni, linears_to_convolutions
 from gasmcast.runtime.engines.trt.engine_cache import graph_files, user_cache
@@ -35,7 +35,11 @@ batches."""
 
 def missing() -> str:
     """Why OpenVINO cannot be used here; empty when it can."""
-    return "" if find_spec("openvino") else "the package openvino is not installed (pip install openvino)"
+    return (
+        ""
+        if find_spec("openvino")
+        else "the package openvino is not installed (pip install openvino)"
+    )
 
 
 def missing_bf16() -> str:
@@ -92,14 +96,20 @@ class OpenVinoEngine:
         stored_fp16: bool = False,
     ) -> None:
         self.inputs = {port.get_any_name(): _spec(port) for port in compiled.inputs}
-        self.outputs = {name: _spec(port) for name, port in zip(outputs, compiled.outputs, strict=True)}
+        self.outputs = {
+            name: _spec(port) for name, port in zip(outputs, compiled.outputs, strict=True)
+        }
         self._request = compiled.create_infer_request()
         self._lock = Lock()
         self._rows_alone = one_row
         if one_row:
             self.inputs, self.outputs = _free_batch(self.inputs), _free_batch(self.outputs)
         threads = compiled.get_property("INFERENCE_NUM_THREADS")
-        rest = ", the rest in BF16" if compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "bf16" else ""
+        rest = (
+            ", the rest in BF16"
+            if compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "bf16"
+            else ""
+        )
         widened = "; its FP16 computed in FP32" if stored_fp16 else ""
         self._line = f"openvino {version} on {device}, {threads} threads{rest}{widened}"
 
@@ -107,23 +117,34 @@ class OpenVinoEngine:
         """Compute all outputs; the arrays returned belong to the caller."""
         batch = check_feeds(self.inputs, feeds)
         if self._rows_alone and batch > 1:
-            rows = [self._run({name: array[i : i + 1] for name, array in feeds.items()}) for i in range(batch)]
+            rows = [
+                self._run({name: array[i : i + 1] for name, array in feeds.items()})
+                for i in range(batch)
+            ]
             return {name: np.concatenate([row[name] for row in rows]) for name in self.outputs}
         return self._run(feeds)
 
     def _run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         with self._lock:  # inputs are read where they lie; outputs are the request's own memory, so they are copied
             try:
-                results = self._request.infer({n: np.ascontiguousarray(a) for n, a in feeds.items()}, share_inputs=True, share_outputs=True)
+                results = self._request.infer(
+                    {n: np.ascontiguousarray(a) for n, a in feeds.items()},
+                    share_inputs=True,
+                    share_outputs=True,
+                )
             except RuntimeError as error:
-                raise MachineError(f"OpenVINO failed ({_first_line(error)}).", "Try --engine onnxruntime.") from None
+                raise MachineError(
+                    f"OpenVINO failed ({_first_line(error)}).", "Try --engine onnxruntime."
+                ) from None
             return {name: np.array(results[name], dtype=np.float32) for name in self.outputs}
 
     def times_ms(self) -> Counter[str]:
         """Milliseconds of the last run by kind of layer and number type, as OpenVINO counts them; it must be compiled with `PERF_COUNT`."""
         found: Counter[str] = Counter()
         for node in self._request.profiling_info:
-            found[f"{node.node_type} {node.exec_type.rpartition('_')[2]}"] += node.real_time.total_seconds() * 1000.0
+            found[f"{node.node_type} {node.exec_type.rpartition('_')[2]}"] += (
+                node.real_time.total_seconds() * 1000.0
+            )
         return found
 
     def describe(self) -> str:
@@ -162,23 +183,42 @@ def compile_graph(
     wanted["INFERENCE_PRECISION_HINT"] = "bf16" if bf16 else "f32"
     if threads:
         wanted["INFERENCE_NUM_THREADS"] = threads
-    if cache and (folder := _cache_folder(f"{(sha256 or sha256_of(path))[:24]}-{version}-{wanted['INFERENCE_PRECISION_HINT']}")):
+    if cache and (
+        folder := _cache_folder(
+            f"{(sha256 or sha256_of(path))[:24]}-{version}-{wanted['INFERENCE_PRECISION_HINT']}"
+        )
+    ):
         wanted["CACHE_DIR"] = str(folder)
     wanted.update(properties or {})
     device = core.get_property("CPU", "FULL_DEVICE_NAME")
     trouble = ""
     # Small networks keep an open batch, unless OpenVINO's low-precision passes fail on it, as they do on some.
-    for alone in (True,) if sum(file.stat().st_size for file in graph_files(path)) > _ALONE_BYTES else (False, True):
+    for alone in (
+        (True,)
+        if sum(file.stat().st_size for file in graph_files(path)) > _ALONE_BYTES
+        else (False, True)
+    ):
         try:
             model = core.read_model(str(path))
             outputs = [port.get_any_name() for port in model.outputs]
-            half = any(port.get_element_type() == openvino.Type.f16 for node in model.get_ops() for port in node.outputs())
+            half = any(
+                port.get_element_type() == openvino.Type.f16
+                for node in model.get_ops()
+                for port in node.outputs()
+            )
             rewritten = linears_to_convolutions(model) if lacks_vnni() else 0
             if alone:
-                model.reshape({port.get_any_name(): [1, *list(port.get_partial_shape())[1:]] for port in model.inputs})
+                model.reshape(
+                    {
+                        port.get_any_name(): [1, *list(port.get_partial_shape())[1:]]
+                        for port in model.inputs
+                    }
+                )
             # A network as it is in the file is compiled from its path: what is in the cache is then found without looking at its weights.
             compiled = core.compile_model(model if alone or rewritten else str(path), "CPU", wanted)
-            return OpenVinoEngine(compiled, outputs, version, device, one_row=alone, stored_fp16=half)
+            return OpenVinoEngine(
+                compiled, outputs, version, device, one_row=alone, stored_fp16=half
+            )
         except RuntimeError as error:  # noqa: PERF203 - two turns
             trouble = _first_line(error)
     raise UsageError(f"OpenVINO cannot read {path} ({trouble}).", "Export the bundle again.")

@@ -31,7 +31,7 @@ def lacks_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 def linears_to_convolutions(model: Any) -> int:  # noqa: ANN401 - the package is untyped
     """Rewrite every INT8 linear layer of an OpenVINO model in place.
 
-    The tokens are transposed before they are quantised: OpenVINO 2026.4 computes Q, DQ, transpose, convolution wrongly (a relative error of
+    The tokens are transposed before they are quantized: OpenVINO 2026.4 computes Q, DQ, transpose, convolution wrongly (a relative error of
     0.5), and transpose, Q, DQ, convolution exactly.
 
     Returns:
@@ -44,26 +44,41 @@ def linears_to_convolutions(model: Any) -> int:  # noqa: ANN401 - the package is
         if product.get_type_name() != "MatMul" or product.get_attributes()["transpose_a"]:
             continue
         weights = _int8_weights(product)
-        steps = _quantised_by(product.input_value(0).get_node())
+        steps = _quantized_by(product.input_value(0).get_node())
         dims = len(product.input_value(0).get_partial_shape())
         if weights is None or not steps or dims < 3:
             continue
-        flat = dims == 3  # a row of tokens is a picture of height 1: OpenVINO turns pictures faster than rows
+        flat = (
+            dims == 3
+        )  # a row of tokens is a picture of height 1: OpenVINO turns pictures faster than rows
         rank = 4 if flat else dims
         integers, scales = weights  # (out, in), (out,)
         window = [1] * (rank - 2)
         kernel = ops.multiply(
-            ops.convert(ops.constant(np.ascontiguousarray(integers).reshape(*integers.shape, *window)), _type_of(product)),
+            ops.convert(
+                ops.constant(np.ascontiguousarray(integers).reshape(*integers.shape, *window)),
+                _type_of(product),
+            ),
             ops.constant(scales.reshape(-1, 1, *window)),
         )
         x = steps[-1].input_value(0)
-        before = x.get_node().input_value(0).get_node().get_friendly_name() if x.get_node().get_type_name() == "Gelu" else ""
-        if before in turned:  # a feed-forward: what lies between its layers does not care how tokens lie
+        before = (
+            x.get_node().input_value(0).get_node().get_friendly_name()
+            if x.get_node().get_type_name() == "Gelu"
+            else ""
+        )
+        if (
+            before in turned
+        ):  # a feed-forward: what lies between its layers does not care how tokens lie
             tokens = ops.gelu(turned[before], x.get_node().get_attributes()["approximation_mode"])
         else:
             x = ops.unsqueeze(x, ops.constant(np.array([1]))) if flat else x
-            tokens = ops.transpose(x, ops.constant(np.array([0, rank - 1, *range(1, rank - 1)])))  # (B, in, ...)
-        convolved = ops.convolution(_again(tokens, steps), kernel, window, [0] * len(window), [0] * len(window), window)
+            tokens = ops.transpose(
+                x, ops.constant(np.array([0, rank - 1, *range(1, rank - 1)]))
+            )  # (B, in, ...)
+        convolved = ops.convolution(
+            _again(tokens, steps), kernel, window, [0] * len(window), [0] * len(window), window
+        )
         last, result = _with_what_follows(product, convolved, len(integers), window)
         back = ops.transpose(result, ops.constant(np.array([0, *range(2, rank), 1])))
         back = ops.squeeze(back, ops.constant(np.array([1]))) if flat else back
@@ -106,7 +121,7 @@ def _constant(node: Any) -> NDArray[Any] | None:  # noqa: ANN401
     return np.asarray(node.data) if node.get_type_name() == "Constant" else None
 
 
-def _quantised_by(node: Any) -> list[Any]:  # noqa: ANN401
+def _quantized_by(node: Any) -> list[Any]:  # noqa: ANN401
     """The nodes of Q and DQ that end in `node`, last first; empty where there are none, or they are not per tensor."""
     steps = [node]
     while node.get_type_name() in ("Multiply", "Convert", "Subtract"):
@@ -114,26 +129,40 @@ def _quantised_by(node: Any) -> list[Any]:  # noqa: ANN401
         steps.append(node)
     if node.get_type_name() != "FakeQuantize":
         return []
-    parameters = [_constant(step.input_value(1).get_node()) for step in steps if step.get_type_name() in ("Multiply", "Subtract")]
+    parameters = [
+        _constant(step.input_value(1).get_node())
+        for step in steps
+        if step.get_type_name() in ("Multiply", "Subtract")
+    ]
     limits = [_constant(node.input_value(i).get_node()) for i in range(1, 5)]
-    return steps if all(value is not None and value.size == 1 for value in (*parameters, *limits)) else []
+    return (
+        steps
+        if all(value is not None and value.size == 1 for value in (*parameters, *limits))
+        else []
+    )
 
 
 def _again(tokens: Any, steps: list[Any]) -> Any:  # noqa: ANN401
     """The same Q and DQ on other tokens."""
     from openvino import opset13 as ops  # noqa: PLC0415
 
-    quantise = steps[-1]
-    result = ops.fake_quantize(tokens, *(quantise.input_value(i) for i in range(1, 5)), quantise.get_attributes()["levels"])
+    quantize = steps[-1]
+    result = ops.fake_quantize(
+        tokens, *(quantize.input_value(i) for i in range(1, 5)), quantize.get_attributes()["levels"]
+    )
     for step in reversed(steps[:-1]):
         if step.get_type_name() == "Convert":
             result = ops.convert(result, step.output(0).get_element_type().get_type_name())
         else:
-            result = (ops.multiply if step.get_type_name() == "Multiply" else ops.subtract)(result, step.input_value(1))
+            result = (ops.multiply if step.get_type_name() == "Multiply" else ops.subtract)(
+                result, step.input_value(1)
+            )
     return result
 
 
-def _with_what_follows(product: Any, result: Any, channels: int, window: list[int]) -> tuple[Any, Any]:  # noqa: ANN401
+def _with_what_follows(
+    product: Any, result: Any, channels: int, window: list[int]
+) -> tuple[Any, Any]:  # noqa: ANN401
     """The last node that is replaced, and what replaces it: bias and layer scale, done before tokens are turned back, cost nothing."""
     from openvino import opset13 as ops  # noqa: PLC0415
 

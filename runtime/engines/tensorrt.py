@@ -27,7 +27,7 @@ from gasmcast.runtime.engines import TensorSpec, check_feeds
 from gasmcast.runtime.engines.trt.build import ensure_plan
 from gasmcast.runtime.engines.trt.cuda import Cuda, CudaDevice, find_device
 from gasmcast.runtime.engines.trt.engine_cache import EngineCache
-from gasmcast.runtime.engines.trt.library import deserialise, load_tensorrt, missing, numpy_type
+from gasmcast.runtime.engines.trt.library import deserialize, load_tensorrt, missing, numpy_type
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -48,13 +48,20 @@ class _Batch:
 class TensorRTEngine:
     """A session on a built engine. Batches above the engine's profile run in parts."""
 
-    def __init__(self, module: ModuleType, cuda: Cuda, engine: trt.ICudaEngine, line: str, graphs: bool = True) -> None:
+    def __init__(
+        self,
+        module: ModuleType,
+        cuda: Cuda,
+        engine: trt.ICudaEngine,
+        line: str,
+        graphs: bool = True,
+    ) -> None:
         """Bind all buffers and run the largest batch once.
 
         Args:
             module: `tensorrt`.
             cuda: the device; this session closes it.
-            engine: deserialised.
+            engine: deserialized.
             line: what `describe` says, without the batch.
             graphs: capture CUDA graphs.
 
@@ -62,11 +69,19 @@ class TensorRTEngine:
             MachineError: out of memory, or the device failed.
         """
         trt = module
-        self._trt, self._cuda, self._engine, self._line, self._graphs = trt, cuda, engine, line, graphs
+        self._trt, self._cuda, self._engine, self._line, self._graphs = (
+            trt,
+            cuda,
+            engine,
+            line,
+            graphs,
+        )
         self._lock = Lock()
         self._batches: dict[int, _Batch] = {}
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        self._inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        self._inputs = [
+            name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+        ]
         self._outputs = [name for name in names if name not in self._inputs]
         self._profiles = self._read_profiles()
         self.most = max(high for _, high in self._profiles)
@@ -75,12 +90,17 @@ class TensorRTEngine:
         self._scratch = cuda.on_device(self._scratch_size)
         largest = self._shaped_context(self.most)
         shapes = {name: tuple(largest.get_tensor_shape(name)) for name in names}
-        self._host = {name: cuda.on_host(shape, self._dtypes[name]) for name, shape in shapes.items()}
+        self._host = {
+            name: cuda.on_host(shape, self._dtypes[name]) for name, shape in shapes.items()
+        }
         for array in self._host.values():
             array.fill(0)  # the first runs must not meet whatever lay there
         self._device = {name: cuda.on_device(array.nbytes) for name, array in self._host.items()}
         self.inputs = {name: self._spec(name, shapes[name]) for name in self._inputs}
-        self.outputs = {name: TensorSpec((None, *shapes[name][1:]), np.dtype(np.float32)) for name in self._outputs}
+        self.outputs = {
+            name: TensorSpec((None, *shapes[name][1:]), np.dtype(np.float32))
+            for name in self._outputs
+        }
         self._batches[self.most] = self._warm(largest, self.most)
 
     def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
@@ -91,7 +111,10 @@ class TensorRTEngine:
             MachineError: the device failed.
         """
         count = check_feeds(self.inputs, feeds)
-        results = {name: np.empty((count, *self._host[name].shape[1:]), np.float32) for name in self._outputs}
+        results = {
+            name: np.empty((count, *self._host[name].shape[1:]), np.float32)
+            for name in self._outputs
+        }
         with self._lock:
             self._cuda.use()
             for start in range(0, count, self.most):
@@ -113,7 +136,9 @@ class TensorRTEngine:
     def describe(self) -> str:
         """One line: backend, version, device, batches, whether CUDA graphs are used."""
         eager = sorted(size for size, batch in self._batches.items() if batch.graph is None)
-        how = "CUDA graphs" if not eager else f"no CUDA graph for batch {', '.join(map(str, eager))}"
+        how = (
+            "CUDA graphs" if not eager else f"no CUDA graph for batch {', '.join(map(str, eager))}"
+        )
         return f"{self._line}, batch 1..{self.most}, {how}"
 
     def close(self) -> None:
@@ -124,7 +149,7 @@ class TensorRTEngine:
             self._cuda.close()
 
     def _read_profiles(self) -> list[tuple[int, int]]:
-        """The (least, most) batch of each optimisation profile; of a graph with a fixed batch, that batch."""
+        """The (least, most) batch of each optimization profile; of a graph with a fixed batch, that batch."""
         engine, first = self._engine, self._inputs[0]
         fixed = self._declared(first)[0]
         if fixed != -1:
@@ -145,24 +170,38 @@ class TensorRTEngine:
     def _shaped_context(self, size: int) -> trt.IExecutionContext:
         """A context of its own with the batch set, all shapes known and the shared memory given."""
         trt, engine = self._trt, self._engine
-        index = next((i for i, (low, high) in enumerate(self._profiles) if low <= size <= high), None)
+        index = next(
+            (i for i, (low, high) in enumerate(self._profiles) if low <= size <= high), None
+        )
         if index is None:
             spans = ", ".join(f"{low}..{high}" for low, high in self._profiles)
-            raise UsageError(f"A batch of {size} is in no profile of this engine ({spans}).", "gasmcast engine build BUNDLE --streams N")
-        context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+            raise UsageError(
+                f"A batch of {size} is in no profile of this engine ({spans}).",
+                "gasmcast engine build BUNDLE --streams N",
+            )
+        context = engine.create_execution_context(
+            trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        )
         if context is None:
             raise MachineError(
-                f"TensorRT gave no execution context for a batch of {size}.", "Use fewer streams, or close what else uses the device."
+                f"TensorRT gave no execution context for a batch of {size}.",
+                "Use fewer streams, or close what else uses the device.",
             )
         if not context.set_optimization_profile_async(index, self._cuda.stream):
             raise MachineError(f"TensorRT refused the batch profile {index}.")
         self._cuda.wait()
         for name in self._inputs:
             if not context.set_input_shape(name, (size, *self._declared(name)[1:])):
-                raise MachineError(f"TensorRT refused a batch of {size} for {name}.", "gasmcast engine build BUNDLE --force")
+                raise MachineError(
+                    f"TensorRT refused a batch of {size} for {name}.",
+                    "gasmcast engine build BUNDLE --force",
+                )
         unknown = context.infer_shapes()
         if unknown:
-            raise MachineError(f"TensorRT cannot infer the shapes of {', '.join(unknown)}.", "gasmcast engine build BUNDLE --force")
+            raise MachineError(
+                f"TensorRT cannot infer the shapes of {', '.join(unknown)}.",
+                "gasmcast engine build BUNDLE --force",
+            )
         context.set_device_memory(self._scratch, self._scratch_size)
         return context
 
@@ -181,12 +220,21 @@ class TensorRTEngine:
         for name in self._inputs:
             self._cuda.upload(self._device[name], self._host[name][:size])
         if not context.execute_async_v3(self._cuda.stream):
-            raise MachineError("TensorRT could not enqueue the network.", "See the log above; gasmcast engine build BUNDLE --force")
+            raise MachineError(
+                "TensorRT could not enqueue the network.",
+                "See the log above; gasmcast engine build BUNDLE --force",
+            )
         for name in self._outputs:
             self._cuda.download(self._host[name][:size], self._device[name])
 
 
-def compile_graph(path: Path, threads: int | None, sha256: str | None, streams: int | None = None, graphs: bool = True) -> TensorRTEngine:  # noqa: ARG001
+def compile_graph(
+    path: Path,
+    threads: int | None,
+    sha256: str | None,
+    streams: int | None = None,
+    graphs: bool = True,
+) -> TensorRTEngine:  # noqa: ARG001
     """A session on the engine of a graph: from the cache, or built now, which takes minutes.
 
     Args:
@@ -204,17 +252,26 @@ def compile_graph(path: Path, threads: int | None, sha256: str | None, streams: 
     device = find_device()  # before trt.Runtime: without a driver it crashes the process
     cache = EngineCache()
     for force in (False, True):
-        ensured = ensure_plan(path, device, str(trt.__version__), streams, cache, sha256=sha256, force=force)
-        engine = deserialise(trt, ensured.plan)
+        ensured = ensure_plan(
+            path, device, str(trt.__version__), streams, cache, sha256=sha256, force=force
+        )
+        engine = deserialize(trt, ensured.plan)
         if engine is not None:
             line = f"tensorrt {trt.__version__} on {device}, {ensured.key.precision}"
             return _session(trt, device, engine, line, graphs)
-        log.warning("%s: TensorRT does not take its engine from the cache, building again", path.name)
+        log.warning(
+            "%s: TensorRT does not take its engine from the cache, building again", path.name
+        )
         cache.discard(ensured.key)
-    raise MachineError(f"{path.name}: TensorRT does not take the engine that it just built.", "See the log above, and `gasmcast doctor`.")
+    raise MachineError(
+        f"{path.name}: TensorRT does not take the engine that it just built.",
+        "See the log above, and `gasmcast doctor`.",
+    )
 
 
-def _session(trt: ModuleType, device: CudaDevice, engine: trt.ICudaEngine, line: str, graphs: bool) -> TensorRTEngine:
+def _session(
+    trt: ModuleType, device: CudaDevice, engine: trt.ICudaEngine, line: str, graphs: bool
+) -> TensorRTEngine:
     cuda = Cuda(device.index)
     try:
         return TensorRTEngine(trt, cuda, engine, line, graphs)

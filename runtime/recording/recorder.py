@@ -53,7 +53,9 @@ class Journal:
 
     name = "recording"
 
-    def __init__(self, path: Path, model: Model, config: LiveConfig, engine: str, *, room: int = 10_000) -> None:
+    def __init__(
+        self, path: Path, model: Model, config: LiveConfig, engine: str, *, room: int = 10_000
+    ) -> None:
         self.trouble = ""
         """Why it ended early; empty while all is well."""
         self._room = room
@@ -61,24 +63,45 @@ class Journal:
         self._changed = threading.Condition()
         self._closing, self._files_only = False, True
         self._written = self._lost = self._in_hand = 0
-        head = {"version": JOURNAL_VERSION, "gasmcast": __version__, "engine": engine, "labels": model.labels.names}
-        known = {"spec": model.spec.model_dump(), "temperature": model.temperature, "no_action": model.no_action}
+        head = {
+            "version": JOURNAL_VERSION,
+            "gasmcast": __version__,
+            "engine": engine,
+            "labels": model.labels.names,
+        }
+        known = {
+            "spec": model.spec.model_dump(),
+            "temperature": model.temperature,
+            "no_action": model.no_action,
+        }
         try:
             self.path, self._file = _open_new(path)
-            self._file.write(_line("run", {**head, **known, "config": config.model_dump(mode="json")}))
+            self._file.write(
+                _line("run", {**head, **known, "config": config.model_dump(mode="json")})
+            )
             self._file.flush()
         except OSError as error:
-            raise MachineError(f"{path} cannot be written ({error.strerror}).", "Give --record another path.") from None
+            raise MachineError(
+                f"{path} cannot be written ({error.strerror}).", "Give --record another path."
+            ) from None
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
         self._thread.start()
 
     def camera(
-        self, name: str, source: str, live: bool, config: LiveConfig | None = None, part: Mapping[str, object] | None = None
+        self,
+        name: str,
+        source: str,
+        live: bool,
+        config: LiveConfig | None = None,
+        part: Mapping[str, object] | None = None,
     ) -> None:
         """A source is taken in; `part`: the `region` and `mask` through which it is seen, where it has any."""
         self._files_only &= not live
         own = config and config.model_dump(mode="json")
-        self._put("camera", {"camera": name, "source": source, "live": live, "config": own, **(part or {})})
+        self._put(
+            "camera",
+            {"camera": name, "source": source, "live": live, "config": own, **(part or {})},
+        )
 
     def trace(self, kind: str, fields: dict[str, Any]) -> None:
         """What the pipeline tells beside its records; `fields` is not changed afterwards. Never blocks where a source is live."""
@@ -108,7 +131,9 @@ class Journal:
     def _put(self, kind: str, what: Record | dict[str, Any]) -> None:
         with self._changed:
             if self._files_only and self._full() and self._waiting[-1][0] != "lost":
-                self._changed.wait_for(lambda: not self._full() or self.trouble or self._closing, _HANGS_S)
+                self._changed.wait_for(
+                    lambda: not self._full() or self.trouble or self._closing, _HANGS_S
+                )
             if self.trouble or self._closing:
                 self._lost += 1
             elif not self._full() or kind == "camera":  # without its camera no line can be read
@@ -123,7 +148,10 @@ class Journal:
     def _leave_out(self) -> None:
         """Count a line in the `lost` line that stands in its place."""
         if not self._lost:
-            _log.error("%s: the disk is too slow: lines of the recording are lost, and counted in it", self.path)
+            _log.error(
+                "%s: the disk is too slow: lines of the recording are lost, and counted in it",
+                self.path,
+            )
         self._lost += 1
         kind, what = self._waiting[-1]
         if kind == "lost" and isinstance(what, dict):
@@ -154,7 +182,11 @@ class Journal:
             self._file.close()
 
     def _give_up(self, error: Exception) -> None:
-        why = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {redact(error)}"
+        why = (
+            error.strerror
+            if isinstance(error, OSError)
+            else f"{type(error).__name__}: {redact(error)}"
+        )
         with self._changed:
             self.trouble = f"{self.path} cannot be written ({why})."
             self._lost += self._in_hand + len(self._waiting)
@@ -176,4 +208,7 @@ def _open_new(path: Path) -> tuple[Path, BinaryIO]:
 
 def _line(kind: str, what: Record | dict[str, Any]) -> bytes:
     fields = what if isinstance(what, dict) else what.to_json()
-    return (json.dumps(redact_tree({"is": kind, **fields}), ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+    return (
+        json.dumps(redact_tree({"is": kind, **fields}), ensure_ascii=False, separators=(",", ":"))
+        + "\n"
+    ).encode()

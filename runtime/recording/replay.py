@@ -21,7 +21,13 @@ from gasmcast.runtime.sources.file import FileSource
 
 __all__ = ["Replay", "ReplaySource", "replay"]
 
-_LOST = ("gap", "late", "restart", "skip", "turn")  # causes of drops that leave a hole between the frames that were taken
+_LOST = (
+    "gap",
+    "late",
+    "restart",
+    "skip",
+    "turn",
+)  # causes of drops that leave a hole between the frames that were taken
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,9 @@ class Replay:
         return not self.different
 
 
-def replay(path: Path, emit: Callable[[Decision | Event], None], config: LiveConfig | None = None) -> Replay:
+def replay(
+    path: Path, emit: Callable[[Decision | Event], None], config: LiveConfig | None = None
+) -> Replay:
     """Decide a recorded run again.
 
     Args:
@@ -63,11 +71,15 @@ def replay(path: Path, emit: Callable[[Decision | Event], None], config: LiveCon
             case "camera":
                 own = settings if config or not line["config"] else _config(line["config"], path)
                 name = line["camera"]
-                deciders[name] = Decider(name, LabelView(labels, own), own, head["temperature"], head["no_action"])
+                deciders[name] = Decider(
+                    name, LabelView(labels, own), own, head["temperature"], head["no_action"]
+                )
             case "window":
                 logits = np.asarray(line["logits"], np.float32)
                 window = (line["window"][0], line["window"][1])
-                made = deciders[line["camera"]].update(window, logits, line["wall_s"], line["latency_ms"])
+                made = deciders[line["camera"]].update(
+                    window, logits, line["wall_s"], line["latency_ms"]
+                )
             case "mark":
                 made = list(deciders[line["camera"]].flush(line["wall_s"]))
             case "lost":
@@ -79,7 +91,13 @@ def replay(path: Path, emit: Callable[[Decision | Event], None], config: LiveCon
             counts[tree["kind"]] += 1
             told.append(tree)
             emit(record)
-    holes = [f"{lost} lines are missing, for the disk was too slow: what rests on them comes out otherwise."] if lost else []
+    holes = (
+        [
+            f"{lost} lines are missing, for the disk was too slow: what rests on them comes out otherwise."
+        ]
+        if lost
+        else []
+    )
     return Replay(counts["decision"], counts["event"], (*holes, *_differences(then, told)))
 
 
@@ -100,7 +118,10 @@ class ReplaySource:
             raise SourceError(error.what, error.hint) from None
         cameras = [line for line in lines if line["is"] == "camera"]
         if why := self._not_the_same(lines, cameras):
-            raise SourceError(f"{self._path} {why}.", f"Replay its decisions: gasmcast live --replay {self._path}.")
+            raise SourceError(
+                f"{self._path} {why}.",
+                f"Replay its decisions: gasmcast live --replay {self._path}.",
+            )
         taken = {stamp for line in lines if line["is"] == "segment" for stamp in line["stamps"]}
         for frame in FileSource(Path(cameras[0]["source"]), self.name).frames():
             if frame.stamp_s in taken:
@@ -113,7 +134,10 @@ class ReplaySource:
             return "is not the recording of one file that is still there"
         if parts := [part for part in ("region", "mask") if cameras[0].get(part)]:
             return f"was made of a part of the picture ({' and '.join(parts)}), and the frames of the file are whole"
-        if any(line["is"] == "lost" or (line["is"] == "drop" and line["cause"] in _LOST) for line in lines):
+        if any(
+            line["is"] == "lost" or (line["is"] == "drop" and line["cause"] in _LOST)
+            for line in lines
+        ):
             return "has holes, which windows over the frames that it took would span"
         return ""
 
@@ -135,9 +159,14 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
                     _check_head(line)
                 yield line
     except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}).", "Give what --record wrote.") from None
+        raise UsageError(
+            f"{path} cannot be read ({error.strerror}).", "Give what --record wrote."
+        ) from None
     except (ValueError, AttributeError) as error:
-        raise UsageError(f"{path} is not a recording that this version reads ({error}).", "Give what --record wrote.") from None
+        raise UsageError(
+            f"{path} is not a recording that this version reads ({error}).",
+            "Give what --record wrote.",
+        ) from None
     if number == 0:
         raise UsageError(f"{path} is empty.", "Give what --record wrote.")
 
@@ -151,7 +180,9 @@ def _config(tree: dict[str, Any], path: Path) -> LiveConfig:
     try:
         return LiveConfig.model_validate(tree)
     except ValueError as error:
-        raise UsageError(f"{path}: its settings are of another version ({str(error).splitlines()[0]}).") from None
+        raise UsageError(
+            f"{path}: its settings are of another version ({str(error).splitlines()[0]})."
+        ) from None
 
 
 def _differences(then: list[dict[str, Any]], now: list[dict[str, Any]]) -> Iterator[str]:

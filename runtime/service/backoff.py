@@ -32,7 +32,13 @@ class Backoff:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.failures = 0
-        self._first_s, self._most_s, self._steady_s, self._tries, self._draw = first_s, most_s, steady_s, tries, draw
+        self._first_s, self._most_s, self._steady_s, self._tries, self._draw = (
+            first_s,
+            most_s,
+            steady_s,
+            tries,
+            draw,
+        )
         self._good_since: float | None = None
 
     @property

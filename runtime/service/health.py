@@ -42,7 +42,9 @@ class Health:
         clock: monotonic seconds.
     """
 
-    def __init__(self, patience_s: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, patience_s: float = 10.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.patience_s = patience_s
         self._clock = clock
         self._start = clock()

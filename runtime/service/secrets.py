@@ -16,7 +16,15 @@ from urllib.parse import quote
 
 from gasmcast.errors import UsageError
 
-__all__ = ["RedactFilter", "fill_secrets", "hide", "protect_logging", "redact", "redact_tree", "warn_of_secret"]
+__all__ = [
+    "RedactFilter",
+    "fill_secrets",
+    "hide",
+    "protect_logging",
+    "redact",
+    "redact_tree",
+    "warn_of_secret",
+]
 
 _log = logging.getLogger(__name__)
 _HIDDEN = "***"
@@ -72,7 +80,10 @@ def fill_secrets(text: str, environment: Mapping[str, str] | None = None) -> str
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if not values.get(name):
-            raise UsageError(f"{redact(text)} needs the environment variable {name}, which is not set.", f"Set it: export {name}=...")
+            raise UsageError(
+                f"{redact(text)} needs the environment variable {name}, which is not set.",
+                f"Set it: export {name}=...",
+            )
         hide(values[name])
         return quote(values[name], safe="")
 
@@ -82,7 +93,10 @@ def fill_secrets(text: str, environment: Mapping[str, str] | None = None) -> str
 def warn_of_secret(text: str) -> None:
     """Log a warning where a URL of the command line has its password or token written out."""
     if _WRITTEN_OUT.match(text):
-        _log.warning("%s: its password stands on the command line, where `ps` shows it; write ${NAME} and set NAME", redact(text))
+        _log.warning(
+            "%s: its password stands on the command line, where `ps` shows it; write ${NAME} and set NAME",
+            redact(text),
+        )
 
 
 class RedactFilter(logging.Filter):
@@ -92,14 +106,19 @@ class RedactFilter(logging.Filter):
         """Always True; the record is changed in place."""
         record.msg, record.args = redact(record.getMessage()), None
         if record.exc_info:
-            record.exc_text = redact(record.exc_text or logging.Formatter().formatException(record.exc_info))
+            record.exc_text = redact(
+                record.exc_text or logging.Formatter().formatException(record.exc_info)
+            )
             record.exc_info = None
         return True
 
 
 def protect_logging() -> None:
     """Put a `RedactFilter` on every handler of the root logger, and on the one Python uses when there is none."""
-    handlers = [*logging.getLogger().handlers, *([logging.lastResort] if logging.lastResort else [])]
+    handlers = [
+        *logging.getLogger().handlers,
+        *([logging.lastResort] if logging.lastResort else []),
+    ]
     for handler in handlers:
         if not any(isinstance(known, RedactFilter) for known in handler.filters):
             handler.addFilter(RedactFilter())

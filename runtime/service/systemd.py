@@ -21,7 +21,9 @@ class Notifier:
         self._address = values.get("NOTIFY_SOCKET", "")
         usec, pid = values.get("WATCHDOG_USEC", ""), values.get("WATCHDOG_PID", "")
         mine = not pid or pid == str(os.getpid())
-        self.watchdog_s: float | None = int(usec) / 1e6 if usec.isdecimal() and int(usec) and mine else None
+        self.watchdog_s: float | None = (
+            int(usec) / 1e6 if usec.isdecimal() and int(usec) and mine else None
+        )
         """Seconds within which the service manager wants a `WATCHDOG=1`; None when it does not."""
 
     def send(self, *lines: str) -> bool:
@@ -31,7 +33,9 @@ class Notifier:
         # A leading @ stands for the zero byte of Linux's abstract names.
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | getattr(socket, "SOCK_CLOEXEC", 0)) as post:
+            with socket.socket(
+                socket.AF_UNIX, socket.SOCK_DGRAM | getattr(socket, "SOCK_CLOEXEC", 0)
+            ) as post:
                 post.settimeout(1.0)
                 post.sendto("\n".join(lines).encode(), address)
         except OSError:

@@ -49,7 +49,13 @@ def end_without() -> Iterator[None]:
     try:
         yield
     except SystemExit as end:
-        if _hang([thread for thread in threading.enumerate() if isinstance(thread, Daemon) and thread not in before]):
+        if _hang(
+            [
+                thread
+                for thread in threading.enumerate()
+                if isinstance(thread, Daemon) and thread not in before
+            ]
+        ):
             leave(end.code if isinstance(end.code, int) else int(end.code is not None))
         raise
 

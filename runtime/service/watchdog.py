@@ -22,7 +22,9 @@ from gasmcast.runtime.service.threads import leave, start_daemon
 __all__ = ["EXIT_STUCK", "Watchdog", "stop_signals"]
 
 _log = logging.getLogger(__name__)
-_RESTART_S = 120.0  # engines are compiled again meanwhile: half a minute for a large one, not for ever
+_RESTART_S = (
+    120.0  # engines are compiled again meanwhile: half a minute for a large one, not for ever
+)
 EXIT_STUCK = 75
 """The exit status of a process that gave itself up: "try again" (EX_TEMPFAIL of sysexits.h)."""
 
@@ -50,7 +52,13 @@ class Watchdog:
         clock: Callable[[], float] = time.monotonic,
         spawn: Callable[[Callable[[], None], str], None] = start_daemon,
     ) -> None:
-        self._health, self._restarts, self._leave, self._clock, self._spawn = health, dict(restarts or {}), leave, clock, spawn
+        self._health, self._restarts, self._leave, self._clock, self._spawn = (
+            health,
+            dict(restarts or {}),
+            leave,
+            clock,
+            spawn,
+        )
         self.notifier = notifier or Notifier()
         self._restarting: dict[str, float] = {}  # stage -> since when
         self._restarted: dict[str, float] = {}  # stage -> when that was done
@@ -60,9 +68,13 @@ class Watchdog:
     def start(self) -> None:
         """Begin to look, four times in the shorter of the service manager's patience and ours; tell it that we are ready."""
         self._health.set_ready()
-        self.notifier.send("READY=1", "STATUS=Recognising.")
-        every = min(self._health.patience_s, self.notifier.watchdog_s or self._health.patience_s) / 4
-        self._thread = threading.Thread(target=self._look, args=(every,), name="watchdog", daemon=True)
+        self.notifier.send("READY=1", "STATUS=Recognizing.")
+        every = (
+            min(self._health.patience_s, self.notifier.watchdog_s or self._health.patience_s) / 4
+        )
+        self._thread = threading.Thread(
+            target=self._look, args=(every,), name="watchdog", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -80,17 +92,23 @@ class Watchdog:
         for stage in verdict.late:
             begun = self._restarting.get(stage)
             since = now - self._restarted.get(stage, float("-inf"))
-            if since <= self._health.patience_s or (begun is not None and now - begun <= _RESTART_S):
+            if since <= self._health.patience_s or (
+                begun is not None and now - begun <= _RESTART_S
+            ):
                 continue  # it is being restarted, or just was: it gets its time
             restart = self._restarts.get(stage)
             if restart is None or begun is not None or since <= 3 * self._health.patience_s:
                 _log.critical(
-                    "%s makes no progress for %.0f s: the process ends, so that its supervisor starts it anew", stage, verdict.stages[stage]
+                    "%s makes no progress for %.0f s: the process ends, so that its supervisor starts it anew",
+                    stage,
+                    verdict.stages[stage],
                 )
                 self.notifier.send(f"STATUS=Stuck: {stage}.", "STOPPING=1")
                 self._leave(EXIT_STUCK)
                 return
-            _log.error("%s makes no progress for %.0f s: it is restarted", stage, verdict.stages[stage])
+            _log.error(
+                "%s makes no progress for %.0f s: it is restarted", stage, verdict.stages[stage]
+            )
             self._restarting[stage] = now
             self._spawn(partial(self._restart, stage, restart), f"restart-{stage}")
         if all(stage in self._restarting for stage in verdict.late):
@@ -102,7 +120,9 @@ class Watchdog:
         except Exception:  # noqa: BLE001 - it will be late again, and then the process ends
             _log.exception("%s cannot be restarted", stage)
         finally:
-            self._restarted[stage] = self._clock()  # first, or a look in between would restart it twice
+            self._restarted[stage] = (
+                self._clock()
+            )  # first, or a look in between would restart it twice
             del self._restarting[stage]
 
     def _look(self, every_s: float) -> None:
@@ -111,7 +131,9 @@ class Watchdog:
 
 
 @contextmanager
-def stop_signals(stop: Callable[[], None], renew: Callable[[], None] | None = None) -> Iterator[None]:
+def stop_signals(
+    stop: Callable[[], None], renew: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Within this, SIGTERM and Ctrl-C call `stop` (which must return at once) and work is finished in order; a second one ends it hard.
 
     SIGHUP calls `renew`, which must return at once too, where there is one. Only the main thread can take signals; elsewhere this does
@@ -129,7 +151,10 @@ def stop_signals(stop: Callable[[], None], renew: Callable[[], None] | None = No
             os._exit(128 + number)
         stop()
 
-    handlers: dict[int, Callable[[int, FrameType | None], None]] = {signal.SIGTERM: handle, signal.SIGINT: handle}
+    handlers: dict[int, Callable[[int, FrameType | None], None]] = {
+        signal.SIGTERM: handle,
+        signal.SIGINT: handle,
+    }
     if renew is not None and hasattr(signal, "SIGHUP"):  # Windows has none
         handlers[signal.SIGHUP] = lambda _number, _frame: renew()
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}

@@ -15,7 +15,13 @@ from gasmcast.runtime.service.secrets import redact
 
 __all__ = ["ConsoleSink"]
 
-_COLOURS = {"live": "green", "ended": "dim", "stalled": "yellow", "reconnecting": "yellow", "failed": "red"}
+_COLORS = {
+    "live": "green",
+    "ended": "dim",
+    "stalled": "yellow",
+    "reconnecting": "yellow",
+    "failed": "red",
+}
 
 
 @dataclass
@@ -39,13 +45,21 @@ class ConsoleSink:
         self._drawn = 0.0
         self._live: Live | None = None
         if self.console.is_terminal:
-            self._live = Live(console=self.console, auto_refresh=False, transient=False)  # begins with the first record
+            self._live = Live(
+                console=self.console, auto_refresh=False, transient=False
+            )  # begins with the first record
 
     def write(self, record: Record) -> None:
         """Take a record in; the table is drawn at most ten times a second."""
         self._note(record)
-        if self._live is not None and isinstance(record, Notice) and record.what not in ("state", "gap"):
-            self._live.console.print(escape(redact(self._line(record))), soft_wrap=True, highlight=False)  # above the table, to stay
+        if (
+            self._live is not None
+            and isinstance(record, Notice)
+            and record.what not in ("state", "gap")
+        ):
+            self._live.console.print(
+                escape(redact(self._line(record))), soft_wrap=True, highlight=False
+            )  # above the table, to stay
         if self._live is None:
             line = self._line(record)
             if line:
@@ -68,7 +82,9 @@ class ConsoleSink:
         row = self._rows.setdefault(record.camera, _Row())
         if isinstance(record, Decision):
             row.decision = record
-            row.state = "live" if row.state == "connecting" else row.state  # statistics come every few seconds only
+            row.state = (
+                "live" if row.state == "connecting" else row.state
+            )  # statistics come every few seconds only
         elif isinstance(record, Event):
             row.event = None if record.phase == "end" else record
             row.events += record.phase == "start"
@@ -80,10 +96,16 @@ class ConsoleSink:
             took = f", {record.duration_s:.1f} s" if record.phase == "end" else ""
             sign = {"start": ">>>", "update": "...", "end": "<<<"}[record.phase]
             return (
-                "" if record.phase == "update" else f"{record.time_s:9.2f} s  {record.camera}  {sign} {record.label}  {record.p:.2f}{took}"
+                ""
+                if record.phase == "update"
+                else f"{record.time_s:9.2f} s  {record.camera}  {sign} {record.label}  {record.p:.2f}{took}"
             )
         if isinstance(record, Notice):
-            return f"{record.time_s:9.2f} s  {record.camera}  {record.text}" if record.camera else record.text
+            return (
+                f"{record.time_s:9.2f} s  {record.camera}  {record.text}"
+                if record.camera
+                else record.text
+            )
         if isinstance(record, Decision):
             return f"{record.time_s:9.2f} s  {record.camera}  {record.label}  {record.p:.2f}"
         return ""
@@ -106,19 +128,21 @@ class ConsoleSink:
         for camera, row in self._rows.items():
             if not camera:
                 continue
-            colour = _COLOURS.get(row.state, "white")
+            color = _COLORS.get(row.state, "white")
             decision, stats = row.decision, row.stats
             label = redact(decision.label if decision else row.note)
             style = "bold green" if row.event else "dim" if label == NO_ACTION else "default"
             table.add_row(
                 escape(camera),
-                f"[{colour}]{row.state}[/]",
+                f"[{color}]{row.state}[/]",
                 f"{decision.time_s:.1f} s" if decision else "",
                 f"[{style}]{escape(label)}[/]",
                 f"{decision.p:.2f}" if decision else "",
                 str(row.events),
                 f"{stats.fps:.0f}" if stats else "",
                 str(sum(stats.drops.values())) if stats else "",
-                f"{decision.latency_ms['total']:.0f}" if decision and "total" in decision.latency_ms else "",
+                f"{decision.latency_ms['total']:.0f}"
+                if decision and "total" in decision.latency_ms
+                else "",
             )
         return table

@@ -36,7 +36,9 @@ class Overlay:
         return draw(image, time_s, self.decision, self.event)
 
 
-def draw(image: NDArray[np.uint8], time_s: float, decision: Decision | None, event: Event | None = None) -> NDArray[np.uint8]:
+def draw(
+    image: NDArray[np.uint8], time_s: float, decision: Decision | None, event: Event | None = None
+) -> NDArray[np.uint8]:
     """A copy of a frame with a panel at its foot.
 
     Args:
@@ -58,17 +60,30 @@ def draw(image: NDArray[np.uint8], time_s: float, decision: Decision | None, eve
     top = height - panel
     out[top:] = out[top:] // 3  # dark enough to read on, and one pass
     headline = _headline(time_s, decision, event)
-    colour = _ACTIVE if event else _INK
-    _text(out, headline, (margin, top + line), scale, colour, room=width - 2 * margin)
+    color = _ACTIVE if event else _INK
+    _text(out, headline, (margin, top + line), scale, color, room=width - 2 * margin)
     if decision is None:
         return out
     for row, (label, p) in enumerate(decision.top[:rows], start=1):
         base = top + line * (row + 1)
         bar = int((width - 2 * margin) * 0.2)
         cv2.rectangle(out, (margin, base - line // 2), (margin + bar, base), (60, 60, 60), -1)
-        cv2.rectangle(out, (margin, base - line // 2), (margin + int(bar * p), base), _ACTIVE if event else _BAR, -1)
+        cv2.rectangle(
+            out,
+            (margin, base - line // 2),
+            (margin + int(bar * p), base),
+            _ACTIVE if event else _BAR,
+            -1,
+        )
         left = margin * 2 + bar
-        _text(out, f"{100 * p:3.0f} %  {label}", (left, base), scale * 0.8, _INK if row == 1 else _SOFT, room=width - left - margin)
+        _text(
+            out,
+            f"{100 * p:3.0f} %  {label}",
+            (left, base),
+            scale * 0.8,
+            _INK if row == 1 else _SOFT,
+            room=width - left - margin,
+        )
     _window_bar(out, time_s, decision, margin)
     if event:
         cv2.rectangle(out, (0, 0), (width - 1, height - 1), _ACTIVE, max(2, margin // 2))
@@ -84,7 +99,7 @@ def _headline(time_s: float, decision: Decision | None, event: Event | None) -> 
 
 
 def _window_bar(out: NDArray[np.uint8], time_s: float, decision: Decision, margin: int) -> None:
-    """At the very foot: the window that was judged, and in grey the time since then."""
+    """At the very foot: the window that was judged, and in gray the time since then."""
     height, width = out.shape[:2]
     begin, end = decision.window
     span = max(time_s, end) - begin
@@ -96,11 +111,19 @@ def _window_bar(out: NDArray[np.uint8], time_s: float, decision: Decision, margi
     cv2.line(out, (margin, y), (margin + judged, y), _BAR, 2)
 
 
-def _text(out: NDArray[np.uint8], text: str, at: tuple[int, int], scale: float, colour: tuple[int, int, int], *, room: int) -> None:
+def _text(
+    out: NDArray[np.uint8],
+    text: str,
+    at: tuple[int, int],
+    scale: float,
+    color: tuple[int, int, int],
+    *,
+    room: int,
+) -> None:
     """One line of text, cut with dots where it does not fit; letters the font lacks become `?`."""
     text = text.encode("ascii", "replace").decode()
     size = 0.8 * scale
     thickness = 1 if scale < 0.9 else 2
     while len(text) > 4 and cv2.getTextSize(text, _FONT, size, thickness)[0][0] > room:
         text = text[:-4].rstrip() + "..."
-    cv2.putText(out, text, at, _FONT, size, colour, thickness, cv2.LINE_AA)
+    cv2.putText(out, text, at, _FONT, size, color, thickness, cv2.LINE_AA)

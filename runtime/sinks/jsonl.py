@@ -36,7 +36,10 @@ class JsonlSink:
 
     def write(self, record: Record) -> None:
         """Raises: MachineError, after which the file is as it was before."""
-        line = (json.dumps(redact_tree(record.to_json()), ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+        line = (
+            json.dumps(redact_tree(record.to_json()), ensure_ascii=False, separators=(",", ":"))
+            + "\n"
+        ).encode()
         if str(self._path) == "-":
             sys.stdout.write(line.decode())
             sys.stdout.flush()
@@ -74,7 +77,9 @@ class JsonlSink:
             if self._regular and (size := self._stream.seek(0, os.SEEK_END)):
                 with self._path.open("rb") as before:
                     before.seek(size - 1)
-                    if before.read(1) != b"\n":  # a crash of the machine cut the last line: the next one must not suffer
+                    if (
+                        before.read(1) != b"\n"
+                    ):  # a crash of the machine cut the last line: the next one must not suffer
                         self._stream.write(b"\n")
         except OSError as error:
             self.close()
@@ -102,4 +107,7 @@ class JsonlSink:
                 self._stream.seek(size)
 
     def _trouble(self, error: OSError) -> MachineError:
-        return MachineError(f"{self._path} cannot be written ({error.strerror}).", "Free space, or give --jsonl another path.")
+        return MachineError(
+            f"{self._path} cannot be written ({error.strerror}).",
+            "Free space, or give --jsonl another path.",
+        )

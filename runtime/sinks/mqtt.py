@@ -38,18 +38,25 @@ class MqttSink:
         try:
             import paho.mqtt.client as mqtt  # noqa: PLC0415 - an extra
         except ImportError:
-            raise MachineError("MQTT needs paho-mqtt, which is not installed.", "pip install 'gasmcast[mqtt]'") from None
+            raise MachineError(
+                "MQTT needs paho-mqtt, which is not installed.", "pip install 'gasmcast[mqtt]'"
+            ) from None
         parts = urlsplit(fill_secrets(url))
         try:
             port = parts.port or {"mqtt": 1883, "mqtts": 8883}[parts.scheme]
         except (KeyError, ValueError):
             port = 0
         if not port or not parts.hostname:
-            raise UsageError(f"{redact(url)} is no address of an MQTT broker.", "Write mqtt://user:${PASS}@host:1883/prefix.")
+            raise UsageError(
+                f"{redact(url)} is no address of an MQTT broker.",
+                "Write mqtt://user:${PASS}@host:1883/prefix.",
+            )
         self._where = f"{parts.hostname}:{port}"
         self._prefix = parts.path.strip("/") or "gasmcast"
         if "+" in self._prefix or "#" in url or "?" in url:
-            raise UsageError(f"{redact(url)}: a topic must not hold +, # or ?.", "Choose another prefix.")
+            raise UsageError(
+                f"{redact(url)}: a topic must not hold +, # or ?.", "Choose another prefix."
+            )
         self._cameras: set[str] = set()  # whose state the broker keeps
         self._client = client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
         if parts.username:
@@ -75,7 +82,10 @@ class MqttSink:
         """Raises: MachineError while the broker is away."""
         messages = list(self._messages(record))
         if messages and not self._client.is_connected():
-            raise MachineError(f"The MQTT broker {self._where} is not connected ({self._reason}).", "Events wait for it.")
+            raise MachineError(
+                f"The MQTT broker {self._where} is not connected ({self._reason}).",
+                "Events wait for it.",
+            )
         for topic, payload, qos, retain in messages:
             info = self._client.publish(f"{self._prefix}/{topic}", payload, qos=qos, retain=retain)
             if qos:
@@ -85,7 +95,10 @@ class MqttSink:
                 except (ValueError, RuntimeError):
                     done = False
                 if not done:
-                    raise MachineError(f"The MQTT broker {self._where} did not take a message in {_ACK_S:.0f} s.", "It is sent again.")
+                    raise MachineError(
+                        f"The MQTT broker {self._where} did not take a message in {_ACK_S:.0f} s.",
+                        "It is sent again.",
+                    )
         if isinstance(record, Stats):
             self._cameras = {camera.camera for camera in record.cameras}
 
@@ -93,7 +106,9 @@ class MqttSink:
         """Say goodbye, so that the broker need not."""
         if self._client.is_connected():
             with contextlib.suppress(ValueError, RuntimeError):
-                self._client.publish(f"{self._prefix}/available", "offline", qos=1, retain=True).wait_for_publish(1.0)
+                self._client.publish(
+                    f"{self._prefix}/available", "offline", qos=1, retain=True
+                ).wait_for_publish(1.0)
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -107,16 +122,23 @@ class MqttSink:
         for camera in record.cameras:
             state = {"live": "online", "stalled": "stalled"}.get(camera.state, "offline")
             counters = {key: value for key, value in vars(camera).items() if key != "camera"}
-            out += [(f"{camera.camera}/status", state, 1, True), (f"{camera.camera}/stats", _text(counters), 0, False)]
+            out += [
+                (f"{camera.camera}/status", state, 1, True),
+                (f"{camera.camera}/stats", _text(counters), 0, False),
+            ]
         # A camera that was removed says nothing more: what the broker keeps of it must not stay `online`.
         gone = sorted(self._cameras - {camera.camera for camera in record.cameras})
         return out + [(f"{name}/status", "offline", 1, True) for name in gone]
 
-    def _connected(self, client: Any, _data: object, _flags: object, reason: Any, _properties: object) -> None:  # noqa: ANN401 - paho's
+    def _connected(
+        self, client: Any, _data: object, _flags: object, reason: Any, _properties: object
+    ) -> None:  # noqa: ANN401 - paho's
         if reason.is_failure:
             self._reason = str(reason).lower()
             return
-        self._reason = "the connection was lost"  # why it is not connected, whenever that is so from now on
+        self._reason = (
+            "the connection was lost"  # why it is not connected, whenever that is so from now on
+        )
         client.publish(f"{self._prefix}/available", "online", qos=1, retain=True)
 
 

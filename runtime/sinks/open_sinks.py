@@ -68,7 +68,9 @@ def sink_stats(sinks: Collection[Sink]) -> dict[str, dict[str, int]]:
     return {sink.name: sink.stats() for sink in sinks if isinstance(sink, Queued | Journal)}
 
 
-def _start(makers: dict[str, Callable[[], Sink]], files: Collection[str], health: Health | None) -> list[Queued]:
+def _start(
+    makers: dict[str, Callable[[], Sink]], files: Collection[str], health: Health | None
+) -> list[Queued]:
     sinks: list[Queued] = []
     try:
         for name, make in makers.items():

@@ -30,9 +30,14 @@ def parse_address(text: str, port: int = 9464) -> tuple[str, int]:
     host, colon, number = text.rpartition(":")
     if not colon:
         host, number = ("", text) if text.isdecimal() else (text, str(port))
-    bare = ":" in host and not (host.startswith("[") and host.endswith("]"))  # an address of IPv6, and nobody knows which part is a port
+    bare = ":" in host and not (
+        host.startswith("[") and host.endswith("]")
+    )  # an address of IPv6, and nobody knows which part is a port
     if bare or not number.isdecimal() or not 0 <= int(number) < 65536:
-        raise UsageError(f"{text!r} is no address to listen at.", "Write 9464, or 0.0.0.0:9464 to be seen from other machines.")
+        raise UsageError(
+            f"{text!r} is no address to listen at.",
+            "Write 9464, or 0.0.0.0:9464 to be seen from other machines.",
+        )
     return host.strip("[]") or "127.0.0.1", int(number)
 
 
@@ -59,9 +64,17 @@ class MetricsSink:
         try:
             self._server = _Server((host, port), _handler(self))
         except OSError as error:
-            raise MachineError(f"Metrics cannot be served at {host}:{port} ({error.strerror}).", "Give --metrics another port.") from None
+            raise MachineError(
+                f"Metrics cannot be served at {host}:{port} ({error.strerror}).",
+                "Give --metrics another port.",
+            ) from None
         self.port: int = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, name="metrics", daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.2},
+            name="metrics",
+            daemon=True,
+        ).start()
 
     def write(self, record: Record) -> None:
         """Count a record, or keep the newest statistics."""
@@ -83,43 +96,132 @@ class MetricsSink:
     def text(self) -> str:
         """The exposition format, version 0.0.4."""
         with self._lock:
-            stats, decisions, events, notices = self._stats, dict(self._decisions), dict(self._events), dict(self._notices)
+            stats, decisions, events, notices = (
+                self._stats,
+                dict(self._decisions),
+                dict(self._events),
+                dict(self._notices),
+            )
         page = _Page()
-        page.family("gasmcast_info", "gauge", "The version that runs.", [({"version": __version__}, 1)])
-        page.family("gasmcast_decisions_total", "counter", "Decisions told.", [({"camera": c}, n) for c, n in decisions.items()])
         page.family(
-            "gasmcast_events_total", "counter", "Events started.", [({"camera": c, "label": lab}, n) for (c, lab), n in events.items()]
+            "gasmcast_info", "gauge", "The version that runs.", [({"version": __version__}, 1)]
         )
-        page.family("gasmcast_notices_total", "counter", "Notices.", [({"camera": c, "what": w}, n) for (c, w), n in notices.items()])
+        page.family(
+            "gasmcast_decisions_total",
+            "counter",
+            "Decisions told.",
+            [({"camera": c}, n) for c, n in decisions.items()],
+        )
+        page.family(
+            "gasmcast_events_total",
+            "counter",
+            "Events started.",
+            [({"camera": c, "label": lab}, n) for (c, lab), n in events.items()],
+        )
+        page.family(
+            "gasmcast_notices_total",
+            "counter",
+            "Notices.",
+            [({"camera": c, "what": w}, n) for (c, w), n in notices.items()],
+        )
         if stats is not None:
             self._add_stats(page, stats)
         if self._health is not None:
             verdict = self._health.verdict()
-            page.family("gasmcast_up", "gauge", "1: all stages make progress.", [({}, int(verdict.ok))])
-            page.family("gasmcast_uptime_seconds", "counter", "Since the start.", [({}, verdict.uptime_s)])
-            page.family("gasmcast_stage_age_seconds", "gauge", "Since a stage's last progress.", _by("stage", verdict.stages))
+            page.family(
+                "gasmcast_up", "gauge", "1: all stages make progress.", [({}, int(verdict.ok))]
+            )
+            page.family(
+                "gasmcast_uptime_seconds", "counter", "Since the start.", [({}, verdict.uptime_s)]
+            )
+            page.family(
+                "gasmcast_stage_age_seconds",
+                "gauge",
+                "Since a stage's last progress.",
+                _by("stage", verdict.stages),
+            )
         return page.text()
 
     def _add_stats(self, page: _Page, stats: Stats) -> None:
         cameras = stats.cameras
-        page.family("gasmcast_camera_fps", "gauge", "Frames a second that come in.", [({"camera": c.camera}, c.fps) for c in cameras])
-        page.family("gasmcast_camera_frames_total", "counter", "Frames in.", [({"camera": c.camera}, c.frames) for c in cameras])
-        page.family("gasmcast_camera_segments_total", "counter", "Segments encoded.", [({"camera": c.camera}, c.segments) for c in cameras])
-        page.family("gasmcast_camera_delivery", "gauge", "Distinct frames per slot.", [({"camera": c.camera}, c.delivery) for c in cameras])
-        states = [({"camera": c.camera, "state": state}, int(c.state == state)) for c in cameras for state in _STATES]
-        page.family("gasmcast_camera_state", "gauge", "1 for the state that a camera is in.", states)
-        drops = [({"camera": c.camera, "cause": cause}, n) for c in cameras for cause, n in c.drops.items()]
-        page.family("gasmcast_skipped_total", "counter", "Segments and decisions not computed, by cause.", drops)
-        waits = [({"camera": c.camera, "quantile": _share(q)}, ms / 1000) for c in cameras for q, ms in c.latency_ms.items()]
+        page.family(
+            "gasmcast_camera_fps",
+            "gauge",
+            "Frames a second that come in.",
+            [({"camera": c.camera}, c.fps) for c in cameras],
+        )
+        page.family(
+            "gasmcast_camera_frames_total",
+            "counter",
+            "Frames in.",
+            [({"camera": c.camera}, c.frames) for c in cameras],
+        )
+        page.family(
+            "gasmcast_camera_segments_total",
+            "counter",
+            "Segments encoded.",
+            [({"camera": c.camera}, c.segments) for c in cameras],
+        )
+        page.family(
+            "gasmcast_camera_delivery",
+            "gauge",
+            "Distinct frames per slot.",
+            [({"camera": c.camera}, c.delivery) for c in cameras],
+        )
+        states = [
+            ({"camera": c.camera, "state": state}, int(c.state == state))
+            for c in cameras
+            for state in _STATES
+        ]
+        page.family(
+            "gasmcast_camera_state", "gauge", "1 for the state that a camera is in.", states
+        )
+        drops = [
+            ({"camera": c.camera, "cause": cause}, n)
+            for c in cameras
+            for cause, n in c.drops.items()
+        ]
+        page.family(
+            "gasmcast_skipped_total",
+            "counter",
+            "Segments and decisions not computed, by cause.",
+            drops,
+        )
+        waits = [
+            ({"camera": c.camera, "quantile": _share(q)}, ms / 1000)
+            for c in cameras
+            for q, ms in c.latency_ms.items()
+        ]
         page.family("gasmcast_latency_seconds", "gauge", "Capture to decision.", waits)
-        stages = [({"stage": s, "quantile": _share(q)}, ms / 1000) for s, row in stats.stages_ms.items() for q, ms in row.items()]
+        stages = [
+            ({"stage": s, "quantile": _share(q)}, ms / 1000)
+            for s, row in stats.stages_ms.items()
+            for q, ms in row.items()
+        ]
         page.family("gasmcast_inference_speed_seconds", "gauge", "Time of each stage.", stages)
         page.family(
-            "gasmcast_degradation_level", "gauge", "0 none, 1 hop x2, 2 motion gate, 3 round-robin, 4 whole windows.", [({}, stats.level)]
+            "gasmcast_degradation_level",
+            "gauge",
+            "0 none, 1 hop x2, 2 motion gate, 3 round-robin, 4 whole windows.",
+            [({}, stats.level)],
         )
-        page.family("gasmcast_engine_busy", "gauge", "Share of the time in which the engine computes.", [({}, stats.busy)])
-        sinks = [({"sink": s, "what": what}, n) for s, row in stats.sinks.items() for what, n in row.items()]
-        page.family("gasmcast_sink_records", "gauge", "Records by sink: written, waiting, dropped by cause.", sinks)
+        page.family(
+            "gasmcast_engine_busy",
+            "gauge",
+            "Share of the time in which the engine computes.",
+            [({}, stats.busy)],
+        )
+        sinks = [
+            ({"sink": s, "what": what}, n)
+            for s, row in stats.sinks.items()
+            for what, n in row.items()
+        ]
+        page.family(
+            "gasmcast_sink_records",
+            "gauge",
+            "Records by sink: written, waiting, dropped by cause.",
+            sinks,
+        )
 
     def answer(self, path: str) -> tuple[int, str, str]:
         """Status, content type and body."""
@@ -127,7 +229,11 @@ class MetricsSink:
             return 200, "text/plain; version=0.0.4; charset=utf-8", self.text()
         if path == "/health" and self._health is not None:
             verdict = self._health.verdict()
-            return (200 if verdict and verdict.ready else 503), "application/json", json.dumps(verdict.to_json())
+            return (
+                (200 if verdict and verdict.ready else 503),
+                "application/json",
+                json.dumps(verdict.to_json()),
+            )
         return 404, "text/plain; charset=utf-8", "/metrics or /health\n"
 
 
@@ -137,12 +243,18 @@ class _Page:
     def __init__(self) -> None:
         self._lines: list[str] = []
 
-    def family(self, name: str, kind: str, meaning: str, samples: Sequence[tuple[dict[str, str], float]]) -> None:
+    def family(
+        self, name: str, kind: str, meaning: str, samples: Sequence[tuple[dict[str, str], float]]
+    ) -> None:
         if samples:
             self._lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
             for labels, value in samples:
                 inner = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
-                self._lines.append(f"{name}{{{inner}}} {value:g}" if inner and isinstance(value, float) else f"{name}{{{inner}}} {value}")
+                self._lines.append(
+                    f"{name}{{{inner}}} {value:g}"
+                    if inner and isinstance(value, float)
+                    else f"{name}{{{inner}}} {value}"
+                )
 
     def text(self) -> str:
         return "\n".join(self._lines).replace("{}", "") + "\n"
@@ -196,8 +308,17 @@ def _handler(sink: MetricsSink) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             host = self.headers.get("Host", "").rsplit(":", 1)[0]
-            if getattr(self.server, "local", False) and host not in ("127.0.0.1", "localhost", "[::1]", ""):
-                status, kind, body = 421, "text/plain", "ask for localhost\n"  # a page that rebinds its name to us
+            if getattr(self.server, "local", False) and host not in (
+                "127.0.0.1",
+                "localhost",
+                "[::1]",
+                "",
+            ):
+                status, kind, body = (
+                    421,
+                    "text/plain",
+                    "ask for localhost\n",
+                )  # a page that rebinds its name to us
             else:
                 status, kind, body = sink.answer(self.path.split("?", 1)[0])
             data = body.encode()

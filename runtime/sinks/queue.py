@@ -69,7 +69,9 @@ class Queued:
         self._make, self._room, self._keep, self._clock = make, room, keep, clock
         self._backoff = backoff or Backoff()
         self._sink: Sink | None = make()
-        self._wants: Callable[[Record], bool] = getattr(self._sink, "wants", lambda _: True)  # of a `Choosy` one
+        self._wants: Callable[[Record], bool] = getattr(
+            self._sink, "wants", lambda _: True
+        )  # of a `Choosy` one
         self._items: deque[Record | Picture] = deque()
         self._loose = 0  # of them may be dropped
         self._counts: Counter[str] = Counter()
@@ -77,7 +79,9 @@ class Queued:
         self._closing = False
         self._trouble = ""
         self._busy_since: float | None = None
-        self._in_hand: Record | Picture | None = None  # what the thread has taken and is not done with
+        self._in_hand: Record | Picture | None = (
+            None  # what the thread has taken and is not done with
+        )
         self._thread = Daemon(self._run, f"sink-{name}")
         self._thread.start()
 
@@ -112,7 +116,12 @@ class Queued:
             left = [*self._items, *([] if self._in_hand is None else [self._in_hand])]
             if left:
                 lost = sum(must_arrive(item) for item in left)
-                _log.error("sink %s: closed with %d records unwritten, %d of them events or notices", self.name, len(left), lost)
+                _log.error(
+                    "sink %s: closed with %d records unwritten, %d of them events or notices",
+                    self.name,
+                    len(left),
+                    lost,
+                )
                 self._counts["closed"] += len(left)
                 self._items.clear()
 
@@ -137,7 +146,11 @@ class Queued:
         if must_arrive(item):
             if len(self._items) - self._loose > self._keep:
                 self._drop(must_arrive, cause="overflow")
-                _log.error("sink %s: more than %d events and notices wait; the oldest is lost", self.name, self._keep)
+                _log.error(
+                    "sink %s: more than %d events and notices wait; the oldest is lost",
+                    self.name,
+                    self._keep,
+                )
         else:
             self._loose += 1
             while self._loose > self._room and self._drop(self._may_go, cause="full"):
@@ -206,7 +219,9 @@ class Queued:
             if broke >= _POISON or not must_arrive(item):
                 self._counts["poison" if broke >= _POISON else "error"] += 1
                 if must_arrive(item):
-                    _log.error("sink %s: gave up on a record that broke it %d times", self.name, broke)
+                    _log.error(
+                        "sink %s: gave up on a record that broke it %d times", self.name, broke
+                    )
                 self._pause()
                 return
             if self._pause():

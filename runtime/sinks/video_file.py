@@ -39,14 +39,19 @@ class VideoSink:
 
     def __init__(self, path: Path, several: bool = False) -> None:
         if path.suffix.lower() not in _CODECS:
-            raise UsageError(f"--save {path}: {path.suffix or 'no ending'} is no kind of video.", f"End it in {', '.join(_CODECS)}.")
+            raise UsageError(
+                f"--save {path}: {path.suffix or 'no ending'} is no kind of video.",
+                f"End it in {', '.join(_CODECS)}.",
+            )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             draft = path.with_name(f".{path.stem}.{os.getpid()}.try")
             draft.touch()
             draft.unlink()
         except OSError as error:
-            raise MachineError(f"{path} cannot be written ({error.strerror}).", "Give --save another path.") from None
+            raise MachineError(
+                f"{path} cannot be written ({error.strerror}).", "Give --save another path."
+            ) from None
         quiet_ffmpeg()
         self._path, self._several = path, several
         self._films: dict[str, _Film] = {}
@@ -60,7 +65,9 @@ class VideoSink:
         """Draw on a frame and write it; a full disk or a missing codec is logged once, and the camera's further frames are passed over."""
         film = self._films.get(camera)
         if film is None:
-            film = self._films[camera] = _Film(film_path(self._path, camera, self._several or bool(self._films)))
+            film = self._films[camera] = _Film(
+                film_path(self._path, camera, self._several or bool(self._films))
+            )
         if film.over:
             return
         try:
@@ -123,7 +130,9 @@ class _Film:
                 self._draft.replace(self._path)
             else:
                 why = "the disk did not take all of it (it is full, has a quota, or takes no file of that size)"
-                _log.error("%s is not whole: %s. What there is of it is %s.", self._path, why, self._draft)
+                _log.error(
+                    "%s is not whole: %s. What there is of it is %s.", self._path, why, self._draft
+                )
         self.over = True
         return whole
 
@@ -136,10 +145,15 @@ class _Film:
         self._size = (width - width % 2 or 2, height - height % 2 or 2)  # 4:2:0 has no odd sizes
         code = cv2.VideoWriter.fourcc(*_CODECS[self._path.suffix.lower()])
         self._check_space()
-        self._writer = cv2.VideoWriter(str(self._draft.absolute()), cv2.CAP_FFMPEG, code, self._fps, self._size)
+        self._writer = cv2.VideoWriter(
+            str(self._draft.absolute()), cv2.CAP_FFMPEG, code, self._fps, self._size
+        )
         if not self._writer.isOpened():
             self._give_up()
-            raise MachineError(f"This OpenCV cannot write {self._path.suffix} video.", "Give --save a path that ends in .avi.")
+            raise MachineError(
+                f"This OpenCV cannot write {self._path.suffix} video.",
+                "Give --save a path that ends in .avi.",
+            )
         early, self._early = self._early, []
         for time_s, image in early:
             self._write(time_s, image)
@@ -169,7 +183,9 @@ class _Film:
         if picture.shape[:2] == (height, width):
             return np.asarray(picture, np.uint8)
         share = min(width / picture.shape[1], height / picture.shape[0])
-        small = cv2.resize(picture, (max(1, int(picture.shape[1] * share)), max(1, int(picture.shape[0] * share))))
+        small = cv2.resize(
+            picture, (max(1, int(picture.shape[1] * share)), max(1, int(picture.shape[0] * share)))
+        )
         canvas = np.zeros((height, width, 3), np.uint8)
         top, left = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
         canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
@@ -187,7 +203,9 @@ class _Film:
             what = f"{self._path} ends at {self._count / max(self._fps, 1.0):.0f} s"
         else:
             what = f"{self._path} was given up"
-        raise MachineError(f"{what}: the disk is full.", "Recognition goes on; free space for the next run.")
+        raise MachineError(
+            f"{what}: the disk is full.", "Recognition goes on; free space for the next run."
+        )
 
     def _give_up(self) -> None:
         self.over, self._writer, self._early = True, None, []

@@ -25,7 +25,10 @@ SECRET_VARIABLE = "GASMCAST_WEBHOOK_SECRET"  # noqa: S105 - the name of it
 
 def sign(secret: str, moment: str, body: bytes) -> str:
     """`sha256=` and the HMAC of `moment.body` in hex; the moment is in it so that a copy cannot be sent later."""
-    return "sha256=" + hmac.new(secret.encode(), moment.encode() + b"." + body, hashlib.sha256).hexdigest()
+    return (
+        "sha256="
+        + hmac.new(secret.encode(), moment.encode() + b"." + body, hashlib.sha256).hexdigest()
+    )
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -62,7 +65,8 @@ class WebhookSink:
         parts = urlsplit(self._url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
             raise UsageError(
-                f"{redact(url)} is no address of a webhook.", "Write https://host/path; secrets go into ${NAME} or the header."
+                f"{redact(url)} is no address of a webhook.",
+                "Write https://host/path; secrets go into ${NAME} or the header.",
             )
         self._where = f"{parts.hostname}{parts.path}"
         self._secret = os.environ.get(SECRET_VARIABLE, "")
@@ -88,7 +92,10 @@ class WebhookSink:
             why = self._post(body, mark)
             if not why:
                 return
-        raise MachineError(f"The webhook {self._where} does not take events ({why}).", "They wait and are sent again.")
+        raise MachineError(
+            f"The webhook {self._where} does not take events ({why}).",
+            "They wait and are sent again.",
+        )
 
     def close(self) -> None:
         """Nothing is open between events."""
@@ -96,7 +103,11 @@ class WebhookSink:
     def _post(self, body: bytes, mark: str) -> str:
         """Send once; the reason why it should be sent again, or nothing."""
         moment = str(int(self._wall()))
-        headers = {"Content-Type": "application/json", "X-Gasmcast-Event": mark, "X-Gasmcast-Timestamp": moment}
+        headers = {
+            "Content-Type": "application/json",
+            "X-Gasmcast-Event": mark,
+            "X-Gasmcast-Timestamp": moment,
+        }
         if self._secret:
             headers["X-Gasmcast-Signature"] = sign(self._secret, moment, body)
         request = urllib.request.Request(self._url, data=body, headers=headers, method="POST")  # noqa: S310 - scheme checked above
@@ -107,7 +118,9 @@ class WebhookSink:
             error.close()
             if error.code >= 500 or error.code in (408, 429):
                 return f"status {error.code}"
-            raise RefusedError(f"The webhook {self._where} refuses event {mark} for good (status {error.code}).") from None
+            raise RefusedError(
+                f"The webhook {self._where} refuses event {mark} for good (status {error.code})."
+            ) from None
         except (OSError, HTTPException) as error:
             return redact(getattr(error, "reason", None) or type(error).__name__)
         return ""

@@ -32,16 +32,30 @@ class WindowSink:
     """
 
     def __init__(self) -> None:
-        if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise MachineError("--show needs a screen, and this session has none (DISPLAY is not set).", "Use --save.")
+        if sys.platform == "linux" and not (
+            os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+        ):
+            raise MachineError(
+                "--show needs a screen, and this session has none (DISPLAY is not set).",
+                "Use --save.",
+            )
         # Qt ends the whole process when a display is named but not there: let it end another one.
-        probe = [sys.executable, "-c", "import cv2; cv2.namedWindow('probe'); cv2.destroyAllWindows()"]
+        probe = [
+            sys.executable,
+            "-c",
+            "import cv2; cv2.namedWindow('probe'); cv2.destroyAllWindows()",
+        ]
         try:
-            opened = subprocess.run(probe, capture_output=True, timeout=20, check=False).returncode == 0
+            opened = (
+                subprocess.run(probe, capture_output=True, timeout=20, check=False).returncode == 0
+            )
         except subprocess.TimeoutExpired:
             opened = False
         if not opened:
-            raise MachineError("--show cannot open a window here.", "Check DISPLAY, or install opencv-python in place of -headless.")
+            raise MachineError(
+                "--show cannot open a window here.",
+                "Check DISPLAY, or install opencv-python in place of -headless.",
+            )
         self._lock = threading.Lock()
         self._pictures: dict[str, tuple[float, NDArray[np.uint8]]] = {}
         self._overlays: dict[str, Overlay] = {}
@@ -65,7 +79,10 @@ class WindowSink:
         with self._lock:
             pictures = dict(self._pictures) if self._changed else {}
             self._changed = False
-            drawn = [self._overlays.setdefault(name, Overlay()).draw(image, time_s) for name, (time_s, image) in pictures.items()]
+            drawn = [
+                self._overlays.setdefault(name, Overlay()).draw(image, time_s)
+                for name, (time_s, image) in pictures.items()
+            ]
         if self._closed:
             return False
         if drawn:
@@ -78,7 +95,9 @@ class WindowSink:
         cv2.destroyAllWindows()
 
 
-def mosaic(pictures: list[NDArray[np.uint8]], width: int = _WIDTH, height: int = _HEIGHT) -> NDArray[np.uint8]:
+def mosaic(
+    pictures: list[NDArray[np.uint8]], width: int = _WIDTH, height: int = _HEIGHT
+) -> NDArray[np.uint8]:
     """Pictures `(h, w, 3)` of any sizes beside each other, each as large as fits, on `(height, width, 3)`; one picture keeps its size."""
     if len(pictures) == 1 and pictures[0].shape[0] <= height and pictures[0].shape[1] <= width:
         return pictures[0]
@@ -89,7 +108,9 @@ def mosaic(pictures: list[NDArray[np.uint8]], width: int = _WIDTH, height: int =
     for number, picture in enumerate(pictures):
         share = min(cell_w / picture.shape[1], cell_h / picture.shape[0])
         small = cv2.resize(
-            picture, (max(1, int(picture.shape[1] * share)), max(1, int(picture.shape[0] * share))), interpolation=cv2.INTER_AREA
+            picture,
+            (max(1, int(picture.shape[1] * share)), max(1, int(picture.shape[0] * share))),
+            interpolation=cv2.INTER_AREA,
         )
         top = number // columns * cell_h + (cell_h - small.shape[0]) // 2
         left = number % columns * cell_w + (cell_w - small.shape[1]) // 2

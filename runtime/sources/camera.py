@@ -80,18 +80,29 @@ class Camera:
         self.detail = ""
         self.counts = CameraCounts()
         self._listener, self._clock, self._spawn = listener, clock, spawn
-        self._stall_s, self._hang_s, self._most_hung, self._gap_s = stall_s, hang_s, most_hung, gap_s
+        self._stall_s, self._hang_s, self._most_hung, self._gap_s = (
+            stall_s,
+            hang_s,
+            most_hung,
+            gap_s,
+        )
         self._backoff = backoff or Backoff()
-        self._calls = threading.RLock()  # held by whoever speaks to the listener or changes what is below
+        self._calls = (
+            threading.RLock()
+        )  # held by whoever speaks to the listener or changes what is below
         self._idle = threading.Condition()  # guards _running
         self._running: set[int] = set()  # turns whose threads have not come back
         self._turn = 0
         self._over = False
         self._end_told = False
         self._retry_at: float | None = None
-        self._waits_since: float | None = None  # when the reader went into native code; None while it is with the listener
+        self._waits_since: float | None = (
+            None  # when the reader went into native code; None while it is with the listener
+        )
         self._period_s = 0.0
-        self._last: tuple[float, float, tuple[int, ...]] | None = None  # (stamp, when it was handed over, shape)
+        self._last: tuple[float, float, tuple[int, ...]] | None = (
+            None  # (stamp, when it was handed over, shape)
+        )
         self._gap: str | None = None
 
     @property
@@ -130,10 +141,18 @@ class Camera:
                     self._attempt()
             elif self._hangs(now):
                 self.counts.hangs += 1
-                self._finish(self._turn, SourceError(f"{self.name} hangs: no sign of life for {self._hang_s:.0f} s.", ""))
+                self._finish(
+                    self._turn,
+                    SourceError(
+                        f"{self.name} hangs: no sign of life for {self._hang_s:.0f} s.", ""
+                    ),
+                )
             elif self.state is State.LIVE and self.source.live and self._silent(now):
                 self.counts.stalls += 1
-                self._tell(State.STALLED, f"no picture for {now - self._last[1]:.1f} s" if self._last else "")
+                self._tell(
+                    State.STALLED,
+                    f"no picture for {now - self._last[1]:.1f} s" if self._last else "",
+                )
         finally:
             self._calls.release()
 
@@ -173,14 +192,18 @@ class Camera:
                     if not self._deliver(turn, frame):
                         break
             finally:
-                close = getattr(frames, "close", None)  # releases the camera at once, not when garbage is collected
+                close = getattr(
+                    frames, "close", None
+                )  # releases the camera at once, not when garbage is collected
                 if close is not None:
                     close()
         except GasmcastError as trouble:
             error = trouble
         except Exception as trouble:  # noqa: BLE001 - one camera's bug must not take the others down
             _log.exception("camera %s: unexpected error in its reader", self.name)
-            error = SourceError(f"{self.name}: its reader broke ({type(trouble).__name__}: {redact(trouble)}).")
+            error = SourceError(
+                f"{self.name}: its reader broke ({type(trouble).__name__}: {redact(trouble)})."
+            )
         finally:
             with self._calls:
                 self._finish(turn, error)
@@ -221,7 +244,9 @@ class Camera:
             return
         self._turn += 1
         self._waits_since = None
-        lost = error is None or (isinstance(error, SourceError) and not isinstance(error, AbsentError))
+        lost = error is None or (
+            isinstance(error, SourceError) and not isinstance(error, AbsentError)
+        )
         if not (self.source.reconnects and lost):
             self._over = True
             self._end(State.ENDED if error is None else State.FAILED, redact(error or ""), error)
@@ -233,7 +258,10 @@ class Camera:
         if self._last is not None:
             self._gap = "reconnect"
         why = redact(error.what if error else f"the stream of {self.name} ended.")
-        self._tell(State.FAILED if self._backoff.hopeless else State.RECONNECTING, f"{why} Next attempt in {wait:.1f} s.")
+        self._tell(
+            State.FAILED if self._backoff.hopeless else State.RECONNECTING,
+            f"{why} Next attempt in {wait:.1f} s.",
+        )
 
     def _end(self, state: State, detail: str, error: GasmcastError | None) -> None:
         if not self._end_told:
@@ -244,10 +272,16 @@ class Camera:
 
     def _hangs(self, now: float) -> bool:
         # Only what is opened anew can be given up: a file may take long to its first frame, and at its own pace it sleeps between frames.
-        return self.source.reconnects and self._waits_since is not None and now - self._waits_since > self._hang_s
+        return (
+            self.source.reconnects
+            and self._waits_since is not None
+            and now - self._waits_since > self._hang_s
+        )
 
     def _silent(self, now: float) -> bool:
-        return self._last is not None and now - self._last[1] > max(self._stall_s, 2 * self._period_s)
+        return self._last is not None and now - self._last[1] > max(
+            self._stall_s, 2 * self._period_s
+        )
 
     def _tell(self, state: State, detail: str = "") -> None:
         self.state, self.detail = state, detail

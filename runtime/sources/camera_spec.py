@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, field_validator
 
 from gasmcast.errors import UsageError
-from gasmcast.schema import check_settings
-from gasmcast.spec import Frozen
-from gasmcast.yamlfile import load_yaml
+from gasmcast.schema import Frozen, check_settings
+from gasmcast.yamlfile import read_yaml
 
 __all__ = ["CameraSpec", "read_cameras"]
 
@@ -22,11 +20,21 @@ class CameraSpec(Frozen):
     """One camera. Places in the picture are shares of its width and height, so they hold when the resolution changes."""
 
     source: str = Field(min_length=1, description="as on the command line; secrets as ${NAME}")
-    name: str = Field("", pattern=r"^[A-Za-z0-9_.-]{0,64}$", description="for topics, files and metrics; from the source when empty")
-    region: tuple[Share, Share, Share, Share] | None = Field(None, description="x, y, width, height: the only part that is looked at")
-    mask: tuple[tuple[tuple[Share, Share], ...], ...] = Field((), description="polygons of (x, y), blacked out")
+    name: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_.-]{0,64}$",
+        description="for topics, files and metrics; from the source when empty",
+    )
+    region: tuple[Share, Share, Share, Share] | None = Field(
+        None, description="x, y, width, height: the only part that is looked at"
+    )
+    mask: tuple[tuple[tuple[Share, Share], ...], ...] = Field(
+        (), description="polygons of (x, y), blacked out"
+    )
     max_fps: float | None = Field(None, gt=0, description="pictures beyond this are skipped")
-    settings: dict[str, Any] = Field({}, description="settings of `gasmcast live` that differ for this camera")
+    settings: dict[str, Any] = Field(
+        {}, description="settings of `gasmcast live` that differ for this camera"
+    )
 
     @field_validator("source", mode="before")
     @classmethod
@@ -35,16 +43,22 @@ class CameraSpec(Frozen):
 
     @field_validator("region")
     @classmethod
-    def _inside(cls, region: tuple[float, float, float, float] | None) -> tuple[float, float, float, float] | None:
+    def _inside(
+        cls, region: tuple[float, float, float, float] | None
+    ) -> tuple[float, float, float, float] | None:
         if region is not None:
             x, y, width, height = region
             if width <= 0 or height <= 0 or x + width > 1 or y + height > 1:
-                raise ValueError("a region is x, y, width, height inside the picture, in shares of it (0 to 1)")
+                raise ValueError(
+                    "a region is x, y, width, height inside the picture, in shares of it (0 to 1)"
+                )
         return region
 
     @field_validator("mask")
     @classmethod
-    def _polygons(cls, mask: tuple[tuple[tuple[float, float], ...], ...]) -> tuple[tuple[tuple[float, float], ...], ...]:
+    def _polygons(
+        cls, mask: tuple[tuple[tuple[float, float], ...], ...]
+    ) -> tuple[tuple[tuple[float, float], ...], ...]:
         if any(len(polygon) < 3 for polygon in mask):
             raise ValueError("a polygon of a mask needs at least 3 points")
         return mask
@@ -56,17 +70,18 @@ def read_cameras(path: Path) -> list[CameraSpec]:
     Raises:
         UsageError: no such file, not YAML, no cameras, two of one name, an unknown key (the nearest good one is named), a bad value.
     """
-    try:
-        tree = load_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}).", "Give a list of cameras: @cameras.yaml.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not YAML ({str(error).splitlines()[0]}).") from None
+    tree = read_yaml(path, "Give a list of cameras: @cameras.yaml.")
     entries = tree.get("cameras") if isinstance(tree, dict) and set(tree) == {"cameras"} else tree
     if not isinstance(entries, list) or not entries:
-        raise UsageError(f"{path} lists no cameras.", "Write `cameras:` and below it `- {name: door, source: rtsp://...}`.")
+        raise UsageError(
+            f"{path} lists no cameras.",
+            "Write `cameras:` and below it `- {name: door, source: rtsp://...}`.",
+        )
     trees = [{"source": entry} if isinstance(entry, str | int) else entry for entry in entries]
-    cameras = [check_settings(CameraSpec, tree, f"{path}, camera {number}") for number, tree in enumerate(trees, 1)]
+    cameras = [
+        check_settings(CameraSpec, tree, f"{path}, camera {number}")
+        for number, tree in enumerate(trees, 1)
+    ]
     names = [camera.name for camera in cameras if camera.name]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"{path} has two cameras named {twice!r}.", "Give each its own name.")

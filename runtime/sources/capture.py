@@ -42,7 +42,12 @@ class Capture(Protocol):
 
 
 def read_capture(
-    capture: Capture, where: str, *, max_fps: float | None = None, bursts: bool = False, clock: Callable[[], float] = time.monotonic
+    capture: Capture,
+    where: str,
+    *,
+    max_fps: float | None = None,
+    bursts: bool = False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[tuple[float, float, float, NDArray[np.uint8]]]:
     """Frames until none comes in time; the capture is released at the end, also when the reader is given up.
 
@@ -76,7 +81,10 @@ def read_capture(
                     return
                 continue
             if max_fps is not None:
-                moment, period = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0 if bursts else arrival, 1.0 / max_fps
+                moment, period = (
+                    capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0 if bursts else arrival,
+                    1.0 / max_fps,
+                )
                 if due - period <= moment < due:  # before that: the stream's clock was set back
                     continue
                 due = moment + period if moment < due else max(due + period, moment - period)
@@ -84,13 +92,24 @@ def read_capture(
             if not ok or image is None or image.size == 0:
                 unreadable += 1
                 if unreadable > _UNREADABLE:
-                    raise SourceError(f"{where} sends pictures that cannot be decoded.", "Check its codec; H.264 is safe.")
+                    raise SourceError(
+                        f"{where} sends pictures that cannot be decoded.",
+                        "Check its codec; H.264 is safe.",
+                    )
                 continue
             unreadable = 0
             if image.shape[0] * image.shape[1] > _MOST_PIXELS:
-                raise SourceError(f"{where} sends pictures of {image.shape[1]} x {image.shape[0]}.", "Set the camera to 4K or less.")
+                raise SourceError(
+                    f"{where} sends pictures of {image.shape[1]} x {image.shape[0]}.",
+                    "Set the camera to 4K or less.",
+                )
             code = cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB
-            yield capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0, arrival, waited, np.asarray(cv2.cvtColor(image, code), np.uint8)
+            yield (
+                capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0,
+                arrival,
+                waited,
+                np.asarray(cv2.cvtColor(image, code), np.uint8),
+            )
             waited = 0.0
     finally:
         capture.release()

@@ -53,11 +53,17 @@ def _ask(connection: socket.socket, scheme: str, place: str, path: str) -> int |
         context = ssl.create_default_context()
         # FFmpeg does not check certificates unless told; this only asks what is there, and sends no secret.
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = context.wrap_socket(connection, server_hostname=place.rsplit(":", 1)[0].strip("[]"))
+        connection = context.wrap_socket(
+            connection, server_hostname=place.rsplit(":", 1)[0].strip("[]")
+        )
     if scheme.startswith("rtsp"):
         request = f"DESCRIBE {scheme}://{place}{path} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n"
     else:
         request = f"GET {path} HTTP/1.0\r\nHost: {place}\r\n\r\n"
     connection.sendall(request.encode("ascii", "replace"))
     words = connection.recv(64).split(b" ", 2)
-    return int(words[1]) if len(words) > 1 and words[0].startswith((b"RTSP/", b"HTTP/")) and words[1].isdigit() else None
+    return (
+        int(words[1])
+        if len(words) > 1 and words[0].startswith((b"RTSP/", b"HTTP/")) and words[1].isdigit()
+        else None
+    )

@@ -32,7 +32,10 @@ class Lag:
         """Pictures are waited for, by the last look."""
         self.outrun = False
         """Too far behind, without a wait, and not catching up."""
-        self._least = (math.inf, math.inf)  # delay: before the last look that found waits, and since
+        self._least = (
+            math.inf,
+            math.inf,
+        )  # delay: before the last look that found waits, and since
         self._since: float | None = None
         self._waited = 0.0
         self._last = (True, 0.0)  # by the look before: waits, delay
@@ -59,7 +62,9 @@ class Lag:
     def _look(self, took_s: float, delay: float, late: float) -> None:
         self.waits = self._waited >= _WAITS * took_s
         # Twice: a process that was stopped for a while finds much waiting, and is through it by the next look.
-        self.outrun = not self.waits and not self._last[0] and late > _MOST_S and delay >= self._last[1]
+        self.outrun = (
+            not self.waits and not self._last[0] and late > _MOST_S and delay >= self._last[1]
+        )
         least = min(self._least) + _DRIFT_S
         self._least = (self._least[1], delay) if self.waits else (least, least)
         self._last = (self.waits, delay)

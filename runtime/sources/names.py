@@ -30,7 +30,9 @@ class Names:
         timeout_s: how long an answer is waited for.
     """
 
-    def __init__(self, resolve: Callable[[str], object] = _resolve, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, resolve: Callable[[str], object] = _resolve, timeout_s: float = TIMEOUT_S
+    ) -> None:
         self._resolve, self._timeout_s = resolve, timeout_s
         self._lock = threading.Lock()
         self._asked: dict[str, _Answer] = {}  # those without an answer yet

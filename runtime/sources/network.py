@@ -35,7 +35,14 @@ def _open(url: str, kind: Kind) -> Capture | None:
     if (trouble := _names.trouble(urlsplit(url).hostname or "")) is not None:
         raise SourceError(f"{redact(url)} cannot be opened: {trouble}", _AGAIN)
     patience = int(TIMEOUT_S * 1000)
-    settings = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience, cv2.CAP_PROP_N_THREADS, 1]
+    settings = [
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+        patience,
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+        patience,
+        cv2.CAP_PROP_N_THREADS,
+        1,
+    ]
     with ffmpeg_options(kind):
         capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, settings)
     if not capture.isOpened():
@@ -66,7 +73,13 @@ class StreamSource:
         if (password := urlsplit(url).password) and "${" not in password:
             hide(unquote(password))
         self.where = redact(url)
-        self._url, self._max_fps, self._clock, self._sleep, self._opener = url, max_fps, clock, sleep, opener
+        self._url, self._max_fps, self._clock, self._sleep, self._opener = (
+            url,
+            max_fps,
+            clock,
+            sleep,
+            opener,
+        )
 
     def frames(self) -> Iterator[Frame]:
         """Raises: SourceError, with what the other side says where it can be asked; UsageError for a secret that is not set."""
@@ -81,7 +94,9 @@ class StreamSource:
         paced = urlsplit(url).path.endswith(".m3u8")
         backlog, lag = Backlog(), Lag()
         first: tuple[float, float] | None = None
-        for position, arrival, waited, image in read_capture(capture, self.where, max_fps=self._max_fps, bursts=paced, clock=self._clock):
+        for position, arrival, waited, image in read_capture(
+            capture, self.where, max_fps=self._max_fps, bursts=paced, clock=self._clock
+        ):
             if paced:  # HLS comes in pieces of many seconds: play them at their own pace, else newest-wins drops most
                 first = first or (position, arrival)
                 early = first[1] + position - first[0] - arrival
@@ -95,6 +110,9 @@ class StreamSource:
                 stamp = stamps.place(position, arrival, waits=lag.waits)
                 late = lag.of(stamp, arrival, waited)
                 if lag.outrun:
-                    raise SourceError(f"{self.where} is decoded slower than it comes: {late:.1f} s behind; opened anew.", _SMALLER)
+                    raise SourceError(
+                        f"{self.where} is decoded slower than it comes: {late:.1f} s behind; opened anew.",
+                        _SMALLER,
+                    )
                 yield Frame(stamp, arrival - late, image)
         raise SourceError(f"{self.where} sends nothing any more.", _AGAIN)

@@ -41,7 +41,9 @@ class OpenGate:
     def __init__(self, patience_s: float = 5.0) -> None:
         self._turn = threading.Condition()
         self._patience_s = patience_s
-        self._inside: dict[object, tuple[str, float]] = {}  # by ticket: value, and when they are waited for no longer
+        self._inside: dict[
+            object, tuple[str, float]
+        ] = {}  # by ticket: value, and when they are waited for no longer
         self._queue: list[object] = []
 
     @contextmanager
@@ -51,7 +53,9 @@ class OpenGate:
         with self._turn:
             self._queue.append(ticket)
             while self._queue[0] is not ticket or self._wait_s(value) > 0:
-                self._turn.wait(self._wait_s(value) if self._queue[0] is ticket else None)  # the others are told when it is theirs
+                self._turn.wait(
+                    self._wait_s(value) if self._queue[0] is ticket else None
+                )  # the others are told when it is theirs
             self._queue.pop(0)
             self._inside[ticket] = value, time.monotonic() + self._patience_s
             os.environ[_VARIABLE] = value

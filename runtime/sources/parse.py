@@ -22,16 +22,38 @@ from gasmcast.runtime.sources.webcam import WebcamSource
 __all__ = ["VIDEO_ENDINGS", "expand", "open_source", "open_sources", "open_spec"]
 
 VIDEO_ENDINGS = (
-    *(".3gp", ".asf", ".avi", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".flv",
+        ".gif",
+        ".h264",
+        ".h265",
+        ".hevc",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+    ),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
 )
 _SCHEMES = ("rtsp", "rtsps", "http", "https")
 _DEVICE = re.compile(r"/dev/video\d{1,3}")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)[:,]")  # one letter before a colon is a drive, not a scheme
+_SCHEME = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]+)[:,]"
+)  # one letter before a colon is a drive, not a scheme
 _FORMS = "Give 0, /dev/video0, rtsp://..., http://..., a file, a folder, 'clips/*.mp4', demo: or @cameras.yaml."
 
 
-def open_source(text: str, *, name: str = "", realtime: bool = False, clock: Callable[[], float] = time.monotonic) -> Source:
+def open_source(
+    text: str,
+    *,
+    name: str = "",
+    realtime: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> Source:
     """One source; nothing is opened before its `frames` are asked for, but a file must be there.
 
     Raises:
@@ -40,8 +62,12 @@ def open_source(text: str, *, name: str = "", realtime: bool = False, clock: Cal
     """
     specs = expand([text])
     if len(specs) != 1:
-        raise UsageError(f"{text} stands for {len(specs)} sources where one is wanted.", "Name one of them.")
-    return open_spec(specs[0].model_copy(update={"name": name or specs[0].name}), realtime=realtime, clock=clock)
+        raise UsageError(
+            f"{text} stands for {len(specs)} sources where one is wanted.", "Name one of them."
+        )
+    return open_spec(
+        specs[0].model_copy(update={"name": name or specs[0].name}), realtime=realtime, clock=clock
+    )
 
 
 def open_sources(
@@ -58,14 +84,21 @@ def open_sources(
         warn_of_secret(text)
     if not specs:
         raise UsageError("There is no source.", _FORMS)
-    return [(spec, open_spec(spec, realtime=realtime, sole=len(specs) == 1, clock=clock)) for spec in specs]
+    return [
+        (spec, open_spec(spec, realtime=realtime, sole=len(specs) == 1, clock=clock))
+        for spec in specs
+    ]
 
 
 def expand(texts: Iterable[str]) -> list[CameraSpec]:
     """Lists of cameras, folders and patterns become one spec a source; names are filled in and made unique."""
     found: list[CameraSpec] = []
     for text in texts:
-        specs = read_cameras(Path(text[1:])) if text.startswith("@") else [CameraSpec.model_construct(source=text.strip())]
+        specs = (
+            read_cameras(Path(text[1:]))
+            if text.startswith("@")
+            else [CameraSpec.model_construct(source=text.strip())]
+        )
         for spec in specs:
             found.extend(spec.model_copy(update={"source": one}) for one in _spread(spec.source))
     taken: set[str] = set()
@@ -80,7 +113,13 @@ def expand(texts: Iterable[str]) -> list[CameraSpec]:
     return named
 
 
-def open_spec(spec: CameraSpec, *, realtime: bool = False, sole: bool = False, clock: Callable[[], float] = time.monotonic) -> Source:
+def open_spec(
+    spec: CameraSpec,
+    *,
+    realtime: bool = False,
+    sole: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> Source:
     """The source of one spec that `expand` gave; `sole`: it is the only one of the run.
 
     Raises:
@@ -91,7 +130,10 @@ def open_spec(spec: CameraSpec, *, realtime: bool = False, sole: bool = False, c
     source: Source
     camera = text.isdecimal() or _DEVICE.fullmatch(text) or scheme in _SCHEMES
     if spec.max_fps is not None and not camera:
-        raise UsageError(f"{redact(text)}: max_fps is for cameras, and this is none.", "Leave it out: every frame counts.")
+        raise UsageError(
+            f"{redact(text)}: max_fps is for cameras, and this is none.",
+            "Leave it out: every frame counts.",
+        )
     if text.isdecimal() or _DEVICE.fullmatch(text):
         device = f"/dev/video{text}" if text.isdecimal() else text
         source = WebcamSource(device, name, max_fps=spec.max_fps, sole=sole, clock=clock)
@@ -108,7 +150,10 @@ def open_spec(spec: CameraSpec, *, realtime: bool = False, sole: bool = False, c
     else:
         path = Path(text)
         if not path.exists():
-            raise SourceError(f"There is no file {text!r}.", "Check the path, or see `gasmcast live --help` for other sources.")
+            raise SourceError(
+                f"There is no file {text!r}.",
+                "Check the path, or see `gasmcast live --help` for other sources.",
+            )
         if not path.is_file():
             raise SourceError(f"{text!r} is neither a video file nor a folder of them.", _FORMS)
         source = FileSource(path, name, realtime=realtime, clock=clock)
@@ -129,7 +174,10 @@ def _scheme(text: str) -> str | None:
     scheme = match.group(1).lower()
     if scheme in ("demo", "replay") or (scheme in _SCHEMES and "://" in text):
         return scheme
-    raise UsageError(f"{redact(text)}: sources of the kind {scheme!r} are not allowed.", f"{_FORMS} A file of that name: put ./ before it.")
+    raise UsageError(
+        f"{redact(text)}: sources of the kind {scheme!r} are not allowed.",
+        f"{_FORMS} A file of that name: put ./ before it.",
+    )
 
 
 def _check_url(text: str) -> None:
@@ -139,7 +187,10 @@ def _check_url(text: str) -> None:
     except ValueError:
         good = False
     if not good:
-        raise UsageError(f"{redact(text)} is not a URL.", "Write rtsp://host:554/path; a password with odd letters goes in as ${NAME}.")
+        raise UsageError(
+            f"{redact(text)} is not a URL.",
+            "Write rtsp://host:554/path; a password with odd letters goes in as ${NAME}.",
+        )
 
 
 def _spread(text: str) -> list[str]:
@@ -152,15 +203,25 @@ def _spread(text: str) -> list[str]:
         return [text]
     path = Path(text)
     if path.is_dir():
-        files = sorted(str(file) for file in path.iterdir() if file.suffix.lower() in VIDEO_ENDINGS and file.is_file())
+        files = sorted(
+            str(file)
+            for file in path.iterdir()
+            if file.suffix.lower() in VIDEO_ENDINGS and file.is_file()
+        )
         if not files:
-            raise SourceError(f"The folder {text} has no videos.", f"It must hold files that end in {', '.join(VIDEO_ENDINGS)}.")
+            raise SourceError(
+                f"The folder {text} has no videos.",
+                f"It must hold files that end in {', '.join(VIDEO_ENDINGS)}.",
+            )
         return files
     if not path.exists() and glob.has_magic(text):
         # Path.glob takes no absolute pattern.
         files = sorted(found for found in glob.glob(text, recursive=True) if Path(found).is_file())  # noqa: PTH207
         if not files:
-            raise SourceError(f"No file fits {text}.", "Check the pattern; quote it, so that the shell leaves it alone.")
+            raise SourceError(
+                f"No file fits {text}.",
+                "Check the pattern; quote it, so that the shell leaves it alone.",
+            )
         return files
     return [text]
 
@@ -186,5 +247,7 @@ def _name(text: str) -> str:
 def _seed(text: str) -> int:
     seed = text.split(":", 1)[1]
     if seed and not seed.isdecimal():
-        raise UsageError(f"{text!r} is not a built-in scene.", "Write demo: or demo:7; the number is its seed.")
+        raise UsageError(
+            f"{text!r} is not a built-in scene.", "Write demo: or demo:7; the number is its seed."
+        )
     return int(seed or 0)

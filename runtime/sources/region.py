@@ -29,7 +29,9 @@ class RegionSource:
             for frame in frames:
                 yield Frame(frame.stamp_s, frame.arrival, self._cut(frame.image))
         finally:
-            close = getattr(frames, "close", None)  # a generator that is given up must release its camera now
+            close = getattr(
+                frames, "close", None
+            )  # a generator that is given up must release its camera now
             if close is not None:
                 close()
 
@@ -38,12 +40,22 @@ class RegionSource:
         if self._spec.mask:
             if self._hidden is None or self._hidden.shape != (height, width):
                 canvas = np.zeros((height, width), np.uint8)
-                cv2.fillPoly(canvas, [np.int32(np.array(polygon) * (width - 1, height - 1)) for polygon in self._spec.mask], 1)
+                cv2.fillPoly(
+                    canvas,
+                    [
+                        np.int32(np.array(polygon) * (width - 1, height - 1))
+                        for polygon in self._spec.mask
+                    ],
+                    1,
+                )
                 self._hidden = canvas.astype(bool)
             image = image.copy()
             image[self._hidden] = 0
         if self._spec.region is not None:
             x, y, w, h = self._spec.region
             left, top = min(int(x * width), width - 1), min(int(y * height), height - 1)
-            image = image[top : max(top + 1, round((y + h) * height)), left : max(left + 1, round((x + w) * width))]
+            image = image[
+                top : max(top + 1, round((y + h) * height)),
+                left : max(left + 1, round((x + w) * width)),
+            ]
         return image

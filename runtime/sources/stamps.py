@@ -25,7 +25,9 @@ class LiveStamps:
         self._trusted = trusted
         self._offset: float | None = None
         self._last = float("-inf")
-        self._check: tuple[float, float] | None = None  # (stamp, arrival) where the present check began
+        self._check: tuple[float, float] | None = (
+            None  # (stamp, arrival) where the present check began
+        )
         self._least = math.inf  # delay of the frame that was least delayed in the present check
         self._strikes = 0
 
@@ -37,13 +39,21 @@ class LiveStamps:
             arrival: monotonic seconds.
             waits: frames are waited for. Where they are not, it is we who are slow, and not the stream's clock.
         """
-        placed = arrival if stamp_s is None or not self._trusted else self._by_stamp(stamp_s, arrival, waits)
+        placed = (
+            arrival
+            if stamp_s is None or not self._trusted
+            else self._by_stamp(stamp_s, arrival, waits)
+        )
         # Equal times are no use to the grid: the smallest step keeps the order of two frames that arrive in one tick.
         self._last = max(placed, self._last + 1e-6)
         return self._last
 
     def _by_stamp(self, stamp: float, arrival: float, waits: bool) -> float:
-        if self._offset is None or not -_LAG_S <= stamp + self._offset - arrival <= _LEAD_S or stamp + self._offset < self._last:
+        if (
+            self._offset is None
+            or not -_LAG_S <= stamp + self._offset - arrival <= _LEAD_S
+            or stamp + self._offset < self._last
+        ):
             self._offset = arrival - stamp
         # A jump does not begin a new check: stamps that run too fast jump all the time.
         stamp0, arrival0 = self._check = self._check or (stamp, arrival)

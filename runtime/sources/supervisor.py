@@ -25,7 +25,9 @@ class Cameras:
         every_s: seconds between two looks at each camera.
     """
 
-    def __init__(self, make: Callable[..., Camera] = Camera, *, most_files: int = 4, every_s: float = 0.1) -> None:
+    def __init__(
+        self, make: Callable[..., Camera] = Camera, *, most_files: int = 4, every_s: float = 0.1
+    ) -> None:
         self._make, self._most_files, self._every_s = make, most_files, every_s
         self._cameras: dict[str, Camera] = {}
         self._waiting: list[Camera] = []  # files whose turn has not come
@@ -50,7 +52,9 @@ class Cameras:
         with self._lock:
             known = self._cameras.get(source.name)
             if known is not None and not known.over:
-                raise UsageError(f"There is a camera {source.name!r} already.", "Give the new one another name.")
+                raise UsageError(
+                    f"There is a camera {source.name!r} already.", "Give the new one another name."
+                )
             self._cameras[source.name] = camera
             self._waiting.append(camera)
         self._start_waiting()
@@ -67,7 +71,9 @@ class Cameras:
             if camera in self._waiting:
                 self._waiting.remove(camera)
         if camera is None:
-            raise UsageError(f"There is no camera {name!r}.", f"There are: {', '.join(self.names()) or 'none'}.")
+            raise UsageError(
+                f"There is no camera {name!r}.", f"There are: {', '.join(self.names()) or 'none'}."
+            )
         camera.stop(timeout_s)
 
     def start(self) -> None:
@@ -84,7 +90,10 @@ class Cameras:
         with self._lock:
             cameras = list(self._cameras.values())
             self._waiting.clear()
-        ends = [threading.Thread(target=camera.stop, args=(timeout_s,), daemon=True) for camera in cameras]
+        ends = [
+            threading.Thread(target=camera.stop, args=(timeout_s,), daemon=True)
+            for camera in cameras
+        ]
         for end in ends:
             end.start()
         for end in ends:
@@ -110,7 +119,9 @@ class Cameras:
 
     def _start_waiting(self) -> None:
         with self._lock:
-            files = sum(not (c.source.live or c.over or c in self._waiting) for c in self._cameras.values())
+            files = sum(
+                not (c.source.live or c.over or c in self._waiting) for c in self._cameras.values()
+            )
             ready = []
             for camera in list(self._waiting):
                 if camera.source.live or files < self._most_files:

@@ -26,8 +26,12 @@ class AbsentError(SourceError):
 def _open(device: str) -> Capture | None:
     """By V4L2 on Linux, for it is told apart by its device file there; elsewhere by index, with the system's own way."""
     quiet_ffmpeg()
-    backend = {"linux": cv2.CAP_V4L2, "darwin": cv2.CAP_AVFOUNDATION, "win32": cv2.CAP_DSHOW}.get(sys.platform, cv2.CAP_V4L2)
-    capture = cv2.VideoCapture(device if sys.platform == "linux" else int(device.removeprefix("/dev/video")), backend)
+    backend = {"linux": cv2.CAP_V4L2, "darwin": cv2.CAP_AVFOUNDATION, "win32": cv2.CAP_DSHOW}.get(
+        sys.platform, cv2.CAP_V4L2
+    )
+    capture = cv2.VideoCapture(
+        device if sys.platform == "linux" else int(device.removeprefix("/dev/video")), backend
+    )
     if not capture.isOpened():
         capture.release()
         return None
@@ -70,14 +74,23 @@ class WebcamSource:
         if capture is None:
             raise self._trouble(_why(self.device))
         got = False
-        for _, arrival, _, image in read_capture(capture, self.device, max_fps=self._max_fps, clock=self._clock):
+        for _, arrival, _, image in read_capture(
+            capture, self.device, max_fps=self._max_fps, clock=self._clock
+        ):
             got, self._fatal = True, False
             yield Frame(stamp_s=None, arrival=arrival, image=image)
-        raise self._trouble("it sends no more pictures." if got else "it opens but sends no picture, so another program may be using it.")
+        raise self._trouble(
+            "it sends no more pictures."
+            if got
+            else "it opens but sends no picture, so another program may be using it."
+        )
 
     def _trouble(self, why: str) -> SourceError:
         kind = AbsentError if self._fatal else SourceError
-        return kind(f"Camera {self.device} cannot be read: {why}", "`v4l2-ctl --list-devices` lists the cameras there are.")
+        return kind(
+            f"Camera {self.device} cannot be read: {why}",
+            "`v4l2-ctl --list-devices` lists the cameras there are.",
+        )
 
 
 def _why(device: str) -> str:

@@ -15,11 +15,13 @@ def outputs(model, x):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    ).run(None, {"x": x})[0]
 
 
 def layer(kind, *, bias):
-    """One operator, and what it reads: not centred, as after ReLU."""
+    """One operator, and what it reads: not centered, as after ReLU."""
     rng = np.random.default_rng(0)
     shape = [32, 6, 4, 9, 9] if kind == "Conv" else [32, 24]
     weight = {"MatMul": (24, 8), "Gemm": (8, 24), "Conv": (8, 6, 1, 3, 3)}[kind]
@@ -32,25 +34,34 @@ def layer(kind, *, bias):
         nodes.append(helper.make_node("Add", ["b", "product"], ["y"], name="blocks.0.fc/Add"))
     stored = {"w": rng.normal(size=weight), **({"b": rng.normal(size=8)} if bias else {})}
     given = [32, 8, 4, 7, 7] if kind == "Conv" else [32, 8]
-    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, dims) for n, dims in (("x", shape), ("y", given))]
+    ends = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, dims)
+        for n, dims in (("x", shape), ("y", given))
+    ]
     held = [numpy_helper.from_array(np.asarray(v, np.float32), k) for k, v in stored.items()]
     graph = helper.make_graph(nodes, "layer", ends[:1], ends[1:], held)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    feeds = [{"x": np.maximum(rng.normal(size=shape) + 0.5, 0).astype(np.float32)} for _ in range(12)]
+    feeds = [
+        {"x": np.maximum(rng.normal(size=shape) + 0.5, 0).astype(np.float32)} for _ in range(12)
+    ]
     return model, feeds
 
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("kind", ["MatMul", "Gemm", "Conv"])
-def test_the_mean_of_a_quantised_layer_comes_back_on_feeds_it_did_not_see(kind, bias):
+def test_the_mean_of_a_quantized_layer_comes_back_on_feeds_it_did_not_see(kind, bias):
     model, feeds = layer(kind, bias=bias)
     seen, unseen = feeds[:8], feeds[8:]
     shifts = {}
     for corrected in (False, True):
         recipe = Recipe(bias_correction=corrected)
-        graph = calibrate(model, lambda: iter(seen), recipe, Policy(min_weights=1), threads=1).quantise(Policy(min_weights=1), LEVELS)
+        graph = calibrate(
+            model, lambda: iter(seen), recipe, Policy(min_weights=1), threads=1
+        ).quantize(Policy(min_weights=1), LEVELS)
         onnx.checker.check_model(graph, full_check=True)
-        assert {t.name for t in graph.graph.initializer} <= {n for node in graph.graph.node for n in node.input}  # the old bias went
+        assert {t.name for t in graph.graph.initializer} <= {
+            n for node in graph.graph.node for n in node.input
+        }  # the old bias went
         off = np.mean([outputs(graph, f["x"]) - outputs(model, f["x"]) for f in unseen], axis=0)
         shifts[corrected] = float(np.abs(off.mean(axis=(0, *range(2, off.ndim)))).mean())
     assert shifts[True] < 0.35 * shifts[False], shifts
@@ -58,7 +69,7 @@ def test_the_mean_of_a_quantised_layer_comes_back_on_feeds_it_did_not_see(kind, 
 
 def test_a_bias_that_others_share_is_not_touched(vit_block):
     model, feeds = vit_block
-    graph = calibrate(model, lambda: iter(feeds), threads=1).quantise(Policy())
+    graph = calibrate(model, lambda: iter(feeds), threads=1).quantize(Policy())
     before = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     after = {t.name: numpy_helper.to_array(t) for t in graph.graph.initializer}
     for name in {"b1", "b2"} & set(after):

@@ -28,10 +28,19 @@ def video(path, speed, frames=24, fps=12.0):
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
     folder = tmp_path_factory.mktemp("videos")
-    made = [Sample(f"{c}-{i}", c, video(folder / f"{c}-{i}.mp4", speed=i * 2)) for c in range(3) for i in range(4)]
+    made = [
+        Sample(f"{c}-{i}", c, video(folder / f"{c}-{i}.mp4", speed=i * 2))
+        for c in range(3)
+        for i in range(4)
+    ]
     broken = folder / "broken.mp4"
     broken.write_bytes(b"not a video")
-    return [*made, Sample("broken", 2, str(broken)), Sample("gone", 1, None), Sample("unlabelled", None, made[0].video)]
+    return [
+        *made,
+        Sample("broken", 2, str(broken)),
+        Sample("gone", 1, None),
+        Sample("unlabeled", None, made[0].video),
+    ]
 
 
 @settings(max_examples=50, deadline=None)
@@ -66,12 +75,15 @@ def test_the_choice_is_balanced_seeded_and_says_what_it_could_not_read(samples):
     assert [c.sample.id for c in chosen] == [c.sample.id for c in again]
     assert np.bincount([c.sample.label for c in chosen]).tolist() == [2, 2, 2]
     assert set(unread) <= {"broken"}
-    assert {c.sample.id for c in chosen}.isdisjoint({"broken", "gone", "unlabelled"})
+    assert {c.sample.id for c in chosen}.isdisjoint({"broken", "gone", "unlabeled"})
 
 
 def test_the_first_few_of_a_choice_are_of_several_classes(samples):
     """What takes the first clips of a set (the sensitivity, FP16's ranges) must not look at one class alone."""
-    prefixes = [{c.sample.label for c in choose_clips(samples, SPEC, 12, seed=seed)[0][:4]} for seed in range(3)]
+    prefixes = [
+        {c.sample.label for c in choose_clips(samples, SPEC, 12, seed=seed)[0][:4]}
+        for seed in range(3)
+    ]
     assert max(map(len, prefixes)) == 3
     assert min(map(len, prefixes)) >= 2
 
@@ -84,8 +96,8 @@ def test_nothing_to_choose_from_is_a_sentence(samples):
 
 
 def test_the_window_is_the_one_evaluation_takes():
-    assert ClipSpec().centred_start(10.0) == 3.0
-    assert ClipSpec().centred_start(2.0) == 0.0
+    assert ClipSpec().centered_start(10.0) == 3.0
+    assert ClipSpec().centered_start(2.0) == 0.0
 
 
 @pytest.fixture
@@ -104,7 +116,7 @@ def test_a_set_reads_back_what_was_chosen(stored, samples):
     for entry, clip in zip(again.index.clips, again.clips(), strict=True):
         assert clip.shape == SPEC.clip_shape
         path = paths[entry.id]
-        exact = read_clip(path, SPEC, SPEC.centred_start(duration_s(path)))
+        exact = read_clip(path, SPEC, SPEC.centered_start(duration_s(path)))
         assert np.abs(clip.astype(int) - exact).mean() < 6  # JPEG
 
 
@@ -129,8 +141,14 @@ def test_a_damaged_set_is_refused(stored, harm):
     ("change", "said"),
     [
         (lambda index: index | {"format_version": 0}, "format version 0"),
-        (lambda index: index["clips"][0].update(sizes=index["clips"][0]["sizes"][:-1]) or index, "does not fit"),
-        (lambda index: index["clips"][1].update(offset=index["clips"][1]["offset"] + 1) or index, "does not fit"),
+        (
+            lambda index: index["clips"][0].update(sizes=index["clips"][0]["sizes"][:-1]) or index,
+            "does not fit",
+        ),
+        (
+            lambda index: index["clips"][1].update(offset=index["clips"][1]["offset"] + 1) or index,
+            "does not fit",
+        ),
         (lambda index: index["clips"].pop() and index, "does not fit"),
     ],
 )

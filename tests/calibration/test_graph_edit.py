@@ -15,7 +15,9 @@ def graph():
         helper.make_node("Add", ["m", "c"], ["unread"], name="u"),
         helper.make_node("Relu", ["unread"], ["neither"], name="r"),
     ]
-    held = [numpy_helper.from_array(np.ones((2, 2), np.float32), name) for name in ("w", "b", "c", "d")]
+    held = [
+        numpy_helper.from_array(np.ones((2, 2), np.float32), name) for name in ("w", "b", "c", "d")
+    ]
     ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 2]) for n in ("x", "y")]
     return helper.make_graph(nodes, "g", ends[:1], ends[1:], held)
 

@@ -5,21 +5,23 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from gasmcast.calibration.policy import Policy, block_of, candidates
-from gasmcast.calibration.qdq import SAFE_LEVELS, fake_quantise, insert_qdq, quantise_weight
-from gasmcast.calibration.quantize import quantise
+from gasmcast.calibration.qdq import SAFE_LEVELS, fake_quantize, insert_qdq, quantize_weight
+from gasmcast.calibration.quantize import quantize
 from gasmcast.export.graphs.rules import check_rules
 
 
 def run(model, x):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    ).run(None, {"x": x})[0]
 
 
 def test_weights_are_per_channel_symmetric_and_never_scaled_by_zero():
     rng = np.random.default_rng(0)
     w = rng.normal(size=(8, 5)).astype(np.float32) * np.array([1, 10, 100, 1e-3, 0], np.float32)
-    q, scales = quantise_weight(w, 1)
+    q, scales = quantize_weight(w, 1)
     assert q.dtype == np.int8
     assert (scales > 0).all()
     assert np.abs(q).max() <= 127
@@ -29,39 +31,45 @@ def test_weights_are_per_channel_symmetric_and_never_scaled_by_zero():
 
 
 def test_safe_levels_never_overflow_sixteen_bits():
-    q, _ = quantise_weight(np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32), 1, SAFE_LEVELS)
+    q, _ = quantize_weight(
+        np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32), 1, SAFE_LEVELS
+    )
     assert 2 * 255 * int(np.abs(q).max()) <= 32767
 
 
 def test_scales_are_values_that_fp16_holds():
-    _, scales = quantise_weight(np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32) * 1e-3, 0)
+    _, scales = quantize_weight(
+        np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32) * 1e-3, 0
+    )
     np.testing.assert_array_equal(scales, scales.astype(np.float16).astype(np.float32))
 
 
-def test_the_quantised_graph_is_explicit_symmetric_and_close(vit_block, tmp_path):
+def test_the_quantized_graph_is_explicit_symmetric_and_close(vit_block, tmp_path):
     model, feeds = vit_block
-    quantised = quantise(model, lambda: iter(feeds))
-    onnx.checker.check_model(quantised, full_check=True)
-    onnx.save(quantised, str(tmp_path / "m.onnx"))
+    quantized = quantize(model, lambda: iter(feeds))
+    onnx.checker.check_model(quantized, full_check=True)
+    onnx.save(quantized, str(tmp_path / "m.onnx"))
     assert check_rules(tmp_path / "m.onnx")
-    stored = {t.name: t for t in quantised.graph.initializer}
-    scales = [n for n in quantised.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in stored]
+    stored = {t.name: t for t in quantized.graph.initializer}
+    scales = [
+        n for n in quantized.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in stored
+    ]
     assert scales
     for node in scales:
         assert stored[node.input[0]].data_type == TensorProto.INT8
         assert not numpy_helper.to_array(stored[node.input[2]]).any()
     assert "INT32" not in {TensorProto.DataType.Name(t.data_type) for t in stored.values()}
-    exact, given = run(model, feeds[0]["x"]), run(quantised, feeds[0]["x"])
+    exact, given = run(model, feeds[0]["x"]), run(quantized, feeds[0]["x"])
     assert 10 * np.log10((exact**2).mean() / ((exact - given) ** 2).mean()) > 28
 
 
 def test_what_the_policy_keeps_is_left_alone(vit_block):
     model, feeds = vit_block
-    kept = quantise(model, lambda: iter(feeds), policy=Policy().without(["blocks.0"]))
+    kept = quantize(model, lambda: iter(feeds), policy=Policy().without(["blocks.0"]))
     assert not any(n.op_type == "QuantizeLinear" for n in kept.graph.node)
 
 
-def test_a_constant_activation_is_not_quantised(vit_block):
+def test_a_constant_activation_is_not_quantized(vit_block):
     model, _ = vit_block
     found = list(candidates(model.graph))
     out = insert_qdq(model, found, {c.activation: 0.0 for c in found})
@@ -71,8 +79,13 @@ def test_a_constant_activation_is_not_quantised(vit_block):
 def test_one_pair_serves_all_readers_of_a_tensor():
     w = numpy_helper.from_array(np.eye(32, dtype=np.float32), "w")
     nodes = [helper.make_node("MatMul", ["x", "w"], [y], name=f"{y}/MatMul") for y in ("a", "b")]
-    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 32]) for n in ("x", "a", "b")]
-    model = helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:], [w]), opset_imports=[helper.make_opsetid("", 20)])
+    values = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 32]) for n in ("x", "a", "b")
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", values[:1], values[1:], [w]),
+        opset_imports=[helper.make_opsetid("", 20)],
+    )
     out = insert_qdq(model, list(candidates(model.graph)), {"x": 1.0})
     kinds = [n.op_type for n in out.graph.node]
     assert kinds.count("QuantizeLinear") == 1
@@ -91,16 +104,25 @@ def test_blocks_are_found_in_names(name, block):
     assert block_of(name) == block
 
 
-@pytest.mark.parametrize("part", ["encoder.graph_semantic.0.qkv", "head.readouts.motion.value", "encoder.semantic.vit.patch_embed.proj"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "encoder.graph_semantic.0.qkv",
+        "head.readouts.motion.value",
+        "encoder.semantic.vit.patch_embed.proj",
+    ],
+)
 def test_ends_and_graph_stay_in_high_precision(part):
     node = helper.make_node("MatMul", ["x", "w"], ["y"], name=f"{part}/MatMul")
     w = numpy_helper.from_array(np.ones((64, 64), np.float32), "w")
-    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 64]) for n in ("x", "y")]
+    values = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 64]) for n in ("x", "y")
+    ]
     graph = helper.make_graph([node], "g", values[:1], values[1:], [w])
     found = list(candidates(graph))
     assert found
     assert not Policy().choose(found)
 
 
-def test_fake_quantise_saturates():
-    assert fake_quantise(np.float32([5.0]), 1.0)[0] == pytest.approx(1.0, abs=0.01)
+def test_fake_quantize_saturates():
+    assert fake_quantize(np.float32([5.0]), 1.0)[0] == pytest.approx(1.0, abs=0.01)

@@ -73,7 +73,14 @@ def test_collect_watches_what_the_operators_read(vit_block):
     model, feeds = vit_block
     found = list(candidates(model.graph))
     seen, kept = [], []
-    stats = collect(model, found, iter(feeds), each=seen.append, keep=lambda i, values: kept.append((i, set(values))), threads=1)
+    stats = collect(
+        model,
+        found,
+        iter(feeds),
+        each=seen.append,
+        keep=lambda i, values: kept.append((i, set(values))),
+        threads=1,
+    )
     assert set(stats) == {c.activation for c in found}
     assert seen == list(range(1, len(feeds) + 1))
     assert kept[0] == (0, {"y"})

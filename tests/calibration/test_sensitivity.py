@@ -5,7 +5,9 @@ from gasmcast.calibration.sensitivity import BlockLoss, fewest_back, loss_of, ra
 
 
 def losses(count):
-    return rank([BlockLoss("encoder", f"b{i:02}", noise=1.0 / (i + 1), agreement=1.0) for i in range(count)])
+    return rank(
+        [BlockLoss("encoder", f"b{i:02}", noise=1.0 / (i + 1), agreement=1.0) for i in range(count)]
+    )
 
 
 @pytest.mark.parametrize("needed", [1, 2, 3, 4, 5, 7, 8, 12])
@@ -39,5 +41,7 @@ def test_loss_counts_decisions_and_refuses_what_is_not_a_number():
 
 
 def test_the_worst_comes_first():
-    ranked = rank([BlockLoss("e", "a", 0.1, 1), BlockLoss("e", "b", np.inf, 0), BlockLoss("e", "c", 0.5, 1)])
+    ranked = rank(
+        [BlockLoss("e", "a", 0.1, 1), BlockLoss("e", "b", np.inf, 0), BlockLoss("e", "c", 0.5, 1)]
+    )
     assert [x.block for x in ranked] == ["b", "c", "a"]

@@ -12,7 +12,9 @@ def run(model, x):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    ).run(None, {"x": x})[0]
 
 
 def snr(exact, given):
@@ -29,7 +31,9 @@ def test_smoothing_changes_nothing_in_fp32(outliers):
     calibrated = calibrate(model, lambda: iter(feeds), threads=1)
     assert calibrated.smoothed
     for feed in feeds[:2]:
-        np.testing.assert_allclose(run(calibrated.model, feed["x"]), run(model, feed["x"]), rtol=2e-3, atol=2e-3)
+        np.testing.assert_allclose(
+            run(calibrated.model, feed["x"]), run(model, feed["x"]), rtol=2e-3, atol=2e-3
+        )
 
 
 def test_smoothing_saves_what_plain_min_max_loses(outliers):
@@ -37,7 +41,7 @@ def test_smoothing_saves_what_plain_min_max_loses(outliers):
     found = list(candidates(model.graph))
     stats = collect(model, found, iter(feeds), threads=1)
     plain = insert_qdq(model, found, {n: s.top for n, s in stats.items()})
-    policy = calibrate(model, lambda: iter(feeds), threads=1).quantise(Policy())
+    policy = calibrate(model, lambda: iter(feeds), threads=1).quantize(Policy())
     exact = run(model, feeds[0]["x"])
     bad, good = snr(exact, run(plain, feeds[0]["x"])), snr(exact, run(policy, feeds[0]["x"]))
     assert good > bad + 10, (bad, good)

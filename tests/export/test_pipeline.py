@@ -40,17 +40,32 @@ def origin(tiny_export, tiny_set, monkeypatch):
 
 
 def plan(**changes):
-    options = {"precisions": ("int8", "fp16"), "calibration_clips": 6, "held_out": 12, "parity_clips": 2, "threads": 1, "measure": False}
+    options = {
+        "precisions": ("int8", "fp16"),
+        "calibration_clips": 6,
+        "held_out": 12,
+        "parity_clips": 2,
+        "threads": 1,
+        "measure": False,
+    }
     gate = GateRecipe(agreement=0.0, top1_loss=1.0, ece_shift=1.0)
     return ExportPlan(**{**options, "gate": gate, **changes})
 
 
 def test_a_bundle_holds_what_passed_and_says_how_well(origin, tiny_set, tmp_path):
     steps = []
-    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(measure=True), data=tiny_set, say=lambda *a: steps.append(a[0]))
+    result = pipeline.export_bundle(
+        origin,
+        tmp_path / "m.gasm",
+        plan(measure=True),
+        data=tiny_set,
+        say=lambda *a: steps.append(a[0]),
+    )
     bundle = Bundle.open(result.path)
     assert set(bundle.precisions()) == {"fp32", "int8", "fp16"}
-    assert {f"{g}{p}.onnx" for g in ("encoder", "head", "complete") for p in ("", ".int8", ".fp16")} <= set(bundle.manifest.files)
+    assert {
+        f"{g}{p}.onnx" for g in ("encoder", "head", "complete") for p in ("", ".int8", ".fp16")
+    } <= set(bundle.manifest.files)
     for precision in ("fp32", "int8", "fp16"):
         measured = bundle.measured(precision)
         assert measured.clips == 12
@@ -62,8 +77,15 @@ def test_a_bundle_holds_what_passed_and_says_how_well(origin, tiny_set, tmp_path
     assert report["calibration"]["segments"] == 12
     assert {t["precision"] for t in report["speed"]["timings"]} == {"fp32", "int8", "fp16"}
     deviation = {(d["component"], d["tensor"]): d for d in report["deviation"]["int8"]}
-    assert set(deviation) == {("encoder", "semantic"), ("encoder", "motion"), ("head", "logits"), ("streaming", "logits")}
-    assert 5 < deviation["streaming", "logits"]["snr_db"] <= deviation["head", "logits"]["snr_db"] + 20
+    assert set(deviation) == {
+        ("encoder", "semantic"),
+        ("encoder", "motion"),
+        ("head", "logits"),
+        ("streaming", "logits"),
+    }
+    assert (
+        5 < deviation["streaming", "logits"]["snr_db"] <= deviation["head", "logits"]["snr_db"] + 20
+    )
     assert report["calibration"]["recipe"]["bias_correction"]
     assert any("fastest here" in note for note in report["speed"]["notes"])
     page = (result.path / "report.html").read_text()
@@ -73,11 +95,15 @@ def test_a_bundle_holds_what_passed_and_says_how_well(origin, tiny_set, tmp_path
     assert not result.failed
 
 
-def test_a_precision_that_fails_is_left_out_and_the_report_says_why(origin, tiny_set, tmp_path, monkeypatch):
+def test_a_precision_that_fails_is_left_out_and_the_report_says_why(
+    origin, tiny_set, tmp_path, monkeypatch
+):
     true_judge = judging.judge
 
     def strict_with_int8(precision, *given, recipe):
-        return true_judge(precision, *given, recipe=GateRecipe(agreement=1.01) if precision == "int8" else recipe)
+        return true_judge(
+            precision, *given, recipe=GateRecipe(agreement=1.01) if precision == "int8" else recipe
+        )
 
     monkeypatch.setattr(judging, "judge", strict_with_int8)
     monkeypatch.setattr(graphs, "_INLINE_BYTES", 0)  # weights beside their graphs, as above 1.9 GB
@@ -91,7 +117,9 @@ def test_a_precision_that_fails_is_left_out_and_the_report_says_why(origin, tiny
     assert "is not in the bundle" in (result.path / "report.html").read_text()
 
 
-def test_bf16_is_judged_by_itself_on_the_files_of_another_precision(origin, tiny_set, tmp_path, monkeypatch):
+def test_bf16_is_judged_by_itself_on_the_files_of_another_precision(
+    origin, tiny_set, tmp_path, monkeypatch
+):
     asked = []
     true_open = judging.open_for
 
@@ -105,7 +133,10 @@ def test_bf16_is_judged_by_itself_on_the_files_of_another_precision(origin, tiny
     assert ("int8_bf16", "encoder.int8.onnx") in asked
     assert ("bf16", "head.onnx") in asked
     assert Bundle.open(result.path).precisions() == ("bf16", "fp32", "int8", "int8_bf16")
-    assert {entry.precision for entry in result.manifest.files.values() if entry.graph} == {"fp32", "int8"}
+    assert {entry.precision for entry in result.manifest.files.values() if entry.graph} == {
+        "fp32",
+        "int8",
+    }
     assert [v.precision for v in result.verdicts] == ["fp32", "int8", "int8_bf16", "bf16"]
     assert result.manifest.precisions["int8_bf16"].ms
     assert set(result.report["deviation"]) == {"int8", "int8_bf16", "bf16"}
@@ -115,24 +146,46 @@ def test_bf16_on_files_that_failed_is_not_judged(origin, tiny_set, tmp_path, mon
     true_judge = judging.judge
 
     def strict_with_int8(precision, *given, recipe):
-        return true_judge(precision, *given, recipe=GateRecipe(agreement=1.01) if precision == "int8" else recipe)
+        return true_judge(
+            precision, *given, recipe=GateRecipe(agreement=1.01) if precision == "int8" else recipe
+        )
 
     monkeypatch.setattr(judging, "judge", strict_with_int8)
-    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(search=False, precisions=("int8", "int8_bf16")), data=tiny_set)
+    result = pipeline.export_bundle(
+        origin,
+        tmp_path / "m.gasm",
+        plan(search=False, precisions=("int8", "int8_bf16")),
+        data=tiny_set,
+    )
     assert [v.precision for v in result.verdicts] == ["fp32", "int8"]
     assert Bundle.open(result.path).precisions() == ("fp32",)
-    assert result.not_judged == result.report["not_judged"] == {"int8_bf16": "int8, whose files it runs, did not pass"}
-    assert "int8_bf16 was not judged: int8, whose files it runs, did not pass." in (result.path / "report.html").read_text()
+    assert (
+        result.not_judged
+        == result.report["not_judged"]
+        == {"int8_bf16": "int8, whose files it runs, did not pass"}
+    )
+    assert (
+        "int8_bf16 was not judged: int8, whose files it runs, did not pass."
+        in (result.path / "report.html").read_text()
+    )
 
 
-def test_bf16_that_fails_itself_leaves_the_files_that_it_runs(origin, tiny_set, tmp_path, monkeypatch):
+def test_bf16_that_fails_itself_leaves_the_files_that_it_runs(
+    origin, tiny_set, tmp_path, monkeypatch
+):
     true_judge = judging.judge
 
     def strict_with_bf16(precision, *given, recipe):
-        return true_judge(precision, *given, recipe=GateRecipe(agreement=1.01) if precision.endswith("bf16") else recipe)
+        return true_judge(
+            precision,
+            *given,
+            recipe=GateRecipe(agreement=1.01) if precision.endswith("bf16") else recipe,
+        )
 
     monkeypatch.setattr(judging, "judge", strict_with_bf16)
-    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=("int8", "int8_bf16", "bf16")), data=tiny_set)
+    result = pipeline.export_bundle(
+        origin, tmp_path / "m.gasm", plan(precisions=("int8", "int8_bf16", "bf16")), data=tiny_set
+    )
     assert [v.precision for v in result.failed] == ["int8_bf16", "bf16"]
     assert Bundle.open(result.path).precisions() == ("fp32", "int8")
     assert set(result.manifest.precisions) == {"fp32", "int8"}
@@ -142,8 +195,17 @@ def test_bf16_that_fails_itself_leaves_the_files_that_it_runs(origin, tiny_set, 
 
 def test_fp32_that_gives_no_numbers_writes_nothing(origin, tiny_set, tmp_path, monkeypatch):
     true_judge = judging.judge
-    monkeypatch.setattr(judging, "judge", lambda p, e, fp32, bad, *more, **recipe: true_judge(p, e, fp32, bad * np.nan, *more, **recipe))
-    with pytest.raises(GateError, match=r"fp32 does not pass its own gate: logits of 12 clips are not numbers\. Nothing was written\."):
+    monkeypatch.setattr(
+        judging,
+        "judge",
+        lambda p, e, fp32, bad, *more, **recipe: true_judge(
+            p, e, fp32, bad * np.nan, *more, **recipe
+        ),
+    )
+    with pytest.raises(
+        GateError,
+        match=r"fp32 does not pass its own gate: logits of 12 clips are not numbers\. Nothing was written\.",
+    ):
         pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
     assert list(tmp_path.iterdir()) == []
 
@@ -154,13 +216,23 @@ def test_the_search_moves_blocks_back_until_the_gate_holds(origin, tiny_set, tmp
 
     def strict_until_two_are_back(precision, engine, fp32, logits, labels, **_):
         seen.append(float(np.abs(fp32 - logits).max()))
-        passes = len(seen) not in {2, 3}  # FP32 passes, INT8 as it is and with the worst block back do not
+        passes = len(seen) not in {
+            2,
+            3,
+        }  # FP32 passes, INT8 as it is and with the worst block back do not
         return true_judge(
-            precision, engine, fp32, logits, labels, recipe=GateRecipe(agreement=0.0 if passes else 1.01, top1_loss=1, ece_shift=1)
+            precision,
+            engine,
+            fp32,
+            logits,
+            labels,
+            recipe=GateRecipe(agreement=0.0 if passes else 1.01, top1_loss=1, ece_shift=1),
         )
 
     monkeypatch.setattr(judging, "judge", strict_until_two_are_back)
-    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=("int8",)), data=tiny_set)
+    result = pipeline.export_bundle(
+        origin, tmp_path / "m.gasm", plan(precisions=("int8",)), data=tiny_set
+    )
     found = result.report["search"]["int8"]
     assert found["passed"]
     assert not found["before"]["passed"]
@@ -184,18 +256,33 @@ def test_without_clips_fp32_has_the_temperature_that_eval_fitted(origin, tmp_pat
     result = pipeline.export_bundle(lent, tmp_path / "m.gasm", plan(precisions=()))
     assert Bundle.open(result.path).measured("fp32").temperature == 1.7
     assert "1.70" in (result.path / "report.html").read_text()
-    assert pipeline.export_bundle(origin, tmp_path / "n.gasm", plan(precisions=())).manifest.precisions == {}
+    assert (
+        pipeline.export_bundle(origin, tmp_path / "n.gasm", plan(precisions=())).manifest.precisions
+        == {}
+    )
 
 
-def test_clips_without_labels_of_the_model_leave_the_temperature_that_eval_fitted(origin, tiny_set, tmp_path):
+def test_clips_without_labels_of_the_model_leave_the_temperature_that_eval_fitted(
+    origin, tiny_set, tmp_path
+):
     other = replace(origin, labels=Labels(["a", "b", "c"]), temperature=1.7)
-    result = pipeline.export_bundle(other, tmp_path / "m.gasm", plan(precisions=("bf16",)), data=tiny_set)
-    assert {p: m.temperature for p, m in result.manifest.precisions.items()} == {"fp32": 1.7, "bf16": 1.7}
+    result = pipeline.export_bundle(
+        other, tmp_path / "m.gasm", plan(precisions=("bf16",)), data=tiny_set
+    )
+    assert {p: m.temperature for p, m in result.manifest.precisions.items()} == {
+        "fp32": 1.7,
+        "bf16": 1.7,
+    }
     assert result.manifest.precisions["bf16"].agreement is not None
-    assert "each precision has the one that `gasmcast eval` fitted" in (result.path / "report.html").read_text()
-    labelled = pipeline.export_bundle(replace(origin, temperature=1.7), tmp_path / "n.gasm", plan(precisions=()), data=tiny_set)
-    assert labelled.manifest.precisions["fp32"].temperature != 1.7
-    assert labelled.report["temperature_of_eval"] is None
+    assert (
+        "each precision has the one that `gasmcast eval` fitted"
+        in (result.path / "report.html").read_text()
+    )
+    labeled = pipeline.export_bundle(
+        replace(origin, temperature=1.7), tmp_path / "n.gasm", plan(precisions=()), data=tiny_set
+    )
+    assert labeled.manifest.precisions["fp32"].temperature != 1.7
+    assert labeled.report["temperature_of_eval"] is None
 
 
 def test_an_old_bundle_survives_a_failed_export(origin, tiny_set, tmp_path, monkeypatch):
@@ -227,38 +314,65 @@ def test_int8_without_clips_is_refused_before_anything_starts(origin, tmp_path):
         (("int8",), "no BF16", ("int8",)),
     ],
 )
-def test_what_is_asked_for_is_made_in_order_with_what_it_runs_on(asked, lacking, wanted, monkeypatch):
+def test_what_is_asked_for_is_made_in_order_with_what_it_runs_on(
+    asked, lacking, wanted, monkeypatch
+):
     monkeypatch.setattr(export_plan, "missing_bf16", lambda _: lacking)
     assert wanted_precisions(asked) == wanted
 
 
 def test_what_all_leaves_out_here_is_told(origin, tiny_set, tmp_path, monkeypatch):
-    monkeypatch.setattr(export_plan, "missing_bf16", lambda _: "this processor does not compute in BF16")
+    monkeypatch.setattr(
+        export_plan, "missing_bf16", lambda _: "this processor does not compute in BF16"
+    )
     without = left_out(["all"])
     assert set(without) == {"int8_bf16", "bf16"}
     assert left_out(["int8"]) == {}
-    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=(), left_out=without), data=tiny_set)
-    assert result.not_judged == json.loads((result.path / "report.json").read_text())["not_judged"] == without
-    assert "bf16 was not judged: this processor does not compute in BF16." in (result.path / "report.html").read_text()
+    result = pipeline.export_bundle(
+        origin, tmp_path / "m.gasm", plan(precisions=(), left_out=without), data=tiny_set
+    )
+    assert (
+        result.not_judged
+        == json.loads((result.path / "report.json").read_text())["not_judged"]
+        == without
+    )
+    assert (
+        "bf16 was not judged: this processor does not compute in BF16."
+        in (result.path / "report.html").read_text()
+    )
 
 
 def test_a_precision_that_does_not_exist_or_cannot_be_judged_here_is_refused(monkeypatch):
     with pytest.raises(UsageError, match="No precision 'int4'"):
         wanted_precisions(["int8", "int4"])
-    monkeypatch.setattr(export_plan, "missing_bf16", lambda _: "this processor does not compute in BF16")
-    with pytest.raises(MachineError, match="int8_bf16 can only be judged where it can be run, and this processor"):
+    monkeypatch.setattr(
+        export_plan, "missing_bf16", lambda _: "this processor does not compute in BF16"
+    )
+    with pytest.raises(
+        MachineError, match="int8_bf16 can only be judged where it can be run, and this processor"
+    ):
         wanted_precisions(["all", "int8_bf16"])
 
 
-def test_a_calibration_set_needs_a_precision_and_none_of_the_clips_that_judge(origin, tiny_set, tmp_path):
+def test_a_calibration_set_needs_a_precision_and_none_of_the_clips_that_judge(
+    origin, tiny_set, tmp_path
+):
     spec = origin.config.spec
     choices = [Choice(s, 1.0, duration_s(s.path)) for s in read_split(tiny_set, "validation")[:6]]
     write_set(tmp_path / "set", choices, spec, 0)
     for own in (), ("bf16",):
         with pytest.raises(UsageError, match="for INT8 and FP16, and neither was asked for"):
-            pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=own), data=tiny_set, calibration=tmp_path / "set")
+            pipeline.export_bundle(
+                origin,
+                tmp_path / "m.gasm",
+                plan(precisions=own),
+                data=tiny_set,
+                calibration=tmp_path / "set",
+            )
     with pytest.raises(UsageError, match="set holds 6 of the clips that judge"):
-        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set, calibration=tmp_path / "set")
+        pipeline.export_bundle(
+            origin, tmp_path / "m.gasm", plan(), data=tiny_set, calibration=tmp_path / "set"
+        )
     assert not (tmp_path / "m.gasm").exists()
 
 
@@ -273,7 +387,9 @@ def test_a_calibration_set_needs_a_precision_and_none_of_the_clips_that_judge(or
         ("missing", "is not a calibration set"),
     ],
 )
-def test_bad_clips_are_refused_before_anything_is_traced(wrong, message, origin, tiny_set, tmp_path):
+def test_bad_clips_are_refused_before_anything_is_traced(
+    wrong, message, origin, tiny_set, tmp_path
+):
     data, stored = shutil.copytree(tiny_set, tmp_path / "data"), tmp_path / "set"
     train = read_split(tiny_set, "train")[:4]
     spec = ClipSpec(**origin.config.spec.model_dump() | ({"pixels": 32} if wrong == "spec" else {}))
@@ -281,7 +397,10 @@ def test_bad_clips_are_refused_before_anything_is_traced(wrong, message, origin,
     if wrong == "no set":
         (data / "train.json").unlink()
     elif wrong == "leak":
-        rows = json.loads((data / "train.json").read_text()) + json.loads((data / "validation.json").read_text())[:1]
+        rows = (
+            json.loads((data / "train.json").read_text())
+            + json.loads((data / "validation.json").read_text())[:1]
+        )
         (data / "train.json").write_text(json.dumps(rows))
     elif wrong == "no judges":
         (data / "validation.json").unlink()
@@ -292,7 +411,14 @@ def test_bad_clips_are_refused_before_anything_is_traced(wrong, message, origin,
     given = None if wrong in {"no set", "leak", "no judges"} else stored
     said = []
     with pytest.raises(UsageError, match=message):
-        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=data, calibration=given, say=lambda *step: said.append(step))
+        pipeline.export_bundle(
+            origin,
+            tmp_path / "m.gasm",
+            plan(),
+            data=data,
+            calibration=given,
+            say=lambda *step: said.append(step),
+        )
     assert not said
 
 
@@ -308,7 +434,11 @@ def test_a_full_disk_is_told_before_anything_starts(full, origin, tiny_set, tmp_
     monkeypatch.setattr(disk.tempfile, "gettempdir", lambda: str(scratch))
     room = SimpleNamespace(free=10**12)
     none = SimpleNamespace(free=10**6)
-    monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: none if (folder == scratch) == (full == "temporary") else room)
+    monkeypatch.setattr(
+        disk.shutil,
+        "disk_usage",
+        lambda folder: none if (folder == scratch) == (full == "temporary") else room,
+    )
     with pytest.raises(MachineError, match="GB free, this export may need"):
         pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
 

@@ -13,12 +13,26 @@ from gasmcast.errors import GateError
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (PermissionError(errno.EACCES, "Permission denied", "/data/run"), 3, "error: /data/run: Permission denied. Check that the path"),
-        (OSError(errno.ENOSPC, "No space left on device"), 3, "error: No space left on device. Check that the path"),
-        (GateError("INT8 failed.", "More clips may help."), 4, "error: INT8 failed. More clips may help."),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/data/run"),
+            3,
+            "error: /data/run: Permission denied. Check that the path",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            3,
+            "error: No space left on device. Check that the path",
+        ),
+        (
+            GateError("INT8 failed.", "More clips may help."),
+            4,
+            "error: INT8 failed. More clips may help.",
+        ),
     ],
 )
-def test_what_is_refused_is_one_line(error: Exception, code: int, line: str, monkeypatch, capsys) -> None:
+def test_what_is_refused_is_one_line(
+    error: Exception, code: int, line: str, monkeypatch, capsys
+) -> None:
     def refuse() -> None:
         raise error
 
@@ -43,7 +57,9 @@ def test_a_bug_keeps_its_traceback(error: Exception, monkeypatch) -> None:
 
 def test_a_folder_where_nothing_can_be_made_is_named(tmp_path, monkeypatch, capsys) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("sys.argv", ["gasmcast", "demo-data", str(tmp_path / "file" / "set"), "--clips", "150"])
+    monkeypatch.setattr(
+        "sys.argv", ["gasmcast", "demo-data", str(tmp_path / "file" / "set"), "--clips", "150"]
+    )
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 3

@@ -25,7 +25,9 @@ def test_a_setting_of_what_is_no_section(tmp_path, text, setting, sentence):
 
 
 @pytest.mark.parametrize("read", [load_config, read_study])
-@pytest.mark.parametrize("content", [b"\x80\x01\x00\x00{", b"train: [", '"\u00e9"'.encode("latin-1")])
+@pytest.mark.parametrize(
+    "content", [b"\x80\x01\x00\x00{", b"train: [", '"\u00e9"'.encode("latin-1")]
+)
 def test_what_is_not_yaml_is_one_sentence(tmp_path, read, content):
     path = tmp_path / "best.safetensors"
     path.write_bytes(content)

@@ -18,17 +18,39 @@ BLOCKED = "import sys; sys.modules.update(dict.fromkeys({names})); sys.argv[1:] 
     ("error", "named"),
     [
         (ModuleNotFoundError("No module named 'torch'", name="torch"), "gasmcast[export]"),
-        (ModuleNotFoundError("No module named 'torchvision.ops'", name="torchvision.ops"), "gasmcast[export]"),
-        (ImportError("libGL.so.1: cannot open shared object file: No such file or directory", name="cv2"), "libgl1"),
-        (ImportError("libgthread-2.0.so.0: cannot open shared object file: No such file or directory"), "libglib2.0-0"),
+        (
+            ModuleNotFoundError("No module named 'torchvision.ops'", name="torchvision.ops"),
+            "gasmcast[export]",
+        ),
+        (
+            ImportError(
+                "libGL.so.1: cannot open shared object file: No such file or directory", name="cv2"
+            ),
+            "libgl1",
+        ),
+        (
+            ImportError(
+                "libgthread-2.0.so.0: cannot open shared object file: No such file or directory"
+            ),
+            "libglib2.0-0",
+        ),
         (ModuleNotFoundError("No module named 'gasmcast.nowhere'", name="gasmcast.nowhere"), None),
         (ImportError("cannot import name 'x' from 'torch'", name="torch"), None),
-        (ImportError("libcudart.so.12: cannot open shared object file: No such file or directory"), None),
+        (
+            ImportError(
+                "libcudart.so.12: cannot open shared object file: No such file or directory"
+            ),
+            None,
+        ),
     ],
 )
 def test_what_is_missing(error: ImportError, named: str | None) -> None:
     found = missing_package(error)
-    assert (found is None) if named is None else (found is not None and named in found.hint and found.exit_code == 3)
+    assert (
+        (found is None)
+        if named is None
+        else (found is not None and named in found.hint and found.exit_code == 3)
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,16 +63,25 @@ def test_what_is_missing(error: ImportError, named: str | None) -> None:
         (["engine", "check", "m.gasm"], "onnx"),
     ],
 )
-def test_a_verb_of_the_base_install_says_what_it_needs(words: list[str], package: str, tmp_path) -> None:
+def test_a_verb_of_the_base_install_says_what_it_needs(
+    words: list[str], package: str, tmp_path
+) -> None:
     code = BLOCKED.format(names=["torch", "onnx"], words=words)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
     assert done.returncode == 3
-    assert done.stderr == f"error: This needs the package {package}, which is not installed. pip install 'gasmcast[export]'\n"
+    assert (
+        done.stderr
+        == f"error: This needs the package {package}, which is not installed. pip install 'gasmcast[export]'\n"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("there", "first"), [(True, "gasmcast demo"), (False, "gasmcast live")])
-def test_the_doctor_sends_nobody_where_the_install_does_not_reach(monkeypatch, there: bool, first: str) -> None:
+def test_the_doctor_sends_nobody_where_the_install_does_not_reach(
+    monkeypatch, there: bool, first: str
+) -> None:
     monkeypatch.setattr(diagnosis, "version_of", lambda _: "1.0" if there else None)
     assert diagnosis.next_step().startswith(first)
 
@@ -59,7 +90,9 @@ def test_the_doctor_has_a_remedy_for_an_opencv_without_its_libraries(monkeypatch
     class Blocked:
         def find_spec(self, name, *_):
             if name == "cv2":
-                raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+                raise ImportError(
+                    "libGL.so.1: cannot open shared object file: No such file or directory"
+                )
 
     monkeypatch.delitem(sys.modules, "cv2", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Blocked(), *sys.meta_path])

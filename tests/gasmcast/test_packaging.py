@@ -12,7 +12,12 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = {"gasmcast": "gasmcast", "export": "gasmcast.export", "runtime": "gasmcast.runtime", "calibration": "gasmcast.calibration"}
+FOLDERS = {
+    "gasmcast": "gasmcast",
+    "export": "gasmcast.export",
+    "runtime": "gasmcast.runtime",
+    "calibration": "gasmcast.calibration",
+}
 
 
 def test_every_folder_of_code_is_listed():
@@ -25,10 +30,10 @@ def test_every_folder_of_code_is_listed():
 
 
 def test_mapped_folders_are_not_top_level_modules():
-    code = (
-        "import gasmcast.runtime, gasmcast.export, gasmcast.calibration, sys; print({'runtime','export','calibration'} & set(sys.modules))"
+    code = "import gasmcast.runtime, gasmcast.export, gasmcast.calibration, sys; print({'runtime','export','calibration'} & set(sys.modules))"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
     assert out.stdout.strip() == "set()"
 
 
@@ -44,6 +49,10 @@ def test_help_is_instant_and_torch_free():
 
 
 def test_the_extras_bring_what_their_verbs_import():
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert any(one.startswith("onnx>") for one in extras["engines-check"])  # `engine check` reads the graphs
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert any(
+        one.startswith("onnx>") for one in extras["engines-check"]
+    )  # `engine check` reads the graphs
     assert "gasmcast[export]" in extras["torch-tensorrt"]  # it is a flag of `export`

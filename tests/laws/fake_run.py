@@ -23,7 +23,13 @@ from gasmcast.labels import Labels
 
 CLASSES = ("Rising light", "Falling light", "Steady light")
 TINY = {
-    "spec": {"segments": 2, "segment_s": 0.5, "motion_frames": 4, "semantic_frames": 1, "pixels": 32},
+    "spec": {
+        "segments": 2,
+        "segment_s": 0.5,
+        "motion_frames": 4,
+        "semantic_frames": 1,
+        "pixels": 32,
+    },
     "model": {
         "classes": 3,
         "semantic_backbone": "tiny",
@@ -65,12 +71,31 @@ def tiny_config(**settings) -> Config:
 class FakeClips:
     """Brightness that rises, falls or stays: only order in time tells the first two apart."""
 
-    def __init__(self, config: Config, count: int = 26, seed: int = 0, *, augment: bool = True, fault: str = "", slow: float = 0.0) -> None:
-        self.spec, self.seed, self.augment, self.fault, self.slow = config.spec, seed, augment, fault, slow
-        self.epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # workers stay from one epoch to the next
+    def __init__(
+        self,
+        config: Config,
+        count: int = 26,
+        seed: int = 0,
+        *,
+        augment: bool = True,
+        fault: str = "",
+        slow: float = 0.0,
+    ) -> None:
+        self.spec, self.seed, self.augment, self.fault, self.slow = (
+            config.spec,
+            seed,
+            augment,
+            fault,
+            slow,
+        )
+        self.epoch = torch.zeros(
+            1, dtype=torch.int64
+        ).share_memory_()  # workers stay from one epoch to the next
         self.labels = [i % len(CLASSES) for i in range(count)]
         self.ids = [f"clip{i}" for i in range(count)]
-        self.begun = not augment  # before its first epoch a run only fits statistics, and catches no signals
+        self.begun = (
+            not augment
+        )  # before its first epoch a run only fits statistics, and catches no signals
 
     def set_epoch(self, epoch: int) -> None:
         self.begun = True
@@ -95,7 +120,11 @@ class FakeClips:
 
 def use_fsdp() -> None:
     """FSDP2 of the CPU: Accelerate offers it for GPUs only, yet all that it then does runs on gloo as well."""
-    os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "NO_WRAP"}
+    os.environ |= {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "NO_WRAP",
+    }
     import accelerate.state as states
 
     start = states.AcceleratorState.__init__
@@ -104,7 +133,9 @@ def use_fsdp() -> None:
         fresh = not states.AcceleratorState._shared_state
         start(self, *args, fsdp_plugin=fsdp_plugin, **options)
         if fresh and self.distributed_type == states.DistributedType.MULTI_CPU:
-            self.distributed_type = states.PartialState._shared_state["distributed_type"] = states.DistributedType.FSDP
+            self.distributed_type = states.PartialState._shared_state["distributed_type"] = (
+                states.DistributedType.FSDP
+            )
             self.fsdp_plugin = fsdp_plugin
 
     states.AcceleratorState.__init__ = started
@@ -116,12 +147,18 @@ def decode(config: Config, data: Path) -> tuple:
     from gasmcast.data.dataset import ClipDataset
 
     parts = ((read_split(data, "train"), config.augment), (read_split(data, "validation"), None))
-    return tuple(ClipDataset(samples, config.spec, augment, config.train.seed) for samples, augment in parts)
+    return tuple(
+        ClipDataset(samples, config.spec, augment, config.train.seed) for samples, augment in parts
+    )
 
 
 def tell_threads() -> None:
     """Name the threads of gloo that would outlive the interpreter: such a run can abort when all is done."""
-    left = [name for task in Path("/proc/self/task").iterdir() if "gloo" in (name := (task / "comm").read_text().strip())]
+    left = [
+        name
+        for task in Path("/proc/self/task").iterdir()
+        if "gloo" in (name := (task / "comm").read_text().strip())
+    ]
     if left:
         os.write(1, f"left {left}\n".encode())
 
@@ -146,10 +183,17 @@ def main(words: list[str]) -> None:
             data = value
     config = tiny_config(**settings)
     held_fault = "stop" if fault == "stop-late" else ""
-    made = (FakeClips(config, slow=slow, fault=fault), FakeClips(config, 9, seed=1, augment=False, fault=held_fault))
+    made = (
+        FakeClips(config, slow=slow, fault=fault),
+        FakeClips(config, 9, seed=1, augment=False, fault=held_fault),
+    )
     clips, held = decode(config, Path(data)) if data else made
-    summary = train(config, clips, held, Labels(CLASSES), Path(words[0]), resume="--resume" in words)
-    os.write(1, f"summary {summary['updates']} {summary['stopped']}\n".encode())  # in one piece: two processes share the pipe
+    summary = train(
+        config, clips, held, Labels(CLASSES), Path(words[0]), resume="--resume" in words
+    )
+    os.write(
+        1, f"summary {summary['updates']} {summary['stopped']}\n".encode()
+    )  # in one piece: two processes share the pipe
 
 
 if __name__ == "__main__":

@@ -43,7 +43,9 @@ def test_every_component_equals_torch_on_both_engines(tiny_export, clips):
     report = verify_against_torch(model, paths, clips, threads=1)
     assert report, str(report)
     assert {(c.component, c.engine) for c in report.comparisons} == {
-        (part, engine) for part in ("encoder", "head", "streaming", "complete") for engine in ("onnxruntime", "openvino")
+        (part, engine)
+        for part in ("encoder", "head", "streaming", "complete")
+        for engine in ("onnxruntime", "openvino")
     }
     assert min(c.snr_db for c in report.comparisons) > 80
 
@@ -53,9 +55,13 @@ def test_a_head_of_other_weights_is_caught_and_named(tiny_export, clips, tmp_pat
     wrong = onnx.load(str(paths["head"]))
     for tensor in wrong.graph.initializer:
         if tensor.name.endswith("classifier.weight"):
-            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * 1.1, tensor.name))
+            tensor.CopyFrom(
+                onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * 1.1, tensor.name)
+            )
     onnx.save(wrong, str(tmp_path / "head.onnx"))
-    report = verify_against_torch(model, {**paths, "head": tmp_path / "head.onnx"}, clips, threads=1)
+    report = verify_against_torch(
+        model, {**paths, "head": tmp_path / "head.onnx"}, clips, threads=1
+    )
     assert not report
     assert report.broken.component == "head"
 
@@ -105,7 +111,9 @@ def test_complete_is_head_over_stacked_encoder(precision, tiny_export, prepared,
     streamed = run_streaming(engines["encoder"], engines["head"], clips)
     whole = engines["complete"].run({"clip": np.asarray(clips)})["logits"]
     # What one graph keeps in FP16 between encoder and head, the other rounds at its border: that is all they may differ by.
-    np.testing.assert_allclose(whole, streamed, atol=2e-5 if not precision.endswith("fp16") else 2e-2)
+    np.testing.assert_allclose(
+        whole, streamed, atol=2e-5 if not precision.endswith("fp16") else 2e-2
+    )
 
 
 @pytest.mark.parametrize(("precision", "least_db"), [("fp16", 45), ("int8", 15), ("int8_fp16", 15)])
@@ -128,12 +136,22 @@ VARIANTS = {
     "fusion-concat": {"fusion": "concat", "motion_context": "clip"},
     "fusion-add": {"fusion": "add", "motion_context": "segment"},
     "fusion-mul": {"fusion": "mul", "motion_pool": "pooled"},
-    "fusion-late": {"fusion": "late", "graph_semantic": "none", "graph_motion": "none", "temporal_adapter": 0, "ffn_ratio": 0.0},
+    "fusion-late": {
+        "fusion": "late",
+        "graph_semantic": "none",
+        "graph_motion": "none",
+        "temporal_adapter": 0,
+        "ffn_ratio": 0.0,
+    },
     "streams-semantic": {"streams": "semantic", "k": None},
     "streams-motion": {"streams": "motion"},
     "full-window": {"attention_window": "full"},
     "guarded": {"read_out": "guarded", "gate": (0.2, 0.5, 0.3), "semantic_contrast": 1.0},
-    "guarded-one-stream": {"read_out": "guarded", "gate": (0.0, 1.0, 0.0), "direction": "to_motion"},
+    "guarded-one-stream": {
+        "read_out": "guarded",
+        "gate": (0.0, 1.0, 0.0),
+        "direction": "to_motion",
+    },
     "s3d": {"motion_backbone": "s3d", "motion_taps": ("layer2",)},
     "r2plus1d": {"motion_backbone": "r2plus1d_18"},
     "mc3": {"motion_backbone": "mc3_18"},

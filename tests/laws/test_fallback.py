@@ -20,9 +20,18 @@ NAMES = ("semantic", "motion", "fused")
 
 def guarded(**switches: object) -> GasmCast:
     torch.manual_seed(0)
-    config = load_config("demo", {"model.classes": CLASSES, "model.read_out": "guarded", **{f"model.{k}": v for k, v in switches.items()}})
+    config = load_config(
+        "demo",
+        {
+            "model.classes": CLASSES,
+            "model.read_out": "guarded",
+            **{f"model.{k}": v for k, v in switches.items()},
+        },
+    )
     model = GasmCast(config.model, config.spec)
-    with torch.no_grad():  # the zero-initialised branches must say something, else every read-out trivially agrees
+    with (
+        torch.no_grad()
+    ):  # the zero-initialized branches must say something, else every read-out trivially agrees
         for name, parameter in model.named_parameters():
             if not parameter.any():
                 parameter.normal_(std=0.05, generator=torch.Generator().manual_seed(len(name)))
@@ -30,7 +39,13 @@ def guarded(**switches: object) -> GasmCast:
 
 
 def features_of(model: GasmCast, clips: int = 4) -> Features:
-    clip = torch.randint(0, 256, (clips, *model.spec.clip_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    clip = torch.randint(
+        0,
+        256,
+        (clips, *model.spec.clip_shape),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(1),
+    )
     with torch.no_grad():
         return model.encode(clip)
 
@@ -47,13 +62,25 @@ def test_all_of_the_gate_on_one_read_out_is_that_read_out(chosen: int) -> None:
 @pytest.mark.parametrize("stream", ["semantic", "motion"])
 def test_a_stream_of_a_guarded_model_is_the_stream_alone(stream: str, contrast: float) -> None:
     both = guarded(semantic_contrast=contrast)
-    config = load_config("demo", {"model.classes": CLASSES, "model.streams": stream, "model.semantic_contrast": contrast})
+    config = load_config(
+        "demo",
+        {"model.classes": CLASSES, "model.streams": stream, "model.semantic_contrast": contrast},
+    )
     alone = GasmCast(config.model, config.spec).eval()
     weights = both.state_dict()
-    alone.load_state_dict({name: weights[name] for name in alone.state_dict()})  # every weight of the stream alone is there
+    alone.load_state_dict(
+        {name: weights[name] for name in alone.state_dict()}
+    )  # every weight of the stream alone is there
     features = features_of(both)
-    only = Features(*(part if name == stream else part[..., :0, :] for name, part in zip(("semantic", "motion"), features, strict=True)))
-    torch.testing.assert_close(alone.classify(only), both.classify_streams(features)[stream], rtol=1e-6, atol=1e-6)
+    only = Features(
+        *(
+            part if name == stream else part[..., :0, :]
+            for name, part in zip(("semantic", "motion"), features, strict=True)
+        )
+    )
+    torch.testing.assert_close(
+        alone.classify(only), both.classify_streams(features)[stream], rtol=1e-6, atol=1e-6
+    )
 
 
 def test_no_weight_of_a_stream_learns_from_the_fusion() -> None:
@@ -71,8 +98,14 @@ def test_no_weight_of_a_stream_learns_from_the_fusion() -> None:
 def test_every_read_out_trains() -> None:
     model = guarded().train()
     clip = torch.randint(0, 256, (2, *model.spec.clip_shape), dtype=torch.uint8)
-    separate_loss(model.classify_streams(model.encode(clip)), soft_targets(torch.tensor([0, 1]), CLASSES, 0.1)).backward()
-    idle = [name for name, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    separate_loss(
+        model.classify_streams(model.encode(clip)), soft_targets(torch.tensor([0, 1]), CLASSES, 0.1)
+    ).backward()
+    idle = [
+        name
+        for name, p in model.named_parameters()
+        if p.requires_grad and (p.grad is None or not p.grad.any())
+    ]
     assert not idle
 
 
@@ -85,7 +118,10 @@ def scores_of(strength: float, labels: np.ndarray, seed: int, sure: float = 1.0)
 @pytest.mark.parametrize("sure", [0.3, 1.0, 6.0])
 def test_a_stream_that_knows_nothing_costs_nothing_that_counts(seed: int, sure: float) -> None:
     labels = np.random.default_rng(seed).integers(0, CLASSES, 120)
-    gate = fit_gate(np.stack([scores_of(0.0, labels, seed + 10, sure=sure), scores_of(3.0, labels, seed + 20)]), labels)
+    gate = fit_gate(
+        np.stack([scores_of(0.0, labels, seed + 10, sure=sure), scores_of(3.0, labels, seed + 20)]),
+        labels,
+    )
     assert gate[0] * sure < 0.05
     fresh = np.random.default_rng(seed + 5).integers(0, CLASSES, 4000)
     new = np.stack([scores_of(0.0, fresh, seed + 30, sure=sure), scores_of(3.0, fresh, seed + 40)])
@@ -97,7 +133,9 @@ def test_the_gate_joins_streams_that_each_know_something() -> None:
     found = np.stack([scores_of(1.5, labels, 1), scores_of(1.5, labels, 2)])
     gate = fit_gate(found, labels)
     assert gate.min() > 0.3
-    fresh = np.random.default_rng(9).integers(0, CLASSES, 400)  # on clips the gate was not fitted on
+    fresh = np.random.default_rng(9).integers(
+        0, CLASSES, 400
+    )  # on clips the gate was not fitted on
     new = np.stack([scores_of(1.5, fresh, 3), scores_of(1.5, fresh, 4)])
     assert top_k(np.tensordot(gate, new, 1), fresh) > max(top_k(part, fresh) for part in new) + 0.03
 
@@ -106,7 +144,9 @@ def test_folds_keep_a_footage_together_and_classes_even() -> None:
     groups = [f"v{i // 3}" for i in range(60)]
     labels = [i // 3 % 2 for i in range(60)]
     fold = split_folds(labels, groups, 4)
-    assert all(len(set(fold[[i for i, g in enumerate(groups) if g == name]])) == 1 for name in set(groups))
+    assert all(
+        len(set(fold[[i for i, g in enumerate(groups) if g == name]])) == 1 for name in set(groups)
+    )
     for k in range(4):
         assert 0.3 <= np.mean([labels[i] for i in np.flatnonzero(fold == k)]) <= 0.7
         assert 12 <= (fold == k).sum() <= 18

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import SourceError
+from gasmcast.files import sha256_of
 from gasmcast.labels import Labels
-from gasmcast.manifest import BundleFile, Manifest, Measured, sha256_of
+from gasmcast.manifest import BundleFile, Manifest, Measured
 from gasmcast.runtime.bundle import Bundle
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
@@ -26,14 +27,16 @@ from gasmcast.spec import nearest_frames
 from gasmcast.video.clip import fit_frame, read_clip
 from gasmcast.video.reader import read_frames
 
-pytestmark = pytest.mark.timeout(900)  # tracing the graphs takes a minute of CPU, and machines are shared
+pytestmark = pytest.mark.timeout(
+    900
+)  # tracing the graphs takes a minute of CPU, and machines are shared
 CLASSES = 12
 FP32 = 1e-5  # of logits up to 0.6, whose rounding in FP32 was seen to be 3e-7
 
 
 @pytest.fixture(scope="module")
 def model(one_thread_module):
-    """A `demo` model whose zero-initialised branches are woken, so that every part has a say."""
+    """A `demo` model whose zero-initialized branches are woken, so that every part has a say."""
     import torch
 
     from gasmcast.config import load_config
@@ -65,7 +68,9 @@ def bundle(model, tmp_path_factory) -> Path:
     folder.mkdir()
     graphs = export_onnx(model, folder)
     files = {
-        path.name: BundleFile(sha256=sha256_of(path), size=path.stat().st_size, graph=graph, precision="fp32")
+        path.name: BundleFile(
+            sha256=sha256_of(path), size=path.stat().st_size, graph=graph, precision="fp32"
+        )
         for graph, path in graphs.items()
     }
     manifest = Manifest(
@@ -89,7 +94,9 @@ def engines(bundle, tmp_path_factory):
         yield {name: open_model(bundle, name, "fp32", 1)[0] for name in ("onnxruntime", "openvino")}
 
 
-def live(model, path: Path, name: str = "file", keep: list | None = None) -> tuple[list[dict], list[Decision], list[dict]]:
+def live(
+    model, path: Path, name: str = "file", keep: list | None = None
+) -> tuple[list[dict], list[Decision], list[dict]]:
     """Windows with their logits, decisions, and segments that were encoded, of one file; `keep` gets its fitted frames."""
     windows, decisions, segments = [], [], []
     kinds = {"window": windows, "segment": segments}
@@ -106,7 +113,9 @@ def live(model, path: Path, name: str = "file", keep: list | None = None) -> tup
         try:
             for frame in FileSource(path, name).frames():
                 if keep is not None:
-                    keep.append((frame.stamp_s, fit_frame(frame.image, model.spec.pixels, model.spec.fit)))
+                    keep.append(
+                        (frame.stamp_s, fit_frame(frame.image, model.spec.pixels, model.spec.fit))
+                    )
                 lane.on_frame(frame)
         except SourceError as error:
             lane.on_end(error)
@@ -133,7 +142,9 @@ def clips_of(frames: list[tuple[float, np.ndarray]], model) -> tuple[np.ndarray,
     reached = int(np.floor(stamps[-1] * spec.fps)) // spec.motion_frames + 1
     starts = np.arange(max(reached - spec.segments, 0) + 1) * spec.segment_s
     chosen = [nearest_frames(np.array(stamps), spec.slot_times(start)) for start in starts]
-    return np.stack([np.stack([images[i] for i in row]).reshape(spec.clip_shape) for row in chosen]), starts
+    return np.stack(
+        [np.stack([images[i] for i in row]).reshape(spec.clip_shape) for row in chosen]
+    ), starts
 
 
 def torch_logits(model, clips: np.ndarray) -> np.ndarray:
@@ -172,7 +183,12 @@ def test_live_equals_torch_forward_and_the_complete_graph(model, bundle, engines
     assert np.ptp(want, axis=0).max() > 0.01  # the windows do differ
     np.testing.assert_allclose(got, want, rtol=0, atol=FP32)
     complete = Bundle.open(bundle).engine("complete", "fp32", backend, 1)
-    np.testing.assert_allclose(got, np.concatenate([complete.run({"clip": clip[None]})["logits"] for clip in clips]), rtol=0, atol=FP32)
+    np.testing.assert_allclose(
+        got,
+        np.concatenate([complete.run({"clip": clip[None]})["logits"] for clip in clips]),
+        rtol=0,
+        atol=FP32,
+    )
     assert [d.label_id for d in decisions] == want.argmax(1).tolist()
     np.testing.assert_array_equal(clips[-1], read_clip(video, spec, float(starts[-1])))
 
@@ -189,7 +205,9 @@ def test_cached_equals_uncached_to_the_bit(engines, video):
 
 def uncached(made, clip: np.ndarray) -> np.ndarray:
     """Logits of a clip, every segment of which is encoded anew."""
-    anew = [made.encoder.run({"segments": clip[None, i : i + 2]}) for i in range(made.spec.segments)]
+    anew = [
+        made.encoder.run({"segments": clip[None, i : i + 2]}) for i in range(made.spec.segments)
+    ]
     features = {name: np.stack([one[name][0] for one in anew])[None] for name in anew[0]}
     return made.head.run(features)["logits"][0]
 
@@ -218,15 +236,21 @@ def test_every_good_decoder_file(model, engines, real_data, backend):
     seen = 0
     for path in sorted((real_data / "decoders" / "good").iterdir()):
         first = next(read_frames(path), (0.0, np.empty((0, 0, 3))))[1]
-        if first.shape[0] * first.shape[1] > 1920 * 1088:  # 4K costs minutes; the same codecs are there in small
+        if (
+            first.shape[0] * first.shape[1] > 1920 * 1088
+        ):  # 4K costs minutes; the same codecs are there in small
             continue
         kept: list[tuple[float, np.ndarray]] = []
         windows, _, _ = live(made, path, keep=kept)
         clips, starts = clips_of(kept, made)
-        assert [w["window"] for w in windows] == [(t, t + made.spec.window_s) for t in starts], path.name
+        assert [w["window"] for w in windows] == [(t, t + made.spec.window_s) for t in starts], (
+            path.name
+        )
         for i in sorted({0, len(clips) // 2, len(clips) - 1}):
             got, where = np.array(windows[i]["logits"], np.float32), f"{path.name}, window {i}"
-            np.testing.assert_allclose(got, torch_logits(model, clips[i : i + 1])[0], rtol=0, atol=FP32, err_msg=where)
+            np.testing.assert_allclose(
+                got, torch_logits(model, clips[i : i + 1])[0], rtol=0, atol=FP32, err_msg=where
+            )
             if backend == "onnxruntime":
                 np.testing.assert_array_equal(got, uncached(made, clips[i]), err_msg=where)
         seen += kept[-1][0] >= made.spec.window_s

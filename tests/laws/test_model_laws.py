@@ -20,7 +20,9 @@ def test_the_budget_of_ssv2(ssv2):
     assert 16e6 <= ssv2.parameters.trainable <= 20e6
     assert ssv2.parameters.frozen_share >= 0.85
     assert ssv2.parameters.by_part["semantic backbone"] == 85_641_216  # timm's figure
-    assert ssv2.parameters.by_part["motion backbone"] == 33_371_472 - 512 * 400 - 400  # torchvision's, without its classifier
+    assert (
+        ssv2.parameters.by_part["motion backbone"] == 33_371_472 - 512 * 400 - 400
+    )  # torchvision's, without its classifier
 
 
 def test_multiply_adds_are_those_the_backbones_publish(ssv2):
@@ -47,14 +49,18 @@ def test_frozen_backbones_are_bit_identical_after_steps_and_the_rest_moves():
     model.fit_tap_statistics([clips])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.train()
-    optimiser = torch.optim.AdamW(list(model.trainable_parameters()), 1e-2)
+    optimizer = torch.optim.AdamW(list(model.trainable_parameters()), 1e-2)
     for _ in range(2):
         F.cross_entropy(model(clips), torch.tensor([0, 1])).backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     after = model.state_dict()
-    backbone = [name for name in before if name.startswith(("encoder.semantic.", "encoder.motion."))]
-    assert any(name.endswith("running_mean") for name in backbone), "BatchNorm statistics are among what must stay"
+    backbone = [
+        name for name in before if name.startswith(("encoder.semantic.", "encoder.motion."))
+    ]
+    assert any(name.endswith("running_mean") for name in backbone), (
+        "BatchNorm statistics are among what must stay"
+    )
     assert all(torch.equal(before[name], after[name]) for name in backbone)
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trained.isdisjoint(backbone)

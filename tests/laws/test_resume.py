@@ -16,7 +16,11 @@ from gasmcast.training.resume.state_file import load_state
 
 SCRIPT = Path(__file__).with_name("fake_run.py")
 SETTINGS = {"train__epochs": 3, "train__ema": 0.9, "train__checkpoint_minutes": 1e-6}
-MIXED = {"augment__mixup": 0.8, "augment__cutmix": 1.0, "train__workers": 1}  # what is drawn for each batch, and a worker that runs ahead
+MIXED = {
+    "augment__mixup": 0.8,
+    "augment__cutmix": 1.0,
+    "train__workers": 1,
+}  # what is drawn for each batch, and a worker that runs ahead
 
 
 def _train(fake, folder: Path, resume: bool = False, data: Path | None = None, **settings):
@@ -27,10 +31,16 @@ def _train(fake, folder: Path, resume: bool = False, data: Path | None = None, *
 
 
 def _start(folder: Path, *words: str, **more) -> subprocess.Popen:
-    settings = [word for name, value in {**SETTINGS, **more}.items() for word in ("--set", f"{name.replace('__', '.')}={value}")]
+    settings = [
+        word
+        for name, value in {**SETTINGS, **more}.items()
+        for word in ("--set", f"{name.replace('__', '.')}={value}")
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(SCRIPT), str(folder), *settings, *words]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def _updates(folder: Path) -> int:
@@ -56,7 +66,13 @@ def _same(ours: Path, theirs: Path) -> None:
     assert [key for key in a[0] if not a[0][key].equal(b[0][key])] == []
     # The figures too; speeds are of the clock.
     timed = {"clips_per_s", "wait_share", "hours"}
-    rows = [[{k: v for k, v in row.items() if k not in timed} for row in state[1]["progress"]["history"]] for state in (a, b)]
+    rows = [
+        [
+            {k: v for k, v in row.items() if k not in timed}
+            for row in state[1]["progress"]["history"]
+        ]
+        for state in (a, b)
+    ]
     assert rows[0] == rows[1]
 
 

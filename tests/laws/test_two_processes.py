@@ -30,8 +30,10 @@ def _train(fake, folder: Path, **settings):
 
 def _close(ours, theirs) -> None:
     for name, tensor in ours[0].items():
-        if name.startswith(("weights/", "optimiser/")):
-            assert torch.allclose(tensor.float(), theirs[0][name].float(), rtol=1e-4, atol=1e-5), name  # Adam divides noise by noise
+        if name.startswith(("weights/", "optimizer/")):
+            assert torch.allclose(tensor.float(), theirs[0][name].float(), rtol=1e-4, atol=1e-5), (
+                name
+            )  # Adam divides noise by noise
     a, b = (state[1]["progress"]["history"] for state in (ours, theirs))
     for row, other in zip(a, b, strict=True):
         for figure in ("train_loss", "train_top1", "loss", "top1", "mean_class"):
@@ -46,10 +48,30 @@ def one(fake, tmp_path_factory):
 def _two(folder: Path, *words: str, **settings: object) -> str:
     """Train in two gloo processes; what they printed."""
     given = {**QUIET, **settings}
-    flags = [word for name, value in given.items() for word in ("--set", f"{name.replace('__', '.')}={value}")]
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(SCRIPT), str(folder), *flags, *words]
+    flags = [
+        word
+        for name, value in given.items()
+        for word in ("--set", f"{name.replace('__', '.')}={value}")
+    ]
+    launch = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        str(SCRIPT),
+        str(folder),
+        *flags,
+        *words,
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *launch], env=environment, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(
+        [sys.executable, *launch],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "left [" not in done.stdout
     return done.stdout
@@ -78,7 +100,9 @@ def test_two_processes_stop_together_and_go_on(two, tmp_path):
     folder = tmp_path / "run"
     assert _two(folder, "--fault", "stop").count("summary 3 SIGTERM\n") == 2
     assert load_state(folder)[1]["progress"]["updates"] == 3
-    assert "Resuming at epoch 1, step 3 of 3" in (told := _two(folder, "--resume", "--fault", "stop-late"))
+    assert "Resuming at epoch 1, step 3 of 3" in (
+        told := _two(folder, "--resume", "--fault", "stop-late")
+    )
     assert told.count("summary 3 SIGTERM\n") == 2
     assert load_state(folder)[1]["progress"]["history"] == []
     assert _two(folder, "--resume").count("summary 6 \n") == 2

@@ -11,15 +11,22 @@ import cv2
 import numpy as np
 import pytest
 
-from gasmcast.manifest import BundleFile, Manifest, Measured, sha256_of
+from gasmcast.files import sha256_of
+from gasmcast.manifest import BundleFile, Manifest, Measured
 from gasmcast.spec import ClipSpec
 
 TINY_SPEC = ClipSpec(segments=4, segment_s=0.5, motion_frames=4, semantic_frames=1, pixels=32)
-TINY_LABELS = ("Pushing something from left to right", "Pushing something from right to left", "Holding something")
+TINY_LABELS = (
+    "Pushing something from left to right",
+    "Pushing something from right to left",
+    "Holding something",
+)
 
 
-def write_tiny_bundle(folder: Path, spec: ClipSpec = TINY_SPEC, width: int = 8, layers: int = 2) -> Path:
-    """A bundle of the right shapes: the encoder averages colours, with fixed weights; the head is one linear layer."""
+def write_tiny_bundle(
+    folder: Path, spec: ClipSpec = TINY_SPEC, width: int = 8, layers: int = 2
+) -> Path:
+    """A bundle of the right shapes: the encoder averages colors, with fixed weights; the head is one linear layer."""
     import onnx
     from onnx import TensorProto as T
     from onnx import helper as h
@@ -42,15 +49,22 @@ def write_tiny_bundle(folder: Path, spec: ClipSpec = TINY_SPEC, width: int = 8, 
     sides = ("semantic", 1, patches), ("motion", 0, cells)
     nodes = [
         h.make_node("Cast", ["segments"], ["float"], to=T.FLOAT),
-        h.make_node("ReduceMean", ["float", "space"], ["colour"], keepdims=0),  # (B, 2, F, 3)
-        h.make_node("Reshape", ["colour", "flat"], ["vector"]),  # (B, 2 * F * 3)
+        h.make_node("ReduceMean", ["float", "space"], ["color"], keepdims=0),  # (B, 2, F, 3)
+        h.make_node("Reshape", ["color", "flat"], ["vector"]),  # (B, 2 * F * 3)
     ]
     constants = [constant("space", np.array([3, 4])), constant("flat", np.array([0, 6 * frames]))]
     outputs = []
     for name, with_frames, places in sides:
-        shape = [layers, spec.semantic_frames, places, width] if with_frames else [layers, places, width]
+        shape = (
+            [layers, spec.semantic_frames, places, width]
+            if with_frames
+            else [layers, places, width]
+        )
         constants += [
-            constant(f"w_{name}", rng.normal(0, 0.02, (6 * frames, int(np.prod(shape)))).astype(np.float32)),
+            constant(
+                f"w_{name}",
+                rng.normal(0, 0.02, (6 * frames, int(np.prod(shape)))).astype(np.float32),
+            ),
             constant(f"s_{name}", np.array([0, *shape])),
         ]
         nodes += [
@@ -63,21 +77,39 @@ def write_tiny_bundle(folder: Path, spec: ClipSpec = TINY_SPEC, width: int = 8, 
 
     nodes, constants, inputs, parts = [], [], [], []
     for name, with_frames, places in sides:
-        shape = [spec.segments, layers, *([spec.semantic_frames] if with_frames else []), places, width]
+        shape = [
+            spec.segments,
+            layers,
+            *([spec.semantic_frames] if with_frames else []),
+            places,
+            width,
+        ]
         size = int(np.prod(shape))
         inputs.append(h.make_tensor_value_info(name, T.FLOAT, ["B", *shape]))
-        constants += [constant(f"f_{name}", np.array([0, size])), constant(f"w_{name}", rng.normal(0, 0.05, (size, classes)).astype("f4"))]
+        constants += [
+            constant(f"f_{name}", np.array([0, size])),
+            constant(f"w_{name}", rng.normal(0, 0.05, (size, classes)).astype("f4")),
+        ]
         nodes += [
             h.make_node("Reshape", [name, f"f_{name}"], [f"v_{name}"]),
             h.make_node("MatMul", [f"v_{name}", f"w_{name}"], [f"l_{name}"]),
         ]
         parts.append(f"l_{name}")
     nodes.append(h.make_node("Add", parts, ["logits"]))
-    save("head", nodes, inputs, [h.make_tensor_value_info("logits", T.FLOAT, ["B", classes])], constants)
+    save(
+        "head",
+        nodes,
+        inputs,
+        [h.make_tensor_value_info("logits", T.FLOAT, ["B", classes])],
+        constants,
+    )
 
     files = {
         f"{g}.onnx": BundleFile(
-            sha256=sha256_of(folder / f"{g}.onnx"), size=(folder / f"{g}.onnx").stat().st_size, graph=g, precision="fp32"
+            sha256=sha256_of(folder / f"{g}.onnx"),
+            size=(folder / f"{g}.onnx").stat().st_size,
+            graph=g,
+            precision="fp32",
         )
         for g in ("encoder", "head")
     }
@@ -100,7 +132,9 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_bundle(tmp_path_factory.mktemp("tiny") / "tiny.gasm")
 
 
-def write_video(path: Path, seconds: float, fps: float = 30.0, size: tuple[int, int] = (96, 64), seed: int = 0) -> Path:
+def write_video(
+    path: Path, seconds: float, fps: float = 30.0, size: tuple[int, int] = (96, 64), seed: int = 0
+) -> Path:
     """A file in which a bright square moves over a noisy ground; every frame differs."""
 
     rng = np.random.default_rng(seed)
@@ -142,7 +176,12 @@ def small_disk(tmp_path: Path):
     """4 MB of tmpfs."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False
+        ).returncode
+    ):
         pytest.skip("mounting a small tmpfs needs root")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)

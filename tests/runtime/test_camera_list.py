@@ -72,7 +72,10 @@ def test_a_list_that_changed_is_followed_and_what_stays_is_not_touched(tmp_path,
         ("cameras: []", "no cameras"),
         ("cameras: [{name: stays, source: 'demo:1', hops: 2}]", "unknown key 'hops'"),
         ("cameras: [{name: stays, source: 'demo:1', settings: {hops: 2}}]", "unknown key 'hops'"),
-        ("cameras: [{name: stays, source: 'demo:1', settings: {only: [nothing]}}]", "no label 'nothing'"),
+        (
+            "cameras: [{name: stays, source: 'demo:1', settings: {only: [nothing]}}]",
+            "no label 'nothing'",
+        ),
         ("cameras: [{name: clip, source: no.mp4}]", "no file 'no.mp4'"),
         ("cameras: [{name: bad, source: 'demo:1'}]", "it may not be called bad"),
         (None, "cannot be read"),
@@ -95,7 +98,9 @@ def test_a_wrong_list_changes_nothing_and_is_logged(tmp_path, model, caplog, tex
     assert says in caplog.text
 
 
-def test_the_same_list_is_no_change_and_a_camera_that_cannot_come_yet_comes_next_time(tmp_path, moving_video, caplog):
+def test_the_same_list_is_no_change_and_a_camera_that_cannot_come_yet_comes_next_time(
+    tmp_path, moving_video, caplog
+):
     path = tmp_path / "cameras.yaml"
     path.write_text(START)
     roster = Roster(["demo:9", f"@{path}"], LiveConfig())
@@ -103,7 +108,10 @@ def test_the_same_list_is_no_change_and_a_camera_that_cannot_come_yet_comes_next
     roster.renew(told)
     assert told.calls == []
     assert "0 removed, 0 added, 4 as they were" in caplog.text
-    path.write_text(START + f"  - {{name: held, source: 'demo:5'}}\n  - {{name: clip, source: {moving_video}}}\n")
+    path.write_text(
+        START
+        + f"  - {{name: held, source: 'demo:5'}}\n  - {{name: clip, source: {moving_video}}}\n"
+    )
     files = roster.files
     roster.renew(told)
     assert told.calls == [("add", "clip", None, str(moving_video))]

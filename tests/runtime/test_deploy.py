@@ -16,14 +16,23 @@ def test_the_settings_that_are_shipped_load_and_are_the_defaults():
 
 
 def test_the_cameras_that_are_shipped_have_good_settings():
-    own = {c.name: with_settings(LiveConfig(), c.settings, c.name) for c in read_cameras(DEPLOY / "cameras.yaml")}
+    own = {
+        c.name: with_settings(LiveConfig(), c.settings, c.name)
+        for c in read_cameras(DEPLOY / "cameras.yaml")
+    }
     assert own["door"] == LiveConfig(on=0.6, refractory_s=5)
     assert own["hall"] is None  # none of its own
 
 
 def test_every_file_that_the_unit_names_is_in_the_readme_and_shipped_or_yours():
     named = set(re.findall(r"/etc/gasmcast/[\w.]+", (DEPLOY / "gasmcast.service").read_text()))
-    rows = dict(re.findall(r"^\| (.+?) \| `(/etc/gasmcast/[^`]+)` \|$", (DEPLOY / "README.md").read_text(), re.MULTILINE))
+    rows = dict(
+        re.findall(
+            r"^\| (.+?) \| `(/etc/gasmcast/[^`]+)` \|$",
+            (DEPLOY / "README.md").read_text(),
+            re.MULTILINE,
+        )
+    )
     assert named == set(rows.values())
     for what, place in rows.items():
         assert "yours:" in what or (DEPLOY / Path(place).name).exists(), f"{place} is not shipped"

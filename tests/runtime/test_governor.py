@@ -48,9 +48,22 @@ class FakeEngine:
         return "fake"
 
 
-def world(config: LiveConfig, cameras: int, encode_s: float, fuse_s: float = 0.0, capacity: Capacity | None = None):
+def world(
+    config: LiveConfig,
+    cameras: int,
+    encode_s: float,
+    fuse_s: float = 0.0,
+    capacity: Capacity | None = None,
+):
     clock = FakeClock()
-    encoder = FakeEngine(clock, encode_s, lambda n: {"semantic": np.zeros((n, 2), np.float32), "motion": np.zeros((n, 2), np.float32)})
+    encoder = FakeEngine(
+        clock,
+        encode_s,
+        lambda n: {
+            "semantic": np.zeros((n, 2), np.float32),
+            "motion": np.zeros((n, 2), np.float32),
+        },
+    )
     head = FakeEngine(clock, fuse_s, lambda n: {"logits": np.zeros((n, 3), np.float32)})
     records = []
     model = Model(encoder, head, SPEC, Labels(["a", "b", "c"]))
@@ -65,7 +78,9 @@ def play(clock, pipeline, lanes, seconds: float, *, fps: float = 16.0, moving: b
     """Cameras that give frames on time, and one thread that computes whenever something is ready."""
     start, count = clock.now, 0
     while count < seconds * fps:
-        while start + count / fps <= clock.now and count < seconds * fps:  # frames that came while the engine was at it
+        while (
+            start + count / fps <= clock.now and count < seconds * fps
+        ):  # frames that came while the engine was at it
             image = np.full((32, 32, 3), count * 37 % 256 if moving else 9, np.uint8)
             for lane in lanes:
                 lane.on_frame(Frame(None, start + count / fps, image))
@@ -90,7 +105,9 @@ def test_a_machine_that_is_fast_enough_loses_nothing_and_stays_at_full_service()
 
 
 def test_a_machine_that_is_too_slow_degrades_in_the_declared_order_and_says_so():
-    clock, pipeline, lanes, records, _, _ = world(LiveConfig(batch=1), 6, 0.2, capacity=Capacity(0.2, 0.0))
+    clock, pipeline, lanes, records, _, _ = world(
+        LiveConfig(batch=1), 6, 0.2, capacity=Capacity(0.2, 0.0)
+    )
     play(clock, pipeline, lanes, 60)
     steps = [r.text for r in records if isinstance(r, Notice) and r.what == "degrade"]
     assert [text.rpartition("level ")[2][0] for text in steps[:3]] == ["1", "2", "3"]
@@ -108,7 +125,9 @@ def test_a_machine_that_is_too_slow_degrades_in_the_declared_order_and_says_so()
 @pytest.mark.parametrize(("cameras", "levels"), [(1, ["1", "2", "4"]), (3, ["1", "2", "3", "4"])])
 def test_a_camera_slower_than_real_time_is_decided_in_whole_windows(cameras, levels):
     encode_s = 1.6 * SPEC.segment_s
-    clock, pipeline, lanes, records, _, _ = world(LiveConfig(batch=1), cameras, encode_s, capacity=Capacity(encode_s, 0.0))
+    clock, pipeline, lanes, records, _, _ = world(
+        LiveConfig(batch=1), cameras, encode_s, capacity=Capacity(encode_s, 0.0)
+    )
     play(clock, pipeline, lanes, 40)  # all levels are gone through
     assert [r.text[-3] for r in records if isinstance(r, Notice) and r.what == "degrade"] == levels
     before = {lane.name: (lane.decisions, lane.segments, dict(lane.drops)) for lane in lanes}
@@ -116,21 +135,29 @@ def test_a_camera_slower_than_real_time_is_decided_in_whole_windows(cameras, lev
     play(clock, pipeline, lanes, 80)
     assert pipeline.governor.level == 4
     decided = [r for r in records if isinstance(r, Decision)]
-    assert len(decided) >= 80 / (SPEC.segments * encode_s + 2 * SPEC.segment_s), "one for each window that the machine has time for"
+    assert len(decided) >= 80 / (SPEC.segments * encode_s + 2 * SPEC.segment_s), (
+        "one for each window that the machine has time for"
+    )
     for lane in lanes:
         mine = [r for r in decided if r.camera == lane.name]
         assert mine, "every camera has its share"
         gaps = np.diff([r.wall_s for r in mine])
         assert gaps.max() < cameras * 2 * SPEC.segments * encode_s + 5, "at a bounded pace"
         assert lane.drops["skip"] > before[lane.name][2].get("skip", 0)
-        new = {cause: count - before[lane.name][2].get(cause, 0) for cause, count in lane.drops.items()}
+        new = {
+            cause: count - before[lane.name][2].get(cause, 0) for cause, count in lane.drops.items()
+        }
         told = len(mine) + new.get("hop", 0) + new.get("hole", 0)
         assert told <= lane.segments - before[lane.name][1], "a window is decided, or counted"
     late = max(r.latency_ms["total"] for r in decided)
-    assert late <= 1000 * cameras * SPEC.segments * encode_s, "no decision is older than its window takes"
+    assert late <= 1000 * cameras * SPEC.segments * encode_s, (
+        "no decision is older than its window takes"
+    )
     for decision in decided:
         last_frame = 1000.0 + decision.time_s - 1 / SPEC.fps  # on the fake clock
-        assert decision.latency_ms["total"] == pytest.approx(1000 * (decision.wall_s - last_frame), abs=1000 / 16), "as late as it says"
+        assert decision.latency_ms["total"] == pytest.approx(
+            1000 * (decision.wall_s - last_frame), abs=1000 / 16
+        ), "as late as it says"
 
 
 def test_every_segment_of_a_slow_camera_is_done_or_counted():
@@ -148,7 +175,12 @@ def test_the_first_window_after_a_hole_is_decided_whatever_the_hop():
     _, pipeline, (lane,), _, _, _ = world(LiveConfig(hop=2), 1, 0.01)
     decided = []
     for index in (0, 1, 2, 3, 5, 6, 7, 8, 9):
-        job = encode(pipeline.model, pipeline._house, pipeline.governor, [(lane, Waiting(segment(index, index), 0.0))])
+        job = encode(
+            pipeline.model,
+            pipeline._house,
+            pipeline.governor,
+            [(lane, Waiting(segment(index, index), 0.0))],
+        )
         fuse(pipeline.model, pipeline._house, pipeline.governor, pipeline.latencies, job)
         decided += [index] * (lane.decisions - len(decided))
     assert (decided, lane.drops) == ([3, 8], {"hop": 1, "hole": 3})
@@ -262,7 +294,11 @@ def test_service_recovers_when_it_is_calm():
 def test_a_budget_below_the_latency_is_seen():
     clock, pipeline, lanes, records, _, _ = world(LiveConfig(budget_s=0.05), 1, 0.1)
     play(clock, pipeline, lanes, 10)
-    assert any("latency" in r.text and "of 50 ms" in r.text for r in records if isinstance(r, Notice) and r.what == "degrade")
+    assert any(
+        "latency" in r.text and "of 50 ms" in r.text
+        for r in records
+        if isinstance(r, Notice) and r.what == "degrade"
+    )
 
 
 def test_degrade_false_only_counts():
@@ -273,7 +309,9 @@ def test_degrade_false_only_counts():
 
 
 def test_max_cameras_auto_serves_what_was_measured_and_turns_go_round():
-    clock, pipeline, lanes, _, _, _ = world(LiveConfig(max_cameras="auto", batch=1), 4, 0.2, capacity=Capacity(0.2, 0.0))
+    clock, pipeline, lanes, _, _, _ = world(
+        LiveConfig(max_cameras="auto", batch=1), 4, 0.2, capacity=Capacity(0.2, 0.0)
+    )
     assert Capacity(0.2, 0.0).cameras(SPEC) == 2
     pipeline.tick()
     assert [lane.paused for lane in lanes] == [False, False, True, True]

@@ -20,7 +20,10 @@ from gasmcast.video.reader import read_frames
 def open_model(folder, backend="onnxruntime"):
     bundle = Bundle.open(folder)
     return Model(
-        bundle.engine("encoder", "fp32", backend, 1), bundle.engine("head", "fp32", backend, 1), bundle.manifest.spec, bundle.labels
+        bundle.engine("encoder", "fp32", backend, 1),
+        bundle.engine("head", "fp32", backend, 1),
+        bundle.manifest.spec,
+        bundle.labels,
     )
 
 
@@ -33,10 +36,16 @@ def feed(lane, path):
 def run_files(model, paths, config=None):
     records, windows = [], []
     pipeline = Pipeline(
-        model, config or LiveConfig(), records.append, trace=lambda kind, fields: windows.append(fields) if kind == "window" else None
+        model,
+        config or LiveConfig(),
+        records.append,
+        trace=lambda kind, fields: windows.append(fields) if kind == "window" else None,
     )
     pipeline.start()
-    threads = [threading.Thread(target=feed, args=(pipeline.add(name, live=False), path), daemon=True) for name, path in paths.items()]
+    threads = [
+        threading.Thread(target=feed, args=(pipeline.add(name, live=False), path), daemon=True)
+        for name, path in paths.items()
+    ]
     for thread in threads:
         thread.start()
     assert pipeline.wait(60)
@@ -46,7 +55,12 @@ def run_files(model, paths, config=None):
 
 def test_frames_out_of_order_are_counted_and_traced(tiny_bundle):
     traced = []
-    pipeline = Pipeline(open_model(tiny_bundle), LiveConfig(), lambda _: None, trace=lambda kind, fields: traced.append((kind, fields)))
+    pipeline = Pipeline(
+        open_model(tiny_bundle),
+        LiveConfig(),
+        lambda _: None,
+        trace=lambda kind, fields: traced.append((kind, fields)),
+    )
     lane = pipeline.add("a", live=False)
     for stamp in (0.0, 0.2, 0.1, 0.3, 0.25):
         lane.on_frame(Frame(stamp, 0.0, np.zeros((8, 8, 3), np.uint8)))
@@ -55,11 +69,15 @@ def test_frames_out_of_order_are_counted_and_traced(tiny_bundle):
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_every_window_of_a_file_is_decided_once_and_equals_the_clip(tiny_bundle, moving_video, backend):
+def test_every_window_of_a_file_is_decided_once_and_equals_the_clip(
+    tiny_bundle, moving_video, backend
+):
     model = open_model(tiny_bundle, backend)
     records, windows, _ = run_files(model, {"a": moving_video})
     decisions = [r for r in records if isinstance(r, Decision)]
-    assert [d.time_s for d in decisions] == [2.0 + 0.5 * i for i in range(9)]  # 12 segments, windows of 4
+    assert [d.time_s for d in decisions] == [
+        2.0 + 0.5 * i for i in range(9)
+    ]  # 12 segments, windows of 4
     assert all(d.window == (d.time_s - 2.0, d.time_s) for d in decisions)
     for window in windows:
         clip = read_clip(moving_video, model.spec, window["window"][0])
@@ -72,7 +90,9 @@ def test_every_window_of_a_file_is_decided_once_and_equals_the_clip(tiny_bundle,
 def test_files_together_give_what_they_give_alone(tiny_bundle, moving_video):
     model = open_model(tiny_bundle)
     _, alone, _ = run_files(model, {"a": moving_video})
-    _, together, pipeline = run_files(model, {"a": moving_video, "b": moving_video, "c": moving_video})
+    _, together, pipeline = run_files(
+        model, {"a": moving_video, "b": moving_video, "c": moving_video}
+    )
     assert len(together) == 3 * len(alone)
     for name in "abc":
         mine = [w for w in together if w["camera"] == name]
@@ -83,7 +103,9 @@ def test_files_together_give_what_they_give_alone(tiny_bundle, moving_video):
 
 
 def test_events_begin_and_end(tiny_bundle, moving_video):
-    records, _, _ = run_files(open_model(tiny_bundle), {"a": moving_video}, LiveConfig(on=0.2, off=0.1))
+    records, _, _ = run_files(
+        open_model(tiny_bundle), {"a": moving_video}, LiveConfig(on=0.2, off=0.1)
+    )
     events = [r for r in records if isinstance(r, Event)]
     assert events[0].phase == "start"
     assert events[-1].phase == "end"
@@ -145,12 +167,21 @@ def test_a_source_has_a_hop_of_its_own(tiny_bundle, moving_video):
     records: list = []
     pipeline = Pipeline(open_model(tiny_bundle), LiveConfig(), records.append)
     pipeline.start()
-    lanes = {"every": pipeline.add("every", live=False), "third": pipeline.add("third", live=False, config=LiveConfig(hop=3))}
-    threads = [threading.Thread(target=feed, args=(lane, moving_video), daemon=True) for lane in lanes.values()]
+    lanes = {
+        "every": pipeline.add("every", live=False),
+        "third": pipeline.add("third", live=False, config=LiveConfig(hop=3)),
+    }
+    threads = [
+        threading.Thread(target=feed, args=(lane, moving_video), daemon=True)
+        for lane in lanes.values()
+    ]
     for thread in threads:
         thread.start()
     assert pipeline.wait(60)
     pipeline.stop()
-    times = {name: [r.time_s for r in records if isinstance(r, Decision) and r.camera == name] for name in lanes}
+    times = {
+        name: [r.time_s for r in records if isinstance(r, Decision) and r.camera == name]
+        for name in lanes
+    }
     assert times["third"] == times["every"][::3]
     assert lanes["third"].drops["hop"] == len(times["every"]) - len(times["third"])

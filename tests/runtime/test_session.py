@@ -41,7 +41,12 @@ class Wrapped:
     """An engine that counts its calls."""
 
     def __init__(self, engine):
-        self.engine, self.inputs, self.outputs, self.calls = engine, engine.inputs, engine.outputs, 0
+        self.engine, self.inputs, self.outputs, self.calls = (
+            engine,
+            engine.inputs,
+            engine.outputs,
+            0,
+        )
 
     def run(self, feeds):
         return self.engine.run(feeds)
@@ -98,7 +103,9 @@ def test_a_view_gets_each_frame_after_the_decisions_before_it_and_before_the_nex
             newest = item.time_s
         elif isinstance(item, tuple):
             frames += 1
-            assert newest - 1 / 8 <= item[1] + 1e-6  # the last slot of a window is one eighth before its end
+            assert (
+                newest - 1 / 8 <= item[1] + 1e-6
+            )  # the last slot of a window is one eighth before its end
             assert item[1] < max(newest, 1.5) + 0.5 + 1e-6  # windows are 2.0 s, hops 0.5 s
     assert frames == 180
 
@@ -171,7 +178,9 @@ def test_a_recording_whose_frames_alone_would_tell_something_else_is_no_source(r
     path, _ = recording
     whole = path.read_text()
     for cause, refused in (("late", True), ("turn", True), ("hop", False), ("disorder", False)):
-        path.write_text(whole + json.dumps({"is": "drop", "camera": "m", "cause": cause, "segments": 1}) + "\n")
+        path.write_text(
+            whole + json.dumps({"is": "drop", "camera": "m", "cause": cause, "segments": 1}) + "\n"
+        )
         if refused:
             with pytest.raises(SourceError, match=r"has holes.* --replay .*run\.jsonl"):
                 next(ReplaySource(path, "m").frames())
@@ -182,14 +191,23 @@ def test_a_recording_whose_frames_alone_would_tell_something_else_is_no_source(r
         next(ReplaySource(path, "m").frames())
 
 
-def test_a_recording_of_a_part_of_the_picture_says_so_and_is_no_source(opened, moving_video, tmp_path):
+def test_a_recording_of_a_part_of_the_picture_says_so_and_is_no_source(
+    opened, moving_video, tmp_path
+):
     cameras, path = tmp_path / "cameras.yaml", tmp_path / "run.jsonl"
-    cameras.write_text(f"cameras: [{{name: m, source: '{moving_video}', region: [0, 0, 0.5, 1], mask: [[[0, 0], [1, 0], [1, 1]]]}}]")
-    session = Session(opened[0], LiveConfig(), [], journal=Journal(path, opened[0], LiveConfig(), opened[1]))
+    cameras.write_text(
+        f"cameras: [{{name: m, source: '{moving_video}', region: [0, 0, 0.5, 1], mask: [[[0, 0], [1, 0], [1, 1]]]}}]"
+    )
+    session = Session(
+        opened[0], LiveConfig(), [], journal=Journal(path, opened[0], LiveConfig(), opened[1])
+    )
     Roster([f"@{cameras}"], LiveConfig()).fill(session)
     assert session.run() == []
     camera = json.loads(path.read_text().splitlines()[1])
-    assert (camera["region"], camera["mask"]) == ([0.0, 0.0, 0.5, 1.0], [[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]])
+    assert (camera["region"], camera["mask"]) == (
+        [0.0, 0.0, 0.5, 1.0],
+        [[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]],
+    )
     assert replay(path, lambda record: None)
     with pytest.raises(SourceError, match=r"a part of the picture \(region and mask\)"):
         next(ReplaySource(path, "m").frames())
@@ -236,7 +254,9 @@ def test_one_broken_source_does_not_stop_the_others(opened, moving_video, tmp_pa
     assert session.pipeline.lanes["bad"].state == "failed"
 
 
-def test_a_file_at_its_own_pace_ends_the_session_and_a_broken_one_is_its_error(opened, short_video, tmp_path):
+def test_a_file_at_its_own_pace_ends_the_session_and_a_broken_one_is_its_error(
+    opened, short_video, tmp_path
+):
     sink, rubbish = Kept(), tmp_path / "rubbish.mp4"
     rubbish.write_bytes(b"\0" * 5000)
     session = Session(opened[0], LiveConfig(), [sink])
@@ -247,7 +267,11 @@ def test_a_file_at_its_own_pace_ends_the_session_and_a_broken_one_is_its_error(o
     assert 2.0 < time.monotonic() - begun < 10.0
     assert [type(error) for error in errors] == [SourceError]
     assert sum(isinstance(r, Decision) and r.camera == "m" for r in sink.items) >= 1
-    assert [r.text for r in sink.items if isinstance(r, Notice) and r.what == "state" and "reconnecting" in r.text] == []
+    assert [
+        r.text
+        for r in sink.items
+        if isinstance(r, Notice) and r.what == "state" and "reconnecting" in r.text
+    ] == []
     assert not any(isinstance(r, Notice) and r.what == "gap" for r in sink.items)
 
 
@@ -257,7 +281,11 @@ def test_a_silence_longer_than_the_settings_say_breaks_the_window(opened):
 
         def frames(self):
             for number in range(40):
-                yield Frame(number / 20 + (3.0 if number >= 20 else 0.0), time.monotonic(), np.zeros((48, 64, 3), np.uint8))
+                yield Frame(
+                    number / 20 + (3.0 if number >= 20 else 0.0),
+                    time.monotonic(),
+                    np.zeros((48, 64, 3), np.uint8),
+                )
 
     for gap_s, gaps in ((2.0, 1), (4.0, 0)):
         sink = Kept()
@@ -283,7 +311,9 @@ def test_a_camera_too_slow_for_any_segment_is_told_of_once(opened):
     assert session.run(20.0) == []
     told = [r.text for r in sink.items if isinstance(r, Notice) and r.what == "under_delivery"]
     assert len(told) == 1
-    assert told[0].startswith("cam filled no segment between its last 5 gaps: its pictures are more than 2 s apart")
+    assert told[0].startswith(
+        "cam filled no segment between its last 5 gaps: its pictures are more than 2 s apart"
+    )
 
 
 def test_a_stage_that_fails_ends_the_run_with_its_error(opened, moving_video):
@@ -335,7 +365,12 @@ def test_a_stage_that_hangs_is_given_up_and_started_anew(opened, moving_video):
 
 @pytest.mark.parametrize(("encode_s", "patience_s"), [(0.1, 10.0), (3.0, 60.0)])
 def test_a_slow_machine_is_given_time(opened, encode_s, patience_s):
-    assert Session(opened[0], LiveConfig(batch=4), [], capacity=Capacity(encode_s, 0.01)).health.patience_s == patience_s
+    assert (
+        Session(
+            opened[0], LiveConfig(batch=4), [], capacity=Capacity(encode_s, 0.01)
+        ).health.patience_s
+        == patience_s
+    )
 
 
 def test_a_slow_sink_that_a_file_waits_for_is_no_stage_that_hangs(opened, moving_video):
@@ -346,7 +381,9 @@ def test_a_slow_sink_that_a_file_waits_for_is_no_stage_that_hangs(opened, moving
             super().write(record)
 
     slow = Slow()
-    session = Session(opened[0], LiveConfig(hop=3), [Queued("slow", lambda: slow, room=1, lossless={"m"})])
+    session = Session(
+        opened[0], LiveConfig(hop=3), [Queued("slow", lambda: slow, room=1, lossless={"m"})]
+    )
     session.health.patience_s = 0.5
     session.add(FileSource(moving_video, "m"))
     assert session.run() == []
@@ -364,7 +401,9 @@ def test_a_sink_that_a_file_waits_for_holds_up_no_camera(opened, moving_video):
             super().write(record)
 
     stuck, kept = Stuck(), Kept()
-    session = Session(opened[0], LiveConfig(), [Queued("stuck", lambda: stuck, room=1, lossless={"m"}), kept])
+    session = Session(
+        opened[0], LiveConfig(), [Queued("stuck", lambda: stuck, room=1, lossless={"m"}), kept]
+    )
     session.add(FileSource(moving_video, "m"))
     session.add(DemoSource("cam"))
 
@@ -375,7 +414,11 @@ def test_a_sink_that_a_file_waits_for_holds_up_no_camera(opened, moving_video):
         until(lambda: decided("cam") and max(decided("cam")) > 6.0)
         seen.extend(decided("m"))
         free.set()
-        until(lambda: len([r for r in stuck.items if isinstance(r, Decision) and r.camera == "m"]) == 9)
+        until(
+            lambda: (
+                len([r for r in stuck.items if isinstance(r, Decision) and r.camera == "m"]) == 9
+            )
+        )
         session.stop()
 
     seen: list[float] = []
@@ -398,7 +441,9 @@ def test_logits_that_are_no_numbers_are_left_out_and_counted(opened, moving_vide
             return out
 
     sink = Kept()
-    session = Session(replace(opened[0], head=Fails(opened[0].head)), LiveConfig(on=0.05, off=0.0), [sink])
+    session = Session(
+        replace(opened[0], head=Fails(opened[0].head)), LiveConfig(on=0.05, off=0.0), [sink]
+    )
     session.add(FileSource(moving_video, "m"))
     assert session.run() == []
     decisions = [r for r in sink.items if isinstance(r, Decision)]
@@ -426,11 +471,19 @@ def test_a_head_that_comes_back_after_it_was_given_up_decides_nothing(opened, mo
                 back.wait(5)
 
     sink = Frees()
-    session = Session(replace(opened[0], head=Hangs(opened[0].head), reopen=lambda: opened[0]), LiveConfig(), [sink])
+    session = Session(
+        replace(opened[0], head=Hangs(opened[0].head), reopen=lambda: opened[0]),
+        LiveConfig(),
+        [sink],
+    )
     session.health.patience_s = 1.0
     session.add(FileSource(moving_video, "m"))
     assert session.run() == []
-    assert [r.time_s for r in sink.items if isinstance(r, Decision)] == [2.0, 2.5, *np.arange(3.5, 6.5, 0.5)]
+    assert [r.time_s for r in sink.items if isinstance(r, Decision)] == [
+        2.0,
+        2.5,
+        *np.arange(3.5, 6.5, 0.5),
+    ]
     assert session.pipeline.lanes["m"].drops == {"restart": 1}
 
 
@@ -439,7 +492,11 @@ def test_an_end_that_a_hanging_encoder_holds_is_not_lost(opened):
     pipeline = Pipeline(replace(opened[0], reopen=None), LiveConfig(), records.append)
     ended, goes_on = pipeline.add("ended", live=False), pipeline.add("goes on", live=False)
     segment = Segment(0, 0, 0.0, 0.5, np.zeros(opened[0].spec.pair_shape, np.uint8), (0.0,), 0.0)
-    held = [(ended, Waiting(Mark("gap"), 0.0)), (ended, Waiting(Mark("end"), 0.0)), (goes_on, Waiting(segment, 0.0))]
+    held = [
+        (ended, Waiting(Mark("gap"), 0.0)),
+        (ended, Waiting(Mark("end"), 0.0)),
+        (goes_on, Waiting(segment, 0.0)),
+    ]
     pipeline.start()
     pipeline._workers.begin("encode", 0.0, held)  # as if the thread hung
     pipeline.restart("encode")
@@ -458,7 +515,11 @@ def test_what_is_open_ends_also_when_a_stage_fails(opened, moving_video, part):
             return super().run(feeds)
 
     sink = Kept()
-    session = Session(replace(opened[0], **{part: Fails(getattr(opened[0], part))}), LiveConfig(on=0.05, off=0.0), [sink])
+    session = Session(
+        replace(opened[0], **{part: Fails(getattr(opened[0], part))}),
+        LiveConfig(on=0.05, off=0.0),
+        [sink],
+    )
     session.add(FileSource(moving_video, "m"))
     with pytest.raises(StageError):
         session.run()
@@ -486,12 +547,21 @@ def test_an_end_has_one_deadline_and_ends_events_whatever_hangs(opened, monkeypa
         monkeypatch.setattr(f"gasmcast.runtime.session.{name}", seconds)
     sink = Kept()
     model = replace(opened[0], encoder=Hangs(opened[0].encoder))
-    session = Session(model, LiveConfig(on=0.05, off=0.0), [sink, Queued("stuck", Stuck), Queued("stuck too", Stuck)])
+    session = Session(
+        model,
+        LiveConfig(on=0.05, off=0.0),
+        [sink, Queued("stuck", Stuck), Queued("stuck too", Stuck)],
+    )
     session.add(DemoSource("cam", fps=60))
     began = []
-    session.cameras.stop, stop = lambda: (began.append(time.monotonic()), stop()), session.cameras.stop
+    session.cameras.stop, stop = (
+        lambda: (began.append(time.monotonic()), stop()),
+        session.cameras.stop,
+    )
     assert session.run() == []
-    assert time.monotonic() - began[0] < 4.0  # on a busy machine; the steps alone would add up to a minute
+    assert (
+        time.monotonic() - began[0] < 4.0
+    )  # on a busy machine; the steps alone would add up to a minute
     free.set()
     phases = [r.phase for r in sink.items if isinstance(r, Event) and r.phase != "update"]
     assert phases == ["start", "end"]
@@ -511,7 +581,11 @@ def test_a_source_that_is_removed_is_forgotten_everywhere(opened):
     until(lambda: any(isinstance(r, Decision) and r.camera == "guest" for r in sink.items))
     guest = weakref.ref(session.pipeline.lanes["guest"])
     assert session.remove("guest")
-    assert ("ended", list(session.pipeline.lanes), session.cameras.names()) == (guest().state, ["stays"], ["stays"])
+    assert ("ended", list(session.pipeline.lanes), session.cameras.names()) == (
+        guest().state,
+        ["stays"],
+        ["stays"],
+    )
     events = [r.phase for r in sink.items if isinstance(r, Event) and r.camera == "guest"]
     assert (events[0], events[-1]) == ("start", "end")
     assert set(session.health._troubles) == {"camera stays"}
@@ -542,9 +616,15 @@ gasmcast.cli.main()
 """
 
 
-def test_the_runtime_decides_where_torch_onnx_and_timm_cannot_be_imported(tiny_bundle, moving_video):
+def test_the_runtime_decides_where_torch_onnx_and_timm_cannot_be_imported(
+    tiny_bundle, moving_video
+):
     done = subprocess.run(
-        [sys.executable, "-c", TORCHLESS, str(moving_video), str(tiny_bundle)], capture_output=True, text=True, timeout=200, check=False
+        [sys.executable, "-c", TORCHLESS, str(moving_video), str(tiny_bundle)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     kinds = [json.loads(line)["kind"] for line in done.stdout.splitlines()]

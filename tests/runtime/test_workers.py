@@ -23,7 +23,9 @@ def house():
 def lane():
     dropped = []
     return SimpleNamespace(
-        pending=Backlog(2, 8, lambda cause, segment: None), drop=lambda cause, segment: dropped.append(cause), dropped=dropped
+        pending=Backlog(2, 8, lambda cause, segment: None),
+        drop=lambda cause, segment: dropped.append(cause),
+        dropped=dropped,
     )
 
 
@@ -48,7 +50,11 @@ def test_an_engine_that_fails_on_the_way_asks_for_a_new_start(house):
     workers = Workers(house, {"encode": fails})
     workers.start()
     assert workers.join(5.0)
-    assert (type(workers.failure), workers.failure.exit_code, str(workers.failure)) == (StageError, 75, "The device is gone. Look at it.")
+    assert (type(workers.failure), workers.failure.exit_code, str(workers.failure)) == (
+        StageError,
+        75,
+        "The device is gone. Look at it.",
+    )
 
 
 def test_a_thread_that_hangs_is_given_up_and_what_it_does_later_counts_for_nothing(house):

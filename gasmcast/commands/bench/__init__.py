@@ -9,6 +9,9 @@ from gasmcast.commands.bench.live_verb import bench_live
 
 __all__ = ["bench"]
 
-bench = typer.Typer(no_args_is_help=True, help="Measure what this machine does: reading clips for training, deciding live.")
+bench = typer.Typer(
+    no_args_is_help=True,
+    help="Measure what this machine does: reading clips for training, deciding live.",
+)
 bench.command("data")(bench_data)
 bench.command("live")(bench_live)

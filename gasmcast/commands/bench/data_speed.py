@@ -93,9 +93,16 @@ def measure_data(
     """
     plain, drawn = ClipDataset(samples, spec), ClipDataset(samples, spec, augment)
     decoded = _Decoded(drawn)
-    order = [list(range(first, min(first + batch_size, len(samples)))) for first in range(0, len(samples), batch_size)]
+    order = [
+        list(range(first, min(first + batch_size, len(samples))))
+        for first in range(0, len(samples), batch_size)
+    ]
     limit: DataLoader[int] = DataLoader(
-        decoded, batch_sampler=order, num_workers=workers, worker_init_fn=steady_worker, persistent_workers=workers > 0
+        decoded,
+        batch_sampler=order,
+        num_workers=workers,
+        worker_init_fn=steady_worker,
+        persistent_workers=workers > 0,
     )
     loader = ClipLoader(drawn, workers=workers)
     room = torch.empty(spec.clip_shape, dtype=torch.uint8)  # used again, as the loader's is
@@ -105,7 +112,9 @@ def measure_data(
         "one_training": lambda: [drawn.write(i, room) for i in range(len(drawn))],
         "loader_decode": lambda: list(limit),
         # Every page of a batch is looked at, as whoever takes it to a GPU would.
-        "loader_training": lambda: [int(batch.clips.reshape(-1)[::4096].sum()) for batch in loader.batches(order)],
+        "loader_training": lambda: [
+            int(batch.clips.reshape(-1)[::4096].sum()) for batch in loader.batches(order)
+        ],
     }
     for sample in samples:
         if sample.path is not None:
@@ -118,4 +127,8 @@ def measure_data(
             start = time.perf_counter()
             run()
             best[name] = min(best[name], time.perf_counter() - start)
-    return DataSpeed(clips=len(samples), workers=workers, **{name: len(samples) / seconds for name, seconds in best.items()})
+    return DataSpeed(
+        clips=len(samples),
+        workers=workers,
+        **{name: len(samples) / seconds for name, seconds in best.items()},
+    )

@@ -11,8 +11,12 @@ __all__ = ["bench_data"]
 
 
 def bench_data(
-    source: str = typer.Argument(help="A preset or YAML file: its clip spec and augmentation are measured."),
-    data: Path = typer.Option(..., "--data", "-d", help="Folder of a set in Something-Something-V2's format."),
+    source: str = typer.Argument(
+        help="A preset or YAML file: its clip spec and augmentation are measured."
+    ),
+    data: Path = typer.Option(
+        ..., "--data", "-d", help="Folder of a set in Something-Something-V2's format."
+    ),
     clips: int = typer.Option(64, min=1, help="How many clips of the training split."),
     workers: int = typer.Option(2, min=0, help="Processes of the loader."),
     batch_size: int = typer.Option(8, min=1, help="Clips a batch."),
@@ -36,7 +40,10 @@ def bench_data(
     config = load_config(source)
     samples = [sample for sample in read_split(data, "train") if sample.path is not None][:clips]
     if not samples:
-        raise UsageError(f"{data} has no training clip with a video.", "Complete the download, or give another --data.")
+        raise UsageError(
+            f"{data} has no training clip with a video.",
+            "Complete the download, or give another --data.",
+        )
     with Console(stderr=True).status("measuring") as status:
         speed = measure_data(
             samples,
@@ -56,5 +63,7 @@ def bench_data(
     table.add_row("evaluation clip", f"{speed.one_evaluation:.1f}", "")
     table.add_row("training clip", f"{speed.one_training:.1f}", f"{speed.loader_training:.1f}")
     Console().print(table)
-    typer.echo(f"Clips a second. Of raw decoding the loader reaches {speed.share:.0%}, this process alone {speed.one_share:.0%}.")
+    typer.echo(
+        f"Clips a second. Of raw decoding the loader reaches {speed.share:.0%}, this process alone {speed.one_share:.0%}."
+    )
     typer.echo(f"Next: gasmcast train {source} --data {data} --out RUN")

@@ -11,13 +11,28 @@ __all__ = ["bench_live"]
 
 
 def bench_live(
-    preset: Annotated[str, typer.Option(help="Measured with random weights: ssv2, edge, seed, demo, small-data, or a YAML file.")] = "ssv2",
-    bundle: Annotated[Path | None, typer.Option("--bundle", "-b", help="Measure this bundle instead.")] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Measured with random weights: ssv2, edge, seed, demo, small-data, or a YAML file."
+        ),
+    ] = "ssv2",
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", "-b", help="Measure this bundle instead.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")] = None,
-    seconds: Annotated[float, typer.Option(min=2.0, help="How long cameras run for each count that is tried.")] = 8.0,
-    most: Annotated[int, typer.Option(min=1, help="Try no more cameras than this in real time.")] = 64,
-    naive: Annotated[bool, typer.Option("--naive/--no-naive", help="The PyTorch row; it needs torch.")] = True,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=2.0, help="How long cameras run for each count that is tried.")
+    ] = 8.0,
+    most: Annotated[
+        int, typer.Option(min=1, help="Try no more cameras than this in real time.")
+    ] = 64,
+    naive: Annotated[
+        bool, typer.Option("--naive/--no-naive", help="The PyTorch row; it needs torch.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a decision: naive, whole window, cached; how many cameras in real time; latency and memory.
@@ -47,7 +62,10 @@ def bench_live(
 
         bundle = trial_bundle(preset, say)
     common: dict[str, Any] = {"bundle": str(bundle), "engine": engine, "threads": threads}
-    result = {**measure(common, seconds, most, naive, say), "took_s": round(time.monotonic() - begun, 1)}
+    result = {
+        **measure(common, seconds, most, naive, say),
+        "took_s": round(time.monotonic() - begun, 1),
+    }
     if as_json:
         typer.echo(json.dumps(result, indent=1))
     else:

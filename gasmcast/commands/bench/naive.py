@@ -35,7 +35,10 @@ def prepare(task: Task) -> Callable[[], dict[str, Any]]:
             model(clip)
 
     decide()
-    return lambda: {**spans({"ms": decide}), "engine": f"torch {torch.__version__}, {torch.get_num_threads()} threads"}
+    return lambda: {
+        **spans({"ms": decide}),
+        "engine": f"torch {torch.__version__}, {torch.get_num_threads()} threads",
+    }
 
 
 if __name__ == "__main__":

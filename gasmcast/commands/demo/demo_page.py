@@ -65,10 +65,10 @@ def _targets(scores: dict[str, Any], manifest: dict[str, Any]) -> list[tuple[str
 
     blind = shuffled["blind_ceiling"]
     if int8 is None:
-        quantised = [("INT8", "<span class='no'>failed the gate</span>", "<small>in the bundle</small>")]
+        quantized = [("INT8", "<span class='no'>failed the gate</span>", "<small>in the bundle</small>")]
     else:
         loss = fp32["top1"] - int8["top1"]
-        quantised = [
+        quantized = [
             line("INT8: same answer as FP32", int8["agreement"], "≥ 98 %", int8["agreement"] >= 0.98),
             line("INT8: top-1 lost", loss, "≤ 1 %", loss <= 0.01),
         ]
@@ -87,7 +87,7 @@ def _targets(scores: dict[str, Any], manifest: dict[str, Any]) -> list[tuple[str
             f"near or below {100 * blind:.0f} %",
             shuffled["shuffled_top1"] <= blind + 0.1,
         ),
-        *quantised,
+        *quantized,
     ]
 
 

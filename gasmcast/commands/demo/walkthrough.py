@@ -84,7 +84,7 @@ def _report(folder: Path, times: dict[str, float]) -> DemoReport:
     page = folder / "report.html"
     write_atomic(page, render_page(folder, scores=scores, manifest=manifest, actions=actions, decisions=decisions, hits=hits, times=times))
     int8 = manifest["precisions"].get("int8")
-    quantised = (
+    quantized = (
         f"INT8 agrees with FP32 on {100 * int8['agreement']:.1f} %, top-1 {100 * int8['top1']:.1f} %" if int8 else "INT8 failed the gate"
     )
     line = (
@@ -93,7 +93,7 @@ def _report(folder: Path, times: dict[str, float]) -> DemoReport:
         f"{100 * scores['reversed']['classes_followed']:.0f} % of the paired classes follow; "
         f"frames shuffled: {100 * scores['shuffled']['shuffled_top1']:.1f} % "
         f"(ceiling without order {100 * scores['shuffled']['blind_ceiling']:.1f} %); "
-        f"{quantised}; live: {hits[0]} of {hits[1]} windows inside one action are right; {sum(times.values()):.0f} s in all."
+        f"{quantized}; live: {hits[0]} of {hits[1]} windows inside one action are right; {sum(times.values()):.0f} s in all."
     )
     return DemoReport(page, line)
 

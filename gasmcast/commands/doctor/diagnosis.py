@@ -46,10 +46,18 @@ def diagnose(folder: Path | None = None, cameras: bool = True) -> list[Finding]:
 def summary(findings: Iterable[Finding]) -> str:
     """What follows from the findings, in one sentence."""
     states = {f.topic: f for f in findings}
-    engines = [name for name in ("TensorRT", "OpenVINO", "ONNX Runtime") if name in states and states[name].state == "ok"]
+    engines = [
+        name
+        for name in ("TensorRT", "OpenVINO", "ONNX Runtime")
+        if name in states and states[name].state == "ok"
+    ]
     if not engines:
         return "No engine runs here: pip install openvino."
-    camera = "" if "cameras" not in states or states["cameras"].state == "ok" else ", without a camera of its own"
+    camera = (
+        ""
+        if "cameras" not in states or states["cameras"].state == "ok"
+        else ", without a camera of its own"
+    )
     return f"This machine runs bundles with {', '.join(engines)}{camera}."
 
 

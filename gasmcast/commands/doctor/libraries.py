@@ -23,17 +23,28 @@ def openvino() -> list[Finding]:
     version = version_of("openvino")
     if version is None:
         return [Finding("OpenVINO", "warn", "not installed", "pip install openvino")]
-    return [Finding("OpenVINO", "ok", f"{version}, devices {', '.join(the_core().available_devices)}")]
+    return [
+        Finding("OpenVINO", "ok", f"{version}, devices {', '.join(the_core().available_devices)}")
+    ]
 
 
 def onnxruntime() -> list[Finding]:
     """ONNX Runtime, and whether two of its packages are in each other's way."""
     names = [n for n in ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml") if version_of(n)]
     if not names:
-        return [Finding("ONNX Runtime", "warn", "not installed; exports and the arbiter need it", "pip install 'gasmcast[onnxruntime]'")]
+        return [
+            Finding(
+                "ONNX Runtime",
+                "warn",
+                "not installed; exports and the arbiter need it",
+                "pip install 'gasmcast[onnxruntime]'",
+            )
+        ]
     import onnxruntime
 
-    providers = ", ".join(p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers())
+    providers = ", ".join(
+        p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers()
+    )
     text = f"{onnxruntime.__version__}, {providers}"
     if len(names) > 1:
         return [
@@ -51,5 +62,11 @@ def torch() -> list[Finding]:
     """PyTorch, which only training and export need."""
     version = version_of("torch")
     if version is None:
-        return [Finding("torch", "ok", "not installed; only training and export need it (pip install 'gasmcast[export]')")]
+        return [
+            Finding(
+                "torch",
+                "ok",
+                "not installed; only training and export need it (pip install 'gasmcast[export]')",
+            )
+        ]
     return [Finding("torch", "ok", f"{version}, for training and export")]

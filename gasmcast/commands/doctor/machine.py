@@ -17,7 +17,13 @@ LEAST_FREE_GB = 2.0
 
 def python() -> list[Finding]:
     """The interpreter and the system."""
-    return [Finding("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
+    return [
+        Finding(
+            "Python",
+            "ok",
+            f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        )
+    ]
 
 
 def cpu() -> list[Finding]:
@@ -25,17 +31,50 @@ def cpu() -> list[Finding]:
     info = Path("/proc/cpuinfo")
     text = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
     model = re.search(r"model name\s*:\s*(.+)", text) or re.search(r"Model\s*:\s*(.+)", text)
-    flags = set((re.search(r"(?:flags|Features)\s*:\s*(.+)", text) or re.match("()", "")).group(1).split()) if text else set()  # type: ignore[union-attr]
+    flags = (
+        set(
+            (re.search(r"(?:flags|Features)\s*:\s*(.+)", text) or re.match("()", ""))
+            .group(1)
+            .split()
+        )
+        if text
+        else set()
+    )  # type: ignore[union-attr]
     name = f"{model.group(1).strip() if model else platform.processor() or 'unknown'}, {os.cpu_count()} cores"
-    wide = [f for f in ("amx_int8", "amx_bf16", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512f", "avx2", "asimddp") if f in flags]
+    wide = [
+        f
+        for f in (
+            "amx_int8",
+            "amx_bf16",
+            "avx512_vnni",
+            "avx_vnni",
+            "avx512_bf16",
+            "avx512f",
+            "avx2",
+            "asimddp",
+        )
+        if f in flags
+    ]
     if not flags:
         return [Finding("CPU", "ok", name)]
     if not {"avx2", "asimd"} & flags:
-        return [Finding("CPU", "warn", f"{name}; no AVX2", "Inference will be slow; use a machine with AVX2 or later.")]
+        return [
+            Finding(
+                "CPU",
+                "warn",
+                f"{name}; no AVX2",
+                "Inference will be slow; use a machine with AVX2 or later.",
+            )
+        ]
     if not {"amx_int8", "avx512_vnni", "avx_vnni", "asimddp"} & flags:
         text = f"{name}; {', '.join(wide)}, no INT8 dot products (VNNI)"
         return [
-            Finding("CPU", "warn", text, "INT8 gains less here than on a CPU with VNNI: `gasmcast export` measures which precision wins.")
+            Finding(
+                "CPU",
+                "warn",
+                text,
+                "INT8 gains less here than on a CPU with VNNI: `gasmcast export` measures which precision wins.",
+            )
         ]
     return [Finding("CPU", "ok", f"{name}; {', '.join(wide)}")]
 
@@ -51,7 +90,9 @@ def memory() -> list[Finding]:
     return [
         Finding("memory", "ok", text)
         if free >= 2
-        else Finding("memory", "warn", text, "The real-size model needs about 2 GB: close something.")
+        else Finding(
+            "memory", "warn", text, "The real-size model needs about 2 GB: close something."
+        )
     ]
 
 
@@ -63,5 +104,10 @@ def disk(folder: Path) -> list[Finding]:
     return [
         Finding("disk", "ok", text)
         if free >= LEAST_FREE_GB
-        else Finding("disk", "warn", text, "Free some space: a real-size export writes 2 GB, and as much for a while.")
+        else Finding(
+            "disk",
+            "warn",
+            text,
+            "Free some space: a real-size export writes 2 GB, and as much for a while.",
+        )
     ]

@@ -20,15 +20,34 @@ TENSORRT = ((10, 3), (12, 0))
 
 def gpu() -> list[Finding]:
     """NVIDIA cards and their driver."""
-    listed = _ask("nvidia-smi", "--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader")
+    listed = _ask(
+        "nvidia-smi",
+        "--query-gpu=name,driver_version,memory.total,compute_cap",
+        "--format=csv,noheader",
+    )
     if listed:
-        return [Finding("GPU", "ok", f"{name}; driver {driver}, {memory}, SM {sm}") for name, driver, memory, sm in _rows(listed)]
+        return [
+            Finding("GPU", "ok", f"{name}; driver {driver}, {memory}, SM {sm}")
+            for name, driver, memory, sm in _rows(listed)
+        ]
     if Path("/etc/nv_tegra_release").exists():
         return [Finding("GPU", "ok", "integrated (Jetson)")]
     if Path("/proc/driver/nvidia/version").exists():
-        return [Finding("GPU", "warn", "an NVIDIA driver without nvidia-smi", "Install nvidia-utils of the driver's version.")]
+        return [
+            Finding(
+                "GPU",
+                "warn",
+                "an NVIDIA driver without nvidia-smi",
+                "Install nvidia-utils of the driver's version.",
+            )
+        ]
     return [
-        Finding("GPU", "warn", "no NVIDIA GPU or driver; CPU engines are used", "For TensorRT: install the NVIDIA driver, or use a Jetson.")
+        Finding(
+            "GPU",
+            "warn",
+            "no NVIDIA GPU or driver; CPU engines are used",
+            "For TensorRT: install the NVIDIA driver, or use a Jetson.",
+        )
     ]
 
 
@@ -50,11 +69,21 @@ def tensorrt() -> list[Finding]:
         version = str(tensorrt.__version__)
     number = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
     if not TENSORRT[0] <= number < TENSORRT[1]:
-        return [Finding("TensorRT", "warn", f"{version} is not among those that work", "Install TensorRT >= 10.3 and < 12.")]
+        return [
+            Finding(
+                "TensorRT",
+                "warn",
+                f"{version} is not among those that work",
+                "Install TensorRT >= 10.3 and < 12.",
+            )
+        ]
     if find_spec("cuda") is None:
         return [
             Finding(
-                "TensorRT", "warn", f"{version}, but cuda-bindings is missing", "pip install cuda-bindings (CUDA 12: 'cuda-bindings<13')"
+                "TensorRT",
+                "warn",
+                f"{version}, but cuda-bindings is missing",
+                "pip install cuda-bindings (CUDA 12: 'cuda-bindings<13')",
             )
         ]
     try:
@@ -73,7 +102,14 @@ def jetpack() -> list[Finding]:
     text = version or release.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
     major = re.match(r"(\d+)", version)
     if major and int(major.group(1)) < 6:
-        return [Finding("JetPack", "warn", text, "JetPack 6 or later has TensorRT 10.3, the oldest that works.")]
+        return [
+            Finding(
+                "JetPack",
+                "warn",
+                text,
+                "JetPack 6 or later has TensorRT 10.3, the oldest that works.",
+            )
+        ]
     return [Finding("JetPack", "ok", text)]
 
 
@@ -89,4 +125,8 @@ def _ask(*words: str) -> str:
 
 
 def _rows(listed: str) -> list[list[str]]:
-    return [cells for line in listed.splitlines() if len(cells := [c.strip() for c in line.split(",")]) == 4]
+    return [
+        cells
+        for line in listed.splitlines()
+        if len(cells := [c.strip() for c in line.split(",")]) == 4
+    ]

@@ -7,7 +7,8 @@ from typing import Any
 
 from gasmcast.config import PRESETS, Config, ModelConfig, load_config
 from gasmcast.errors import MachineError
-from gasmcast.manifest import read_manifest, sha256_of
+from gasmcast.files import sha256_of
+from gasmcast.manifest import read_manifest
 from gasmcast.models.shape import HeadShape
 from gasmcast.spec import ClipSpec
 
@@ -51,11 +52,19 @@ def shapes(model: ModelConfig, spec: ClipSpec) -> dict[str, list[int]]:
 def _bundle(path: Path) -> dict[str, Any]:
     manifest = read_manifest(path)
     config = Config(spec=manifest.spec, model=ModelConfig.model_validate(manifest.model))
-    checksums = {"checkpoint": manifest.checkpoint_sha256} | {name: file.sha256 for name, file in manifest.files.items()}
+    checksums = {"checkpoint": manifest.checkpoint_sha256} | {
+        name: file.sha256 for name, file in manifest.files.items()
+    }
     return _record("bundle", str(path), config, manifest.counts) | {
         "labels": list(manifest.labels),
-        "precisions": {name: measured.model_dump() for name, measured in manifest.precisions.items()},
-        "graphs": {name: [file.graph, file.precision, file.size] for name, file in manifest.files.items() if file.graph},
+        "precisions": {
+            name: measured.model_dump() for name, measured in manifest.precisions.items()
+        },
+        "graphs": {
+            name: [file.graph, file.precision, file.size]
+            for name, file in manifest.files.items()
+            if file.graph
+        },
         "checksums": checksums,
         "created": manifest.created,
         "gasmcast": manifest.gasmcast,
@@ -104,5 +113,6 @@ def _count(config: Config) -> dict[str, Any]:
 
 def _no_torch(error: ImportError) -> MachineError:
     return MachineError(
-        f"Counting a preset or checkpoint needs {error.name}.", "Install gasmcast[train]; a bundle can be inspected without."
+        f"Counting a preset or checkpoint needs {error.name}.",
+        "Install gasmcast[train]; a bundle can be inspected without.",
     )

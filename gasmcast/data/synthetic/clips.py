@@ -49,7 +49,9 @@ class _Clip:
     seed: tuple[int, int]
 
 
-def make_set(folder: Path, clips: int = 900, seed: int = 0, workers: int | None = None, quiet: bool = False) -> dict[str, int]:
+def make_set(
+    folder: Path, clips: int = 900, seed: int = 0, workers: int | None = None, quiet: bool = False
+) -> dict[str, int]:
     """Write a whole set: `labels/{labels,train,validation,test}.json` and `videos/<id>.mp4`.
 
     The classes take turns, so every split has them equally often; the same arguments give the same pictures.
@@ -69,9 +71,14 @@ def make_set(folder: Path, clips: int = 900, seed: int = 0, workers: int | None 
         MachineError: OpenCV here cannot write these files.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is there already and not empty.", "Give another folder, or remove it.")
+        raise UsageError(
+            f"{folder} is there already and not empty.", "Give another folder, or remove it."
+        )
     if clips < _LEAST * len(CLASSES):
-        raise UsageError(f"{clips} clips are too few for {len(CLASSES)} classes.", f"Ask for {_LEAST * len(CLASSES)} or more.")
+        raise UsageError(
+            f"{clips} clips are too few for {len(CLASSES)} classes.",
+            f"Ask for {_LEAST * len(CLASSES)} or more.",
+        )
     splits = _plan(clips, seed)
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -79,7 +86,9 @@ def make_set(folder: Path, clips: int = 900, seed: int = 0, workers: int | None 
         (draft / "videos").mkdir(parents=True)
         (draft / "labels").mkdir()
         _write_annotations(draft / "labels", splits)
-        _write_videos(draft / "videos", [clip for part in splits.values() for clip in part], workers, quiet)
+        _write_videos(
+            draft / "videos", [clip for part in splits.values() for clip in part], workers, quiet
+        )
         if folder.exists():
             folder.rmdir()
         draft.rename(folder)
@@ -88,7 +97,13 @@ def make_set(folder: Path, clips: int = 900, seed: int = 0, workers: int | None 
     return {split: len(part) for split, part in splits.items()}
 
 
-def make_stream(path: Path, seed: int = 0, templates: Sequence[str] | None = None, seconds: float = 5.0, fps: float = 24.0) -> list[Action]:
+def make_stream(
+    path: Path,
+    seed: int = 0,
+    templates: Sequence[str] | None = None,
+    seconds: float = 5.0,
+    fps: float = 24.0,
+) -> list[Action]:
     """Write one video in which actions follow each other, each a scene of its own.
 
     Args:
@@ -105,12 +120,18 @@ def make_stream(path: Path, seed: int = 0, templates: Sequence[str] | None = Non
         MachineError: OpenCV here cannot write this file.
     """
     rng = np.random.default_rng([seed, 1])
-    chosen = list(templates) if templates is not None else [CLASSES[i] for i in rng.permutation(len(CLASSES))[:8]]
+    chosen = (
+        list(templates)
+        if templates is not None
+        else [CLASSES[i] for i in rng.permutation(len(CLASSES))[:8]]
+    )
     size = draw_scene(rng, chosen[0]).size
     actions, pictures, start = [], [], 0
     for template in chosen:
         scene = draw_scene(rng, template)
-        scene = Scene(scene.template, scene.seed, scene.phase, scene.speed, size, scene.noise, scene.shake)
+        scene = Scene(
+            scene.template, scene.seed, scene.phase, scene.speed, size, scene.noise, scene.shake
+        )
         frames = round(seconds * float(rng.uniform(0.8, 1.2)) * fps)
         pictures.append((scene, np.arange(frames) / fps))
         actions.append(Action(template, start / fps, (start + frames) / fps))
@@ -123,7 +144,9 @@ def make_stream(path: Path, seed: int = 0, templates: Sequence[str] | None = Non
 def write_actions(path: Path, actions: Sequence[Action]) -> None:
     """The true times beside a stream: a JSON list of `{"template", "start_s", "end_s"}`."""
     with atomic_path(path) as draft:
-        draft.write_text(json.dumps([asdict(action) for action in actions], indent=1) + "\n", encoding="utf-8")
+        draft.write_text(
+            json.dumps([asdict(action) for action in actions], indent=1) + "\n", encoding="utf-8"
+        )
 
 
 def _plan(clips: int, seed: int) -> dict[str, list[_Clip]]:
@@ -136,14 +159,18 @@ def _plan(clips: int, seed: int) -> dict[str, list[_Clip]]:
     for split, size in sizes.items():
         part = []
         for i in range(size):
-            part.append(_Clip(str(ids[number]), CLASSES[i % len(CLASSES)], (seed, int(ids[number]))))
+            part.append(
+                _Clip(str(ids[number]), CLASSES[i % len(CLASSES)], (seed, int(ids[number])))
+            )
             number += 1
         splits[split] = [part[i] for i in rng.permutation(size)]
     return splits
 
 
 def _write_annotations(folder: Path, splits: dict[str, list[_Clip]]) -> None:
-    (folder / "labels.json").write_text(json.dumps({name: str(i) for i, name in enumerate(CLASSES)}, indent=1), encoding="utf-8")
+    (folder / "labels.json").write_text(
+        json.dumps({name: str(i) for i, name in enumerate(CLASSES)}, indent=1), encoding="utf-8"
+    )
     for split, part in splits.items():
         rows = [
             {
@@ -161,7 +188,12 @@ def _write_annotations(folder: Path, splits: dict[str, list[_Clip]]) -> None:
 
 def _write_videos(folder: Path, clips: Sequence[_Clip], workers: int | None, quiet: bool) -> None:
     count = workers if workers is not None else os.cpu_count() or 1
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     jobs = [(str(folder / f"{clip.id}.mp4"), clip.template, clip.seed) for clip in clips]
     with Progress(*columns, disable=quiet) as progress:
         task = progress.add_task("writing clips", total=len(jobs))
@@ -186,11 +218,18 @@ def _write_clip(job: tuple[str, str, tuple[int, int]]) -> None:
     _write_video(Path(path), [(scene, np.arange(frames) / fps)], fps)
 
 
-def _write_video(path: Path, pictures: Sequence[tuple[Scene, NDArray[np.float64]]], fps: float) -> None:
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*_CODE), fps, pictures[0][0].size)
+def _write_video(
+    path: Path, pictures: Sequence[tuple[Scene, NDArray[np.float64]]], fps: float
+) -> None:
+    writer = cv2.VideoWriter(
+        str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*_CODE), fps, pictures[0][0].size
+    )
     try:
         if not writer.isOpened():
-            raise MachineError(f"OpenCV {cv2.__version__} cannot write video to {path}.", "Is the disk full? Else install opencv-python.")
+            raise MachineError(
+                f"OpenCV {cv2.__version__} cannot write video to {path}.",
+                "Is the disk full? Else install opencv-python.",
+            )
         for scene, times in pictures:
             for picture in render(scene, times):
                 writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

@@ -26,18 +26,31 @@ PAIRS = {
     "across": ("Pushing something from left to right", "Pushing something from right to left"),
     "fall": ("Moving something down", "Moving something up"),
     "near": ("Moving something towards the camera", "Moving something away from the camera"),
-    "meet": ("Moving something and something closer to each other", "Moving something and something away from each other"),
+    "meet": (
+        "Moving something and something closer to each other",
+        "Moving something and something away from each other",
+    ),
     "cover": ("Covering something with something", "Uncovering something"),
-    "pan": ("Turning the camera right while filming something", "Turning the camera left while filming something"),
-    "zoom": ("Approaching something with your camera", "Moving away from something with your camera"),
+    "pan": (
+        "Turning the camera right while filming something",
+        "Turning the camera left while filming something",
+    ),
+    "zoom": (
+        "Approaching something with your camera",
+        "Moving away from something with your camera",
+    ),
 }
 STILL = "Holding something"
-_MOTION_OF = {name: (motion, 1 - 2 * i) for motion, pair in PAIRS.items() for i, name in enumerate(pair)} | {STILL: ("hold", 0)}
+_MOTION_OF = {
+    name: (motion, 1 - 2 * i) for motion, pair in PAIRS.items() for i, name in enumerate(pair)
+} | {STILL: ("hold", 0)}
 CLASSES = tuple(sorted(_MOTION_OF))
 
 _ZOOM = 3.0  # growth a cycle
 _EDGE = 0.24  # how far outside the picture, in picture widths or heights, a thing is wholly out of sight
-_PERIOD = 1 + 2 * _EDGE  # of a pan, in picture widths: the thing has left on one side before it comes back on the other
+_PERIOD = (
+    1 + 2 * _EDGE
+)  # of a pan, in picture widths: the thing has left on one side before it comes back on the other
 _MARGIN = 12  # pixels around the picture that shake may show
 _SPRITE = 96  # pixels of a thing's own picture
 
@@ -51,13 +64,13 @@ class Scene:
     phase: float  # cycles at the start
     speed: float  # cycles a second
     size: tuple[int, int]  # width, height in pixels
-    noise: float  # standard deviation of the sensor noise, in grey levels
+    noise: float  # standard deviation of the sensor noise, in gray levels
     shake: float  # amplitude of the camera's shake, in pixels
 
 
 @dataclass(frozen=True, slots=True)
 class _Pose:
-    """A thing in a picture: centre in widths and heights, size as a share of the height, opacity."""
+    """A thing in a picture: center in widths and heights, size as a share of the height, opacity."""
 
     thing: int
     x: float
@@ -106,8 +119,8 @@ def render(scene: Scene, times_s: NDArray[np.float64]) -> Iterator[NDArray[np.ui
         if camera != (pan, zoom):
             camera, canvas = (pan, zoom), world.background(pan, zoom)
         dx, dy = scene.shake * np.sin(2 * math.pi * waves[0] * float(t) + waves[1]).mean(axis=1)
-        centre = (_MARGIN + (width - 1) / 2 + dx, _MARGIN + (height - 1) / 2 + dy)
-        picture = cv2.getRectSubPix(canvas, (width, height), centre)
+        center = (_MARGIN + (width - 1) / 2 + dx, _MARGIN + (height - 1) / 2 + dy)
+        picture = cv2.getRectSubPix(canvas, (width, height), center)
         for pose in world.poses(motion, phase):
             world.draw(picture, pose, float(dx), float(dy))
         top, left = rng.integers(0, 64, 2)
@@ -142,7 +155,9 @@ class _World:
             y0 = self.offsets[i, 1] - height / 2 / scale
             matrix = np.array([[1 / scale, 0, x0 % 256], [0, 1 / scale, y0 % 256]])
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            layer = cv2.warpAffine(tile, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_WRAP)
+            layer = cv2.warpAffine(
+                tile, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_WRAP
+            )
             total += np.float32(weight) * layer
         return np.asarray(self.tint + self.contrast * total[..., None], np.float32)
 
@@ -161,10 +176,16 @@ class _World:
             return [_Pose(0, x, y, size * _ZOOM ** (u - 0.4), fade)]
         if motion == "meet":
             half = 0.12 + 0.45 * (1 - u)
-            return [_Pose(i, x + sign * half * towards[0], y + sign * half * towards[1], size, fade) for i, sign in enumerate((1, -1))]
+            return [
+                _Pose(i, x + sign * half * towards[0], y + sign * half * towards[1], size, fade)
+                for i, sign in enumerate((1, -1))
+            ]
         if motion == "cover":
             away = 1.1 * max(0.0, 0.8 - u) / 0.8
-            return [_Pose(0, x, y, size, fade), _Pose(1, x + away * towards[0], y + away * towards[1], size * 1.7, fade)]
+            return [
+                _Pose(0, x, y, size, fade),
+                _Pose(1, x + away * towards[0], y + away * towards[1], size * 1.7, fade),
+            ]
         if motion == "pan":
             return [_Pose(0, (x - phase * _PERIOD + _EDGE) % _PERIOD - _EDGE, y, size, 1.0)]
         if motion == "zoom":
@@ -181,8 +202,15 @@ class _World:
         top, bottom = max(0, math.floor(cy - reach)), min(height, math.ceil(cy + reach))
         if left >= right or top >= bottom or pose.opacity <= 0:
             return
-        matrix = np.array([[scale, 0, cx - left - scale * _SPRITE / 2], [0, scale, cy - top - scale * _SPRITE / 2]])
-        patch = cv2.warpAffine(self.things[pose.thing], matrix, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
+        matrix = np.array(
+            [
+                [scale, 0, cx - left - scale * _SPRITE / 2],
+                [0, scale, cy - top - scale * _SPRITE / 2],
+            ]
+        )
+        patch = cv2.warpAffine(
+            self.things[pose.thing], matrix, (right - left, bottom - top), flags=cv2.INTER_LINEAR
+        )
         mask = patch[..., 3:] * np.float32(pose.opacity)
         region = picture[top:bottom, left:right]
         region += mask * (patch[..., :3] - region)
@@ -191,7 +219,10 @@ class _World:
 def _texture(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
     """A texture that repeats after `size` pixels, mean 0, deviation 1."""
     axis = np.arange(size, dtype=np.float32) * np.float32(2 * math.pi / size)
-    cycles, turns = rng.integers(-5, 6, (2, 10)).astype(np.float32), rng.uniform(0, 2 * math.pi, 10).astype(np.float32)
+    cycles, turns = (
+        rng.integers(-5, 6, (2, 10)).astype(np.float32),
+        rng.uniform(0, 2 * math.pi, 10).astype(np.float32),
+    )
     across, down = np.outer(axis, cycles[0]) + turns, np.outer(cycles[1], axis)
     total = (np.sin(across) @ np.cos(down) + np.cos(across) @ np.sin(down)).T  # of sin(a + b)
     total = np.sign(total) * np.sqrt(np.abs(total))
@@ -199,16 +230,22 @@ def _texture(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
 
 
 def _thing(rng: np.random.Generator) -> NDArray[np.float32]:
-    """A textured shape with a rim: `(_SPRITE, _SPRITE, 4)`, RGB in grey levels and opacity 0..1."""
+    """A textured shape with a rim: `(_SPRITE, _SPRITE, 4)`, RGB in gray levels and opacity 0..1."""
     axis = (np.arange(_SPRITE) + 0.5) / _SPRITE * 2 - 1
     x, y = np.meshgrid(axis, axis)
     turn = rng.uniform(0, 2 * math.pi)
     radius, angle = np.hypot(x, y), np.arctan2(y, x) + turn
     sides = int(rng.integers(3, 8))  # 7 stands for a disc
-    edge = 0.9 if sides == 7 else 0.9 * np.cos(math.pi / sides) / np.cos((angle % (2 * math.pi / sides)) - math.pi / sides)
+    edge = (
+        0.9
+        if sides == 7
+        else 0.9
+        * np.cos(math.pi / sides)
+        / np.cos((angle % (2 * math.pi / sides)) - math.pi / sides)
+    )
     inside = np.clip((edge - radius) * _SPRITE / 4, 0, 1)
     stripes = np.sin((x * math.cos(turn) + y * math.sin(turn)) * rng.uniform(2, 9)) > 0
     inks = rng.uniform(0, 255, (3, 3))
-    colour = np.where(stripes[..., None], inks[0], inks[1])
-    colour = np.where((edge - radius)[..., None] < 0.14, inks[2], colour)
-    return np.dstack([colour, inside]).astype(np.float32)
+    color = np.where(stripes[..., None], inks[0], inks[1])
+    color = np.where((edge - radius)[..., None] < 0.14, inks[2], color)
+    return np.dstack([color, inside]).astype(np.float32)

@@ -25,7 +25,7 @@ def dilate_time(net: VideoResNet, stride: int) -> None:
     """
     seen, dilation = 1, 1
     for group in _groups(net):
-        # The convolution that loses its stride still reads neighbours at the old distance; those after it skip.
+        # The convolution that loses its stride still reads neighbors at the old distance; those after it skip.
         for conv in group:
             if conv.kernel_size[0] > 1 and dilation > 1:
                 conv.dilation = (dilation, *conv.dilation[1:])

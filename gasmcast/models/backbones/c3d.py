@@ -12,7 +12,16 @@ from torch import Tensor, nn
 
 __all__ = ["C3D"]
 
-PLAN = {"conv1a": 64, "conv2a": 128, "conv3a": 256, "conv3b": 256, "conv4a": 512, "conv4b": 512, "conv5a": 512, "conv5b": 512}
+PLAN = {
+    "conv1a": 64,
+    "conv2a": 128,
+    "conv3a": 256,
+    "conv3b": 256,
+    "conv4a": 512,
+    "conv4b": 512,
+    "conv5a": 512,
+    "conv5b": 512,
+}
 POOLS = {"conv2a": (1, 2, 2), "conv3a": (2, 2, 2), "conv4a": (2, 2, 2), "conv5a": (2, 2, 2)}
 
 

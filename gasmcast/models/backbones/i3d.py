@@ -75,9 +75,16 @@ class I3DClassifier(nn.Module):
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Strictly, by the published names."""
-        named = {f"tower.{name}": value for name, value in tensors.items() if not name.startswith("Logits.")}
+        named = {
+            f"tower.{name}": value
+            for name, value in tensors.items()
+            if not name.startswith("Logits.")
+        }
         head = "Logits.Conv3d_0c_1x1.Conv_0."
-        self.load_state_dict(named | {"logits.weight": tensors[f"{head}kernel"], "logits.bias": tensors[f"{head}bias"]})
+        self.load_state_dict(
+            named
+            | {"logits.weight": tensors[f"{head}kernel"], "logits.bias": tensors[f"{head}bias"]}
+        )
 
 
 class _Kernel(nn.Module):
@@ -102,13 +109,17 @@ class _Shift(nn.Module):
         self.register_buffer("var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, self.mean, self.var, None, self.bias, training=self.training, momentum=0.01, eps=1e-3)
+        return F.batch_norm(
+            x, self.mean, self.var, None, self.bias, training=self.training, momentum=0.01, eps=1e-3
+        )
 
 
 class _Unit(nn.Module):
     """Pool (if any), convolution, BatchNorm, ReLU."""
 
-    def __init__(self, inner: int, outer: int, size: int, stride: int, pool: Pool | None = None) -> None:
+    def __init__(
+        self, inner: int, outer: int, size: int, stride: int, pool: Pool | None = None
+    ) -> None:
         super().__init__()
         self.Conv_0 = _Kernel(inner, outer, size)
         self.BatchNorm_0 = _Shift(outer)
@@ -121,7 +132,9 @@ class _Unit(nn.Module):
         stride = (self.stride,) * 3
         pads = _same(x, size, stride)
         if all(before == after for before, after in pads):
-            x = F.conv3d(x, self.Conv_0.kernel, stride=stride, padding=[before for before, _ in pads])
+            x = F.conv3d(
+                x, self.Conv_0.kernel, stride=stride, padding=[before for before, _ in pads]
+            )
         else:
             x = F.conv3d(F.pad(x, _flat(pads)), self.Conv_0.kernel, stride=stride)
         return F.relu(self.BatchNorm_0(x))
@@ -134,9 +147,15 @@ class _Mixed(nn.Module):
         super().__init__()
         a, b0, b1, c0, c1, d = widths
         self.Branch_0 = nn.ModuleDict({"Conv3d_0a_1x1": _Unit(before, a, 1, 1)})
-        self.Branch_1 = nn.ModuleDict({"Conv3d_0a_1x1": _Unit(before, b0, 1, 1), "Conv3d_0b_3x3": _Unit(b0, b1, 3, 1)})
-        self.Branch_2 = nn.ModuleDict({"Conv3d_0a_1x1": _Unit(before, c0, 1, 1), "Conv3d_0b_3x3": _Unit(c0, c1, 3, 1)})
-        self.Branch_3 = nn.ModuleDict({"Conv3d_0b_1x1": _Unit(before, d, 1, 1, pool=((3, 3, 3), (1, 1, 1)))})
+        self.Branch_1 = nn.ModuleDict(
+            {"Conv3d_0a_1x1": _Unit(before, b0, 1, 1), "Conv3d_0b_3x3": _Unit(b0, b1, 3, 1)}
+        )
+        self.Branch_2 = nn.ModuleDict(
+            {"Conv3d_0a_1x1": _Unit(before, c0, 1, 1), "Conv3d_0b_3x3": _Unit(c0, c1, 3, 1)}
+        )
+        self.Branch_3 = nn.ModuleDict(
+            {"Conv3d_0b_1x1": _Unit(before, d, 1, 1, pool=((3, 3, 3), (1, 1, 1)))}
+        )
         self.pool = pool
 
     def forward(self, x: Tensor) -> Tensor:

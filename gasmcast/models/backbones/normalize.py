@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Normalise", "halve"]
+__all__ = ["Normalize", "halve"]
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     """Channel-wise `(x / 255 - mean) / std` of pixels in 0..255, as one multiply and one add."""
 
     scale: Tensor
@@ -18,10 +18,14 @@ class Normalise(nn.Module):
         super().__init__()
         # Not persistent: they belong to the backbone's name, not to a checkpoint.
         self.register_buffer("scale", torch.tensor([1 / (255 * s) for s in std]), persistent=False)
-        self.register_buffer("shift", torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]), persistent=False)
+        self.register_buffer(
+            "shift",
+            torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]),
+            persistent=False,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(..., 3)` float, 0..255 -> the same shape, normalised."""
+        """`(..., 3)` float, 0..255 -> the same shape, normalized."""
         return x * self.scale + self.shift
 
 

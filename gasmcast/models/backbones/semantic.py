@@ -14,8 +14,14 @@ from torch.nn import functional as F
 
 from gasmcast.config import ModelConfig
 from gasmcast.errors import UsageError
-from gasmcast.models.backbones.normalize import Normalise
-from gasmcast.models.backbones.weights import hub_at_once, load_strictly, no_weights, read_tensors, starts_with_any
+from gasmcast.models.backbones.normalize import Normalize
+from gasmcast.models.backbones.weights import (
+    hub_at_once,
+    load_strictly,
+    no_weights,
+    read_tensors,
+    starts_with_any,
+)
 from gasmcast.models.shape import PATCH
 
 __all__ = ["SEMANTIC_NAMES", "SemanticBackbone"]
@@ -51,9 +57,14 @@ class SemanticBackbone(nn.Module):
         self.taps = model.semantic_taps
         self.channels = int(self.vit.embed_dim)
         self.input_size = int(self.vit.patch_embed.img_size[0])
-        self.norm: nn.Module = self.vit.norm if not isinstance(self.vit.norm, nn.Identity) else self.vit.fc_norm
+        self.norm: nn.Module = (
+            self.vit.norm if not isinstance(self.vit.norm, nn.Identity) else self.vit.fc_norm
+        )
         cfg = getattr(self.vit, "pretrained_cfg", None) or {}
-        self.normalise = Normalise(tuple(cfg.get("mean", (0.485, 0.456, 0.406))), tuple(cfg.get("std", (0.229, 0.224, 0.225))))
+        self.normalize = Normalize(
+            tuple(cfg.get("mean", (0.485, 0.456, 0.406))),
+            tuple(cfg.get("std", (0.229, 0.224, 0.225))),
+        )
         self._shed(depth)
 
     def _shed(self, depth: int) -> None:
@@ -76,7 +87,10 @@ class SemanticBackbone(nn.Module):
             return
         if weights == "pretrained":
             if self.name == "tiny":
-                raise UsageError("The tiny semantic backbone has no pretrained weights.", "Use --semantic-weights random.")
+                raise UsageError(
+                    "The tiny semantic backbone has no pretrained weights.",
+                    "Use --semantic-weights random.",
+                )
             try:
                 with hub_at_once():
                     full = _build(self.timm_name, self.grid, pretrained=True)
@@ -86,20 +100,31 @@ class SemanticBackbone(nn.Module):
         else:
             tensors, where = self._filtered(read_tensors(Path(weights))), weights
         load_strictly(
-            self, self._own_names(tensors), where, starts_with_any(("vit.head", "vit.fc_norm", "vit.norm", "vit.blocks.", "norm."))
+            self,
+            self._own_names(tensors),
+            where,
+            starts_with_any(("vit.head", "vit.fc_norm", "vit.norm", "vit.blocks.", "norm.")),
         )
 
     def _filtered(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The file's names as this transformer's, positions resampled to its grid (timm's own filter)."""
         module = __import__(type(self.vit).__module__, fromlist=["checkpoint_filter_fn"])
-        result: dict[str, Tensor] = module.checkpoint_filter_fn(tensors, self.vit) if hasattr(module, "checkpoint_filter_fn") else tensors
+        result: dict[str, Tensor] = (
+            module.checkpoint_filter_fn(tensors, self.vit)
+            if hasattr(module, "checkpoint_filter_fn")
+            else tensors
+        )
         return result
 
     def _own_names(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         named = {f"vit.{name}": value for name, value in tensors.items()}
         final = "vit.norm." if "vit.norm.weight" in named else "vit.fc_norm."
         if not isinstance(self.norm, nn.Identity):
-            named |= {name.replace(final, "norm."): value for name, value in named.items() if name.startswith(final)}
+            named |= {
+                name.replace(final, "norm."): value
+                for name, value in named.items()
+                if name.startswith(final)
+            }
         return named
 
     def forward(self, frames: Tensor) -> list[Tensor]:
@@ -111,15 +136,24 @@ class SemanticBackbone(nn.Module):
         Returns:
             one `(N, P, channels)` a tap, row by row; the last block's carries the backbone's final norm.
         """
-        fused = not torch.compiler.is_exporting()  # an exported graph gets explicit matrix products and softmax
+        fused = (
+            not torch.compiler.is_exporting()
+        )  # an exported graph gets explicit matrix products and softmax
         for block in self.vit.blocks:
             block.attn.fused_attn = fused
-        x = self.normalise(frames).permute(0, 3, 1, 2)
+        x = self.normalize(frames).permute(0, 3, 1, 2)
         if x.shape[-1] != self.input_size:
-            x = F.interpolate(x, size=(self.input_size, self.input_size), mode="bilinear", align_corners=False)
+            x = F.interpolate(
+                x, size=(self.input_size, self.input_size), mode="bilinear", align_corners=False
+            )
         order = sorted(set(self.taps))
         tokens = self.vit.forward_intermediates(
-            x, indices=[tap - 1 for tap in order], norm=False, stop_early=True, output_fmt="NLC", intermediates_only=True
+            x,
+            indices=[tap - 1 for tap in order],
+            norm=False,
+            stop_early=True,
+            output_fmt="NLC",
+            intermediates_only=True,
         )
         found = dict(zip(order, tokens, strict=True))
         if self.last_is_final:
@@ -135,7 +169,9 @@ def _build(name: str, grid: int, *, pretrained: bool) -> Eva:
     except TypeError as error:
         if "dynamic_img_size" not in str(error):
             raise
-        vit = timm.create_model(name, pretrained=pretrained, **size)  # BEiT has one size without being told
+        vit = timm.create_model(
+            name, pretrained=pretrained, **size
+        )  # BEiT has one size without being told
     return vit
 
 
@@ -144,7 +180,10 @@ def _patch_of(name: str) -> int:
     for part in name.replace(".", "_").split("_"):
         if part.startswith("patch") and part[5:].isdigit():
             return int(part[5:])
-    raise UsageError(f"{name}: its patch size cannot be told from its name.", "Name a plain ViT of timm, such as vit_base_patch16_224.")
+    raise UsageError(
+        f"{name}: its patch size cannot be told from its name.",
+        "Name a plain ViT of timm, such as vit_base_patch16_224.",
+    )
 
 
 def _create(name: str, grid: int) -> Eva:
@@ -158,7 +197,8 @@ def _create(name: str, grid: int) -> Eva:
         near = timm.list_models(f"*{base.split('_')[-1]}*", module="vision_transformer")[:3]
         raise UsageError(
             f"No semantic backbone {name!r}.",
-            f"Known: {', '.join([*SEMANTIC_NAMES, 'tiny'])}, or a timm ViT" + (f" ({', '.join(near)})." if near else "."),
+            f"Known: {', '.join([*SEMANTIC_NAMES, 'tiny'])}, or a timm ViT"
+            + (f" ({', '.join(near)})." if near else "."),
         )
     patch = _patch_of(name)
     if patch > PATCH:
@@ -169,18 +209,28 @@ def _create(name: str, grid: int) -> Eva:
     try:
         vit = _build(name, grid, pretrained=False)
     except (TypeError, AssertionError, ValueError, RuntimeError) as error:
-        raise UsageError(f"timm cannot build {name} for {grid * patch} px ({error}).", "Choose another ViT.") from None
+        raise UsageError(
+            f"timm cannot build {name} for {grid * patch} px ({error}).", "Choose another ViT."
+        ) from None
     blocks = getattr(vit, "blocks", ())
     parts = {
-        "blocks": bool(blocks) and all(hasattr(block, "attn") for block in blocks) and hasattr(vit, "forward_intermediates"),
+        "blocks": bool(blocks)
+        and all(hasattr(block, "attn") for block in blocks)
+        and hasattr(vit, "forward_intermediates"),
         "patches": hasattr(vit, "patch_embed"),
         "norm": hasattr(vit, "norm"),
     }
     if lacking := next((part for part, there in parts.items() if not there), None):
-        raise UsageError(f"{name} has no plain ViT {lacking}.", "Choose a plain ViT of timm, such as vit_base_patch16_224.")
+        raise UsageError(
+            f"{name} has no plain ViT {lacking}.",
+            "Choose a plain ViT of timm, such as vit_base_patch16_224.",
+        )
     tokens = getattr(vit.patch_embed, "grid_size", None)
     if tokens != (grid, grid):
-        raise UsageError(f"{name} gives tokens on a grid of {tokens}, the model needs {grid} x {grid}.", "Choose a plain ViT of timm.")
+        raise UsageError(
+            f"{name} gives tokens on a grid of {tokens}, the model needs {grid} x {grid}.",
+            "Choose a plain ViT of timm.",
+        )
     return vit
 
 

@@ -22,9 +22,16 @@ class TinyMotion(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = BlockMatching()
-        self.layer2 = nn.Sequential(_conv(BlockMatching.channels, 32, (1, 3, 3), (1, 2, 2)), _conv(32, 32, (3, 1, 1), (1, 1, 1)))
-        self.layer3 = nn.Sequential(_conv(32, 64, (1, 3, 3), (1, 2, 2)), _conv(64, 64, (3, 1, 1), (2, 1, 1)))
-        self.layer4 = nn.Sequential(_conv(64, 96, (1, 3, 3), (1, 2, 2)), _conv(96, 96, (3, 1, 1), (2, 1, 1)))
+        self.layer2 = nn.Sequential(
+            _conv(BlockMatching.channels, 32, (1, 3, 3), (1, 2, 2)),
+            _conv(32, 32, (3, 1, 1), (1, 1, 1)),
+        )
+        self.layer3 = nn.Sequential(
+            _conv(32, 64, (1, 3, 3), (1, 2, 2)), _conv(64, 64, (3, 1, 1), (2, 1, 1))
+        )
+        self.layer4 = nn.Sequential(
+            _conv(64, 96, (1, 3, 3), (1, 2, 2)), _conv(96, 96, (3, 1, 1), (2, 1, 1))
+        )
 
     def stages(self) -> OrderedDict[str, nn.Module]:
         """Its parts in order of use."""
@@ -52,7 +59,11 @@ class BlockMatching(nn.Module):
         self.radius, self.sharpness = radius, sharpness
         offsets = torch.arange(-radius, radius + 1) / radius
         down, right = torch.meshgrid(offsets, offsets, indexing="ij")
-        self.register_buffer("offsets", torch.stack([right.flatten(), down.flatten()])[..., None, None], persistent=False)
+        self.register_buffer(
+            "offsets",
+            torch.stack([right.flatten(), down.flatten()])[..., None, None],
+            persistent=False,
+        )
         self.norm = nn.BatchNorm3d(self.channels, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,16 +84,28 @@ class BlockMatching(nn.Module):
         x = x.flatten(0, 1)
         side = 2 * self.radius + 1
         before = F.pad(before, (self.radius,) * 4)
-        places = [before[..., i : i + height, j : j + width] for i in range(side) for j in range(side)]
+        places = [
+            before[..., i : i + height, j : j + width] for i in range(side) for j in range(side)
+        ]
         cost = torch.stack([(x - place).abs().mean(1) for place in places], 1)  # (N T, 49, h, w)
         cost = F.avg_pool2d(cost, 3, 1, 1, count_include_pad=False)
         weight = torch.softmax(-self.sharpness * cost, 1)
-        moved = torch.stack([(weight * offset).sum(1) for offset in self.offsets], 1)  # (N T, 2, h, w)
+        moved = torch.stack(
+            [(weight * offset).sum(1) for offset in self.offsets], 1
+        )  # (N T, 2, h, w)
         best, still = cost.amin(1, keepdim=True), cost[:, side * side // 2, None]
         seen = torch.cat([moved, moved - moved.mean((2, 3), keepdim=True), best, still - best], 1)
-        return seen.reshape(-1, frames, self.channels, height, width).transpose(1, 2)  # (N, 6, T, h, w)
+        return seen.reshape(-1, frames, self.channels, height, width).transpose(
+            1, 2
+        )  # (N, 6, T, h, w)
 
 
-def _conv(inner: int, outer: int, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> nn.Sequential:
+def _conv(
+    inner: int, outer: int, kernel: tuple[int, int, int], stride: tuple[int, int, int]
+) -> nn.Sequential:
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-    return nn.Sequential(nn.Conv3d(inner, outer, kernel, stride, padding, bias=False), nn.BatchNorm3d(outer), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv3d(inner, outer, kernel, stride, padding, bias=False),
+        nn.BatchNorm3d(outer),
+        nn.ReLU(inplace=True),
+    )

@@ -18,7 +18,14 @@ from torch import Tensor, nn
 
 from gasmcast.errors import MachineError, UsageError
 
-__all__ = ["NoWeightsError", "hub_at_once", "load_strictly", "no_weights", "read_tensors", "starts_with_any"]
+__all__ = [
+    "NoWeightsError",
+    "hub_at_once",
+    "load_strictly",
+    "no_weights",
+    "read_tensors",
+    "starts_with_any",
+]
 
 WRAPPERS = ("state_dict", "model", "teacher", "module")
 
@@ -34,20 +41,45 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         UsageError: no such file, or no file of weights.
     """
     if not path.is_file():
-        raise UsageError(f"There is no file of weights at {path}.", "Give an existing .safetensors or .pth file, pretrained, or random.")
+        raise UsageError(
+            f"There is no file of weights at {path}.",
+            "Give an existing .safetensors or .pth file, pretrained, or random.",
+        )
     try:
-        tree = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
-        raise UsageError(f"{path} is not a file of weights ({str(error).splitlines()[0]}).", "Give a .safetensors or .pth file.") from None
+        tree = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        KeyError,
+        pickle.UnpicklingError,
+        SafetensorError,
+    ) as error:
+        raise UsageError(
+            f"{path} is not a file of weights ({str(error).splitlines()[0]}).",
+            "Give a .safetensors or .pth file.",
+        ) from None
     for wrapper in WRAPPERS:
         if isinstance(tree, Mapping) and isinstance(tree.get(wrapper), Mapping):
             tree = tree[wrapper]
-    if not isinstance(tree, Mapping) or not all(isinstance(value, Tensor) for value in tree.values()):
-        raise UsageError(f"{path} holds something else than named tensors.", "Give a .safetensors or .pth file of weights.")
+    if not isinstance(tree, Mapping) or not all(
+        isinstance(value, Tensor) for value in tree.values()
+    ):
+        raise UsageError(
+            f"{path} holds something else than named tensors.",
+            "Give a .safetensors or .pth file of weights.",
+        )
     return {str(name).removeprefix("module."): value for name, value in tree.items()}
 
 
-def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str, spare: Callable[[str], bool]) -> None:
+def load_strictly(
+    module: nn.Module, tensors: Mapping[str, Tensor], where: str, spare: Callable[[str], bool]
+) -> None:
     """Load every parameter and buffer of `module`.
 
     Args:
@@ -60,14 +92,25 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str, 
         UsageError: one is missing, of another shape, or of another network.
     """
     own = module.state_dict()
-    missing = [name for name in own if name not in tensors and not name.endswith("num_batches_tracked")]
+    missing = [
+        name for name in own if name not in tensors and not name.endswith("num_batches_tracked")
+    ]
     foreign = [name for name in tensors if name not in own and not spare(name)]
     wrong = [name for name in own if name in tensors and tensors[name].shape != own[name].shape]
-    for fault, names in (("lacks", missing), ("has another shape for", wrong), ("has, from another network,", foreign)):
+    for fault, names in (
+        ("lacks", missing),
+        ("has another shape for", wrong),
+        ("has, from another network,", foreign),
+    ):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise UsageError(f"{where} {fault} {names[0]!r}{more}.", "These are not the weights of this backbone: check the preset.")
-    module.load_state_dict({name: value for name, value in tensors.items() if name in own}, strict=False)
+            raise UsageError(
+                f"{where} {fault} {names[0]!r}{more}.",
+                "These are not the weights of this backbone: check the preset.",
+            )
+    module.load_state_dict(
+        {name: value for name, value in tensors.items() if name in own}, strict=False
+    )
 
 
 def no_weights(what: str, option: str, error: BaseException) -> NoWeightsError:

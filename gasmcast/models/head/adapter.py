@@ -27,7 +27,11 @@ class TemporalAdapter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(B, T, P, D)` -> `(B, T, P, D)` to be added to it."""
         b, t = x.shape[:2]
-        h = self.norm(self.down(x)).reshape(b, t, self.grid, self.grid, self.inner).permute(0, 4, 1, 2, 3)
+        h = (
+            self.norm(self.down(x))
+            .reshape(b, t, self.grid, self.grid, self.inner)
+            .permute(0, 4, 1, 2, 3)
+        )
         h = F.gelu(self._mixed(h)).flatten(3).permute(0, 2, 3, 1)  # (B, T, P, inner)
         result: Tensor = self.up(h)
         return result

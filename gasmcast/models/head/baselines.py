@@ -44,7 +44,9 @@ class _Mix(nn.Module):
             h = h + F.linear(self.norm_x(x), self.from_other.weight)
         elif self.kind == "concat":
             assert self.from_x is not None
-            h = h + self.from_x(self.norm_x(x))  # one matrix on the concatenation, written as its two halves
+            h = h + self.from_x(
+                self.norm_x(x)
+            )  # one matrix on the concatenation, written as its two halves
         else:
             assert self.from_x is not None
             h = h * self.from_x(self.norm_x(x))
@@ -60,8 +62,12 @@ class Blend(nn.Module):
         self.shape = shape
         ways = 2 if model.direction == "both" else 1
         budget = exchange_weights(model, shape) // ways
-        self.to_semantic = _Mix(model.fusion, model.width, budget) if model.direction != "to_motion" else None
-        self.to_motion = _Mix(model.fusion, model.width, budget) if model.direction != "to_semantic" else None
+        self.to_semantic = (
+            _Mix(model.fusion, model.width, budget) if model.direction != "to_motion" else None
+        )
+        self.to_motion = (
+            _Mix(model.fusion, model.width, budget) if model.direction != "to_semantic" else None
+        )
 
     def forward(self, s: Tensor, m: Tensor) -> Exchanged:
         """`s (B, T, P, D)` and `m (B, S, C, D)`: what is to be added to each."""
@@ -70,9 +76,15 @@ class Blend(nn.Module):
         f, u = z.frames // z.segments, z.grid // z.cells
         ds = dm = None
         if self.to_semantic is not None:
-            spread = m.reshape(b, z.segments, 1, z.cells, 1, z.cells, 1, d).expand(-1, -1, f, -1, u, -1, u, -1)
+            spread = m.reshape(b, z.segments, 1, z.cells, 1, z.cells, 1, d).expand(
+                -1, -1, f, -1, u, -1, u, -1
+            )
             ds = self.to_semantic(s, spread.reshape(b, z.frames, z.patches, d))
         if self.to_motion is not None:
-            pooled = s.reshape(b, z.segments, f, z.cells, u, z.cells, u, d).mean((2, 4, 6)).reshape(b, z.segments, z.motion_tokens, d)
+            pooled = (
+                s.reshape(b, z.segments, f, z.cells, u, z.cells, u, d)
+                .mean((2, 4, 6))
+                .reshape(b, z.segments, z.motion_tokens, d)
+            )
             dm = self.to_motion(m, pooled)
         return ds, dm, None, None

@@ -31,7 +31,9 @@ class CrossAttention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, context: Tensor, of_x: Window, of_context: Window) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, context: Tensor, of_x: Window, of_context: Window
+    ) -> tuple[Tensor, Tensor]:
         """Attend.
 
         Args:
@@ -44,7 +46,9 @@ class CrossAttention(nn.Module):
             `(B, Tx, Px, d)`, and the attention `(B * windows, heads, queries, keys)`.
         """
         q = of_x.cut(self.query(x) * self.scale, self.heads)
-        k, v = (of_context.cut(part, self.heads) for part in self.key_value(context).chunk(2, dim=-1))
+        k, v = (
+            of_context.cut(part, self.heads) for part in self.key_value(context).chunk(2, dim=-1)
+        )
         weights = (q @ k.transpose(-2, -1)).softmax(-1, dtype=torch.float32).to(v.dtype)
         return self.out(of_x.join(weights @ v, x.shape[1])), weights
 
@@ -79,12 +83,22 @@ class Exchange(nn.Module):
         self.motion = _Side(width, inner, shape.segments, shape.motion_tokens)
         local = model.attention_window == "local"
         grid, cells = shape.grid, shape.cells
-        self.cell_windows: tuple[Window, Window] = (Cells(grid, cells), Cells(cells, cells)) if local else (Runs(1), Runs(1))
-        self.segment_windows: tuple[Window, Window] = (Runs(shape.segments), Runs(shape.segments)) if local else (Runs(1), Runs(1))
-        self.to_semantic = CrossAttention(inner, model.heads) if model.direction != "to_motion" else None
+        self.cell_windows: tuple[Window, Window] = (
+            (Cells(grid, cells), Cells(cells, cells)) if local else (Runs(1), Runs(1))
+        )
+        self.segment_windows: tuple[Window, Window] = (
+            (Runs(shape.segments), Runs(shape.segments)) if local else (Runs(1), Runs(1))
+        )
+        self.to_semantic = (
+            CrossAttention(inner, model.heads) if model.direction != "to_motion" else None
+        )
         self.to_motion: CrossAttention | None = None
         if model.direction != "to_semantic":
-            self.to_motion = self.to_semantic if full and self.to_semantic is not None else CrossAttention(inner, model.heads)
+            self.to_motion = (
+                self.to_semantic
+                if full and self.to_semantic is not None
+                else CrossAttention(inner, model.heads)
+            )
         if full:
             for attention in (self.to_semantic, self.to_motion):
                 if attention is not None:

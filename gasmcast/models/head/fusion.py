@@ -58,23 +58,33 @@ class FusionLayer(nn.Module):
         width, heads = model.width, model.heads
         semantic, motion = model.streams != "motion", model.streams != "semantic"
         self.drop = DropPath(model.drop_path)
-        self.adapter = TemporalAdapter(width, model.temporal_adapter, shape.grid) if semantic and model.temporal_adapter else None
+        self.adapter = (
+            TemporalAdapter(width, model.temporal_adapter, shape.grid)
+            if semantic and model.temporal_adapter
+            else None
+        )
         self.graph_motion: MotionGraph | None = None
         if motion and model.graph_motion != "none":
-            self.graph_motion = MotionGraph(width, heads, shape.segments, gatv2=model.graph_motion == "gatv2")
+            self.graph_motion = MotionGraph(
+                width, heads, shape.segments, gatv2=model.graph_motion == "gatv2"
+            )
         inner = round(width * model.ffn_ratio)
         self.exchange: Exchange | Blend | None = None
         if semantic and motion:
             if model.fusion in ("bcast", "full"):
                 self.exchange = Exchange(model, shape)
             elif model.fusion == "late":
-                inner += exchange_weights(model, shape) // (2 * (2 * width + 1))  # the same size, spent within the streams
+                inner += exchange_weights(model, shape) // (
+                    2 * (2 * width + 1)
+                )  # the same size, spent within the streams
             else:
                 self.exchange = Blend(model, shape)
         self.ffn_semantic = FeedForward(width, inner) if semantic and inner else None
         self.ffn_motion = FeedForward(width, inner) if motion and inner else None
 
-    def forward(self, s: Tensor | None, m: Tensor | None) -> tuple[Tensor | None, Tensor | None, LayerAttention]:
+    def forward(
+        self, s: Tensor | None, m: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, LayerAttention]:
         """`s (B, T, P, D)` and `m (B, S, C, D)` -> the same, and where it looked."""
         s, m, graph = self._within(s, m)
         to_s = to_m = None
@@ -85,7 +95,9 @@ class FusionLayer(nn.Module):
         s, m = self._feed(s, m)
         return s, m, LayerAttention(graph, to_s, to_m)
 
-    def beside(self, s: Tensor, m: Tensor, told: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], LayerAttention]:
+    def beside(
+        self, s: Tensor, m: Tensor, told: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], LayerAttention]:
         """The guarded order: each stream by itself, and the exchange beside them, which reads them and teaches them nothing.
 
         Args:
@@ -103,10 +115,15 @@ class FusionLayer(nn.Module):
         to_s = to_m = None
         if self.exchange is not None:
             ds, dm, to_s, to_m = self.exchange(own_s.detach() + told[0], own_m.detach() + told[1])
-            told = (told[0] if ds is None else told[0] + self.drop(ds), told[1] if dm is None else told[1] + self.drop(dm))
+            told = (
+                told[0] if ds is None else told[0] + self.drop(ds),
+                told[1] if dm is None else told[1] + self.drop(dm),
+            )
         return own_s, own_m, told, LayerAttention(graph, to_s, to_m)
 
-    def _within(self, s: Tensor | None, m: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def _within(
+        self, s: Tensor | None, m: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """What each stream does by itself before it listens: adapter and motion graph, whose attention comes last."""
         graph = None
         if s is not None and self.adapter is not None:
@@ -143,7 +160,7 @@ class FusionHead(nn.Module):
     With `read_out: guarded` both streams run by themselves, each with its own read-out, and give what the same weights would give
     alone: of two networks trained as one, the one that learns faster takes the gradient from the other (Wang et al. 2020, What Makes
     Training Multi-Modal Classification Networks Hard?; Du et al. 2023, On Uni-Modal Feature Learning). The exchange works beside them
-    on what they know, and has a read-out of its own, `fused`, which learns from nothing: begun as the mean of what they say, it learnt
+    on what they know, and has a read-out of its own, `fused`, which learns from nothing: begun as the mean of what they say, it learned
     less (docs/experiments/fusion.md). No weight of a stream takes a gradient from it. What they still share in training is the
     step's length: gradients are clipped by one norm over all of them (`train.clip_norm`).
     """
@@ -152,18 +169,35 @@ class FusionHead(nn.Module):
         super().__init__()
         self.shape = shape
         self.layers = nn.ModuleList(FusionLayer(model, shape) for _ in range(model.layers))
-        self.positions_semantic = _Positions(shape.frames, shape.patches, model.width) if model.streams != "motion" else None
-        self.positions_motion = _Positions(shape.segments, shape.motion_tokens, model.width) if model.streams != "semantic" else None
+        self.positions_semantic = (
+            _Positions(shape.frames, shape.patches, model.width)
+            if model.streams != "motion"
+            else None
+        )
+        self.positions_motion = (
+            _Positions(shape.segments, shape.motion_tokens, model.width)
+            if model.streams != "semantic"
+            else None
+        )
         self.contrasts: nn.ModuleList | None = None
         if model.semantic_contrast and model.streams != "motion":
-            self.contrasts = nn.ModuleList(TimeContrast(model.width, model.semantic_contrast) for _ in range(model.layers))
+            self.contrasts = nn.ModuleList(
+                TimeContrast(model.width, model.semantic_contrast) for _ in range(model.layers)
+            )
         self.guarded = model.read_out == "guarded" and model.streams == "both"
         names = ["semantic", "motion"] if model.streams == "both" else [model.streams]
         if self.guarded and model.fusion != "late":
             names += ["told_semantic", "told_motion"]
-        self.readouts = nn.ModuleDict({name: Readout(model.width, model.heads, model.classes, model.dropout) for name in names})
+        self.readouts = nn.ModuleDict(
+            {
+                name: Readout(model.width, model.heads, model.classes, model.dropout)
+                for name in names
+            }
+        )
 
-    def forward(self, features: Features) -> tuple[dict[str, Tensor], list[LayerAttention], dict[str, Tensor]]:
+    def forward(
+        self, features: Features
+    ) -> tuple[dict[str, Tensor], list[LayerAttention], dict[str, Tensor]]:
         """Scores.
 
         Args:

@@ -39,6 +39,8 @@ class Readout(nn.Module):
             `(B, classes)`, and where each head looked, `(B, heads, T * P)`.
         """
         h = self.norm(x).flatten(1, 2)  # (B, N, D)
-        weights = self.query(h).transpose(1, 2).softmax(-1, dtype=torch.float32).to(h.dtype)  # (B, heads, N)
+        weights = (
+            self.query(h).transpose(1, 2).softmax(-1, dtype=torch.float32).to(h.dtype)
+        )  # (B, heads, N)
         pooled = (weights @ h)[:, :, None] @ self.value  # (B, heads, 1, D / heads)
         return self.classifier(self.dropout(self.pooled_norm(pooled.flatten(1)))), weights

@@ -51,7 +51,9 @@ class Cached:
         """What the caches hold, as a sentence."""
         total = sum(plan.bytes for _, plan in self.parts)
         text = f"{total / 1e9:.2f} GB" if total >= 1e9 else f"{total / 1e6:.1f} MB"
-        rows = ", ".join(f"{plan.rows} rows of {len(samples)} clips" for samples, plan in self.parts)
+        rows = ", ".join(
+            f"{plan.rows} rows of {len(samples)} clips" for samples, plan in self.parts
+        )
         return f"{text} in {self.training.folder.parent}: {rows}."
 
     def opened(self, *, verify: bool = True) -> Opened:
@@ -64,13 +66,22 @@ class Cached:
             UsageError: there is no whole cache of this model and set.
         """
         seed = self.config.train.seed
-        sets = [FeatureDataset(plan, samples, seed=seed, draw=i == 0, verify=verify) for i, (samples, plan) in enumerate(self.parts)]
+        sets = [
+            FeatureDataset(plan, samples, seed=seed, draw=i == 0, verify=verify)
+            for i, (samples, plan) in enumerate(self.parts)
+        ]
         augment = self.config.augment.model_copy(update={"cutmix": 0.0})
         loud = self.run.warnings
         if self.config.augment.cutmix:
             loud = (*loud, "Features cannot be cut and pasted: cutmix is off.")
         config = self.config.model_copy(update={"augment": augment})
-        return replace(self.run, config=config, clips=sets[0], validation=sets[1] if len(sets) > 1 else None, warnings=loud)
+        return replace(
+            self.run,
+            config=config,
+            clips=sets[0],
+            validation=sets[1] if len(sets) > 1 else None,
+            warnings=loud,
+        )
 
 
 def open_cached(
@@ -102,7 +113,9 @@ def open_cached(
     return _plan(run, model, out, views=views, dtype=dtype)
 
 
-def open_any(source: str | Path, data: Path, overrides: dict[str, Any], caches: Path | None) -> Opened:
+def open_any(
+    source: str | Path, data: Path, overrides: dict[str, Any], caches: Path | None
+) -> Opened:
     """A run on clips, or from the one of the caches in `caches` that is of its backbones and its set.
 
     Where several are, `train.cache_views` chooses; which one it is, is among the run's warnings.
@@ -118,14 +131,22 @@ def open_any(source: str | Path, data: Path, overrides: dict[str, Any], caches: 
     for index in caches.glob("train-*/index.json"):
         facts = read_json(index, dict, "facts")["facts"]
         kinds.add((int(facts["views"][0]), str(facts["dtype"])))
-    planned = [_plan(run, model, caches, views=views, dtype=cast("Precision", dtype)) for views, dtype in sorted(kinds)]
+    planned = [
+        _plan(run, model, caches, views=views, dtype=cast("Precision", dtype))
+        for views, dtype in sorted(kinds)
+    ]
     fitting = [cached for cached in planned if (cached.training.folder / "index.json").is_file()]
     views = run.config.train.cache_views
     if views and len(fitting) > 1:
         fitting = [cached for cached in fitting if cached.training.views == views] or fitting
     if not fitting:
-        return _plan(run, model, caches, views=views or 1, dtype="float16").opened()  # says what is missing
-    names = [f"{cached.training.folder.name} (views {cached.training.views}, {cached.training.dtype})" for cached in fitting]
+        return _plan(
+            run, model, caches, views=views or 1, dtype="float16"
+        ).opened()  # says what is missing
+    names = [
+        f"{cached.training.folder.name} (views {cached.training.views}, {cached.training.dtype})"
+        for cached in fitting
+    ]
     if len(fitting) > 1:
         raise UsageError(
             f"{caches} has {len(fitting)} caches that fit this run: {', '.join(names)}.",
@@ -135,9 +156,13 @@ def open_any(source: str | Path, data: Path, overrides: dict[str, Any], caches: 
     return replace(opened, warnings=(*opened.warnings, f"Clips come from {caches}: {names[0]}."))
 
 
-def _open(source: str | Path, data: Path, overrides: dict[str, Any], folder: Path | None = None) -> tuple[Opened, GasmCast]:
+def _open(
+    source: str | Path, data: Path, overrides: dict[str, Any], folder: Path | None = None
+) -> tuple[Opened, GasmCast]:
     run = open_run(source, data, {**overrides, "train.memory_gb": 0.0})
-    torch.manual_seed(run.config.train.seed)  # as the run itself does: random backbones are the same ones
+    torch.manual_seed(
+        run.config.train.seed
+    )  # as the run itself does: random backbones are the same ones
     return run, build_model(run.config) if folder is None else build_or_reload(run.config, folder)
 
 
@@ -145,6 +170,8 @@ def _plan(run: Opened, model: GasmCast, out: Path, *, views: int, dtype: Precisi
     parts: list[tuple[Sequence[Sample], CachePlan]] = []
     for split, clips, count in (("train", run.clips, views), ("validation", run.validation, 1)):
         if clips is not None:
-            plan = plan_cache(model, run.config, clips.samples, out, split, views=count, dtype=dtype)
+            plan = plan_cache(
+                model, run.config, clips.samples, out, split, views=count, dtype=dtype
+            )
             parts.append((clips.samples, plan))
     return Cached(run, model, parts)

@@ -18,7 +18,9 @@ from gasmcast.training.inputs.training_set import Opened
 __all__ = ["encode_parts", "open_best", "open_prefilled"]
 
 
-def open_best(source: str | Path, data: Path, overrides: dict[str, Any], caches: Path | None, run: Path) -> Opened:
+def open_best(
+    source: str | Path, data: Path, overrides: dict[str, Any], caches: Path | None, run: Path
+) -> Opened:
     """A run from the caches given; else from one filled in `run`, where `train.cache_views` asks for it; else from clips.
 
     Several processes do not fill a cache together: there it is clips, or `gasmcast cache` beforehand.
@@ -33,7 +35,9 @@ def open_best(source: str | Path, data: Path, overrides: dict[str, Any], caches:
     return open_any(source, data, overrides, caches)
 
 
-def open_prefilled(source: str | Path, data: Path, overrides: dict[str, Any], caches: Path, views: int) -> Opened:
+def open_prefilled(
+    source: str | Path, data: Path, overrides: dict[str, Any], caches: Path, views: int
+) -> Opened:
     """A run on features that are encoded here and now, as far as they are not in `caches` already.
 
     Args:
@@ -71,9 +75,13 @@ def encode_parts(cached: Cached, *, batch_size: int, workers: int) -> list[str]:
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     bad: list[str] = []
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as progress:
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    ) as progress:
         for samples, plan in cached.parts:
-            task = progress.add_task(f"encoding {plan.folder.name.rsplit('-', 1)[0]}", total=plan.rows)
+            task = progress.add_task(
+                f"encoding {plan.folder.name.rsplit('-', 1)[0]}", total=plan.rows
+            )
             bad += fill_cache(
                 plan,
                 cached.model,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gasmcast.config import Config, TrainConfig, load_config
-from gasmcast.data.annotations import Sample, has_split, read_labels, read_split
+from gasmcast.data.annotations import Sample, has_split, read_labels, read_split, usable
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.errors import UsageError
 from gasmcast.features.feature_dataset import FeatureDataset
@@ -18,7 +18,7 @@ from gasmcast.spec import ClipSpec
 from gasmcast.training.distributed import updates_per_epoch
 from gasmcast.video.reader import duration_s
 
-__all__ = ["Opened", "fit_epochs", "fit_window", "open_run", "usable"]
+__all__ = ["Opened", "fit_epochs", "fit_window", "open_run"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,10 @@ def open_run(source: str | Path, data: Path, overrides: dict[str, Any]) -> Opene
     labels = read_labels(data)
     stated = overrides.get("model.classes")
     if stated not in (None, len(labels)):
-        raise UsageError(f"model.classes is {stated}, but {data} has {len(labels)} classes.", "Leave it out: it is taken from the data.")
+        raise UsageError(
+            f"model.classes is {stated}, but {data} has {len(labels)} classes.",
+            "Leave it out: it is taken from the data.",
+        )
     config = load_config(source, {**overrides, "model.classes": len(labels)})
     if config.augment.flip and (alone := labels.one_sided()):
         raise UsageError(
@@ -57,21 +60,36 @@ def open_run(source: str | Path, data: Path, overrides: dict[str, Any]) -> Opene
     samples = usable(read_split(data, "train"), data)
     if config.train.fit_window and "spec.segment_s" not in overrides:
         config = config.model_copy(update={"spec": fit_window(config.spec, samples)})
-    config = config.model_copy(update={"train": fit_epochs(config.train, len(samples), int(os.environ.get("WORLD_SIZE", "1")))})
-    clips = ClipDataset(samples, config.spec, config.augment, config.train.seed, labels.left_right_swap())
+    config = config.model_copy(
+        update={
+            "train": fit_epochs(config.train, len(samples), int(os.environ.get("WORLD_SIZE", "1")))
+        }
+    )
+    clips = ClipDataset(
+        samples, config.spec, config.augment, config.train.seed, labels.left_right_swap()
+    )
     held = usable(read_split(data, "validation"), data) if has_split(data, "validation") else []
     validation = ClipDataset(held, config.spec, None, config.train.seed) if held else None
     budget = int(config.train.memory_gb * 2**30)
     if budget and clips.preload(budget) and validation is not None:
         validation.preload(budget)
     loud = []
-    for name, weights in (("semantic", config.model.semantic_weights), ("motion", config.model.motion_weights)):
+    for name, weights in (
+        ("semantic", config.model.semantic_weights),
+        ("motion", config.model.motion_weights),
+    ):
         if weights == "random" and config.model.freeze and config.model.streams in ("both", name):
-            loud.append(f"WARNING: the {name} backbone is frozen with RANDOM weights: it can learn nothing. Give --{name}-weights.")
+            loud.append(
+                f"WARNING: the {name} backbone is frozen with RANDOM weights: it can learn nothing. Give --{name}-weights."
+            )
         elif weights == "random" and config.model.streams in ("both", name):
-            loud.append(f"The {name} backbone starts from RANDOM weights and is trained from scratch.")
+            loud.append(
+                f"The {name} backbone starts from RANDOM weights and is trained from scratch."
+            )
     if validation is None:
-        loud.append(f"WARNING: {data} has no validation split: the last weights are the result, not the best.")
+        loud.append(
+            f"WARNING: {data} has no validation split: the last weights are the result, not the best."
+        )
     return Opened(config, clips, validation, labels, tuple(loud))
 
 
@@ -80,11 +98,17 @@ def fit_window(spec: ClipSpec, samples: Sequence[Sample]) -> ClipSpec:
 
     A segment stays between 1/8 s, 64 frames a second at 8 a segment, and 1 s; clips that do not say how long they are do not count.
     """
-    lengths = sorted(length for sample in samples if sample.path is not None and (length := duration_s(sample.path)) > 0)
+    lengths = sorted(
+        length
+        for sample in samples
+        if sample.path is not None and (length := duration_s(sample.path)) > 0
+    )
     if not lengths:
         return spec
     longest = lengths[min(len(lengths) - 1, 3 * len(lengths) // 4)]
-    return spec.model_copy(update={"segment_s": round(min(1.0, max(0.125, longest / spec.segments)), 3)})
+    return spec.model_copy(
+        update={"segment_s": round(min(1.0, max(0.125, longest / spec.segments)), 3)}
+    )
 
 
 def fit_epochs(train: TrainConfig, clips: int, world: int) -> TrainConfig:
@@ -94,17 +118,3 @@ def fit_epochs(train: TrainConfig, clips: int, world: int) -> TrainConfig:
     """
     steps = max(1, updates_per_epoch(clips, train, world))
     return train.model_copy(update={"epochs": max(train.epochs, -(-train.min_updates // steps))})
-
-
-def usable(samples: list[Sample], data: Path) -> list[Sample]:
-    """The samples that have a video.
-
-    Raises:
-        UsageError: more than 1 % have none.
-    """
-    there = [sample for sample in samples if sample.path is not None]
-    missing = len(samples) - len(there)
-    if missing > 0.01 * len(samples):
-        first = next(sample.id for sample in samples if sample.path is None)
-        raise UsageError(f"{data}: {missing} of {len(samples)} videos are not there, for one {first}.", "Complete the download.")
-    return there

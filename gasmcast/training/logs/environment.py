@@ -16,7 +16,17 @@ import gasmcast
 
 __all__ = ["describe_environment", "git_state"]
 
-PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "safetensors", "av", "opencv-python", "opencv-python-headless")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "accelerate",
+    "numpy",
+    "safetensors",
+    "av",
+    "opencv-python",
+    "opencv-python-headless",
+)
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
@@ -24,7 +34,13 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
     def ask(*words: str) -> str | None:
         try:
-            done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True)
+            done = subprocess.run(
+                ["git", "-C", str(folder), *words],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
+            )
         except (OSError, subprocess.SubprocessError):
             return None
         return done.stdout.strip()

@@ -6,9 +6,10 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from gasmcast.config import parse_config, read_yaml
+from gasmcast.config import parse_config
 from gasmcast.errors import UsageError
 from gasmcast.files import read_json
+from gasmcast.yamlfile import read_yaml
 
 __all__ = ["list_runs", "render_runs"]
 
@@ -41,20 +42,25 @@ def _row(run: Path) -> dict[str, Any]:
     Raises:
         UsageError: one of them is damaged.
     """
-    settings = read_yaml((run / "config.yaml").read_bytes(), str(run / "config.yaml"))
+    settings = read_yaml(run / "config.yaml") or {}
     row: dict[str, Any] = {"epochs": parse_config(settings, str(run / "config.yaml")).train.epochs}
     table = run / "metrics.csv"
     if table.is_file():
         try:
             with table.open(encoding="utf-8", newline="") as stream:
-                history = [{name: float(value) for name, value in line.items() if value} for line in csv.DictReader(stream)]
+                history = [
+                    {name: float(value) for name, value in line.items() if value}
+                    for line in csv.DictReader(stream)
+                ]
         except (ValueError, TypeError, csv.Error) as error:
             raise UsageError(f"{table} is damaged ({error}).") from None
         if history:
             row |= max(history, key=lambda line: line.get("top1", 0.0)) | {"epoch": len(history)}
     sessions = read_json(run / "environment.json", list)
     if sessions and sessions[-1].get("git"):
-        row["git"] = sessions[-1]["git"]["commit"][:8] + ("+" if sessions[-1]["git"]["changed"] else "")
+        row["git"] = sessions[-1]["git"]["commit"][:8] + (
+            "+" if sessions[-1]["git"]["changed"] else ""
+        )
     if (run / "summary.json").is_file():
         row |= read_json(run / "summary.json", dict, "epoch") | {"finished": True}
     return row
@@ -76,6 +82,12 @@ def render_runs(rows: list[dict[str, Any]]) -> list[list[str]]:
             else f"{row.get('epoch', 0):.0f} of {row['epochs']}, unfinished"
         )
         shares = [figure(row, name, "{:.1f}", 100) for name in ("top1", "top5", "mean_class")]
-        rest = [figure(row, "train_loss", "{:.3f}"), figure(row, "trainable", "{:.2f}M", 1e-6), figure(row, "clips_per_s", "{:.1f}")]
-        lines.append([row["run"], done, *shares, *rest, figure(row, "hours", "{:.2f}"), row.get("git", "")])
+        rest = [
+            figure(row, "train_loss", "{:.3f}"),
+            figure(row, "trainable", "{:.2f}M", 1e-6),
+            figure(row, "clips_per_s", "{:.1f}"),
+        ]
+        lines.append(
+            [row["run"], done, *shares, *rest, figure(row, "hours", "{:.2f}"), row.get("git", "")]
+        )
     return lines

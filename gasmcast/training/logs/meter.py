@@ -36,7 +36,9 @@ class Meter:
         self.wait_s += self._clock() - asked
         return batch
 
-    def count(self, progress: Progress, logits: Tensor, targets: Tensor, loss: float, world: int) -> None:
+    def count(
+        self, progress: Progress, logits: Tensor, targets: Tensor, loss: float, world: int
+    ) -> None:
         """Add a batch to the sums of the epoch; the class of a mixed target is its largest."""
         found = logits.topk(min(5, logits.shape[1])).indices == targets.argmax(1, keepdim=True)
         progress.loss_sum += loss * len(logits)
@@ -63,7 +65,9 @@ class Meter:
         elapsed = max(self._clock() - self._began, 1e-9)
         return {"clips_per_s": self.clips / elapsed, "wait_share": self.wait_s / elapsed}
 
-    def pulse(self, progress: Progress, train: TrainConfig, steps: int, lr: float, gpu: bool) -> Pulse:
+    def pulse(
+        self, progress: Progress, train: TrainConfig, steps: int, lr: float, gpu: bool
+    ) -> Pulse:
         """How the run stands."""
         training_s = self._clock() - self._began - self._validations_s
         per_update = training_s / max(progress.updates - self._began_updates, 1)
@@ -78,6 +82,7 @@ class Meter:
             top5=progress.hits5 / count,
             lr=lr,
             memory_gib=torch.cuda.max_memory_allocated() / 2**30 if gpu else None,
-            remaining_s=(train.epochs * steps - progress.updates) * per_update + (train.epochs - progress.epoch) * self._validation_s,
+            remaining_s=(train.epochs * steps - progress.updates) * per_update
+            + (train.epochs - progress.epoch) * self._validation_s,
             **self.rates(),
         )

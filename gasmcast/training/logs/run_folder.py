@@ -31,10 +31,17 @@ class RunRecord:
     def __init__(self, folder: Path, config: Config, first_step: int) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "summary.json").unlink(missing_ok=True)  # a finished run that goes on is under way again
-        write_atomic(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        (folder / "summary.json").unlink(
+            missing_ok=True
+        )  # a finished run that goes on is under way again
+        write_atomic(
+            folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        )
         sessions = self._sessions()
-        write_atomic(folder / "environment.json", json.dumps([*sessions, {"from_step": first_step, **describe_environment()}], indent=1))
+        write_atomic(
+            folder / "environment.json",
+            json.dumps([*sessions, {"from_step": first_step, **describe_environment()}], indent=1),
+        )
         self._board = self._open_board(first_step)
         self._undrawn: list[Row] = []
         self._drawn_at = -DRAW_EVERY_S

@@ -61,11 +61,20 @@ class Pulse:
 class Display:
     """A context manager; `active` is false in all processes but the first."""
 
-    def __init__(self, active: bool = True, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        active: bool = True,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._active = active
         self._console = console or Console()
         self._clock = clock
-        self._live = Live(console=self._console, refresh_per_second=4) if active and self._console.is_terminal else None
+        self._live = (
+            Live(console=self._console, refresh_per_second=4)
+            if active and self._console.is_terminal
+            else None
+        )
         self._last_line = -LINE_EVERY_S
         self._epochs: list[dict[str, str]] = []
 
@@ -74,7 +83,12 @@ class Display:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._live is not None:
             self._live.stop()
 
@@ -98,7 +112,11 @@ class Display:
     def epoch(self, number: int, row: dict[str, float]) -> None:
         """The figures of a finished epoch."""
         if self._active:
-            shown: dict[str, str] = {name: f"{100 * row[name]:.1f} %" for name in ("top1", "top5", "mean_class") if name in row}
+            shown: dict[str, str] = {
+                name: f"{100 * row[name]:.1f} %"
+                for name in ("top1", "top5", "mean_class")
+                if name in row
+            }
             cells = {
                 "epoch": str(number + 1),
                 "train loss": f"{row['train_loss']:.4f}",

@@ -17,7 +17,13 @@ __all__ = ["differences", "find_earlier"]
 
 
 def find_earlier(
-    folder: Path, config: Config, labels: Labels, set_sha: str, *, resume: bool, say: Callable[[str], None]
+    folder: Path,
+    config: Config,
+    labels: Labels,
+    set_sha: str,
+    *,
+    resume: bool,
+    say: Callable[[str], None],
 ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """The state to go on from: tensors and record; None for a fresh run.
 
@@ -34,13 +40,17 @@ def find_earlier(
     """
     if not resume:
         if has_state(folder) or (folder / "last.safetensors").exists():
-            raise UsageError(f"{folder} holds a run already.", "Continue it with --resume, or give another --out.")
+            raise UsageError(
+                f"{folder} holds a run already.",
+                "Continue it with --resume, or give another --out.",
+            )
         return None
     found = load_state(folder)
     if found is None:
         if has_state(folder):
             raise UsageError(
-                f"No state in {folder} is whole.", "Start again with another --out; its best.safetensors can still be evaluated."
+                f"No state in {folder} is whole.",
+                "Start again with another --out; its best.safetensors can still be evaluated.",
             )
         say(f"note: nothing to resume in {folder}: a fresh run.")
         return None
@@ -50,7 +60,8 @@ def find_earlier(
     changed = differences(config, parse_config(record["config"], str(folder)))
     if foreign := [name for name in changed if name.startswith(("model.", "spec."))]:
         raise UsageError(
-            f"{folder} was begun with another {foreign[0]}.", "Resume with the same model and clip spec, or give another --out."
+            f"{folder} was begun with another {foreign[0]}.",
+            "Resume with the same model and clip spec, or give another --out.",
         )
     _check_set(folder, record, labels, set_sha, say)
     if changed:
@@ -58,12 +69,16 @@ def find_earlier(
     return tensors, record
 
 
-def _check_set(folder: Path, record: dict[str, Any], labels: Labels, set_sha: str, say: Callable[[str], None]) -> None:
+def _check_set(
+    folder: Path, record: dict[str, Any], labels: Labels, set_sha: str, say: Callable[[str], None]
+) -> None:
     hint = "Give the data set it was begun with, or another --out."
     if tuple(record["labels"]) != labels.names:
         raise UsageError(f"{folder} was begun with other classes than the data set has.", hint)
     if "set" not in record:
-        say("note: the run was begun before its clips were kept track of: that this is the same set is not checked.")
+        say(
+            "note: the run was begun before its clips were kept track of: that this is the same set is not checked."
+        )
     elif record["set"] != set_sha:
         raise UsageError(f"{folder} was begun with other clips than the data set has.", hint)
 

@@ -82,22 +82,30 @@ def _set_random_states(states: dict[str, Tensor], device: torch.device) -> None:
 def capture(
     accelerator: Accelerator,
     objective: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     *,
     average: WeightAverage | None,
     progress: Progress,
     frozen: set[str],
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and record for `state.save_state`; every process must call it, the first one's is whole."""
-    tensors = {f"weights/{name}": tensor for name, tensor in trained_tensors(objective, frozen).items()}
-    whole: dict[str, Any] = get_optimizer_state_dict(objective, optimiser, options=WHOLE)  # empty in all processes but the first
+    tensors = {
+        f"weights/{name}": tensor for name, tensor in trained_tensors(objective, frozen).items()
+    }
+    whole: dict[str, Any] = get_optimizer_state_dict(
+        objective, optimizer, options=WHOLE
+    )  # empty in all processes but the first
     for name, leaves in whole.get("state", {}).items():
-        tensors |= {f"optimiser/{name}/{leaf}": value for leaf, value in leaves.items()}
+        tensors |= {f"optimizer/{name}/{leaf}": value for leaf, value in leaves.items()}
     if average is not None:
         tensors |= {f"average/{name}": tensor for name, tensor in average.tensors.items()}
     for rank, states in enumerate(gather_object([_random_states(accelerator.device)])):
         tensors |= {f"random/{rank}/{name}": tensor for name, tensor in states.items()}
-    record: dict[str, Any] = {"progress": asdict(progress), "world": accelerator.num_processes, "groups": whole.get("param_groups", [])}
+    record: dict[str, Any] = {
+        "progress": asdict(progress),
+        "world": accelerator.num_processes,
+        "groups": whole.get("param_groups", []),
+    }
     if average is not None:
         record["average_updates"] = average.updates
     if accelerator.scaler is not None:
@@ -110,7 +118,7 @@ def restore(
     record: dict[str, Any],
     accelerator: Accelerator,
     objective: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     *,
     average: WeightAverage | None,
 ) -> Progress:
@@ -124,15 +132,19 @@ def restore(
         parts.setdefault(kind, {})[rest] = tensor
     weights: dict[str, Any] = {f"model.{name}": tensor for name, tensor in parts["weights"].items()}
     set_model_state_dict(objective, weights, options=PARTIAL)
-    if moments := parts.get("optimiser"):
+    if moments := parts.get("optimizer"):
         state: dict[str, dict[str, Tensor]] = {}
         for name, tensor in moments.items():
             owner, _, leaf = name.rpartition("/")
             state.setdefault(owner, {})[leaf] = tensor
-        decays = [group["weight_decay"] for group in optimiser.param_groups]  # those of the present configuration hold
+        decays = [
+            group["weight_decay"] for group in optimizer.param_groups
+        ]  # those of the present configuration hold
         groups = [{**group, "betas": tuple(group["betas"])} for group in record["groups"]]
-        set_optimizer_state_dict(objective, optimiser, {"state": state, "param_groups": groups}, options=WHOLE)  # type: ignore[dict-item]
-        for group, decay in zip(optimiser.param_groups, decays, strict=True):
+        set_optimizer_state_dict(
+            objective, optimizer, {"state": state, "param_groups": groups}, options=WHOLE
+        )  # type: ignore[dict-item]
+        for group, decay in zip(optimizer.param_groups, decays, strict=True):
             group["weight_decay"] = decay
     if average is not None and (kept := parts.get("average")):
         average.updates = record["average_updates"]
@@ -142,7 +154,11 @@ def restore(
         accelerator.scaler.load_state_dict(record["scaler"])
     progress = Progress(**record["progress"])
     prefix = f"{accelerator.process_index}/"
-    own = {name.removeprefix(prefix): tensor for name, tensor in parts["random"].items() if name.startswith(prefix)}
+    own = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in parts["random"].items()
+        if name.startswith(prefix)
+    }
     if record["world"] == accelerator.num_processes and own:
         _set_random_states(own, accelerator.device)
     return progress

@@ -25,7 +25,7 @@ def save_state(folder: Path, tensors: dict[str, Tensor], record: dict[str, Any])
 
     Args:
         folder: the run folder.
-        tensors: weights, optimiser moments, averages, random states.
+        tensors: weights, optimizer moments, averages, random states.
         record: position, history and settings: what JSON can hold.
 
     Raises:
@@ -66,5 +66,9 @@ def sweep_drafts(folder: Path) -> None:
     """Remove temporary files that a killed run left (`.<name>.<process>.safetensors` of a process that is gone)."""
     for draft in folder.glob(".*.*.safetensors"):
         process = draft.name.split(".")[-2]
-        if process.isdigit() and not Path(f"/proc/{process}").exists() and process != str(os.getpid()):
+        if (
+            process.isdigit()
+            and not Path(f"/proc/{process}").exists()
+            and process != str(os.getpid())
+        ):
             draft.unlink(missing_ok=True)

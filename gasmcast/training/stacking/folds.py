@@ -1,6 +1,6 @@
 """The gate of a guarded model, before its run: folds of the training set tell which read-out is worth what on clips it has not seen.
 
-A stream that knows the training footage by heart looks best on it, so the gate cannot be learnt where the weights are. Each fold
+A stream that knows the training footage by heart looks best on it, so the gate cannot be learned where the weights are. Each fold
 trains on the others and scores its own clips; clips cut from one footage stay together. No validation clip is looked at.
 """
 
@@ -27,13 +27,23 @@ from gasmcast.training.inputs.training_set import Opened
 from gasmcast.training.loop import train
 from gasmcast.training.stacking.stream_weights import fit_gate
 
-__all__ = ["NAMES", "Part", "crossfit_gate", "gate_first", "gate_sentence", "held_out", "split_folds"]
+__all__ = [
+    "NAMES",
+    "Part",
+    "crossfit_gate",
+    "gate_first",
+    "gate_sentence",
+    "held_out",
+    "split_folds",
+]
 
 NAMES = ("semantic", "motion", "fused")
 GATE = "gate.json"
 
 
-def split_folds(labels: Sequence[int], groups: Sequence[str], folds: int, seed: int = 0) -> NDArray[np.int64]:
+def split_folds(
+    labels: Sequence[int], groups: Sequence[str], folds: int, seed: int = 0
+) -> NDArray[np.int64]:
     """`(N,)` fold of each clip: groups whole, classes and sizes as even as that allows (the largest group first, greedily).
 
     Raises:
@@ -44,7 +54,8 @@ def split_folds(labels: Sequence[int], groups: Sequence[str], folds: int, seed: 
         members.setdefault(group, []).append(i)
     if len(members) < folds:
         raise UsageError(
-            f"The training clips come from {len(members)} sources: not enough for {folds} folds.", "Use --set train.gate_folds=0, or fewer."
+            f"The training clips come from {len(members)} sources: not enough for {folds} folds.",
+            "Use --set train.gate_folds=0, or fewer.",
         )
     names = sorted(members)
     random.Random(seed).shuffle(names)
@@ -96,23 +107,44 @@ def gate_first(run: Opened, folder: Path, *, resume: bool) -> tuple[Config, str]
     if not _is_fitted(run.config):
         return run.config, ""
     groups = [sample.source or sample.id for sample in run.clips.samples]
-    return crossfit_gate(run.config, run.clips, run.clips.plain(), groups=groups, labels=run.labels, folder=folder, resume=resume)
+    return crossfit_gate(
+        run.config,
+        run.clips,
+        run.clips.plain(),
+        groups=groups,
+        labels=run.labels,
+        folder=folder,
+        resume=resume,
+    )
 
 
 def gate_sentence(config: Config) -> str:
     """What there is to say of a gate that was fitted; empty where none is."""
     if not _is_fitted(config):
         return ""
-    shares = ", ".join(f"{name} {share:.2f}" for name, share in zip(NAMES, config.model.gate, strict=True))
+    shares = ", ".join(
+        f"{name} {share:.2f}" for name, share in zip(NAMES, config.model.gate, strict=True)
+    )
     return f"Gate, fitted on {config.train.gate_folds} folds of the training clips: {shares}."
 
 
 def _is_fitted(config: Config) -> bool:
-    return bool(config.train.gate_folds) and config.model.read_out == "guarded" and config.model.streams == "both"
+    return (
+        bool(config.train.gate_folds)
+        and config.model.read_out == "guarded"
+        and config.model.streams == "both"
+    )
 
 
 def crossfit_gate(
-    config: Config, clips: TrainingClips, plain: TrainingClips, *, groups: Sequence[str], labels: Labels, folder: Path, resume: bool = False
+    config: Config,
+    clips: TrainingClips,
+    plain: TrainingClips,
+    *,
+    groups: Sequence[str],
+    labels: Labels,
+    folder: Path,
+    resume: bool = False,
 ) -> tuple[Config, str]:
     """Train the folds, fit the gate, and keep it in `folder/gate/gate.json`.
 
@@ -139,16 +171,28 @@ def crossfit_gate(
     truth: list[NDArray[np.int64]] = []
     for k in range(config.train.gate_folds):
         place = folder / "gate" / f"fold{k}"
-        summary = train(config, Part(clips, np.flatnonzero(fold != k)), None, labels, place, resume=resume)
+        summary = train(
+            config, Part(clips, np.flatnonzero(fold != k)), None, labels, place, resume=resume
+        )
         if summary["stopped"]:
             return config, str(summary["stopped"])
-        rows, targets = held_out(place / str(summary["checkpoint"]), Part(plain, np.flatnonzero(fold == k)), config)
+        rows, targets = held_out(
+            place / str(summary["checkpoint"]), Part(plain, np.flatnonzero(fold == k)), config
+        )
         scores.append(rows)
         truth.append(targets)
     found = np.concatenate(scores, 1)
     gate = fit_gate(found, np.concatenate(truth))
-    accuracy = {name: float((part.argmax(-1) == np.concatenate(truth)).mean()) for name, part in zip(NAMES, found, strict=False)}
-    write_atomic(kept, json.dumps({"gate": gate.tolist(), "held_out_top1": accuracy, "clips": len(fold)}, indent=1))
+    accuracy = {
+        name: float((part.argmax(-1) == np.concatenate(truth)).mean())
+        for name, part in zip(NAMES, found, strict=False)
+    }
+    write_atomic(
+        kept,
+        json.dumps(
+            {"gate": gate.tolist(), "held_out_top1": accuracy, "clips": len(fold)}, indent=1
+        ),
+    )
     return _with_gate(config, gate.tolist()), ""
 
 
@@ -157,7 +201,9 @@ def _with_gate(config: Config, gate: list[float]) -> Config:
     return config.model_copy(update={"model": config.model.model_copy(update={"gate": padded})})
 
 
-def held_out(checkpoint: Path, clips: ClipSet, config: Config) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def held_out(
+    checkpoint: Path, clips: ClipSet, config: Config
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """`(R, N, classes)` scores of the read-outs, and `(N,)` labels."""
     model = load_checkpoint(checkpoint)[0]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -167,7 +213,11 @@ def held_out(checkpoint: Path, clips: ClipSet, config: Config) -> tuple[NDArray[
     def run(batch: Any) -> NDArray[np.float32]:  # noqa: ANN401 - pixels, or rows of a cache
         with torch.inference_mode():
             found = model.classify_streams(model.encode(torch.as_tensor(batch).to(device)))
-        return np.concatenate([found[name].float().cpu().numpy() for name in NAMES if name in found], 1)
+        return np.concatenate(
+            [found[name].float().cpu().numpy() for name in NAMES if name in found], 1
+        )
 
-    rows, targets = predict(run, clips, batch_size=config.train.batch_size, workers=config.train.workers)
+    rows, targets = predict(
+        run, clips, batch_size=config.train.batch_size, workers=config.train.workers
+    )
     return np.stack([rows[:, i : i + count] for i in range(0, rows.shape[1], count)]), targets

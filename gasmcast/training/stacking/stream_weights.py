@@ -32,7 +32,9 @@ def fit_gate(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArr
     if scores.shape[1] < 2:
         return np.full(count, 1.0 / count)
     temperatures = np.array([fit_temperature(part, labels) for part in scores])
-    logs = np.stack([log_softmax(part / t) for part, t in zip(scores, temperatures, strict=True)])  # (R, N, classes)
+    logs = np.stack(
+        [log_softmax(part / t) for part, t in zip(scores, temperatures, strict=True)]
+    )  # (R, N, classes)
     own = logs[:, np.arange(len(labels)), labels]  # (R, N)
     weights: NDArray[np.float64] = (_mixture(logs, own) + 1.0 / count) / temperatures
     weights /= weights.sum()

@@ -20,12 +20,23 @@ from gasmcast.runtime.engines.trt.builder import MARK, BuildRequest
 from gasmcast.runtime.engines.trt.cuda import CudaDevice
 from gasmcast.runtime.engines.trt.engine_cache import EngineCache, EngineKey, graph_sha256
 
-__all__ = ["DEFAULT_STREAMS", "Built", "Ensured", "build_plan", "engine_key", "ensure_plan", "precision_of", "profiles_for"]
+__all__ = [
+    "DEFAULT_STREAMS",
+    "Built",
+    "Ensured",
+    "build_plan",
+    "engine_key",
+    "ensure_plan",
+    "precision_of",
+    "profiles_for",
+]
 
 DEFAULT_STREAMS = 4
 RECIPE = 1  # part of the key: raise it when the builder builds something else from the same request
 
-SIZE_HINT = "Give it more memory (--workspace), fewer --streams, or close what else uses the device."
+SIZE_HINT = (
+    "Give it more memory (--workspace), fewer --streams, or close what else uses the device."
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,9 @@ def precision_of(onnx: Path) -> str:
     return parts[1] if len(parts) == 3 else "fp32"
 
 
-def engine_key(onnx: Path, device: CudaDevice, version: str, streams: int, sha256: str | None = None) -> EngineKey:
+def engine_key(
+    onnx: Path, device: CudaDevice, version: str, streams: int, sha256: str | None = None
+) -> EngineKey:
     """The key of the engine that this machine would build of a graph.
 
     Args:
@@ -128,7 +141,10 @@ def ensure_plan(
         if found.plan is not None and not force:
             return Ensured(key, found.plan, None)
         why = "asked to" if force and found else found.why
-        with tempfile.TemporaryDirectory(dir=cache.folder, prefix=".build-") as folder, _status(onnx.name, device, why) as on_phase:
+        with (
+            tempfile.TemporaryDirectory(dir=cache.folder, prefix=".build-") as folder,
+            _status(onnx.name, device, why) as on_phase,
+        ):
             request = BuildRequest(
                 onnx=str(onnx.resolve()),
                 plan=str(Path(folder) / "plan"),
@@ -148,7 +164,11 @@ def _most(key: EngineKey) -> int:
 
 def _widest(cache: EngineCache, key: EngineKey) -> EngineKey:
     """The key of an engine there that differs in its profiles only and takes the most streams; else `key` itself."""
-    fitting = [entry.key for entry in cache.entries() if replace(key, profiles=entry.key.profiles) == entry.key]
+    fitting = [
+        entry.key
+        for entry in cache.entries()
+        if replace(key, profiles=entry.key.profiles) == entry.key
+    ]
     return max(fitting, key=_most, default=key)
 
 
@@ -156,7 +176,11 @@ def _widest(cache: EngineCache, key: EngineKey) -> EngineKey:
 def _status(name: str, device: CudaDevice, why: str) -> Iterator[Callable[[str], None]]:
     """A line on the terminal while a build goes on; it takes what to show."""
     console = Console(stderr=True)
-    console.print(f"Building {name} for {device}: {why}. This takes minutes, once.", highlight=False, soft_wrap=True)
+    console.print(
+        f"Building {name} for {device}: {why}. This takes minutes, once.",
+        highlight=False,
+        soft_wrap=True,
+    )
     with console.status("starting TensorRT") as status:
         yield lambda phase: status.update(f"{name}: {phase}")
 
@@ -180,7 +204,12 @@ def build_plan(request: BuildRequest, on_phase: Callable[[str], None] = lambda _
     failure: GasmcastError | None = None
     command = [sys.executable, "-m", "gasmcast.runtime.engines.trt.builder"]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
@@ -205,14 +234,21 @@ def build_plan(request: BuildRequest, on_phase: Callable[[str], None] = lambda _
     if failure is not None:
         raise failure
     if done is None or code != 0:
-        raise MachineError(f"{name}: the {request.module} builder {_ending(code)}{_last(tail)}.", SIZE_HINT)
-    return Built(Path(request.plan), str(done["version"]), float(done["seconds"]), int(done["size"]))
+        raise MachineError(
+            f"{name}: the {request.module} builder {_ending(code)}{_last(tail)}.", SIZE_HINT
+        )
+    return Built(
+        Path(request.plan), str(done["version"]), float(done["seconds"]), int(done["size"])
+    )
 
 
 def _failure(name: str, module: str, message: dict[str, str]) -> GasmcastError:
     text = message["error"].rstrip(".")
     if message.get("kind") == "graph":
-        return UsageError(f"{name}: {module} does not take this graph ({text}).", "Export it again with this version of gasmcast.")
+        return UsageError(
+            f"{name}: {module} does not take this graph ({text}).",
+            "Export it again with this version of gasmcast.",
+        )
     return MachineError(f"{name}: {module} could not build this engine ({text}).", SIZE_HINT)
 
 

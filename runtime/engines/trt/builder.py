@@ -96,7 +96,9 @@ def write_plan(request: BuildRequest, report: Callable[[str], None]) -> dict[str
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    config.clear_flag(trt.BuilderFlag.TF32)  # FP32 in the file is FP32 in the engine, not 10 bits of mantissa
+    config.clear_flag(
+        trt.BuilderFlag.TF32
+    )  # FP32 in the file is FP32 in the engine, not 10 bits of mantissa
     config.progress_monitor = _monitor(trt, report)
     _add_profiles(builder, network, config, request.profiles)
     if request.targets:
@@ -114,7 +116,11 @@ def write_plan(request: BuildRequest, report: Callable[[str], None]) -> dict[str
     write_atomic(Path(request.plan), content)
     if timings is not None and request.timing_cache:
         write_atomic(Path(request.timing_cache), bytes(timings.serialize()))
-    return {"version": str(trt.__version__), "seconds": time.monotonic() - began, "size": len(content)}
+    return {
+        "version": str(trt.__version__),
+        "seconds": time.monotonic() - began,
+        "size": len(content),
+    }
 
 
 def _logger(trt: ModuleType) -> tuple[trt.ILogger, list[tuple[str, str]]]:
@@ -158,15 +164,20 @@ def _monitor(trt: ModuleType, report: Callable[[str], None]) -> trt.IProgressMon
 
 
 def _add_profiles(
-    builder: trt.Builder, network: trt.INetworkDefinition, config: trt.IBuilderConfig, profiles: tuple[tuple[int, int, int], ...]
+    builder: trt.Builder,
+    network: trt.INetworkDefinition,
+    config: trt.IBuilderConfig,
+    profiles: tuple[tuple[int, int, int], ...],
 ) -> None:
-    """One optimisation profile each: the batch is the first axis and the only dynamic one."""
+    """One optimization profile each: the batch is the first axis and the only dynamic one."""
     shapes = {}
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
         shape = tuple(tensor.shape)
         if -1 in shape[1:]:
-            raise BuildFailure("graph", f"input {tensor.name} has a dynamic axis other than the batch: {shape}")
+            raise BuildFailure(
+                "graph", f"input {tensor.name} has a dynamic axis other than the batch: {shape}"
+            )
         if shape and shape[0] == -1:
             shapes[tensor.name] = shape[1:]
     if not shapes:

@@ -47,7 +47,8 @@ def load_cudart() -> ModuleType:
         return importlib.import_module("cuda.bindings.runtime")
     except ImportError:
         raise MachineError(
-            "The package cuda-bindings is missing.", "pip install cuda-bindings (on a CUDA 12 driver: 'cuda-bindings<13')."
+            "The package cuda-bindings is missing.",
+            "pip install cuda-bindings (on a CUDA 12 driver: 'cuda-bindings<13').",
         ) from None
 
 
@@ -61,24 +62,44 @@ def find_device(index: int = 0, cudart: ModuleType | None = None) -> CudaDevice:
     try:
         error, count = cudart.cudaGetDeviceCount()
     except RuntimeError as trouble:  # what cuda-bindings raises when libcuda itself is not there
-        raise MachineError(f"There is no NVIDIA driver ({trouble}).", "Install NVIDIA's driver, then run `nvidia-smi`.") from None
+        raise MachineError(
+            f"There is no NVIDIA driver ({trouble}).",
+            "Install NVIDIA's driver, then run `nvidia-smi`.",
+        ) from None
     if error == cudart.cudaError_t.cudaErrorInsufficientDriver:
         driver, runtime = cudart.cudaDriverGetVersion()[1], cudart.cudaRuntimeGetVersion()[1]
         if not driver:
-            raise MachineError("There is no NVIDIA driver.", "Install NVIDIA's driver, then run `nvidia-smi`.")
+            raise MachineError(
+                "There is no NVIDIA driver.", "Install NVIDIA's driver, then run `nvidia-smi`."
+            )
         raise MachineError(
             f"The NVIDIA driver supports CUDA {_version(driver)}, cuda-bindings wants {_version(runtime)}.",
             f"Update the driver, or pip install 'cuda-bindings<{driver // 1000 + 1}'.",
         )
-    if error == cudart.cudaError_t.cudaErrorNoDevice or (error == cudart.cudaError_t.cudaSuccess and not count):
-        raise MachineError("The NVIDIA driver sees no device.", "See `nvidia-smi`, and whether CUDA_VISIBLE_DEVICES hides it.")
+    if error == cudart.cudaError_t.cudaErrorNoDevice or (
+        error == cudart.cudaError_t.cudaSuccess and not count
+    ):
+        raise MachineError(
+            "The NVIDIA driver sees no device.",
+            "See `nvidia-smi`, and whether CUDA_VISIBLE_DEVICES hides it.",
+        )
     if error != cudart.cudaError_t.cudaSuccess:
-        raise MachineError(f"CUDA does not start ({_text(cudart, error)}).", "See `nvidia-smi` and `dmesg`.")
+        raise MachineError(
+            f"CUDA does not start ({_text(cudart, error)}).", "See `nvidia-smi` and `dmesg`."
+        )
     if index >= count:
-        raise MachineError(f"There is no CUDA device {index}: this machine has {count}, counted from 0.")
+        raise MachineError(
+            f"There is no CUDA device {index}: this machine has {count}, counted from 0."
+        )
     properties = _ok(cudart, cudart.cudaGetDeviceProperties(index), "read the device")
-    name = properties.name.decode(errors="replace").strip("\0 ") if isinstance(properties.name, bytes) else str(properties.name)
-    return CudaDevice(index, name, f"{properties.major}.{properties.minor}", int(properties.totalGlobalMem))
+    name = (
+        properties.name.decode(errors="replace").strip("\0 ")
+        if isinstance(properties.name, bytes)
+        else str(properties.name)
+    )
+    return CudaDevice(
+        index, name, f"{properties.major}.{properties.minor}", int(properties.totalGlobalMem)
+    )
 
 
 def _version(number: int) -> str:
@@ -93,7 +114,11 @@ def _text(cudart: ModuleType, error: object) -> str:
 def _ok(cudart: ModuleType, result: tuple[Any, ...], doing: str) -> Any:  # noqa: ANN401 - CUDA handles have no types
     error, *values = result
     if error != cudart.cudaError_t.cudaSuccess:
-        hint = "Use fewer streams, or close what else uses the device." if error == cudart.cudaError_t.cudaErrorMemoryAllocation else ""
+        hint = (
+            "Use fewer streams, or close what else uses the device."
+            if error == cudart.cudaError_t.cudaErrorMemoryAllocation
+            else ""
+        )
         raise MachineError(f"CUDA could not {doing} ({_text(cudart, error)}).", hint)
     return values[0] if values else None
 
@@ -111,7 +136,11 @@ class Cuda:
         self._host: list[int] = []
         self._graphs: list[object] = []
         self.use()
-        self._stream = _ok(cudart, cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking), "create a stream")
+        self._stream = _ok(
+            cudart,
+            cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking),
+            "create a stream",
+        )
 
     @property
     def stream(self) -> int:
@@ -124,14 +153,26 @@ class Cuda:
 
     def on_device(self, size: int) -> int:
         """The address of `size` bytes on the device."""
-        pointer = int(_ok(self._cudart, self._cudart.cudaMalloc(max(size, 1)), f"take {size / 1e6:.0f} MB of device memory"))
+        pointer = int(
+            _ok(
+                self._cudart,
+                self._cudart.cudaMalloc(max(size, 1)),
+                f"take {size / 1e6:.0f} MB of device memory",
+            )
+        )
         self._device.append(pointer)
         return pointer
 
     def on_host(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Page-locked host memory as an array: copies from it run beside the host."""
         size = max(int(np.prod(shape)) * dtype.itemsize, 1)
-        pointer = int(_ok(self._cudart, self._cudart.cudaMallocHost(size), f"take {size / 1e6:.0f} MB of page-locked memory"))
+        pointer = int(
+            _ok(
+                self._cudart,
+                self._cudart.cudaMallocHost(size),
+                f"take {size / 1e6:.0f} MB of page-locked memory",
+            )
+        )
         self._host.append(pointer)
         raw = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(pointer))
         return raw[: int(np.prod(shape)) * dtype.itemsize].view(dtype).reshape(shape)
@@ -139,13 +180,17 @@ class Cuda:
     def upload(self, target: int, source: NDArray[Any]) -> None:
         """Enqueue a copy of a contiguous page-locked array to the device."""
         kind = self._cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
-        result = self._cudart.cudaMemcpyAsync(target, source.ctypes.data, source.nbytes, kind, self._stream)
+        result = self._cudart.cudaMemcpyAsync(
+            target, source.ctypes.data, source.nbytes, kind, self._stream
+        )
         _ok(self._cudart, result, "copy to the device")
 
     def download(self, target: NDArray[Any], source: int) -> None:
         """Enqueue a copy from the device into a contiguous page-locked array."""
         kind = self._cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        result = self._cudart.cudaMemcpyAsync(target.ctypes.data, source, target.nbytes, kind, self._stream)
+        result = self._cudart.cudaMemcpyAsync(
+            target.ctypes.data, source, target.nbytes, kind, self._stream
+        )
         _ok(self._cudart, result, "copy from the device")
 
     def wait(self) -> None:
@@ -163,7 +208,9 @@ class Cuda:
         """
         cudart, graph = self._cudart, None
         trouble: Exception | None = None
-        begun = cudart.cudaStreamBeginCapture(self._stream, cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
+        begun = cudart.cudaStreamBeginCapture(
+            self._stream, cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        )
         try:
             _ok(cudart, begun, "begin a capture")
             try:
@@ -174,7 +221,9 @@ class Cuda:
             graph = _ok(cudart, cudart.cudaStreamEndCapture(self._stream), "end the capture")
             if trouble is not None:
                 raise trouble
-            launchable: object = _ok(cudart, cudart.cudaGraphInstantiate(graph, 0), "instantiate the graph")
+            launchable: object = _ok(
+                cudart, cudart.cudaGraphInstantiate(graph, 0), "instantiate the graph"
+            )
         except MachineError as error:
             cudart.cudaGetLastError()  # clears it, so that the next call does not report it again
             log.warning("no CUDA graph, running without: %s", trouble or error)

@@ -20,7 +20,15 @@ from pathlib import Path
 from gasmcast.errors import MachineError
 from gasmcast.files import write_atomic
 
-__all__ = ["CachedEngine", "EngineCache", "EngineKey", "Lookup", "graph_files", "graph_sha256", "user_cache"]
+__all__ = [
+    "CachedEngine",
+    "EngineCache",
+    "EngineKey",
+    "Lookup",
+    "graph_files",
+    "graph_sha256",
+    "user_cache",
+]
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,9 @@ class EngineCache:
             self.folder.mkdir(mode=0o700, exist_ok=True)
             state = self.folder.lstat()
         except OSError as error:
-            raise MachineError(f"The engine cache {self.folder} cannot be used ({error.strerror}).", hint) from None
+            raise MachineError(
+                f"The engine cache {self.folder} cannot be used ({error.strerror}).", hint
+            ) from None
         if not stat.S_ISDIR(state.st_mode):
             raise MachineError(f"The engine cache {self.folder} is a link, not a folder.", hint)
         if hasattr(os, "geteuid"):  # Windows has neither owners nor modes of this kind
@@ -126,7 +136,9 @@ class EngineCache:
 
     def timing_path(self, key: EngineKey) -> Path:
         """Where the builder keeps its kernel timings: one file a backend version and device, shared by all graphs."""
-        digest = hashlib.sha256(f"{key.backend} {key.version} {key.device} {key.sm}".encode()).hexdigest()
+        digest = hashlib.sha256(
+            f"{key.backend} {key.version} {key.device} {key.sm}".encode()
+        ).hexdigest()
         return self.folder / f"timing-{digest[:20]}.cache"
 
     def load(self, key: EngineKey) -> Lookup:
@@ -158,14 +170,24 @@ class EngineCache:
         """
         self.open()
         path = self.plan_path(key)
-        record = {"key": asdict(key), "sha256": hashlib.sha256(plan).hexdigest(), "size": len(plan), "build_s": round(build_s, 1)}
+        record = {
+            "key": asdict(key),
+            "sha256": hashlib.sha256(plan).hexdigest(),
+            "size": len(plan),
+            "build_s": round(build_s, 1),
+        }
         try:
             self.discard(key)
-            for name, content in ((path, plan), (path.with_suffix(".json"), json.dumps(record, indent=1).encode())):
+            for name, content in (
+                (path, plan),
+                (path.with_suffix(".json"), json.dumps(record, indent=1).encode()),
+            ):
                 write_atomic(name, content)
                 name.chmod(0o600)
         except OSError as error:
-            raise MachineError(f"The engine {path} cannot be written ({error.strerror}).", "Free some disk space.") from None
+            raise MachineError(
+                f"The engine {path} cannot be written ({error.strerror}).", "Free some disk space."
+            ) from None
         return path
 
     def discard(self, key: EngineKey) -> None:
@@ -230,9 +252,14 @@ class EngineCache:
         for entry in self.entries():
             if (entry.key.graph, entry.key.precision) != (key.graph, key.precision):
                 continue
-            differing = [f.name for f in fields(key) if getattr(entry.key, f.name) != getattr(key, f.name)]
+            differing = [
+                f.name for f in fields(key) if getattr(entry.key, f.name) != getattr(key, f.name)
+            ]
             if differing and (not best or len(differing) < len(best)):
-                best = [_difference(name, getattr(entry.key, name), getattr(key, name)) for name in differing]
+                best = [
+                    _difference(name, getattr(entry.key, name), getattr(key, name))
+                    for name in differing
+                ]
         return f"the engine there is of {', '.join(best)}" if best else "not built yet"
 
 
@@ -241,7 +268,9 @@ def _entry(sidecar_path: Path) -> CachedEngine | None:
     try:
         sidecar = json.loads(_read_own(sidecar_path))
         key = EngineKey(**sidecar["key"])
-        return CachedEngine(sidecar_path.with_suffix(".plan"), key, int(sidecar["size"]), float(sidecar["build_s"]))
+        return CachedEngine(
+            sidecar_path.with_suffix(".plan"), key, int(sidecar["size"]), float(sidecar["build_s"])
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -254,7 +283,9 @@ def _difference(name: str, have: str, want: str) -> str:
 
 def _read_own(path: Path) -> bytes:
     """A regular file of this user that nobody else may write, read through one descriptor (no swap between check and use)."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    descriptor = os.open(
+        path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    )
     with os.fdopen(descriptor, "rb") as stream:
         state = os.fstat(stream.fileno())
         if not stat.S_ISREG(state.st_mode):

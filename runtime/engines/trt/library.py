@@ -16,7 +16,7 @@ from gasmcast.runtime.engines.trt.cuda import find_device
 if TYPE_CHECKING:
     import tensorrt as trt
 
-__all__ = ["deserialise", "gaps", "load_tensorrt", "missing", "numpy_type"]
+__all__ = ["deserialize", "gaps", "load_tensorrt", "missing", "numpy_type"]
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +35,15 @@ def load_tensorrt() -> ModuleType:
     except ModuleNotFoundError:
         raise MachineError("The package tensorrt is missing.", remedy) from None
     except ImportError as error:
-        raise MachineError(f"The package tensorrt is there without its libraries ({error}).", remedy) from None
+        raise MachineError(
+            f"The package tensorrt is there without its libraries ({error}).", remedy
+        ) from None
     version = str(getattr(module, "__version__", "0"))
     number = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if not FLOOR <= number < CEILING:
-        raise MachineError(f"TensorRT is {version}; gasmcast runs on 10.3 and later, before 12.", remedy)
+        raise MachineError(
+            f"TensorRT is {version}; gasmcast runs on 10.3 and later, before 12.", remedy
+        )
     return module
 
 
@@ -61,10 +65,12 @@ def missing() -> str:
     return ", ".join(error.what.rstrip(".").replace("The", "the", 1) for error in gaps())
 
 
-_KEPT: dict[str, tuple[Any, Any]] = {}  # by module: TensorRT takes one logger a process, and an engine must not outlive its runtime
+_KEPT: dict[
+    str, tuple[Any, Any]
+] = {}  # by module: TensorRT takes one logger a process, and an engine must not outlive its runtime
 
 
-def deserialise(module: ModuleType, plan: bytes) -> trt.ICudaEngine | None:
+def deserialize(module: ModuleType, plan: bytes) -> trt.ICudaEngine | None:
     """The engine of a plan; None where TensorRT refuses it (another version or device, or damaged).
 
     The caller has checked that there is a device, and that the plan is this user's own: loading it runs its code.
@@ -90,7 +96,9 @@ def _logger(module: ModuleType) -> trt.ILogger:
             super().__init__()
 
         def log(self, severity: object, text: str) -> None:
-            log.log(levels.get(str(severity).rpartition(".")[2], logging.ERROR), "TensorRT: %s", text)
+            log.log(
+                levels.get(str(severity).rpartition(".")[2], logging.ERROR), "TensorRT: %s", text
+            )
 
     return Forward()
 
@@ -110,5 +118,7 @@ def numpy_type(module: ModuleType, dtype: trt.DataType) -> np.dtype[Any]:
         trt.DataType.UINT8: np.uint8,
     }
     if dtype not in known:
-        raise MachineError(f"The engine has an input or output of type {dtype}, which gasmcast does not use.")
+        raise MachineError(
+            f"The engine has an input or output of type {dtype}, which gasmcast does not use."
+        )
     return np.dtype(known[dtype])

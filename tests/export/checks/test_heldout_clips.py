@@ -11,7 +11,7 @@ from gasmcast.export.checks.heldout_clips import encode_clip, pair_chunks
 
 
 def clip_of(*shades: int, side: int = 8) -> np.ndarray:
-    """A clip `(1 + S, 2, side, side, 3)` of segments in one shade of grey each."""
+    """A clip `(1 + S, 2, side, side, 3)` of segments in one shade of gray each."""
     return np.stack([np.full((2, side, side, 3), shade, np.uint8) for shade in shades])
 
 
@@ -25,7 +25,13 @@ def test_pairs_come_in_order_however_they_are_cut(side: int, chunks: int) -> Non
 
 @pytest.mark.parametrize(
     ("shades", "runs"),
-    [((1, 2, 3, 4), 3), ((1, 2, 2, 2, 2), 2), ((7, 7, 7), 1), ((1, 1, 1, 2, 2, 2), 3), ((1, 2, 1, 2, 1), 4)],
+    [
+        ((1, 2, 3, 4), 3),
+        ((1, 2, 2, 2, 2), 2),
+        ((7, 7, 7), 1),
+        ((1, 1, 1, 2, 2, 2), 3),
+        ((1, 2, 1, 2, 1), 4),
+    ],
 )
 def test_a_pair_that_stands_still_is_run_once(shades: tuple[int, ...], runs: int) -> None:
     seen: list[np.ndarray] = []

@@ -50,7 +50,9 @@ def test_noise_of_known_size_gives_its_snr():
 def test_another_class_on_top_fails_even_when_small():
     logits = np.array([[1.0, 0.9, 0.0], [2.0, 0.0, 0.0]])
     other = logits + np.array([[0, 0.2, 0], [0, 0, 0]])
-    c = compare_logits("complete", "openvino", logits, other, tolerance=Tolerance(error=0.01, cosine=0, top1=1))
+    c = compare_logits(
+        "complete", "openvino", logits, other, tolerance=Tolerance(error=0.01, cosine=0, top1=1)
+    )
     assert c.top1 == 0.5
     assert c.top5 == 1.0
     assert not c
@@ -62,7 +64,10 @@ def test_a_tie_within_tolerance_is_no_disagreement():
 
 
 def test_the_report_says_which_component_broke_first():
-    good, bad = compare("encoder", "semantic", "openvino", A, A), compare("head", "logits", "openvino", A, A + 1)
+    good, bad = (
+        compare("encoder", "semantic", "openvino", A, A),
+        compare("head", "logits", "openvino", A, A + 1),
+    )
     assert ParityReport((good,))
     found = ParityReport((good, bad))
     assert not found

@@ -8,7 +8,9 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def model_that_cuts_pixels():
-    bounds = [numpy_helper.from_array(np.array([i]), n) for n, i in (("a", 0), ("b", 4), ("axis", 1))]
+    bounds = [
+        numpy_helper.from_array(np.array([i]), n) for n, i in (("a", 0), ("b", 4), ("axis", 1))
+    ]
     nodes = [
         helper.make_node("Slice", ["clip", "a", "b", "axis"], ["cut"], name="n0"),
         helper.make_node("Cast", ["cut"], ["f"], name="n1", to=TensorProto.FLOAT),
@@ -21,7 +23,9 @@ def model_that_cuts_pixels():
     out = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["s0", 2])
     w = numpy_helper.from_array(np.ones((4, 2), np.float32), "model.encoder.w")
     return helper.make_model(
-        helper.make_graph(nodes, "main_graph", [clip], [out], [*bounds, w]), opset_imports=[helper.make_opsetid("", 20)], ir_version=10
+        helper.make_graph(nodes, "main_graph", [clip], [out], [*bounds, w]),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=10,
     )
 
 
@@ -30,12 +34,16 @@ def test_pixels_are_cast_before_they_are_cut_and_the_result_is_the_same():
 
     before = model_that_cuts_pixels()
     x = np.random.default_rng(0).integers(0, 256, (3, 8)).astype(np.uint8)
-    exact = onnxruntime.InferenceSession(before.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"clip": x})[0]
+    exact = onnxruntime.InferenceSession(
+        before.SerializeToString(), providers=["CPUExecutionProvider"]
+    ).run(None, {"clip": x})[0]
     after = clean(before)
     onnx.checker.check_model(after, full_check=True)
     first = after.graph.node[0]
     assert (first.op_type, list(first.input)) == ("Cast", ["clip"])
-    given = onnxruntime.InferenceSession(after.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"clip": x})[0]
+    given = onnxruntime.InferenceSession(
+        after.SerializeToString(), providers=["CPUExecutionProvider"]
+    ).run(None, {"clip": x})[0]
     np.testing.assert_array_equal(exact, given)
 
 

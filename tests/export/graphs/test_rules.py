@@ -15,7 +15,9 @@ def graph(nodes, constants=(), inputs=None, opset=20, domain=""):
     inputs = inputs or [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 8])]
     out = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 8])
     body = helper.make_graph(nodes, "g", inputs, [out], list(constants))
-    return helper.make_model(body, opset_imports=[helper.make_opsetid(domain, opset)], ir_version=10)
+    return helper.make_model(
+        body, opset_imports=[helper.make_opsetid(domain, opset)], ir_version=10
+    )
 
 
 def node(kind, inputs, outputs=("y",), **attributes):
@@ -33,29 +35,44 @@ UINT8 = [helper.make_tensor_value_info("x", TensorProto.UINT8, ["batch", 8])]
 BAD = {
     "opset": graph([node("Relu", ["x"])], opset=21),
     "operators": graph([node("Celu", ["x"])]),
-    "attention": graph([helper.make_node("Attention", ["x", "x", "x"], ["y"], name="part/Attention")]),
+    "attention": graph(
+        [helper.make_node("Attention", ["x", "x", "x"], ["y"], name="part/Attention")]
+    ),
     "reduce-axes": graph([node("Identity", ["x"], ["a"]), node("ReduceMean", ["x", "a"])]),
     "topk": graph([node("TopK", ["x", "k"], ["y", "i"])]),
     "layer-norm": graph(
         [node("Pow", ["x", "two"], ["sq"]), node("ReduceMean", ["sq", "axes"])],
         [tensor("two", np.float32(2)), tensor("axes", np.array([1]))],
     ),
-    "types": graph([node("Cast", ["x"], ["d"], to=TensorProto.DOUBLE), node("Cast", ["d"], to=TensorProto.FLOAT)]),
+    "types": graph(
+        [
+            node("Cast", ["x"], ["d"], to=TensorProto.DOUBLE),
+            node("Cast", ["d"], to=TensorProto.FLOAT),
+        ]
+    ),
     "uint8": graph(
         [node("Slice", ["x", "f", "t"], ["c"]), node("Cast", ["c"], to=TensorProto.FLOAT)],
         [tensor("f", np.array([0])), tensor("t", np.array([8]))],
         UINT8,
     ),
-    "static-shapes": graph([node("Relu", ["x"])], inputs=[helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "n"])]),
-    "qdq-type": graph([node("QuantizeLinear", ["x", "s"], ["q"]), node("DequantizeLinear", ["q", "s"])], [SCALE]),
+    "static-shapes": graph(
+        [node("Relu", ["x"])],
+        inputs=[helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "n"])],
+    ),
+    "qdq-type": graph(
+        [node("QuantizeLinear", ["x", "s"], ["q"]), node("DequantizeLinear", ["q", "s"])], [SCALE]
+    ),
     "qdq-zero-point": graph(
-        [node("QuantizeLinear", ["x", "s", "z"], ["q"]), node("DequantizeLinear", ["q", "s", "z"])], [SCALE, tensor("z", np.int8(3))]
+        [node("QuantizeLinear", ["x", "s", "z"], ["q"]), node("DequantizeLinear", ["q", "s", "z"])],
+        [SCALE, tensor("z", np.int8(3))],
     ),
     "qdq-scale": graph(
-        [node("QuantizeLinear", ["x", "s", "z"], ["q"]), node("DequantizeLinear", ["q", "s", "z"])], [tensor("s", np.float32(0)), ZERO8]
+        [node("QuantizeLinear", ["x", "s", "z"], ["q"]), node("DequantizeLinear", ["q", "s", "z"])],
+        [tensor("s", np.float32(0)), ZERO8],
     ),
     "qdq-bias": graph(
-        [node("DequantizeLinear", ["b", "s"], ["bias"]), node("Add", ["x", "bias"])], [SCALE, tensor("b", np.zeros(8, np.int32))]
+        [node("DequantizeLinear", ["b", "s"], ["bias"]), node("Add", ["x", "bias"])],
+        [SCALE, tensor("b", np.zeros(8, np.int32))],
     ),
 }
 
@@ -70,7 +87,11 @@ def test_each_rule_names_itself_and_the_place(rule, tmp_path):
 
 
 def test_a_sound_graph_passes():
-    pass_nodes = [node("QuantizeLinear", ["x", "s", "z"], ["q"]), node("DequantizeLinear", ["q", "s", "z"], ["d"]), node("Relu", ["d"])]
+    pass_nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        node("Relu", ["d"]),
+    ]
     model = graph(pass_nodes, [SCALE, ZERO8])
     onnx.checker.check_model(model)
     assert model.graph.node[0].op_type == "QuantizeLinear"
@@ -98,7 +119,9 @@ def test_external_data_outside_the_bundle_is_refused(place, tmp_path):
 
 def test_a_truncated_file_is_a_sentence(tmp_path):
     path = tmp_path / "m.onnx"
-    whole = graph([node("MatMul", ["x", "w"])], [tensor("w", np.ones((8, 8), np.float32))]).SerializeToString()
+    whole = graph(
+        [node("MatMul", ["x", "w"])], [tensor("w", np.ones((8, 8), np.float32))]
+    ).SerializeToString()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UsageError, match="truncated"):
         check_rules(path)
@@ -108,5 +131,8 @@ def test_a_truncated_file_is_a_sentence(tmp_path):
 
 def test_a_size_of_zero_is_static(tmp_path):
     """The features of a stream that the model does not have."""
-    empty = graph([node("Relu", ["x"])], inputs=[helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 0])])
+    empty = graph(
+        [node("Relu", ["x"])],
+        inputs=[helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 0])],
+    )
     assert report(empty, tmp_path)

@@ -15,7 +15,9 @@ def test_a_graph_is_removed_with_its_weights(most, files, tmp_path, monkeypatch)
     monkeypatch.setattr(graphs, "_INLINE_BYTES", most)
     ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 64]) for n in ("x", "y")]
     w = numpy_helper.from_array(np.ones((64, 64), np.float32), "w")
-    body = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"], name="m")], "g", ends[:1], ends[1:], [w])
+    body = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], name="m")], "g", ends[:1], ends[1:], [w]
+    )
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     path = graphs.save_graph(model, tmp_path / "a.onnx")
     assert sorted(p.name for p in tmp_path.iterdir()) == files

@@ -37,7 +37,12 @@ def test_a_few_clips_are_seen_whole_and_one_segment_of_every_other(stored, monke
 def test_what_is_wrong_with_a_clip_names_it(stored):
     seen = precisions._Seen(stored)
     next(seen.feeds())
-    with pytest.raises(UsageError, match=rf"not numbers\. It was clip {stored.index.clips[0].id} of .*set"), seen.named():
+    with (
+        pytest.raises(
+            UsageError, match=rf"not numbers\. It was clip {stored.index.clips[0].id} of .*set"
+        ),
+        seen.named(),
+    ):
         raise UsageError("Tensor x holds values that are not numbers.")
 
 
@@ -52,7 +57,15 @@ def test_fp16_sees_segments_of_all_clips(stored, count):
     shown = [feed["segments"] for feed in precisions._Seen(stored).spread(count)]
     assert [pair.shape for pair in shown] == [(1, *SPEC.pair_shape)] * min(count, 28)
     clips = list(stored.clips())
-    owner = [next(i for i, clip in enumerate(clips) for s in range(4) if np.array_equal(pair[0], clip[s : s + 2])) for pair in shown]
+    owner = [
+        next(
+            i
+            for i, clip in enumerate(clips)
+            for s in range(4)
+            if np.array_equal(pair[0], clip[s : s + 2])
+        )
+        for pair in shown
+    ]
     assert owner == sorted(owner)
     assert len(set(owner)) == min(count, 7)
     np.testing.assert_array_equal(shown[-1][0], clips[-1][3:5])

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from gasmcast.calibration.quantize import quantise
+from gasmcast.calibration.quantize import quantize
 from gasmcast.errors import UsageError
 from gasmcast.export.graphs.fp16 import to_fp16
 from gasmcast.export.precisions.timing import Picked, pick, time_engine
@@ -17,7 +17,10 @@ class Fake:
 
     def __init__(self, step):
         self.now, self.step, self.calls = 0.0, step, 0
-        self.inputs = {"clip": TensorSpec((None, 4), np.dtype(np.uint8)), "x": TensorSpec((None, 2), np.dtype(np.float32))}
+        self.inputs = {
+            "clip": TensorSpec((None, 4), np.dtype(np.uint8)),
+            "x": TensorSpec((None, 2), np.dtype(np.float32)),
+        }
 
     def run(self, feeds):
         assert feeds["clip"].shape == (1, 4)
@@ -47,11 +50,18 @@ def picked(tmp_path, monkeypatch):
 
         monkeypatch.setattr("gasmcast.export.precisions.timing.open_uncached", opener)
         monkeypatch.setattr("gasmcast.export.precisions.timing.open_arbiter", opener)
-        monkeypatch.setattr("gasmcast.export.precisions.timing._plain", lambda path, threads: opener(path, threads) / 3)
-        monkeypatch.setattr("gasmcast.export.precisions.timing.time_engine", lambda took: (took, took, 3))
+        monkeypatch.setattr(
+            "gasmcast.export.precisions.timing._plain",
+            lambda path, threads: opener(path, threads) / 3,
+        )
+        monkeypatch.setattr(
+            "gasmcast.export.precisions.timing.time_engine", lambda took: (took, took, 3)
+        )
         graphs = {}
         for precision, parts in ms.items():
-            graphs[precision] = {component: tmp_path / f"{component}.{precision}" for component in parts}
+            graphs[precision] = {
+                component: tmp_path / f"{component}.{precision}" for component in parts
+            }
             for component, took in parts.items():
                 graphs[precision][component].write_text(str(took))
         return pick(graphs, ClipSpec())
@@ -73,10 +83,22 @@ def test_a_smaller_type_that_loses_to_what_it_is_made_of_is_written_down(picked)
 
 
 def test_a_decision_costs_what_one_precision_takes_and_no_mix(picked):
-    found = picked({"fp32": {"encoder": 20.0, "head": 4.0}, "int8": {"encoder": 9.0, "head": 6.0}, "fp16": {"encoder": 5.0, "head": 5.0}})
-    assert {component: t.precision for component, t in found.fastest.items()} == {"encoder": "fp16", "head": "fp32"}
+    found = picked(
+        {
+            "fp32": {"encoder": 20.0, "head": 4.0},
+            "int8": {"encoder": 9.0, "head": 6.0},
+            "fp16": {"encoder": 5.0, "head": 5.0},
+        }
+    )
+    assert {component: t.precision for component, t in found.fastest.items()} == {
+        "encoder": "fp16",
+        "head": "fp32",
+    }
     assert found.taken == found.to_json()["taken"] == "int8"
-    assert "a decision in int8, which a CPU takes, costs 15 ms of the 500 ms of a segment (3 %)" in found.notes
+    assert (
+        "a decision in int8, which a CPU takes, costs 15 ms of the 500 ms of a segment (3 %)"
+        in found.notes
+    )
     compared = "encoder: fp16 on onnxruntime is the fastest here, 5.0 ms; it was timed to compare, `live` does not take it on a CPU"
     assert compared in found.notes
     assert "head: fp32 on openvino is the fastest here, 4.0 ms" in found.notes
@@ -85,11 +107,16 @@ def test_a_decision_costs_what_one_precision_takes_and_no_mix(picked):
 def test_every_precision_is_timed_on_both_engines(vit_block, tmp_path):
     model, feeds = vit_block
     onnx.save(model, str(tmp_path / "head.onnx"))
-    onnx.save(quantise(model, lambda: iter(feeds)), str(tmp_path / "head.int8.onnx"))
-    graphs = {"fp32": {"head": tmp_path / "head.onnx"}, "int8": {"head": tmp_path / "head.int8.onnx"}}
+    onnx.save(quantize(model, lambda: iter(feeds)), str(tmp_path / "head.int8.onnx"))
+    graphs = {
+        "fp32": {"head": tmp_path / "head.onnx"},
+        "int8": {"head": tmp_path / "head.int8.onnx"},
+    }
     said = []
     picked = pick(graphs, ClipSpec(), threads=1, each=said.append)
-    assert {(t.precision, t.engine) for t in picked.timings} == {(p, e) for p in graphs for e in ("openvino", "onnxruntime")}
+    assert {(t.precision, t.engine) for t in picked.timings} == {
+        (p, e) for p in graphs for e in ("openvino", "onnxruntime")
+    }
     judged = {t.precision: t.median_ms for t in picked.timings if t.engine == "openvino"}
     assert picked.fastest["head"].median_ms == min(judged.values())
     assert picked.total_ms == judged
@@ -102,12 +129,17 @@ def test_fp16_is_timed_where_it_was_judged_and_nowhere_else(vit_block, tmp_path)
     """OpenVINO computes an FP16 file in FP32 on a CPU: such a time would be another precision's."""
     onnx.save(vit_block[0], str(tmp_path / "head.onnx"))
     onnx.save(to_fp16(vit_block[0]), str(tmp_path / "head.fp16.onnx"))
-    graphs = {"fp32": {"head": tmp_path / "head.onnx"}, "fp16": {"head": tmp_path / "head.fp16.onnx"}}
+    graphs = {
+        "fp32": {"head": tmp_path / "head.onnx"},
+        "fp16": {"head": tmp_path / "head.fp16.onnx"},
+    }
     picked = pick(graphs, ClipSpec(), threads=1)
     assert [t.engine for t in picked.timings if t.precision == "fp16"] == ["onnxruntime"]
 
 
-def test_a_file_that_one_engine_cannot_read_is_told_and_the_rest_is_timed(vit_block, tmp_path, monkeypatch):
+def test_a_file_that_one_engine_cannot_read_is_told_and_the_rest_is_timed(
+    vit_block, tmp_path, monkeypatch
+):
     def refuse(path, threads, **_):
         raise UsageError(f"OpenVINO cannot read {path}.")
 

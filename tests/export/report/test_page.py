@@ -22,10 +22,17 @@ def report():
         "cosine": 1.0, "snr_db": 120.0, "top1": None, "top5": None, "worst": [1, 0],
     }  # fmt: skip
     tensor = {"tensor": "blocks.3/LayerNormalization", "outlier_ratio": 320.0}
-    smoothed = {"tensor": "blocks.3", "outlier_ratio": 320.0, "power": 0.7, "folded": True, "error_before": 0.1, "error_after": 0.001}
+    smoothed = {
+        "tensor": "blocks.3",
+        "outlier_ratio": 320.0,
+        "power": 0.7,
+        "folded": True,
+        "error_before": 0.1,
+        "error_after": 0.001,
+    }
     return {
         "checkpoint": "runs/<script>alert(1)</script>", "random_weights": True, "steps_s": {"trace": 3.0}, "engines": {"fp32": "openvino"},
-        "clips": {"count": 2, "origin": "validation", "labelled": True, "unread": []},
+        "clips": {"count": 2, "origin": "validation", "labeled": True, "unread": []},
         "parity": {"clips": ["a", "b"], "origin": "validation", "passed": True, "comparisons": [comparison]},
         "deviation": {"int8": [{**comparison, "component": "streaming", "engine": "int8", "snr_db": 31.0}]},
         "verdicts": [verdict()], "rules": [{"file": "head.onnx", "passed": True, "nodes": 12}],
@@ -79,7 +86,10 @@ def test_bars_bear_zeros_and_infinities():
 def test_cells():
     assert "ok" in table(["a"], [[True]])
     assert "fails" in table(["a"], [[False]])
-    assert table(["<"], [["<&>"], [None]]) == "<table><tr><th>&lt;</th></tr><tr><td>&lt;&amp;&gt;</td></tr><tr><td></td></tr></table>"
+    assert (
+        table(["<"], [["<&>"], [None]])
+        == "<table><tr><th>&lt;</th></tr><tr><td>&lt;&amp;&gt;</td></tr><tr><td></td></tr></table>"
+    )
 
 
 def test_thumbnails_are_images_inside_the_page():

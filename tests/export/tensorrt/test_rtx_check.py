@@ -22,13 +22,21 @@ from typer.testing import CliRunner
 from gasmcast.cli import app
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.export.graphs.rules import check_rules
-from gasmcast.export.tensorrt.rtx_check import EngineCheck, Product, check_engine, checker_missing, read_layers
+from gasmcast.export.tensorrt.rtx_check import (
+    EngineCheck,
+    Product,
+    check_engine,
+    checker_missing,
+    read_layers,
+)
 from gasmcast.runtime.engines.trt.build import build_plan, profiles_for
 from gasmcast.runtime.engines.trt.builder import BuildRequest
 
 pytestmark = [
     pytest.mark.skipif(bool(checker_missing()), reason=f"needs TensorRT-RTX: {checker_missing()}"),
-    pytest.mark.timeout(900),  # tracing the small model is 25 s of one core, and the first test waits for it
+    pytest.mark.timeout(
+        900
+    ),  # tracing the small model is 25 s of one core, and the first test waits for it
 ]
 
 SMALL = {"model.layers": 1, "model.semantic_taps": [1], "model.motion_taps": ["layer2"]}
@@ -51,19 +59,28 @@ def export_all(preset: str, folder: Path, overrides: dict | None = None) -> Path
     from gasmcast.runtime.engines import open_engine
 
     torch.manual_seed(0)
-    config = load_config(preset, {"model.semantic_weights": "random", "model.motion_weights": "random", **(overrides or {})})
+    config = load_config(
+        preset,
+        {"model.semantic_weights": "random", "model.motion_weights": "random", **(overrides or {})},
+    )
     paths = export_onnx(build_model(config), folder)
     spec = config.spec
     pairs = [{"segments": made_up_pairs(1, spec.pair_shape, seed)} for seed in range(2)]
     engine = open_engine(paths["encoder"], "onnxruntime")
     rows = [engine.run(pair) for pair in pairs]
-    features = [{name: np.stack([rows[(i + k) % 2][name] for i in range(spec.segments)], 1) for name in rows[0]} for k in range(2)]
+    features = [
+        {
+            name: np.stack([rows[(i + k) % 2][name] for i in range(spec.segments)], 1)
+            for name in rows[0]
+        }
+        for k in range(2)
+    ]
     fp32 = {name: onnx.load(str(path)) for name, path in paths.items()}
     feeds = {"encoder": pairs, "head": features}
     fp16 = {name: to_fp16(fp32[name]) for name in feeds}
     seen = {name: calibrate(fp32[name], lambda f=feed: iter(f)) for name, feed in feeds.items()}
-    int8 = {name: seen[name].quantise(Policy(), SAFE_LEVELS) for name in feeds}
-    int8_fp16 = {name: to_fp16(seen[name].quantise(Policy(), ALL_LEVELS)) for name in feeds}
+    int8 = {name: seen[name].quantize(Policy(), SAFE_LEVELS) for name in feeds}
+    int8_fp16 = {name: to_fp16(seen[name].quantize(Policy(), ALL_LEVELS)) for name in feeds}
     for precision, graphs in (("fp16", fp16), ("int8", int8), ("int8_fp16", int8_fp16)):
         graphs["complete"] = compose_complete(graphs["encoder"], graphs["head"], spec)
         for name, graph in graphs.items():
@@ -83,7 +100,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_every_graph_builds_in_the_precision_of_its_file(small: Path, graph: str, precision: str) -> None:
+def test_every_graph_builds_in_the_precision_of_its_file(
+    small: Path, graph: str, precision: str
+) -> None:
     check = check_engine(file_of(small, graph, precision), streams=2)
     assert check, str(check)
     assert_types(check, precision)
@@ -92,7 +111,9 @@ def test_every_graph_builds_in_the_precision_of_its_file(small: Path, graph: str
 def assert_types(check: EngineCheck, precision: str) -> None:
     """What the layer report must say: nothing above the file's precision, and INT8 wherever the policy put it."""
     assert check.products
-    assert all(product.got for product in check.products), [p.node for p in check.products if not p.got]
+    assert all(product.got for product in check.products), [
+        p.node for p in check.products if not p.got
+    ]
     if not precision.startswith("int8"):
         assert set(check.count()) == {precision}
         return
@@ -105,13 +126,22 @@ def assert_types(check: EngineCheck, precision: str) -> None:
 
 
 def vit_linears(check: EngineCheck) -> list[Product]:
-    return [p for p in check.products if "vit.blocks" in p.node and any(part in p.node for part in (".qkv", ".proj", ".fc1", ".fc2"))]
+    return [
+        p
+        for p in check.products
+        if "vit.blocks" in p.node
+        and any(part in p.node for part in (".qkv", ".proj", ".fc1", ".fc2"))
+    ]
 
 
 def test_the_profiles_of_a_device_build(small: Path, tmp_path: Path) -> None:
     """One profile for a single stream, one for 2..N: what `gasmcast engine build` asks of the device."""
     request = BuildRequest(
-        str(small / "encoder.fp16.onnx"), str(tmp_path / "plan"), profiles_for(4), module="tensorrt_rtx", targets=("SM89",)
+        str(small / "encoder.fp16.onnx"),
+        str(tmp_path / "plan"),
+        profiles_for(4),
+        module="tensorrt_rtx",
+        targets=("SM89",),
     )
     phases: list[str] = []
     built = build_plan(request, phases.append)
@@ -123,7 +153,13 @@ def test_the_profiles_of_a_device_build(small: Path, tmp_path: Path) -> None:
 def test_the_same_graph_gives_the_same_engine(small: Path, tmp_path: Path) -> None:
     plans = []
     for name in "ab":
-        request = BuildRequest(str(small / "encoder.onnx"), str(tmp_path / name), profiles_for(1), module="tensorrt_rtx", targets=("SM86",))
+        request = BuildRequest(
+            str(small / "encoder.onnx"),
+            str(tmp_path / name),
+            profiles_for(1),
+            module="tensorrt_rtx",
+            targets=("SM86",),
+        )
         build_plan(request)
         plans.append((tmp_path / name).read_bytes())
     assert plans[0] == plans[1]
@@ -134,13 +170,25 @@ def test_the_same_graph_gives_the_same_engine(small: Path, tmp_path: Path) -> No
 X, Y = ["batch", 8, 4, 8, 8], ["batch", 8, 4, 8, 8]
 
 
-def save(path: Path, nodes: list, constants: dict, *, x=(T.FLOAT, X), y=(T.FLOAT, Y), opset: int = 20, domain: str = "") -> Path:
+def save(
+    path: Path,
+    nodes: list,
+    constants: dict,
+    *,
+    x=(T.FLOAT, X),
+    y=(T.FLOAT, Y),
+    opset: int = 20,
+    domain: str = "",
+) -> Path:
     graph = h.make_graph(
         nodes,
         "bad",
         [h.make_tensor_value_info("x", *x)],
         [h.make_tensor_value_info("y", *y)],
-        [v if isinstance(v, onnx.TensorProto) else numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items()],
+        [
+            v if isinstance(v, onnx.TensorProto) else numpy_helper.from_array(np.asarray(v), n)
+            for n, v in constants.items()
+        ],
     )
     imports = [h.make_opsetid("", opset), *([h.make_opsetid(domain, 1)] if domain else [])]
     onnx.save(h.make_model(graph, opset_imports=imports, ir_version=10), path)
@@ -150,8 +198,8 @@ def save(path: Path, nodes: list, constants: dict, *, x=(T.FLOAT, X), y=(T.FLOAT
 ZERO = np.int8(0)
 
 
-def quantised(path: Path, *, zero=ZERO, bias: bool = False) -> Path:
-    """A quantised 3-D convolution, as onnxruntime's defaults or ours would write it."""
+def quantized(path: Path, *, zero=ZERO, bias: bool = False) -> Path:
+    """A quantized 3-D convolution, as onnxruntime's defaults or ours would write it."""
     rng = np.random.default_rng(0)
     constants = {
         "s": np.float32(0.02),
@@ -161,8 +209,8 @@ def quantised(path: Path, *, zero=ZERO, bias: bool = False) -> Path:
         "wz": np.zeros(8, np.int8),
     }
     nodes = [
-        h.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"], name="quantise"),
-        h.make_node("DequantizeLinear", ["xq", "s", "z"], ["xd"], name="dequantise"),
+        h.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"], name="quantize"),
+        h.make_node("DequantizeLinear", ["xq", "s", "z"], ["xd"], name="dequantize"),
         h.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], name="weights", axis=0),
     ]
     inputs = ["xd", "wd"]
@@ -175,7 +223,13 @@ def quantised(path: Path, *, zero=ZERO, bias: bool = False) -> Path:
 
 
 def fp8(path: Path) -> Path:
-    w8 = h.make_tensor("w", T.FLOAT8E4M3FN, [8, 8], np.random.default_rng(0).integers(0, 100, 64, np.uint8).tobytes(), raw=True)
+    w8 = h.make_tensor(
+        "w",
+        T.FLOAT8E4M3FN,
+        [8, 8],
+        np.random.default_rng(0).integers(0, 100, 64, np.uint8).tobytes(),
+        raw=True,
+    )
     zero = h.make_tensor("z", T.FLOAT8E4M3FN, [], b"\0", raw=True)
     nodes = [
         h.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
@@ -183,47 +237,80 @@ def fp8(path: Path) -> Path:
         h.make_node("DequantizeLinear", ["w", "s", "z"], ["wd"]),
         h.make_node("MatMul", ["xd", "wd"], ["y"], name="product"),
     ]
-    return save(path, nodes, {"s": np.float32(0.02), "z": zero, "w": w8}, x=(T.FLOAT, ["batch", 16, 8]), y=(T.FLOAT, ["batch", 16, 8]))
+    return save(
+        path,
+        nodes,
+        {"s": np.float32(0.02), "z": zero, "w": w8},
+        x=(T.FLOAT, ["batch", 16, 8]),
+        y=(T.FLOAT, ["batch", 16, 8]),
+    )
 
 
 def attention(path: Path) -> Path:
     shape = (T.FLOAT, ["batch", 2, 16, 32])
-    return save(path, [h.make_node("Attention", ["x", "x", "x"], ["y"], name="attend")], {}, x=shape, y=shape, opset=23)
+    return save(
+        path,
+        [h.make_node("Attention", ["x", "x", "x"], ["y"], name="attend")],
+        {},
+        x=shape,
+        y=shape,
+        opset=23,
+    )
 
 
 def unknown(path: Path) -> Path:
-    return save(path, [h.make_node("Sharpen", ["x"], ["y"], name="sharpen", domain="mine")], {}, domain="mine")
+    return save(
+        path,
+        [h.make_node("Sharpen", ["x"], ["y"], name="sharpen", domain="mine")],
+        {},
+        domain="mine",
+    )
 
 
 def early_transpose(path: Path) -> Path:
-    nodes = [h.make_node("Transpose", ["x"], ["t"], name="turn", perm=[0, 2, 1]), h.make_node("Cast", ["t"], ["y"], to=T.FLOAT)]
+    nodes = [
+        h.make_node("Transpose", ["x"], ["t"], name="turn", perm=[0, 2, 1]),
+        h.make_node("Cast", ["t"], ["y"], to=T.FLOAT),
+    ]
     return save(path, nodes, {}, x=(T.UINT8, ["batch", 4, 8]), y=(T.FLOAT, ["batch", 8, 4]))
 
 
 BAD = {
-    "asymmetric": (lambda p: quantised(p, zero=np.int8(3)), "Non-zero zero point is not supported"),
-    "uint8": (lambda p: quantised(p, zero=np.uint8(128)), "unsupported input type of UINT8|[Zz]ero point|type"),
-    "int32-bias": (lambda p: quantised(p, bias=True), "Int32 but must have type"),
-    "attention-fp32": (attention, "Attention operation was not supported|ended by SIG"),  # the same graph: a message or a crash
+    "asymmetric": (lambda p: quantized(p, zero=np.int8(3)), "Non-zero zero point is not supported"),
+    "uint8": (
+        lambda p: quantized(p, zero=np.uint8(128)),
+        "unsupported input type of UINT8|[Zz]ero point|type",
+    ),
+    "int32-bias": (lambda p: quantized(p, bias=True), "Int32 but must have type"),
+    "attention-fp32": (
+        attention,
+        "Attention operation was not supported|ended by SIG",
+    ),  # the same graph: a message or a crash
     "unknown-operator": (unknown, "Plugin not found"),
     "uint8-before-cast": (early_transpose, "has type UInt8 but must have type"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_known_bad_graphs_are_refused_by_tensorrt_and_by_our_rules(name: str, tmp_path: Path) -> None:
+def test_known_bad_graphs_are_refused_by_tensorrt_and_by_our_rules(
+    name: str, tmp_path: Path
+) -> None:
     make, reason = BAD[name]
     path = make(tmp_path / f"{name}.onnx")
     check = check_engine(path, streams=2, targets=("SM86",))
     assert not check
     assert re.search(reason, check.failure), check.failure
     assert path.name in check.failure
-    assert not re.search(r"_src/|\.cpp", check.failure), check.failure  # NVIDIA's own source positions help nobody
-    assert not check_rules(path), "TensorRT refuses this graph; a static rule should have said so first"
+    assert not re.search(r"_src/|\.cpp", check.failure), (
+        check.failure
+    )  # NVIDIA's own source positions help nobody
+    assert not check_rules(path), (
+        "TensorRT refuses this graph; a static rule should have said so first"
+    )
 
 
 def test_the_good_twin_of_the_bad_ones_builds(tmp_path: Path) -> None:
-    check = check_engine(quantised(tmp_path / "good.onnx"), streams=2)
+    check = check_engine(quantized(tmp_path / "good.onnx"), streams=2)
     assert check, str(check)
     assert check.count("Conv") == {"int8": 1}
     assert check_rules(tmp_path / "good.onnx")
@@ -237,13 +324,23 @@ def test_fp8_needs_ada(tmp_path: Path) -> None:
 
 def test_fp32_convolutions_in_3d_need_more_than_turing(tmp_path: Path) -> None:
     weights = np.zeros((8, 8, 3, 3, 3), np.float32)
-    path = save(tmp_path / "conv.onnx", [h.make_node("Conv", ["x", "w"], ["y"], name="conv", pads=[1] * 6)], {"w": weights})
+    path = save(
+        tmp_path / "conv.onnx",
+        [h.make_node("Conv", ["x", "w"], ["y"], name="conv", pads=[1] * 6)],
+        {"w": weights},
+    )
     assert "SM75" in check_engine(path, targets=("SM75",)).failure
     assert check_engine(path, targets=("SM86",))
 
 
 def test_no_profile_is_refused(small: Path, tmp_path: Path) -> None:
-    request = BuildRequest(str(small / "encoder.onnx"), str(tmp_path / "plan"), (), module="tensorrt_rtx", targets=("SM86",))
+    request = BuildRequest(
+        str(small / "encoder.onnx"),
+        str(tmp_path / "plan"),
+        (),
+        module="tensorrt_rtx",
+        targets=("SM86",),
+    )
     with pytest.raises(MachineError, match="no optimization profile has been defined"):
         build_plan(request)
     with pytest.raises(MachineError, match=r"encoder\.onnx"):
@@ -254,14 +351,17 @@ def test_no_profile_is_refused(small: Path, tmp_path: Path) -> None:
 def test_a_damaged_file(small: Path, tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "damaged.onnx"
     path.write_bytes((small / "head.onnx").read_bytes()[:50_000] if content is None else content)
-    request = BuildRequest(str(path), str(tmp_path / "plan"), profiles_for(1), module="tensorrt_rtx", targets=("SM86",))
+    request = BuildRequest(
+        str(path), str(tmp_path / "plan"), profiles_for(1), module="tensorrt_rtx", targets=("SM86",)
+    )
     with pytest.raises((UsageError, MachineError), match=r"damaged\.onnx"):
         build_plan(request)
     assert not (tmp_path / "plan").exists()
 
 
 def test_the_command_checks_a_bundle(small: Path, tmp_path: Path) -> None:
-    from gasmcast.manifest import BundleFile, Manifest, sha256_of
+    from gasmcast.files import sha256_of
+    from gasmcast.manifest import BundleFile, Manifest
     from gasmcast.spec import ClipSpec
 
     bundle = tmp_path / "small.gasm"
@@ -270,9 +370,18 @@ def test_the_command_checks_a_bundle(small: Path, tmp_path: Path) -> None:
     for graph in ("encoder", "head"):
         path = file_of(small, graph, "int8_fp16")
         (bundle / path.name).write_bytes(path.read_bytes())
-        files[path.name] = BundleFile(sha256=sha256_of(path), size=path.stat().st_size, graph=graph, precision="int8_fp16")
+        files[path.name] = BundleFile(
+            sha256=sha256_of(path), size=path.stat().st_size, graph=graph, precision="int8_fp16"
+        )
     manifest = Manifest(
-        gasmcast="0", created="", labels=("a",), spec=ClipSpec(), model={}, checkpoint_sha256="", files=files, precisions={}
+        gasmcast="0",
+        created="",
+        labels=("a",),
+        spec=ClipSpec(),
+        model={},
+        checkpoint_sha256="",
+        files=files,
+        precisions={},
     )
     (bundle / "manifest.json").write_text(manifest.model_dump_json())
     result = CliRunner().invoke(app, ["engine", "check", str(bundle), "--streams", "2", "--json"])
@@ -306,5 +415,9 @@ def test_real_size(real: Path, graph: str, precision: str) -> None:
     assert_types(check, precision)
     if precision.startswith("int8") and graph != "head":
         assert len(vit_linears(check)) == 48, "four in each of twelve blocks"
-        high = [p.node for p in check.products if p.op == "Conv" and p.got != "int8" and "adapter" not in p.node]
+        high = [
+            p.node
+            for p in check.products
+            if p.op == "Conv" and p.got != "int8" and "adapter" not in p.node
+        ]
         assert len(high) == 2, high  # the stem and the patch embedding

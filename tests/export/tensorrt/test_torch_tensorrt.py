@@ -46,7 +46,10 @@ def mistakes(source: str) -> list[str]:
         if any(k.arg is None for k in node.keywords):
             keywords |= splats
         # compile and save swallow unknown keywords silently, so a misspelt one would do nothing: names count although any is taken.
-        found += [f"{name}: no argument {keyword}" for keyword in sorted(keywords - set(entry["keywords"]))]
+        found += [
+            f"{name}: no argument {keyword}"
+            for keyword in sorted(keywords - set(entry["keywords"]))
+        ]
     return found
 
 
@@ -59,7 +62,10 @@ def test_every_call_is_in_the_packages_sources() -> None:
 @pytest.mark.parametrize(
     ("line", "mistake"),
     [
-        ("tt.dynamo.compile(program, arg_inputs=x, enabled_precisions={1})", "tt.dynamo.compile: no argument enabled_precisions"),
+        (
+            "tt.dynamo.compile(program, arg_inputs=x, enabled_precisions={1})",
+            "tt.dynamo.compile: no argument enabled_precisions",
+        ),
         ("tt.dynamo.trace(program)", "no tt.dynamo.trace"),
         ("tt.Input(min_shap=(1,))", "tt.Input: no argument min_shap"),
         ("tt.save(a, b, c)", "tt.save: too many arguments"),
@@ -77,12 +83,15 @@ class Stand(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.spec, self.config = SPEC, ModelConfig(layers=1, semantic_taps=(1,), motion_taps=("layer2",))
+        self.spec, self.config = (
+            SPEC,
+            ModelConfig(layers=1, semantic_taps=(1,), motion_taps=("layer2",)),
+        )
         self.inner = torch.nn.Linear(3, 4)
 
     def encode(self, segments):
-        colours = self.inner(segments[:, 1:].float().mean((2, 3, 4)) / 255)  # (B, 1, 4)
-        return Features(colours[:, :, None, None, None], colours[:, :, None, None])
+        colors = self.inner(segments[:, 1:].float().mean((2, 3, 4)) / 255)  # (B, 1, 4)
+        return Features(colors[:, :, None, None, None], colors[:, :, None, None])
 
     def classify(self, features):
         return features.semantic.flatten(1) + features.motion.flatten(1)
@@ -129,7 +138,9 @@ def compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     return install
 
 
-def test_encoder_and_head_are_compiled_saved_and_compared(model: Stand, compiler, tmp_path: Path) -> None:
+def test_encoder_and_head_are_compiled_saved_and_compared(
+    model: Stand, compiler, tmp_path: Path
+) -> None:
     fake = compiler()
     names: list[str] = []
     done = route.compile_graphs(model, tmp_path / "out", streams=3, device="cpu", each=names.append)
@@ -143,7 +154,10 @@ def test_encoder_and_head_are_compiled_saved_and_compared(model: Stand, compiler
     [pixels] = compiles[0]["arg_inputs"]
     assert pixels.dtype == torch.uint8
     assert (pixels.min_shape[0], pixels.opt_shape[0], pixels.max_shape[0]) == (1, 3, 3)
-    assert all(options["enable_autocast"] and options["autocast_low_precision_type"] is torch.float16 for options in compiles)
+    assert all(
+        options["enable_autocast"] and options["autocast_low_precision_type"] is torch.float16
+        for options in compiles
+    )
     assert all(str(tmp_path / "cache") in options["timing_cache_path"] for options in compiles)
 
 

@@ -26,7 +26,9 @@ def test_a_signal_unwinds_and_says_so_in_one_sentence(number: signal.Signals) ->
             try:
                 os.kill(os.getpid(), number)
             finally:
-                os.kill(os.getpid(), number)  # a second one, while the first is being cleaned up after
+                os.kill(
+                    os.getpid(), number
+                )  # a second one, while the first is being cleaned up after
                 removed.append(True)
 
     with pytest.raises(EndedError, match=f"The work was ended by {number.name}") as caught:
@@ -54,8 +56,21 @@ def test_other_threads_are_left_alone() -> None:
 def test_an_export_that_is_ended_leaves_no_draft(tmp_path: Path) -> None:
     out, scratch = tmp_path / "m.gasm", tmp_path / "scratch"
     scratch.mkdir()
-    command = [sys.executable, "-m", "gasmcast", "export", "demo", "--random-weights", "--out", str(out), "--threads", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(scratch)})
+    command = [
+        sys.executable,
+        "-m",
+        "gasmcast",
+        "export",
+        "demo",
+        "--random-weights",
+        "--out",
+        str(out),
+        "--threads",
+        "1",
+    ]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(scratch)}
+    )
     deadline = time.monotonic() + 200
     while not any(p.suffix == ".draft" for p in tmp_path.iterdir()):
         assert process.poll() is None, process.communicate()[1]
@@ -64,7 +79,9 @@ def test_an_export_that_is_ended_leaves_no_draft(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 128 + signal.SIGTERM, errors
-    assert errors.splitlines()[-1].startswith("error: The export was ended by SIGTERM; nothing half-written is left."), errors
+    assert errors.splitlines()[-1].startswith(
+        "error: The export was ended by SIGTERM; nothing half-written is left."
+    ), errors
     assert "Traceback" not in errors
     assert [p.name for p in tmp_path.iterdir()] == ["scratch"]
     assert not list(scratch.glob("gasmcast-*"))

@@ -27,7 +27,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_demo_data_says_what_is_wrong(root: Path) -> None:
     """In a process of its own, through the entry point: one line, exit code 2."""
-    done = subprocess.run([sys.executable, "-m", "gasmcast", "demo-data", str(root)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "gasmcast", "demo-data", str(root)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert "not empty" in done.stderr
     assert "Traceback" not in done.stderr
@@ -36,7 +41,20 @@ def test_demo_data_says_what_is_wrong(root: Path) -> None:
 @pytest.mark.slow
 def test_cache_then_train_from_it(root: Path, tmp_path: Path) -> None:
     run = CliRunner()
-    made = run.invoke(app, ["cache", "demo", "--data", str(root), "--out", str(tmp_path / "f"), "--workers", "0", *FREEZE])
+    made = run.invoke(
+        app,
+        [
+            "cache",
+            "demo",
+            "--data",
+            str(root),
+            "--out",
+            str(tmp_path / "f"),
+            "--workers",
+            "0",
+            *FREEZE,
+        ],
+    )
     assert made.exit_code == 0, made.output
     assert " MB in " in made.output
     assert "--cache" in made.output

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from gasmcast.cli import app
 from gasmcast.errors import GateError, MachineError, UsageError
-from gasmcast.manifest import BundleFile, Manifest, sha256_of
+from gasmcast.files import sha256_of
+from gasmcast.manifest import BundleFile, Manifest
 from gasmcast.spec import ClipSpec
 
 
@@ -25,7 +26,16 @@ def exporter(monkeypatch: pytest.MonkeyPatch):
     """The export itself, which other tests do, in an instant; and no TensorRT."""
     from gasmcast.export import origin, pipeline
 
-    manifest = Manifest(gasmcast="0", created="", labels=("a",), spec=ClipSpec(), model={}, checkpoint_sha256="", files={}, precisions={})
+    manifest = Manifest(
+        gasmcast="0",
+        created="",
+        labels=("a",),
+        spec=ClipSpec(),
+        model={},
+        checkpoint_sha256="",
+        files={},
+        precisions={},
+    )
 
     def write(origin, out: Path, plan, **_):
         out.mkdir(parents=True)
@@ -33,16 +43,24 @@ def exporter(monkeypatch: pytest.MonkeyPatch):
         return SimpleNamespace(verdicts=(), failed=(), not_judged={}, manifest=manifest)
 
     model = SimpleNamespace(config=SimpleNamespace(motion_context="previous"))
-    monkeypatch.setattr(origin, "open_origin", lambda *_: SimpleNamespace(random=False, model=model))
+    monkeypatch.setattr(
+        origin, "open_origin", lambda *_: SimpleNamespace(random=False, model=model)
+    )
     monkeypatch.setattr(pipeline, "export_bundle", write)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
 
 
 @pytest.mark.parametrize(
-    ("engine", "lacks"), [("tensorrt", "no graphs for TensorRT"), ("torch-tensorrt", "torch-tensorrt cannot be used here")]
+    ("engine", "lacks"),
+    [
+        ("tensorrt", "no graphs for TensorRT"),
+        ("torch-tensorrt", "torch-tensorrt cannot be used here"),
+    ],
 )
-def test_the_bundle_is_written_before_the_engine_is_missed(exporter, tmp_path: Path, engine: str, lacks: str) -> None:
+def test_the_bundle_is_written_before_the_engine_is_missed(
+    exporter, tmp_path: Path, engine: str, lacks: str
+) -> None:
     out = tmp_path / "model.gasm"
     result = CliRunner().invoke(app, ["export", "demo", "--out", str(out), "--engine", engine])
     assert lacks in str(result.exception)
@@ -51,9 +69,15 @@ def test_the_bundle_is_written_before_the_engine_is_missed(exporter, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("failed", "hint"), [("int8", "says which blocks lose; more calibration"), ("bf16", "compares it with FP32 part by part.")]
+    ("failed", "hint"),
+    [
+        ("int8", "says which blocks lose; more calibration"),
+        ("bf16", "compares it with FP32 part by part."),
+    ],
 )
-def test_what_is_not_in_the_bundle_is_told_with_the_reason(exporter, failed, hint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_in_the_bundle_is_told_with_the_reason(
+    exporter, failed, hint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from gasmcast.export import pipeline, plan
     from gasmcast.export.checks.accuracy_gate import GateRecipe, judge
 
@@ -64,7 +88,9 @@ def test_what_is_not_in_the_bundle_is_told_with_the_reason(exporter, failed, hin
     def export_bundle(_origin, _out, wanted, **_):
         asked.append(wanted)
         report = {"search": {"int8": {}}}
-        return plan.ExportResult(tmp_path / "m", SimpleNamespace(files={}), (verdict,), wanted.left_out, report)
+        return plan.ExportResult(
+            tmp_path / "m", SimpleNamespace(files={}), (verdict,), wanted.left_out, report
+        )
 
     monkeypatch.setattr(pipeline, "export_bundle", export_bundle)
     monkeypatch.setattr(plan, "missing_bf16", lambda _: "this processor does not compute in BF16")
@@ -75,11 +101,17 @@ def test_what_is_not_in_the_bundle_is_told_with_the_reason(exporter, failed, hin
     assert hint in told.exception.hint
     assert ("more calibration" in told.exception.hint) == (failed == "int8")
     printed = CliRunner().invoke(app, [*flags, "--json"])
-    assert set(json.loads(printed.stdout)["not_judged"]) == {"int8_bf16", "bf16"} == set(asked[1].left_out)
+    assert (
+        set(json.loads(printed.stdout)["not_judged"])
+        == {"int8_bf16", "bf16"}
+        == set(asked[1].left_out)
+    )
 
 
 def test_an_engine_that_is_none(exporter, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["export", "demo", "--out", str(tmp_path / "m"), "--engine", "cudnn"])
+    result = CliRunner().invoke(
+        app, ["export", "demo", "--out", str(tmp_path / "m"), "--engine", "cudnn"]
+    )
     assert isinstance(result.exception, UsageError)
     assert not (tmp_path / "m").exists()
 
@@ -92,20 +124,39 @@ def test_bench_says_at_once_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> 
     assert result.exception.exit_code == 3
 
 
-def test_a_graph_that_tensorrt_does_not_take_is_told_before_anything_is_compiled(tmp_path: Path) -> None:
+def test_a_graph_that_tensorrt_does_not_take_is_told_before_anything_is_compiled(
+    tmp_path: Path,
+) -> None:
     from onnx import TensorProto, helper, save
 
     ends = [
         helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4]),
         helper.make_tensor_value_info("y", TensorProto.INT64, None),
     ]
-    body = helper.make_graph([helper.make_node("Bernoulli", ["x"], ["y"], name="dice", dtype=TensorProto.INT64)], "g", ends[:1], ends[1:])
-    save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), str(tmp_path / "encoder.onnx"))
+    body = helper.make_graph(
+        [helper.make_node("Bernoulli", ["x"], ["y"], name="dice", dtype=TensorProto.INT64)],
+        "g",
+        ends[:1],
+        ends[1:],
+    )
+    save(
+        helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10),
+        str(tmp_path / "encoder.onnx"),
+    )
     size = (tmp_path / "encoder.onnx").stat().st_size
-    file = BundleFile(sha256=sha256_of(tmp_path / "encoder.onnx"), size=size, graph="encoder", precision="fp32")
+    file = BundleFile(
+        sha256=sha256_of(tmp_path / "encoder.onnx"), size=size, graph="encoder", precision="fp32"
+    )
     files = {"encoder.onnx": file}
     manifest = Manifest(
-        gasmcast="0", created="", labels=("a",), spec=ClipSpec(), model={}, checkpoint_sha256="", files=files, precisions={}
+        gasmcast="0",
+        created="",
+        labels=("a",),
+        spec=ClipSpec(),
+        model={},
+        checkpoint_sha256="",
+        files=files,
+        precisions={},
     )
     (tmp_path / "manifest.json").write_text(manifest.model_dump_json())
     result = CliRunner().invoke(app, ["engine", "check", str(tmp_path)])

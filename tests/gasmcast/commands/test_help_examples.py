@@ -22,7 +22,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "depl
 def commands(group=VERBS, name: str = "gasmcast") -> list:
     found = []
     for word, command in group.commands.items():
-        found += commands(command, f"{name} {word}") if hasattr(command, "commands") else [(f"{name} {word}", command)]
+        found += (
+            commands(command, f"{name} {word}")
+            if hasattr(command, "commands")
+            else [(f"{name} {word}", command)]
+        )
     return found
 
 
@@ -39,11 +43,24 @@ def parse(line: str) -> str:
 def examples(text: str, fenced: bool) -> list[str]:
     parts = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL) if fenced else [text]
     lines = [line.strip() for part in parts for line in part.replace("\\\n", " ").splitlines()]
-    return [one.removeprefix("$ ") for line in lines if re.match(r"(\$ )?gasmcast \w", line) for one in line.split(" && ")]
+    return [
+        one.removeprefix("$ ")
+        for line in lines
+        if re.match(r"(\$ )?gasmcast \w", line)
+        for one in line.split(" && ")
+    ]
 
 
-HELPS = [(name, line) for name, command in commands() for line in examples(command.help or "", fenced=False)]
-TOLD = [(page.name, line) for page in PAGES for line in examples(page.read_text(encoding="utf-8"), fenced=True)]
+HELPS = [
+    (name, line)
+    for name, command in commands()
+    for line in examples(command.help or "", fenced=False)
+]
+TOLD = [
+    (page.name, line)
+    for page in PAGES
+    for line in examples(page.read_text(encoding="utf-8"), fenced=True)
+]
 
 
 @pytest.mark.parametrize(("where", "line"), HELPS + TOLD)
@@ -59,7 +76,10 @@ def test_there_are_examples_to_look_at() -> None:
 @pytest.mark.parametrize(("name", "command"), commands())
 def test_the_help_is_printed_as_it_is_written(name: str, command) -> None:
     """`mqtt[s]://` lost its `[s]`: rich takes brackets for its own."""
-    for text in (command.help or "", *(getattr(parameter, "help", None) or "" for parameter in command.params)):
+    for text in (
+        command.help or "",
+        *(getattr(parameter, "help", None) or "" for parameter in command.params),
+    ):
         assert render(text).plain == text
 
 

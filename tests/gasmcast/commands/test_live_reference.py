@@ -18,7 +18,11 @@ RECORDS, METRICS, SETTINGS = (PAGE.split("\n## ")[i] for i in (1, 2, 3))
 
 
 def first_cells(section: str) -> set[str]:
-    return {name for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    return {
+        name
+        for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    }
 
 
 def test_every_setting_is_there_and_no_other() -> None:
@@ -32,6 +36,11 @@ def test_every_key_of_a_record_is_there(kind: type) -> None:
 
 
 def test_every_metric_is_there_and_no_other() -> None:
-    served = set(re.findall(r'"(gasmcast_\w+)"', (ROOT / "runtime" / "sinks" / "prometheus.py").read_text(encoding="utf-8")))
+    served = set(
+        re.findall(
+            r'"(gasmcast_\w+)"',
+            (ROOT / "runtime" / "sinks" / "prometheus.py").read_text(encoding="utf-8"),
+        )
+    )
     assert {name for name in first_cells(METRICS) if name.startswith("gasmcast_")} == served
     assert {field.name for field in fields(Verdict)} <= set(re.findall(r"`(\w+)`", METRICS))

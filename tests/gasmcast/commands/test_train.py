@@ -35,14 +35,18 @@ def data(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("data")
     (root / "labels").mkdir()
     (root / "videos").mkdir()
-    (root / "labels" / "labels.json").write_text(json.dumps({name: str(i) for i, name in enumerate(CLASSES)}))
+    (root / "labels" / "labels.json").write_text(
+        json.dumps({name: str(i) for i, name in enumerate(CLASSES)})
+    )
     number = 0
     for split, count in (("train", 9), ("validation", 6)):
         rows = []
         for i in range(count):
             number += 1
             _video(root / "videos" / f"{number}.mp4", i % 3, number)
-            rows.append({"id": str(number), "template": CLASSES[i % 3], "label": "", "placeholders": []})
+            rows.append(
+                {"id": str(number), "template": CLASSES[i % 3], "label": "", "placeholders": []}
+            )
         (root / "labels" / f"{split}.json").write_text(json.dumps(rows))
     return root
 
@@ -88,10 +92,23 @@ def test_a_run_folder_has_what_people_expect(run):
 
 
 def test_eval_prints_and_keeps_the_figures(run, data, tmp_path):
-    output = _call("eval", run, "--data", data, "--reversed", "--shuffled", "--workers", 0, "--analyse", tmp_path / "errors")
+    output = _call(
+        "eval",
+        run,
+        "--data",
+        data,
+        "--reversed",
+        "--shuffled",
+        "--workers",
+        0,
+        "--analyze",
+        tmp_path / "errors",
+    )
     for figure in ("top-1", "top-5", "mean-class", "ECE", "backwards", "shuffled"):
         assert figure in output
-    assert {"confusion.png", "reliability.png", "scores.json"} <= {path.name for path in (run / "eval").iterdir()}
+    assert {"confusion.png", "reliability.png", "scores.json"} <= {
+        path.name for path in (run / "eval").iterdir()
+    }
     from gasmcast.export.origin import open_origin
 
     assert 0.05 <= open_origin(str(run)).temperature <= 20
@@ -114,14 +131,21 @@ def test_the_analysis_shows_what_went_wrong(data, tmp_path):
         return np.tile(np.array([0.0, 2.0, 1.0], np.float32), (len(clips), 1))
 
     spec = ClipSpec(segments=2, motion_frames=2, semantic_frames=1, pixels=32)
-    exam = Examination(Subject("stub", always_down, spec, Labels(CLASSES), None), data, "validation", quiet=True)
+    exam = Examination(
+        Subject("stub", always_down, spec, Labels(CLASSES), None), data, "validation", quiet=True
+    )
     page = exam.analysis(tmp_path).read_text()
-    pairs, _, worst = page.partition("<h2>Most confused pairs</h2>")[2].partition("<h2>Worst clips</h2>")
+    pairs, _, worst = page.partition("<h2>Most confused pairs</h2>")[2].partition(
+        "<h2>Worst clips</h2>"
+    )
     holding, up = (f"{CLASSES[i]}</b>" not in worst for i in (0, 2))  # nothing is taken for these
     assert holding
     assert up
     for first, second in ((0, 1), (1, 2)):
-        assert re.search(rf"<h3>({CLASSES[first]} / {CLASSES[second]}|{CLASSES[second]} / {CLASSES[first]}) ", pairs)
+        assert re.search(
+            rf"<h3>({CLASSES[first]} / {CLASSES[second]}|{CLASSES[second]} / {CLASSES[first]}) ",
+            pairs,
+        )
     wrong = [name for name, label in zip(exam.ids, exam.labels, strict=True) if label != 1]
     assert len(wrong) == 4
     for part in (pairs, worst):
@@ -140,12 +164,28 @@ def test_frames_are_shuffled_alike_whatever_the_batch(run, data, monkeypatch):
     seen = []
     monkeypatch.setattr(assess, "judge_shuffled", lambda _, shuffled, *rest: seen.append(shuffled))
     for size in (1, 4):
-        assess.Examination(open_subject(run), data, "validation", shuffled=True, batch_size=size, quiet=True)
+        assess.Examination(
+            open_subject(run), data, "validation", shuffled=True, batch_size=size, quiet=True
+        )
     assert np.allclose(*seen, atol=1e-5)
 
 
 def test_eval_as_json_with_views(run, data, tmp_path):
-    found = json.loads(_call("eval", run, "--data", data, "--views", "2x3", "--json", "--workers", 0, "--out", tmp_path))
+    found = json.loads(
+        _call(
+            "eval",
+            run,
+            "--data",
+            data,
+            "--views",
+            "2x3",
+            "--json",
+            "--workers",
+            0,
+            "--out",
+            tmp_path,
+        )
+    )
     assert found["clips"] == 6
     assert 0 <= found["top1_interval"][0] <= found["top1"] <= found["top1_interval"][1] <= 1
     assert len(found["classes"]) == 3
@@ -174,13 +214,15 @@ def test_runs_lists_them(run, monkeypatch):
     shown = _call("runs", run.parent)
     assert "one" in shown
     assert "best 1 of 1" in shown
-    assert "1 runs, accuracies in per cent" in shown
+    assert "1 runs, accuracies in percent" in shown
 
 
 def test_the_same_folder_twice_needs_resume(run, data, preset):
     with pytest.raises(UsageError, match="holds a run already"):
         _call("train", preset, "--data", data, "--out", run)
-    assert "Resuming" in _call("train", preset, "--data", data, "--out", run, "--resume", "--set", "train.lr=1e-3")
+    assert "Resuming" in _call(
+        "train", preset, "--data", data, "--out", run, "--resume", "--set", "train.lr=1e-3"
+    )
 
 
 @pytest.mark.parametrize(
@@ -205,19 +247,52 @@ def test_wrong_settings_get_one_sentence(run, data, preset, words, sentence):
 
 
 def test_the_next_command_repeats_what_was_set(data, preset, tmp_path):
-    out = _call("cache", preset, "--data", data, "--out", tmp_path / "features", "--set", "train.seed=5", "--motion-weights", "random")
+    out = _call(
+        "cache",
+        preset,
+        "--data",
+        data,
+        "--out",
+        tmp_path / "features",
+        "--set",
+        "train.seed=5",
+        "--motion-weights",
+        "random",
+    )
     assert " MB in " in out
     words = "--set train.seed=5 --motion-weights random"
     assert f"--cache {tmp_path / 'features'} {words}" in out.replace("\n", "")
     run = tmp_path / "run"
-    _call("train", preset, "--data", data, "--out", run, "--cache", tmp_path / "features", *words.split())
+    _call(
+        "train",
+        preset,
+        "--data",
+        data,
+        "--out",
+        run,
+        "--cache",
+        tmp_path / "features",
+        *words.split(),
+    )
     with pytest.raises(UsageError, match="differs in semantic weights"):
-        _call("train", preset, "--data", data, "--out", tmp_path / "other", "--cache", tmp_path / "features")
+        _call(
+            "train",
+            preset,
+            "--data",
+            data,
+            "--out",
+            tmp_path / "other",
+            "--cache",
+            tmp_path / "features",
+        )
 
 
 @pytest.mark.parametrize("words", [("--batch-size", 0), ("--workers", -1), ("--views", 0)])
 def test_bounds_of_a_cache(data, preset, tmp_path, words):
-    done = CliRunner().invoke(app, ["cache", str(preset), "--data", str(data), "--out", str(tmp_path / "f"), *map(str, words)])
+    done = CliRunner().invoke(
+        app,
+        ["cache", str(preset), "--data", str(data), "--out", str(tmp_path / "f"), *map(str, words)],
+    )
     assert done.exit_code == 2
     assert str(words[0]) in done.output
     assert not (tmp_path / "f").exists()
@@ -230,7 +305,11 @@ def _copy(data: Path, into: Path) -> Path:
 
 def test_one_class_only(data, preset, tmp_path):
     root = _copy(data, tmp_path / "one")
-    rows = [row for row in json.loads((root / "labels/train.json").read_text()) if row["template"] == CLASSES[0]]
+    rows = [
+        row
+        for row in json.loads((root / "labels/train.json").read_text())
+        if row["template"] == CLASSES[0]
+    ]
     (root / "labels/train.json").write_text(json.dumps(rows))
     with pytest.raises(UsageError, match="of one class"):
         _call("train", preset, "--data", root, "--out", tmp_path / "run")
@@ -257,7 +336,9 @@ def test_flips_need_the_mirror_image_of_every_class_that_names_a_side(preset, ti
         open_run(preset, tiny_set, {"augment.flip": True})
     root = _copy(tiny_set, tmp_path / "set")
     table = json.loads((root / "labels.json").read_text())
-    (root / "labels.json").write_text(json.dumps({**table, "Pushing something from right to left": len(table)}))
+    (root / "labels.json").write_text(
+        json.dumps({**table, "Pushing something from right to left": len(table)})
+    )
     assert open_run(preset, root, {"augment.flip": True}).clips.swap == {0: 3, 3: 0}
 
 
@@ -272,7 +353,10 @@ def test_only_a_validation_split_that_is_not_there_is_done_without(data, preset,
         ("[{", "is not JSON"),
         ("[]", "lists no clips"),
         (json.dumps([{**rows[0], "template": "Folding something"}]), "is not in labels.json"),
-        (json.dumps([*rows, {**rows[0], "id": "gone"}]), "1 of 7 videos are not there, for one gone"),
+        (
+            json.dumps([*rows, {**rows[0], "id": "gone"}]),
+            "1 of 7 videos are not there, for one gone",
+        ),
     ):
         split.write_text(content)
         with pytest.raises(UsageError, match=sentence):
@@ -285,7 +369,9 @@ def test_only_a_validation_split_that_is_not_there_is_done_without(data, preset,
 
 def test_other_classes_and_no_checkpoint(data, run, tmp_path):
     root = _copy(data, tmp_path / "set")
-    (root / "labels/labels.json").write_text(json.dumps({**{name: i for i, name in enumerate(CLASSES)}, "Another": 3}))
+    (root / "labels/labels.json").write_text(
+        json.dumps({**{name: i for i, name in enumerate(CLASSES)}, "Another": 3})
+    )
     with pytest.raises(UsageError, match="other classes"):
         _call("eval", run, "--data", root)
     with pytest.raises(UsageError, match="No checkpoint"):
@@ -317,9 +403,17 @@ def test_a_study_resumes_and_writes_its_table(data, preset, tmp_path, monkeypatc
     monkeypatch.setattr(session, "build_model", without)
     rows = {"joined": {}, "summed": {"model.fusion": "add"}, "no weights": {"model.fusion": "late"}}
     study = tmp_path / "study.yaml"
-    study.write_text(yaml.safe_dump({"about": "A try.", "base": str(preset), "seeds": [0, 1], "rows": rows}, sort_keys=False))
+    study.write_text(
+        yaml.safe_dump(
+            {"about": "A try.", "base": str(preset), "seeds": [0, 1], "rows": rows}, sort_keys=False
+        )
+    )
     out = tmp_path / "out"
-    first = json.loads(_call("ablate", study, "--data", data, "--out", out, "--seeds", 1, "--json").splitlines()[-1])
+    first = json.loads(
+        _call("ablate", study, "--data", data, "--out", out, "--seeds", 1, "--json").splitlines()[
+            -1
+        ]
+    )
     assert [line["row"] for line in first] == list(rows)
     assert first[0]["difference"] is None
     assert first[1]["difference_interval"] is not None
@@ -327,7 +421,9 @@ def test_a_study_resumes_and_writes_its_table(data, preset, tmp_path, monkeypatc
     kept = (out / "joined/seed0/last.safetensors").stat().st_mtime_ns
     _call("ablate", study, "--data", data, "--out", out, "--seeds", 1)
     assert (out / "joined/seed0/last.safetensors").stat().st_mtime_ns == kept
-    assert {"table.md", "table.csv", "table.json", "table.png"} <= {path.name for path in out.iterdir()}
+    assert {"table.md", "table.csv", "table.json", "table.png"} <= {
+        path.name for path in out.iterdir()
+    }
     assert "| summed |" in (out / "table.md").read_text()
     with pytest.raises(UsageError, match="other settings"):
         _call("ablate", study, "--data", data, "--out", out, "--seeds", 1, "--set", "train.lr=0.1")
@@ -336,11 +432,22 @@ def test_a_study_resumes_and_writes_its_table(data, preset, tmp_path, monkeypatc
 @pytest.mark.slow
 def test_the_rows_of_a_study_share_features_of_frozen_backbones(data, preset, tmp_path):
     joined = {"model.read_out": "guarded", "train.gate_folds": 2}
-    rows = {"guarded": joined, "joint": {}, "summed": {"model.fusion": "add"}, "motion alone": {"model.streams": "motion"}}
+    rows = {
+        "guarded": joined,
+        "joint": {},
+        "summed": {"model.fusion": "add"},
+        "motion alone": {"model.streams": "motion"},
+    }
     study = tmp_path / "study.yaml"
-    study.write_text(yaml.safe_dump({"base": str(preset), "seeds": [0, 1], "rows": rows}, sort_keys=False))
+    study.write_text(
+        yaml.safe_dump({"base": str(preset), "seeds": [0, 1], "rows": rows}, sort_keys=False)
+    )
     frozen = ("--set", "train.cache_views=1", "--set", "model.freeze=true")
-    lines = json.loads(_call("ablate", study, "--data", data, "--out", tmp_path / "out", *frozen, "--json").splitlines()[-1])
+    lines = json.loads(
+        _call(
+            "ablate", study, "--data", data, "--out", tmp_path / "out", *frozen, "--json"
+        ).splitlines()[-1]
+    )
     assert [len(line["seeds"]) for line in lines] == [2, 2, 2, 2]
     # Random backbones follow the seed: two of both streams and two of one, for training and validation each.
     assert len(list((tmp_path / "out/features").glob("*/index.json"))) == 8

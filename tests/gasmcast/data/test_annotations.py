@@ -24,15 +24,34 @@ BRACKETS = (  # the 14 kinds of the official files
 )  # fmt: skip
 
 
-def make_set(root: Path, prefix: str = "", labels: str = "labels", videos: str = "videos", extension: str = "webm") -> Path:
+def make_set(
+    root: Path,
+    prefix: str = "",
+    labels: str = "labels",
+    videos: str = "videos",
+    extension: str = "webm",
+) -> Path:
     rows = [
-        {"id": "7", "label": "spinning cube", "template": "Spinning [something] quickly", "placeholders": ["cube"]},
-        {"id": "12", "label": "holding pen", "template": "Holding [Something]", "placeholders": ["pen"], "source": "kitchen"},
+        {
+            "id": "7",
+            "label": "spinning cube",
+            "template": "Spinning [something] quickly",
+            "placeholders": ["cube"],
+        },
+        {
+            "id": "12",
+            "label": "holding pen",
+            "template": "Holding [Something]",
+            "placeholders": ["pen"],
+            "source": "kitchen",
+        },
     ]
     folder = root / labels
     folder.mkdir(parents=True, exist_ok=True)
     (root / videos).mkdir(exist_ok=True)
-    (folder / f"{prefix}labels.json").write_text(json.dumps({"Holding Something": "0", "Spinning something quickly": "1"}))
+    (folder / f"{prefix}labels.json").write_text(
+        json.dumps({"Holding Something": "0", "Spinning something quickly": "1"})
+    )
     (folder / f"{prefix}train.json").write_text(json.dumps(rows))
     (folder / f"{prefix}test.json").write_text(json.dumps([{"id": "12"}]))
     for row in rows:
@@ -44,10 +63,18 @@ def make_set(root: Path, prefix: str = "", labels: str = "labels", videos: str =
 @pytest.mark.parametrize("labels", [".", "labels"])
 @pytest.mark.parametrize("videos", [".", "videos", "20bn-something-something-v2"])
 @pytest.mark.parametrize("extension", ["webm", "MP4"])
-def test_every_layout(tmp_path: Path, prefix: str, labels: str, videos: str, extension: str) -> None:
+def test_every_layout(
+    tmp_path: Path, prefix: str, labels: str, videos: str, extension: str
+) -> None:
     root = make_set(tmp_path, prefix, labels, videos, extension)
     spinning, holding = read_split(root, "train")
-    assert (spinning.id, spinning.label, holding.id, holding.label, holding.source) == ("7", 1, "12", 0, "kitchen")
+    assert (spinning.id, spinning.label, holding.id, holding.label, holding.source) == (
+        "7",
+        1,
+        "12",
+        0,
+        "kitchen",
+    )
     assert spinning.path is not None
     assert spinning.path.samefile(root / videos / f"7.{extension}")
     (test,) = read_split(root, "test")
@@ -62,9 +89,15 @@ def test_brackets(bracket: str) -> None:
 
 
 def test_a_labels_file_may_keep_its_brackets(tmp_path: Path) -> None:
-    (tmp_path / "labels.json").write_text('{"Holding [something]": "0", "Putting [something] onto [something]": "1"}')
+    (tmp_path / "labels.json").write_text(
+        '{"Holding [something]": "0", "Putting [something] onto [something]": "1"}'
+    )
     labels = Labels.read(tmp_path / "labels.json")
-    assert labels.index("Putting [something] onto [something]") == labels.index("Putting something onto something") == 1
+    assert (
+        labels.index("Putting [something] onto [something]")
+        == labels.index("Putting something onto something")
+        == 1
+    )
     assert labels.names[0] == "Holding something"
     with pytest.raises(UsageError, match="not unique"):
         Labels(["Holding [something]", "Holding something"])
@@ -72,7 +105,10 @@ def test_a_labels_file_may_keep_its_brackets(tmp_path: Path) -> None:
 
 def test_all_official_names_match_with_brackets() -> None:
     labels = ssv2_labels()
-    bracketed = [name.replace("something", "[something]").replace("Something", "[Something]") for name in labels.names]
+    bracketed = [
+        name.replace("something", "[something]").replace("Something", "[Something]")
+        for name in labels.names
+    ]
     assert [labels.index(name) for name in bracketed] == list(range(174))
 
 
@@ -111,7 +147,11 @@ def test_missing_videos(tmp_path: Path) -> None:
         ("train", "{", "is not JSON"),
         ("train", '{"id": "7"}', "not a list of clips"),
         ("train", '[{"template": "Holding Something"}]', "has no id"),
-        ("train", '[{"id": "7", "template": "Juggling [something]"}]', "'Juggling \\[something\\]' of clip 7 is not in labels.json"),
+        (
+            "train",
+            '[{"id": "7", "template": "Juggling [something]"}]',
+            "'Juggling \\[something\\]' of clip 7 is not in labels.json",
+        ),
         ("train", '[{"id": "7"}]', "is not in labels.json"),
         ("labels", '{"a": "0", "b": "2"}', "indices are not 0"),
         ("labels", "[1]", "cannot be read as labels"),
@@ -135,8 +175,16 @@ def test_no_set(tmp_path: Path) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 220847), st.integers(1, 500), st.integers(0, 173)), min_size=1, max_size=20))
-def test_frame_lists(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int]]) -> None:
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 220847), st.integers(1, 500), st.integers(0, 173)),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_frame_lists(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int]]
+) -> None:
     file = tmp_path_factory.getbasetemp() / "frames.txt"
     file.write_text("\n".join(" ".join(map(str, row)) for row in rows))
     samples = read_frame_list(file, ssv2_labels())
@@ -145,7 +193,9 @@ def test_frame_lists(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[
 
 @settings(deadline=None)
 @given(st.text(alphabet="0123456789 -x\n", max_size=40))
-def test_a_broken_frame_list_is_one_sentence(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_a_broken_frame_list_is_one_sentence(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
     file = tmp_path_factory.getbasetemp() / "broken.txt"
     file.write_text(text)
     said = ""
@@ -173,7 +223,9 @@ sizes = [len(read_split(Path({str(root)!r}), split)) for split in ("train", "val
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(*sizes, time.process_time() - before, int(peak.split()[1]) / 1024)
 """
-    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    out = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
     assert out[:2] == ["168913", "24777"]
     assert float(out[2]) < 2
     assert float(out[3]) < 300
@@ -189,8 +241,12 @@ def test_orders_at_full_scale(real_data: Path) -> None:
     assert (counts.min(), counts.max()) == (91, 3284)
     order = epoch_order(labels, seed=0, epoch=3)
     assert np.array_equal(np.sort(order), np.arange(len(labels)))
-    seen = np.concatenate([np.concatenate(list(RankBatches(order, 8, rank, 8))) for rank in range(8)])
+    seen = np.concatenate(
+        [np.concatenate(list(RankBatches(order, 8, rank, 8))) for rank in range(8)]
+    )
     assert len(np.unique(seen)) == len(seen) == len(labels) // 64 * 64
     drawn = np.bincount(labels[epoch_order(labels, seed=0, epoch=3, balanced=True)], minlength=174)
     assert drawn.max() - drawn.min() <= 1
-    assert sorted(np.concatenate([shard(24777, rank, 7) for rank in range(7)]).tolist()) == list(range(24777))
+    assert sorted(np.concatenate([shard(24777, rank, 7) for rank in range(7)]).tolist()) == list(
+        range(24777)
+    )

@@ -12,12 +12,19 @@ from hypothesis import strategies as st
 
 from gasmcast.config import AugmentConfig
 from gasmcast.data.augment import _OPERATIONS, Augmentation, draw_augmentation, draw_crop
-from gasmcast.data.randaugment import _arithmetic, _levels, apply_table, channels, geometric, level_table
+from gasmcast.data.randaugment import (
+    _arithmetic,
+    _levels,
+    apply_table,
+    channels,
+    geometric,
+    level_table,
+)
 from gasmcast.spec import ClipSpec
 from gasmcast.video.clip import fit_frame
 
 SPEC = ClipSpec(segments=2, motion_frames=2, semantic_frames=1, pixels=32)
-PLAIN = AugmentConfig(crop_scale=(1, 1), colour_jitter=0, randaugment=None, flip=False)
+PLAIN = AugmentConfig(crop_scale=(1, 1), color_jitter=0, randaugment=None, flip=False)
 
 
 @pytest.fixture
@@ -33,7 +40,9 @@ def test_nothing_drawn_is_the_runtimes_frame(frame: np.ndarray) -> None:
 def test_one_draw_serves_every_frame(frame: np.ndarray) -> None:
     """Equal frames stay equal, whatever was drawn."""
     for seed in range(30):
-        drawn = draw_augmentation(np.random.default_rng(seed), AugmentConfig(flip=True), SPEC, lambda: frame)
+        drawn = draw_augmentation(
+            np.random.default_rng(seed), AugmentConfig(flip=True), SPEC, lambda: frame
+        )
         first, again = drawn(frame), drawn(frame.copy())
         assert first.shape == (32, 32, 3)
         assert first.dtype == np.uint8
@@ -42,16 +51,23 @@ def test_one_draw_serves_every_frame(frame: np.ndarray) -> None:
 
 def test_flip(frame: np.ndarray) -> None:
     flips = {
-        draw_augmentation(np.random.default_rng(s), PLAIN.model_copy(update={"flip": True}), SPEC, lambda: frame).flip for s in range(20)
+        draw_augmentation(
+            np.random.default_rng(s), PLAIN.model_copy(update={"flip": True}), SPEC, lambda: frame
+        ).flip
+        for s in range(20)
     }
     assert flips == {False, True}
-    assert np.array_equal(Augmentation(SPEC, flip=True)(frame), fit_frame(frame, 32, "crop")[:, ::-1])
+    assert np.array_equal(
+        Augmentation(SPEC, flip=True)(frame), fit_frame(frame, 32, "crop")[:, ::-1]
+    )
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32), st.floats(0.05, 1), st.floats(0.3, 1))
 def test_crops_lie_in_the_frame(seed: int, least: float, narrow: float) -> None:
-    top, left, height, width = draw_crop(np.random.default_rng(seed), (least, 1.0), (narrow, 1 / narrow))
+    top, left, height, width = draw_crop(
+        np.random.default_rng(seed), (least, 1.0), (narrow, 1 / narrow)
+    )
     assert top >= 0
     assert left >= 0
     assert top + height <= 1 + 1e-9
@@ -62,7 +78,7 @@ def test_crops_lie_in_the_frame(seed: int, least: float, narrow: float) -> None:
 def test_identities(frame: np.ndarray) -> None:
     for name in ("rotate", "shear_x", "shear_y", "translate_x", "translate_y"):
         assert np.allclose(geometric(name, 0, 32), np.eye(3))
-    for name in ("brightness", "contrast", "colour"):
+    for name in ("brightness", "contrast", "color"):
         assert np.allclose(channels(name, 1), np.eye(4))
     for name in ("posterize", "solarize", "solarize_add"):
         assert np.array_equal(_levels(name, 0, lambda: frame)[:, 0], np.arange(256))
@@ -83,7 +99,9 @@ def test_levels(frame: np.ndarray) -> None:
 def test_every_operation_is_drawn(frame: np.ndarray) -> None:
     """400 draws touch warp, matrix, table and sharpness."""
     config = PLAIN.model_copy(update={"randaugment": (4, 7)})
-    drawn = [draw_augmentation(np.random.default_rng(s), config, SPEC, lambda: frame) for s in range(100)]
+    drawn = [
+        draw_augmentation(np.random.default_rng(s), config, SPEC, lambda: frame) for s in range(100)
+    ]
     assert any(d.warp is not None for d in drawn)
     assert any(d.matrix is not None for d in drawn)
     assert any(d.table is not None for d in drawn)
@@ -94,23 +112,32 @@ def test_every_operation_is_drawn(frame: np.ndarray) -> None:
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_warp_and_the_crop_are_one_resampling_of_the_same_picture(flip: bool) -> None:
     """The warp that changes nothing gives what no warp gives, at both sizes of pixels."""
-    smooth = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8), (0, 0), 3)
-    for crop in ((0.1, 0.2, 0.8, 0.6), (0.3, 0.1, 0.4, 0.2)):  # 40 x 54: made smaller; 20 x 18: made larger
+    smooth = cv2.GaussianBlur(
+        np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8), (0, 0), 3
+    )
+    for crop in (
+        (0.1, 0.2, 0.8, 0.6),
+        (0.3, 0.1, 0.4, 0.2),
+    ):  # 40 x 54: made smaller; 20 x 18: made larger
         plain = Augmentation(SPEC, crop, flip)(smooth).astype(int)
         warped = Augmentation(SPEC, crop, flip, np.eye(3)[:2])(smooth).astype(int)
-        assert np.abs(plain - warped)[1:-1, 1:-1].max() <= 2  # at the border a warp reaches what is bare
+        assert (
+            np.abs(plain - warped)[1:-1, 1:-1].max() <= 2
+        )  # at the border a warp reaches what is bare
 
 
 def test_a_shift_is_counted_in_pixels_of_the_square_after_the_mirror(frame: np.ndarray) -> None:
     shift = np.array([[1.0, 0, 5], [0, 1, 0]])
     plain = Augmentation(SPEC, (0, 0, 1, 1), flip=True)(frame).astype(int)
     moved = Augmentation(SPEC, (0, 0, 1, 1), flip=True, warp=shift)(frame).astype(int)
-    assert np.abs(moved[:, :-6] - plain[:, 5:-1]).max() <= 8  # coordinates have five bits below the pixel, the noise 255 levels
+    assert (
+        np.abs(moved[:, :-6] - plain[:, 5:-1]).max() <= 8
+    )  # coordinates have five bits below the pixel, the noise 255 levels
     assert (moved[4:-4, -4:] == 115).all()
 
 
 def test_no_pixel_is_skipped_where_a_crop_is_much_larger_than_the_clip() -> None:
-    """Stripes of one pixel become grey in either direction, whichever side is the long one."""
+    """Stripes of one pixel become gray in either direction, whichever side is the long one."""
     stripes = np.zeros((40, 512, 3), np.uint8)
     stripes[:, ::2] = 254
     wide = Augmentation(SPEC, (0, 0, 1, 1))(stripes)
@@ -123,7 +150,9 @@ def test_tables_that_arithmetic_knows_give_what_looking_up_gives() -> None:
     image = np.random.default_rng(1).integers(0, 256, (20, 24, 3), np.uint8)
     image.reshape(-1)[:256] = np.arange(256)
     known = 0
-    for names in product(("posterize", "solarize", "solarize_add", "invert", "equalize", "autocontrast"), repeat=2):
+    for names in product(
+        ("posterize", "solarize", "solarize_add", "invert", "equalize", "autocontrast"), repeat=2
+    ):
         for chosen, amount in product((names, names[:1]), (0.0, 0.3, 0.7, 1.0)):
             table = level_table(list(chosen), amount, lambda: image, np.eye(4)[:3])
             assert np.array_equal(apply_table(image, table), cv2.LUT(image, table[None]))

@@ -17,18 +17,33 @@ class Loader:
         raise self.error
 
 
-@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), ConnectionRefusedError(), EOFError(), FileNotFoundError("socket")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError(104, "reset"),
+        ConnectionRefusedError(),
+        EOFError(),
+        FileNotFoundError("socket"),
+    ],
+)
 def test_a_worker_that_dies_with_a_batch_still_to_fetch_is_one_sentence(error, monkeypatch):
     monkeypatch.setattr(clips, "_MOMENT_S", 0.0)
     stream = batches(Loader(error))
     assert next(stream) == "first"
-    with pytest.raises(WorkerDiedError, match=r"^A data worker died \(DataLoader worker is gone: \w+\)\. Often memory"):
+    with pytest.raises(
+        WorkerDiedError,
+        match=r"^A data worker died \(DataLoader worker is gone: \w+\)\. Often memory",
+    ):
         next(stream)
 
 
 @pytest.mark.parametrize(
     ("error", "workers"),
-    [(FileNotFoundError("clip.mp4"), 0), (FileNotFoundError("Caught FileNotFoundError.\nOriginal Traceback"), 1), (PermissionError(), 1)],
+    [
+        (FileNotFoundError("clip.mp4"), 0),
+        (FileNotFoundError("Caught FileNotFoundError.\nOriginal Traceback"), 1),
+        (PermissionError(), 1),
+    ],
 )
 def test_what_the_set_itself_lacks_is_no_death(error, workers):
     with pytest.raises(type(error)) as told:

@@ -25,10 +25,12 @@ AUGMENT = AugmentConfig(flip=True)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four clips of 0.3 to 1.5 s whose grey level rises frame by frame."""
+    """Four clips of 0.3 to 1.5 s whose gray level rises frame by frame."""
     folder = tmp_path_factory.mktemp("clips")
     for i, count in enumerate((6, 10, 20, 30)):
-        writer = cv2.VideoWriter(str(folder / f"{i}.mp4"), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 20, (64, 48))
+        writer = cv2.VideoWriter(
+            str(folder / f"{i}.mp4"), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 20, (64, 48)
+        )
         for k in range(count):
             frame = np.full((48, 64, 3), 20 + 7 * k, np.uint8)
             frame[:, :32] = 0
@@ -42,12 +44,14 @@ def samples(folder: Path, bad: int = 0) -> list[Sample]:
     return good + [Sample(f"bad{i}", 1, str(folder / f"missing{i}.mp4")) for i in range(bad)]
 
 
-def test_evaluation_is_the_runtimes_centred_clip(folder: Path) -> None:
+def test_evaluation_is_the_runtimes_centered_clip(folder: Path) -> None:
     dataset = ClipDataset(samples(folder), SPEC)
     for i, sample in enumerate(samples(folder)):
         clip, label, index = dataset[i]
         assert sample.path is not None
-        expected = read_clip(sample.path, SPEC, max(0.0, (duration_s(sample.path) - SPEC.window_s) / 2))
+        expected = read_clip(
+            sample.path, SPEC, max(0.0, (duration_s(sample.path) - SPEC.window_s) / 2)
+        )
         assert np.array_equal(clip.numpy(), expected)
         assert (label, index) == (i % 2, i)
 
@@ -75,7 +79,7 @@ def test_epochs_draw_anew_and_repeat(folder: Path) -> None:
 
 def test_time_jitter_stays_within_the_clip(folder: Path) -> None:
     """A long clip: the window lies in it. A short one: it lies in the window."""
-    jitter = AugmentConfig(crop_scale=(1, 1), colour_jitter=0, randaugment=None)
+    jitter = AugmentConfig(crop_scale=(1, 1), color_jitter=0, randaugment=None)
     dataset = ClipDataset(samples(folder), SPEC, jitter)
     length = duration_s(folder / "3.mp4")
     starts = [dataset._start(length, np.random.default_rng(s)) for s in range(50)]
@@ -88,7 +92,7 @@ def test_time_jitter_stays_within_the_clip(folder: Path) -> None:
 
 def test_flip_swaps_the_label(folder: Path) -> None:
     """The dark half is on the left; mirrored it is on the right, and the class is the other one."""
-    plain = AugmentConfig(crop_scale=(1, 1), colour_jitter=0, randaugment=None, flip=True)
+    plain = AugmentConfig(crop_scale=(1, 1), color_jitter=0, randaugment=None, flip=True)
     dataset = ClipDataset(samples(folder), SPEC, plain, swap={0: 1, 1: 0})
     seen = set()
     for epoch in range(8):
@@ -103,11 +107,23 @@ def test_flip_swaps_the_label(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("augment", "most"),  # grey levels of a clip's mean difference: cropped from smaller frames, the edge is blurred, not moved
-    [(None, 0), (AugmentConfig(crop_scale=(1, 1), flip=True, randaugment=(2, 5)), 0), (AugmentConfig(flip=True, randaugment=None), 2)],
+    (
+        "augment",
+        "most",
+    ),  # gray levels of a clip's mean difference: cropped from smaller frames, the edge is blurred, not moved
+    [
+        (None, 0),
+        (AugmentConfig(crop_scale=(1, 1), flip=True, randaugment=(2, 5)), 0),
+        (AugmentConfig(flip=True, randaugment=None), 2),
+    ],
 )
-def test_preloaded_clips_are_the_same(folder: Path, augment: AugmentConfig | None, most: float) -> None:
-    fresh, kept = ClipDataset(samples(folder), SPEC, augment), ClipDataset(samples(folder), SPEC, augment)
+def test_preloaded_clips_are_the_same(
+    folder: Path, augment: AugmentConfig | None, most: float
+) -> None:
+    fresh, kept = (
+        ClipDataset(samples(folder), SPEC, augment),
+        ClipDataset(samples(folder), SPEC, augment),
+    )
     assert kept.preload(1 << 30)
     for epoch in range(5):
         fresh.set_epoch(epoch)
@@ -143,16 +159,20 @@ def test_a_bad_clip_is_marked_from_a_worker(folder: Path) -> None:
 def test_too_many_bad_clips_stop_the_run(folder: Path) -> None:
     dataset = ClipDataset(samples(folder, 2) + samples(folder) * 40, SPEC)
     dataset[4]
-    with pytest.raises(SourceError, match=r"2 of 166 clips do not decode \(bad0, bad1\), above 1%") as caught:
+    with pytest.raises(
+        SourceError, match=r"2 of 166 clips do not decode \(bad0, bad1\), above 1%"
+    ) as caught:
         dataset[5]
     assert "\n" not in str(caught.value)
 
 
 @pytest.fixture(scope="module", params=[5, 12, 30])
 def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """1.5 s in colours that differ frame by frame, at fewer and at more frames a second than the grid of `GRID` has slots."""
+    """1.5 s in colors that differ frame by frame, at fewer and at more frames a second than the grid of `GRID` has slots."""
     path = tmp_path_factory.mktemp("rates") / f"{request.param}.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), request.param, (96, 64))
+    writer = cv2.VideoWriter(
+        str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), request.param, (96, 64)
+    )
     rng = np.random.default_rng(request.param)
     for _ in range(int(1.5 * request.param)):
         writer.write(cv2.resize(rng.integers(0, 256, (4, 6, 3), np.uint8), (96, 64)))
@@ -173,12 +193,14 @@ def test_augmented_once_and_repeated_is_every_slot_augmented_apart(video: Path) 
         chosen = nearest_frames(np.array(stamps), slots)
         first = frames[chosen[0]]
         drawn = draw_augmentation(rng, AUGMENT, GRID, lambda first=first: first)
-        apart = np.stack([drawn.coloured(drawn.placed(frames[i])) for i in chosen])
+        apart = np.stack([drawn.colored(drawn.placed(frames[i])) for i in chosen])
         assert np.array_equal(dataset[0][0].numpy(), apart.reshape(GRID.clip_shape))
 
 
 @pytest.mark.parametrize("augment", [None, AUGMENT])
-def test_a_clip_written_into_memory_that_is_there_is_the_clip(video: Path, augment: AugmentConfig | None) -> None:
+def test_a_clip_written_into_memory_that_is_there_is_the_clip(
+    video: Path, augment: AugmentConfig | None
+) -> None:
     dataset = ClipDataset([Sample("a", 0, str(video))], GRID, augment)
     batch = torch.full((2, *GRID.clip_shape), 7, dtype=torch.uint8)
     assert dataset.write(0, batch[1]) == (0, 0)
@@ -187,7 +209,10 @@ def test_a_clip_written_into_memory_that_is_there_is_the_clip(video: Path, augme
 
 
 def test_a_bad_clip_leaves_nothing_of_what_was_in_the_memory() -> None:
-    dataset = ClipDataset([Sample("a", 3, "missing.mp4")] + [Sample(str(i), 0, "missing.mp4") for i in range(100)], GRID)
+    dataset = ClipDataset(
+        [Sample("a", 3, "missing.mp4")] + [Sample(str(i), 0, "missing.mp4") for i in range(100)],
+        GRID,
+    )
     room = torch.full(GRID.clip_shape, 7, dtype=torch.uint8)
     assert dataset.write(0, room) == (3, 0)
     assert not room.any()

@@ -20,7 +20,11 @@ class Numbers:
         return self.count
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
-        return torch.full((2, 3), float(self.first + 10 * int(self.epoch) + index)), os.getpid(), index
+        return (
+            torch.full((2, 3), float(self.first + 10 * int(self.epoch) + index)),
+            os.getpid(),
+            index,
+        )
 
 
 class Writing(Numbers):
@@ -91,7 +95,9 @@ def test_memory_is_used_again_once_it_is_released_and_never_before(writing):
         batch, place = memory([(clips(i), 0), (clips(i), 1)])
         kept.append((batch, place))
     assert [place for _, place in kept] == [(0, i) for i in range(PIECES)] + [None, None]
-    assert [int(batch.clips[1, 0, 0]) for batch, _ in kept] == [i + 1 for i in range(PIECES + 2)]  # nothing was written over
+    assert [int(batch.clips[1, 0, 0]) for batch, _ in kept] == [
+        i + 1 for i in range(PIECES + 2)
+    ]  # nothing was written over
     batch, place = kept[2]
     memory.release(place, batch.clips)
     again, there = memory([(clips(9), 0)])

@@ -9,7 +9,9 @@ def test_pairs_are_official_names_and_each_name_is_in_one():
     names = [name for pair in PAIRS for name in pair]
     assert len(names) == len(set(names))
     assert set(names) <= set(ssv2_labels().names)
-    assert {frozenset(pair) for pair in scenes.PAIRS.values()} <= {frozenset(pair) for pair in PAIRS}
+    assert {frozenset(pair) for pair in scenes.PAIRS.values()} <= {
+        frozenset(pair) for pair in PAIRS
+    }
 
 
 def test_numbers_go_both_ways():
@@ -18,4 +20,6 @@ def test_numbers_go_both_ways():
     assert len(found) == 2 * len(PAIRS)
     assert all(found[found[i]] == i != found[i] for i in found)
     assert found[labels.index("Opening something")] == labels.index("Closing something")
-    assert reversals(("Folding something", "Holding something", "Unfolding something", "Opening something")) == {0: 2, 2: 0}
+    assert reversals(
+        ("Folding something", "Holding something", "Unfolding something", "Opening something")
+    ) == {0: 2, 2: 0}

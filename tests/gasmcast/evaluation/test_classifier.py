@@ -35,8 +35,14 @@ def bundle(tiny_export, tiny_set, tmp_path_factory):
     )
     origin = Origin(model, config, read_labels(tiny_set), "0" * 64, "runs/test/best.safetensors")
     with pytest.MonkeyPatch.context() as patch:  # the graphs are there already
-        patch.setattr(pipeline, "export_onnx", lambda _, folder, each: {n: shutil.copy(p, folder / p.name) for n, p in paths.items()})
-        return pipeline.export_bundle(origin, tmp_path_factory.mktemp("bundle") / "m.gasm", plan, data=tiny_set).path
+        patch.setattr(
+            pipeline,
+            "export_onnx",
+            lambda _, folder, each: {n: shutil.copy(p, folder / p.name) for n, p in paths.items()},
+        )
+        return pipeline.export_bundle(
+            origin, tmp_path_factory.mktemp("bundle") / "m.gasm", plan, data=tiny_set
+        ).path
 
 
 @pytest.fixture
@@ -46,7 +52,9 @@ def with_bf16(monkeypatch):
 
 
 def _eval(*words: object) -> dict:
-    done = CliRunner().invoke(app, ["eval", *map(str, words), "--workers", "0", "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(
+        app, ["eval", *map(str, words), "--workers", "0", "--json"], catch_exceptions=False
+    )
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
@@ -73,4 +81,7 @@ def test_inspect_shows_a_precision_that_runs_the_files_of_another(bundle):
     record = json.loads(done.stdout)
     assert set(record["precisions"]) == {"fp32", "int8", "int8_bf16"}
     assert {precision for _, precision, _ in record["graphs"].values()} == {"fp32", "int8"}
-    assert "int8_bf16" in CliRunner().invoke(app, ["inspect", str(bundle)], catch_exceptions=False).stdout
+    assert (
+        "int8_bf16"
+        in CliRunner().invoke(app, ["inspect", str(bundle)], catch_exceptions=False).stdout
+    )

@@ -15,7 +15,9 @@ def _case(seed: int = 0, clips: int = 400, classes: int = 7):
 def test_top_k_equals_a_sort():
     logits, labels = _case()
     for k in (1, 2, 5):
-        brute = np.mean([label in np.argsort(-row)[:k] for row, label in zip(logits, labels, strict=True)])
+        brute = np.mean(
+            [label in np.argsort(-row)[:k] for row, label in zip(logits, labels, strict=True)]
+        )
         assert metrics.top_k(logits, labels, k) == pytest.approx(brute)
     assert metrics.top_k(logits, labels, 50) == 1.0
 
@@ -30,7 +32,9 @@ def test_mean_class_weighs_classes_not_clips():
     logits = np.eye(3)[[0, 0, 0, 0, 1]]
     labels = np.array([0, 0, 0, 1, 1])
     assert metrics.top_k(logits, labels) == pytest.approx(0.8)
-    assert metrics.mean_class(logits, labels) == pytest.approx((1 + 0.5) / 2)  # class 2 does not occur
+    assert metrics.mean_class(logits, labels) == pytest.approx(
+        (1 + 0.5) / 2
+    )  # class 2 does not occur
 
 
 def test_intervals_hold_the_figure_and_shrink_with_clips():

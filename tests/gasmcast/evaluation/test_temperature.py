@@ -10,7 +10,7 @@ import pytest
 
 from gasmcast.errors import UsageError
 from gasmcast.evaluation.temperature import read_temperature, write_temperature
-from gasmcast.manifest import sha256_of
+from gasmcast.files import sha256_of
 
 
 def _scores(temperature: float) -> SimpleNamespace:

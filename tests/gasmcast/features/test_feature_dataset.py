@@ -46,9 +46,13 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
     folder = tmp_path_factory.mktemp("clips")
     rng = np.random.default_rng(0)
     for i in range(COUNT):
-        writer = cv2.VideoWriter(str(folder / f"{i}.mp4"), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 10, (80, 64))
+        writer = cv2.VideoWriter(
+            str(folder / f"{i}.mp4"), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 10, (80, 64)
+        )
         for _ in range(8):
-            writer.write(np.kron(rng.integers(0, 256, (8, 10, 3)), np.ones((8, 8, 1))).astype(np.uint8))
+            writer.write(
+                np.kron(rng.integers(0, 256, (8, 10, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+            )
         writer.release()
     return [Sample(str(i), i % 2, str(folder / f"{i}.mp4")) for i in range(COUNT)]
 
@@ -60,7 +64,9 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_shards")
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_rows_give_the_logits_of_clips(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample], dtype: str) -> None:
+def test_rows_give_the_logits_of_clips(
+    tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample], dtype: str
+) -> None:
     plan = plan_cache(model, config, samples, tmp_path, "validation", dtype=dtype)
     assert len(plan.shards) > 1
     assert fill_cache(plan, model, config, samples, {}) == []
@@ -75,13 +81,20 @@ def test_rows_give_the_logits_of_clips(tmp_path: Path, config: Config, model: Ga
         assert labels.tolist() == [clips.labels[i] for i in indices]
 
 
-def test_views_are_what_training_draws(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]) -> None:
+def test_views_are_what_training_draws(
+    tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]
+) -> None:
     plan = plan_cache(model, config, samples, tmp_path, "train", views=3, dtype="float32")
     fill_cache(plan, model, config, samples, {})
     cache = FeatureDataset(plan, samples, seed=1, draw=True)
     drawn = ClipDataset(samples, config.spec, config.augment)
     with torch.no_grad():
-        views = [model.backbone_taps((drawn.draw(2, v) if v else ClipDataset(samples, config.spec)[2])[0][None])[0] for v in range(3)]
+        views = [
+            model.backbone_taps(
+                (drawn.draw(2, v) if v else ClipDataset(samples, config.spec)[2])[0][None]
+            )[0]
+            for v in range(3)
+        ]
     seen = set()
     for epoch in range(12):
         cache.set_epoch(epoch)
@@ -93,7 +106,9 @@ def test_views_are_what_training_draws(tmp_path: Path, config: Config, model: Ga
 
 
 @pytest.mark.usefixtures("small_shards")
-def test_goes_on_after_a_stop_and_mends_what_is_torn(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]) -> None:
+def test_goes_on_after_a_stop_and_mends_what_is_torn(
+    tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]
+) -> None:
     plan = plan_cache(model, config, samples, tmp_path, "train", dtype="float32")
 
     def stop(done: int, count: int) -> None:
@@ -124,13 +139,19 @@ def test_goes_on_after_a_stop_and_mends_what_is_torn(tmp_path: Path, config: Con
 
 @pytest.mark.usefixtures("small_shards")
 def test_shards_are_read_whole_once(
-    tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    config: Config,
+    model: GasmCast,
+    samples: list[Sample],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan = plan_cache(model, config, samples, tmp_path, "train")
     read: list[Path] = []
     rows: list[tuple[int, int]] = []
     for module in (encoding, features):
-        monkeypatch.setattr(module, "read_tensors", lambda path: read.append(path) or read_tensors(path))
+        monkeypatch.setattr(
+            module, "read_tensors", lambda path: read.append(path) or read_tensors(path)
+        )
     fill_cache(plan, model, config, samples, {}, on_rows=lambda *done: rows.append(done))
     assert read == []
     assert (rows[0], rows[-1]) == ((0, COUNT), (COUNT, COUNT))
@@ -139,7 +160,9 @@ def test_shards_are_read_whole_once(
     kept = FeatureDataset(plan, samples, verify=False)
     assert read == plan.shards
     assert rows == [(COUNT, COUNT)]
-    assert kept.labels == FeatureDataset(plan, samples).labels == [sample.label for sample in samples]
+    assert (
+        kept.labels == FeatureDataset(plan, samples).labels == [sample.label for sample in samples]
+    )
     assert len(read) == 2 * len(plan.shards)
 
 
@@ -150,11 +173,20 @@ def test_shards_are_read_whole_once(
 def test_shards_are_short_and_not_too_many(
     tmp_path: Path, config: Config, model: GasmCast, given: tuple[int, int], made: tuple[int, int]
 ) -> None:
-    plan = plan_cache(model, config, [Sample(str(i), 0, None) for i in range(given[0])], tmp_path, "train", views=given[1])
+    plan = plan_cache(
+        model,
+        config,
+        [Sample(str(i), 0, None) for i in range(given[0])],
+        tmp_path,
+        "train",
+        views=given[1],
+    )
     assert (plan.shard_rows, len(plan.shards)) == made
 
 
-def test_a_replaced_video_is_another_set_and_a_copied_one_the_same(tmp_path: Path, config: Config, model: GasmCast) -> None:
+def test_a_replaced_video_is_another_set_and_a_copied_one_the_same(
+    tmp_path: Path, config: Config, model: GasmCast
+) -> None:
     video = tmp_path / "a.mp4"
     video.write_bytes(bytes(20_000))
     plan = plan_cache(model, config, [Sample("a", 0, str(video))], tmp_path, "train")
@@ -166,18 +198,23 @@ def test_a_replaced_video_is_another_set_and_a_copied_one_the_same(tmp_path: Pat
         content = bytearray(20_000)
         content[place] = 1
         video.write_bytes(content)
-        assert plan_cache(model, config, [Sample("a", 0, str(video))], tmp_path, "train").key != plan.key
+        assert (
+            plan_cache(model, config, [Sample("a", 0, str(video))], tmp_path, "train").key
+            != plan.key
+        )
 
 
-def test_another_model_or_set_is_another_cache(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]) -> None:
+def test_another_model_or_set_is_another_cache(
+    tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]
+) -> None:
     plan = plan_cache(model, config, samples, tmp_path, "train")
     fill_cache(plan, model, config, samples, {})
     torch.manual_seed(1)
     other = build_model(config)
     changed = [*samples[:-1], Sample("9", 1, samples[-1].video)]
     darker, steeper = deepcopy(model), deepcopy(model)
-    darker.encoder.semantic.normalise.shift -= 0.1
-    steeper.encoder.motion.normalise.scale *= 2
+    darker.encoder.semantic.normalize.shift -= 0.1
+    steeper.encoder.motion.normalize.scale *= 2
     for differing, what in (
         (plan_cache(other, config, samples, tmp_path, "train"), "semantic weights, motion weights"),
         (plan_cache(darker, config, samples, tmp_path, "train"), "semantic pixels"),
@@ -201,15 +238,22 @@ def test_seeds_share_views_and_one_stream_reads_the_cache_of_both(
 ) -> None:
     plan = plan_cache(model, config, samples, tmp_path, "train", views=2, dtype="float32")
     other_seed = config.model_copy(update={"train": config.train.model_copy(update={"seed": 7})})
-    assert plan_cache(model, other_seed, samples, tmp_path, "train", views=2, dtype="float32").key == plan.key
+    assert (
+        plan_cache(model, other_seed, samples, tmp_path, "train", views=2, dtype="float32").key
+        == plan.key
+    )
     fill_cache(plan, model, config, samples, {})
     whole = FeatureDataset(plan, samples)[1][0]
     parts = []
     for stream in ("semantic", "motion"):
-        one = config.model_copy(update={"model": config.model.model_copy(update={"streams": stream})})
+        one = config.model_copy(
+            update={"model": config.model.model_copy(update={"streams": stream})}
+        )
         alone = GasmCast(one.model, one.spec).eval()
         getattr(alone.encoder, stream).load_state_dict(getattr(model.encoder, stream).state_dict())
-        assert not plan_cache(alone, one, samples, tmp_path / "elsewhere", "train", views=2, dtype="float32").shared
+        assert not plan_cache(
+            alone, one, samples, tmp_path / "elsewhere", "train", views=2, dtype="float32"
+        ).shared
         theirs = plan_cache(alone, one, samples, tmp_path, "train", views=2, dtype="float32")
         assert (theirs.folder, theirs.shared) == (plan.folder, True)
         assert not missing_shards(theirs)
@@ -217,22 +261,37 @@ def test_seeds_share_views_and_one_stream_reads_the_cache_of_both(
         cache.check(alone)
         parts.append(cache[1][0])
         with torch.no_grad():
-            assert torch.allclose(parts[-1], alone.backbone_taps(ClipDataset(samples, one.spec)[1][0][None])[0], atol=1e-4)
+            assert torch.allclose(
+                parts[-1],
+                alone.backbone_taps(ClipDataset(samples, one.spec)[1][0][None])[0],
+                atol=1e-4,
+            )
         brighter = deepcopy(alone)
-        getattr(brighter.encoder, stream).normalise.shift += 0.1
-        assert not plan_cache(brighter, one, samples, tmp_path, "train", views=2, dtype="float32").shared
+        getattr(brighter.encoder, stream).normalize.shift += 0.1
+        assert not plan_cache(
+            brighter, one, samples, tmp_path, "train", views=2, dtype="float32"
+        ).shared
     assert torch.equal(torch.cat(parts), whole)
     plan.shards[0].write_bytes(b"torn")
-    with pytest.raises(UsageError, match=r"holds both streams, and shard-00000\.safetensors is damaged"):
+    with pytest.raises(
+        UsageError, match=r"holds both streams, and shard-00000\.safetensors is damaged"
+    ):
         fill_cache(theirs, alone, one, samples, {})
 
 
-def test_tokens_of_cells_are_a_quarter_and_the_same_means(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]) -> None:
-    cells = config.model_copy(update={"model": config.model.model_copy(update={"semantic_tokens": "cell"})})
+def test_tokens_of_cells_are_a_quarter_and_the_same_means(
+    tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]
+) -> None:
+    cells = config.model_copy(
+        update={"model": config.model.model_copy(update={"semantic_tokens": "cell"})}
+    )
     small = GasmCast(cells.model, cells.spec).eval()
     small.encoder.semantic.load_state_dict(model.encoder.semantic.state_dict())
     small.encoder.motion.load_state_dict(model.encoder.motion.state_dict())
-    full, plan = (plan_cache(m, c, samples, tmp_path, "train", dtype="float32") for m, c in ((model, config), (small, cells)))
+    full, plan = (
+        plan_cache(m, c, samples, tmp_path, "train", dtype="float32")
+        for m, c in ((model, config), (small, cells))
+    )
     semantic, cell_shapes = model.encoder.tap_shapes()[0], small.encoder.tap_shapes()[0]
     assert full.width - plan.width == 3 * sum(prod(shape) for shape in cell_shapes)
     fill_cache(plan, small, cells, samples, {})
@@ -240,13 +299,19 @@ def test_tokens_of_cells_are_a_quarter_and_the_same_means(tmp_path: Path, config
         row = model.backbone_taps(ClipDataset(samples, config.spec)[0][0][None])[0]
     n, f, patches, channels = semantic[0]
     side = isqrt(patches)
-    means = row[: prod(semantic[0])].reshape(n, f, side // 2, 2, side // 2, 2, channels).mean((3, 5))
+    means = (
+        row[: prod(semantic[0])].reshape(n, f, side // 2, 2, side // 2, 2, channels).mean((3, 5))
+    )
     stored = FeatureDataset(plan, samples)[0][0]
     assert torch.allclose(stored[: means.numel()], means.flatten(), atol=1e-5)
 
 
 def test_bad_clips_are_left_out(
-    tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    config: Config,
+    model: GasmCast,
+    samples: list[Sample],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gasmcast.data.dataset.BAD_SHARE", 0.5)
     some = [*samples[:2], Sample("bad", 1, str(tmp_path / "none.mp4")), *samples[2:]]
@@ -260,7 +325,11 @@ def test_bad_clips_are_left_out(
 @pytest.mark.usefixtures("small_shards")
 @pytest.mark.usefixtures("dead_workers")
 def test_a_worker_that_dies_is_one_sentence_and_what_is_encoded_is_kept(
-    tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    config: Config,
+    model: GasmCast,
+    samples: list[Sample],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     draw = ClipDataset.draw
     plan = plan_cache(model, config, samples, tmp_path, "train")
@@ -272,7 +341,9 @@ def test_a_worker_that_dies_is_one_sentence_and_what_is_encoded_is_kept(
 
     with monkeypatch.context() as patch:
         patch.setattr(ClipDataset, "draw", dying)
-        with pytest.raises(MachineError, match=r"data worker died.*the same command goes on") as caught:
+        with pytest.raises(
+            MachineError, match=r"data worker died.*the same command goes on"
+        ) as caught:
             fill_cache(plan, model, config, samples, {}, batch_size=1, workers=1)
         assert "--resume" not in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -287,12 +358,14 @@ def test_a_worker_that_dies_is_one_sentence_and_what_is_encoded_is_kept(
 
 
 @pytest.mark.parametrize("content", ['{"key": "', "[]", ""])
-def test_a_damaged_index_is_one_sentence(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample], content: str) -> None:
+def test_a_damaged_index_is_one_sentence(
+    tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample], content: str
+) -> None:
     plan = plan_cache(model, config, samples, tmp_path, "train")
     fill_cache(plan, model, config, samples, {})
     (plan.folder / "index.json").write_text(content)
     other = plan_cache(model, config, samples, tmp_path, "train", views=2)
-    for wanted in (plan, other):  # its own, and a neighbour that might tell why there is none
+    for wanted in (plan, other):  # its own, and a neighbor that might tell why there is none
         with pytest.raises(UsageError, match=r"index\.json is damaged .*Remove it"):
             FeatureDataset(wanted, samples)
     (plan.folder / "index.json").unlink()
@@ -300,7 +373,13 @@ def test_a_damaged_index_is_one_sentence(tmp_path: Path, config: Config, model: 
     assert len(FeatureDataset(plan, samples)) == COUNT
 
 
-def test_refusals(tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals(
+    tmp_path: Path,
+    config: Config,
+    model: GasmCast,
+    samples: list[Sample],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     live = config.model_copy(update={"model": config.model.model_copy(update={"freeze": False})})
     with pytest.raises(UsageError, match="backbones of this model train"):
         plan_cache(model, live, samples, tmp_path, "train")

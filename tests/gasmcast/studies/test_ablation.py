@@ -31,7 +31,9 @@ NAMES = ("Closing something", "Opening something")
 @pytest.fixture
 def data(tmp_path):
     (tmp_path / "data").mkdir()
-    (tmp_path / "data/labels.json").write_text(json.dumps({name: i for i, name in enumerate(NAMES)}))
+    (tmp_path / "data/labels.json").write_text(
+        json.dumps({name: i for i, name in enumerate(NAMES)})
+    )
     return tmp_path / "data"
 
 
@@ -50,7 +52,9 @@ def trained(monkeypatch):
         return {"stopped": fault}
 
     def opened(kept, source, data, settings, caches):
-        return Opened(load_config(source, {**settings, "model.classes": 2}), [], [], Labels(NAMES), ())
+        return Opened(
+            load_config(source, {**settings, "model.classes": 2}), [], [], Labels(NAMES), ()
+        )
 
     monkeypatch.setattr(ablation, "train", train)
     monkeypatch.setattr(ablation, "_open", opened)
@@ -63,7 +67,11 @@ def trained(monkeypatch):
 @pytest.fixture
 def sized(monkeypatch):
     """Only a row of one tap is measured: it takes a second or more."""
-    monkeypatch.setattr(ablation, "count", lambda config: count(config) if len(config.model.motion_taps) == 1 else SIZE)
+    monkeypatch.setattr(
+        ablation,
+        "count",
+        lambda config: count(config) if len(config.model.motion_taps) == 1 else SIZE,
+    )
 
 
 def _study(*fusions, **extra):
@@ -75,11 +83,16 @@ def _study(*fusions, **extra):
 @pytest.mark.parametrize(
     ("row", "sentence"),
     [
-        ({"model.fussion": "add"}, "Row 'last': demo: unknown key 'model.fussion'. Did you mean 'fusion'"),
+        (
+            {"model.fussion": "add"},
+            "Row 'last': demo: unknown key 'model.fussion'. Did you mean 'fusion'",
+        ),
         ({"model.motion_taps": ["layer9"]}, "Row 'last': motion_taps: tiny has no stage 'layer9'"),
     ],
 )
-def test_a_wrong_last_row_is_told_before_the_first_is_trained(data, tmp_path, trained, row, sentence):
+def test_a_wrong_last_row_is_told_before_the_first_is_trained(
+    data, tmp_path, trained, row, sentence
+):
     with pytest.raises(UsageError, match=sentence):
         run_study(_study("bcast", "add", last=row), data, tmp_path / "out")
     assert trained[0] == []
@@ -117,10 +130,14 @@ STOPS = [("SIGTERM", 0), ("SIGINT", 130)]
 def test_a_study_that_is_stopped_says_so(data, tmp_path, trained, monkeypatch, stop):
     done, faults = trained
     faults["add"], code = stop
-    monkeypatch.setattr("gasmcast.studies.study.read_study", lambda _: _study("bcast", "add", "mul"))
+    monkeypatch.setattr(
+        "gasmcast.studies.study.read_study", lambda _: _study("bcast", "add", "mul")
+    )
     for options in ([], ["--json"]):
         done.clear()
-        found = CliRunner().invoke(app, ["ablate", "fusion", "--data", str(data), "--out", str(tmp_path / "out"), *options])
+        found = CliRunner().invoke(
+            app, ["ablate", "fusion", "--data", str(data), "--out", str(tmp_path / "out"), *options]
+        )
         assert (found.exit_code, done[-1]) == (code, "add"), found.output
         assert "Stopped." in found.output
 
@@ -134,9 +151,13 @@ def test_a_training_that_is_stopped_says_how_to_go_on(data, tmp_path, monkeypatc
     fitted = (opened.config, name if where == "folds" else "")
     monkeypatch.setattr("gasmcast.training.stacking.folds.gate_first", lambda *_, **__: fitted)
     monkeypatch.setattr("gasmcast.training.loop.train", lambda *_, **__: {"stopped": name})
-    found = CliRunner().invoke(app, ["train", "demo", "--data", str(data), "--out", str(tmp_path / "run")])
+    found = CliRunner().invoke(
+        app, ["train", "demo", "--data", str(data), "--out", str(tmp_path / "run")]
+    )
     assert found.exit_code == code, found.output
-    assert found.output.splitlines()[1:] == [f"Stopped. Go on with: gasmcast train demo --data {data} --out {tmp_path / 'run'} --resume"]
+    assert found.output.splitlines()[1:] == [
+        f"Stopped. Go on with: gasmcast train demo --data {data} --out {tmp_path / 'run'} --resume"
+    ]
 
 
 @pytest.mark.usefixtures("sized")
@@ -153,21 +174,35 @@ def test_a_machine_at_fault_ends_the_study(data, tmp_path, trained):
 @pytest.mark.usefixtures("sized")
 def test_an_interrupted_row_does_not_go_on_under_other_settings(data, tmp_path, trained):
     trained[1]["bcast"] = MachineError("No space left.")
-    for settings in ({"train.lr": 1e-3}, {"train.lr": 1e-3, "train.workers": 0}):  # workers do not count
+    for settings in (
+        {"train.lr": 1e-3},
+        {"train.lr": 1e-3, "train.workers": 0},
+    ):  # workers do not count
         with pytest.raises(MachineError):
             run_study(_study("bcast"), data, tmp_path / "out", settings=settings)
     with pytest.raises(UsageError, match=r"other settings \(train\.lr\)"):
         run_study(_study("bcast"), data, tmp_path / "out", settings={"train.lr": 2e-3})
-    fold = tmp_path / "folds/by-bcast/seed0/gate/fold0"  # all that a run has that was stopped while it fitted its gate
+    fold = (
+        tmp_path / "folds/by-bcast/seed0/gate/fold0"
+    )  # all that a run has that was stopped while it fitted its gate
     fold.mkdir(parents=True)
     (fold / "config.yaml").write_text((tmp_path / "out/by-bcast/seed0/config.yaml").read_text())
     with pytest.raises(UsageError, match=r"other settings \(augment\.flip\)"):
-        run_study(_study("bcast"), data, tmp_path / "folds", settings={"train.lr": 1e-3, "augment.flip": True})
+        run_study(
+            _study("bcast"),
+            data,
+            tmp_path / "folds",
+            settings={"train.lr": 1e-3, "augment.flip": True},
+        )
 
 
 @pytest.mark.usefixtures("sized")
-@pytest.mark.parametrize("names", [("a", "A"), ("k = 4", "k: 4"), ("größer", "gräßer"), ("+", "row")])
-def test_rows_that_would_share_a_folder_are_refused_before_any_is_trained(data, tmp_path, trained, names):
+@pytest.mark.parametrize(
+    "names", [("a", "A"), ("k = 4", "k: 4"), ("größer", "gräßer"), ("+", "row")]
+)
+def test_rows_that_would_share_a_folder_are_refused_before_any_is_trained(
+    data, tmp_path, trained, names
+):
     rows = {"first": {"model.fusion": "mul"}, names[0]: {}, names[1]: {"model.fusion": "add"}}
     with pytest.raises(UsageError, match="would have one folder"):
         run_study(Study.model_validate({"seeds": [0], "rows": rows}), data, tmp_path / "out")
@@ -175,7 +210,9 @@ def test_rows_that_would_share_a_folder_are_refused_before_any_is_trained(data, 
 
 
 @pytest.mark.usefixtures("sized")
-def test_memory_changes_pixels_so_it_is_no_matter_of_how_a_run_is_carried_out(data, tmp_path, trained):
+def test_memory_changes_pixels_so_it_is_no_matter_of_how_a_run_is_carried_out(
+    data, tmp_path, trained
+):
     run_study(_study("bcast"), data, tmp_path / "out")
     with pytest.raises(UsageError, match=r"other settings \(train\.memory_gb\)"):
         run_study(_study("bcast"), data, tmp_path / "out", settings={"train.memory_gb": 0.0})
@@ -206,5 +243,8 @@ def test_seeds_have_bounds(tmp_path, seed):
 def test_no_two_rows_of_a_study_are_alike(name):
     study = read_study(name)
     source, common, base = base_config(study, None, {})
-    configs = [load_config(source, {**common, **row_settings(row, base)}) for row in study.all_rows().values()]
+    configs = [
+        load_config(source, {**common, **row_settings(row, base)})
+        for row in study.all_rows().values()
+    ]
     assert len({config.model_dump_json() for config in configs}) == len(configs)

@@ -29,7 +29,9 @@ def plain(fake, tmp_path_factory):
 
 def _furthest(ours, theirs) -> float:
     """Largest distance of a weight, in learning rates: Adam moves each by about one an update."""
-    names = [name for name in ours if name.startswith("weights/") and ours[name].is_floating_point()]
+    names = [
+        name for name in ours if name.startswith("weights/") and ours[name].is_floating_point()
+    ]
     assert {name for name in theirs if name.startswith("weights/")} >= set(names)
     return max(float((ours[name] - theirs[name]).abs().max()) for name in names) / 2e-3
 
@@ -39,16 +41,26 @@ def test_bf16_where_the_cpu_has_it(fake, plain, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
     seen = []
     forward = nn.functional.linear
-    monkeypatch.setattr(nn.functional, "linear", lambda *a, **k: (out := forward(*a, **k), seen.append(out.dtype))[0])
+    monkeypatch.setattr(
+        nn.functional,
+        "linear",
+        lambda *a, **k: (out := forward(*a, **k), seen.append(out.dtype))[0],
+    )
     summary, state = _train(fake, tmp_path / "run", train__precision="bf16")
     assert torch.bfloat16 in seen
-    assert all(state[name].dtype != torch.bfloat16 for name in state)  # weights and moments are kept in full
+    assert all(
+        state[name].dtype != torch.bfloat16 for name in state
+    )  # weights and moments are kept in full
     assert summary["train_loss"] == pytest.approx(plain[0]["train_loss"], rel=0.02)
     assert summary["train_loss"] != plain[0]["train_loss"]
-    assert _furthest(plain[1], state) < 12  # six updates, each at most a learning rate the other way
+    assert (
+        _furthest(plain[1], state) < 12
+    )  # six updates, each at most a learning rate the other way
 
 
-def test_bf16_where_the_cpu_has_it_not_is_fp32_and_says_so(fake, plain, tmp_path, monkeypatch, capsys):
+def test_bf16_where_the_cpu_has_it_not_is_fp32_and_says_so(
+    fake, plain, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     summary, state = _train(fake, tmp_path / "run", train__precision="bf16")
     assert "no bf16 arithmetic: training in fp32" in capsys.readouterr().out

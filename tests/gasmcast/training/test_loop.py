@@ -23,7 +23,14 @@ from gasmcast.training.resume.state_file import load_state, save_state
 def _train(fake, folder, resume=False, fault="", validation=True, **settings):
     config = fake.tiny_config(**settings)
     held = fake.FakeClips(config, 9, seed=1, augment=False) if validation else None
-    return train(config, fake.FakeClips(config, fault=fault), held, Labels(fake.CLASSES), folder, resume=resume)
+    return train(
+        config,
+        fake.FakeClips(config, fault=fault),
+        held,
+        Labels(fake.CLASSES),
+        folder,
+        resume=resume,
+    )
 
 
 def test_only_what_should_train_does(fake, tmp_path):
@@ -35,7 +42,9 @@ def test_only_what_should_train_does(fake, tmp_path):
     assert trainable <= kept.keys()
     assert not trainable & frozen.keys()
     assert any(name.endswith("running_mean") for name in frozen)  # BatchNorm of a frozen backbone
-    assert any(name.endswith("standard.mean") for name in kept)  # statistics of the taps belong to the run
+    assert any(
+        name.endswith("standard.mean") for name in kept
+    )  # statistics of the taps belong to the run
     assert frozen.keys() == frozen_names(model)
 
     torch.manual_seed(config.train.seed)
@@ -44,11 +53,14 @@ def test_only_what_should_train_does(fake, tmp_path):
     fresh = build_model(config)
     start = fresh.state_dict()
     assert [name for name in frozen if not frozen[name].equal(start[name])] == []  # bit for bit
-    # Zero-initialised branches need a step before what lies under them gets a gradient; after an epoch all have moved.
+    # Zero-initialized branches need a step before what lies under them gets a gradient; after an epoch all have moved.
     assert [name for name in trainable if kept[name].equal(start[name])] == []
     assert info["metrics"]["epoch"] == 1
     # The same weights say the same of themselves under both names.
-    assert [read_checkpoint(tmp_path / "run" / f"{name}.safetensors")[2]["epoch"] for name in ("best", "last")] == [1, 1]
+    assert [
+        read_checkpoint(tmp_path / "run" / f"{name}.safetensors")[2]["epoch"]
+        for name in ("best", "last")
+    ] == [1, 1]
     assert labels.names == fake.CLASSES
 
 
@@ -110,7 +122,9 @@ def test_no_space_left_stops_with_the_checkpoint_before(fake, tmp_path, monkeypa
 def test_a_young_state_is_not_written_again_and_an_old_one_is(fake, tmp_path, monkeypatch):
     saved = []
     save = loop_module.Session.save
-    monkeypatch.setattr(loop_module.Session, "save", lambda self: (saved.append(self.progress.updates), save(self)))
+    monkeypatch.setattr(
+        loop_module.Session, "save", lambda self: (saved.append(self.progress.updates), save(self))
+    )
     monkeypatch.setattr(loop_module, "YOUNG_S", 3600.0)  # however slow this machine is
     _train(fake, tmp_path / "young", train__epochs=3)
     assert saved == [18]  # the last epoch's end always
@@ -123,13 +137,18 @@ def test_a_young_state_is_not_written_again_and_an_old_one_is(fake, tmp_path, mo
 def test_a_stop_in_the_validation_loses_nothing(fake, tmp_path):
     class Stopping(fake.FakeClips):
         def __getitem__(self, index):
-            os.kill(os.getpid(), signal.SIGTERM)  # again and again, as a scheduler and a launcher do together
+            os.kill(
+                os.getpid(), signal.SIGTERM
+            )  # again and again, as a scheduler and a launcher do together
             return super().__getitem__(index)
 
     config = fake.tiny_config(train__epochs=3)
     folder = tmp_path / "run"
     held = Stopping(config, 9, seed=1, augment=False)
-    assert train(config, fake.FakeClips(config), held, Labels(fake.CLASSES), folder)["stopped"] == "SIGTERM"
+    assert (
+        train(config, fake.FakeClips(config), held, Labels(fake.CLASSES), folder)["stopped"]
+        == "SIGTERM"
+    )
     assert load_state(folder)[1]["progress"]["updates"] == 6
 
 
@@ -145,7 +164,13 @@ def test_averaged_weights_are_the_ones_kept(fake, tmp_path):
 
 
 def test_mixing_balance_and_stream_losses_run(fake, tmp_path):
-    settings = {"augment__mixup": 0.8, "augment__cutmix": 1.0, "train__balanced": True, "train__stream_loss": 0.3, "train__epochs": 1}
+    settings = {
+        "augment__mixup": 0.8,
+        "augment__cutmix": 1.0,
+        "train__balanced": True,
+        "train__stream_loss": 0.3,
+        "train__epochs": 1,
+    }
     summary = _train(fake, tmp_path / "run", validation=False, **settings)
     assert summary["checkpoint"] == "last.safetensors"
     assert 0 < summary["train_loss"] < 5
@@ -161,7 +186,8 @@ def test_fp16_needs_a_gpu(fake, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("labels", "sentence"), [([0, 0, 0, 0], "of one class"), ([0, 1], "fewer than one batch"), ([0, -1, 1, 1], "no label")]
+    ("labels", "sentence"),
+    [([0, 0, 0, 0], "of one class"), ([0, 1], "fewer than one batch"), ([0, -1, 1, 1], "no label")],
 )
 def test_sets_that_cannot_be_trained_on(fake, tmp_path, labels, sentence):
     config = fake.tiny_config()
@@ -173,14 +199,22 @@ def test_sets_that_cannot_be_trained_on(fake, tmp_path, labels, sentence):
 
 
 @pytest.mark.parametrize(
-    ("clips", "batch", "accumulate", "world"), [(9, 16, 1, 1), (9, 4, 4, 1), (7, 8, 8, 1), (30, 8, 2, 8), (20, 8, 4, 8), (8, 2, 1, 8)]
+    ("clips", "batch", "accumulate", "world"),
+    [(9, 16, 1, 1), (9, 4, 4, 1), (7, 8, 8, 1), (30, 8, 2, 8), (20, 8, 4, 8), (8, 2, 1, 8)],
 )
 def test_the_hint_for_fewer_clips_than_a_batch_helps(fake, clips, batch, accumulate, world):
     labels = np.arange(clips) % 2
     with pytest.raises(UsageError, match="fewer than one batch") as told:
-        check_counts(labels, fake.tiny_config(train__batch_size=batch, train__accumulate=accumulate).train, world)
+        check_counts(
+            labels,
+            fake.tiny_config(train__batch_size=batch, train__accumulate=accumulate).train,
+            world,
+        )
     wanted = {"train__batch_size": batch, "train__accumulate": accumulate}
-    wanted |= {name.replace(".", "__"): int(value) for name, value in re.findall(r"--set (train\.\w+)=(\d+)", told.value.hint)}
+    wanted |= {
+        name.replace(".", "__"): int(value)
+        for name, value in re.findall(r"--set (train\.\w+)=(\d+)", told.value.hint)
+    }
     check_counts(labels, fake.tiny_config(**wanted).train, world)
 
 
@@ -225,7 +259,10 @@ def test_a_checkpoint_of_another_architecture(fake, tmp_path):
     from gasmcast.models.model import GasmCast
 
     _train(fake, tmp_path / "run", train__epochs=1)
-    kept = read_tensors(tmp_path / "run" / "best.safetensors")[0] | read_tensors(tmp_path / "run" / "frozen.safetensors")[0]
+    kept = (
+        read_tensors(tmp_path / "run" / "best.safetensors")[0]
+        | read_tensors(tmp_path / "run" / "frozen.safetensors")[0]
+    )
     wider = fake.tiny_config(model__width=32)
     with pytest.raises(UsageError, match="another architecture"):
         fill(GasmCast(wider.model, wider.spec), kept, "best.safetensors")

@@ -15,13 +15,18 @@ def _train(fake, folder, epochs, resume=False):
     return train(config, fake.FakeClips(config), None, Labels(fake.CLASSES), folder, resume=resume)
 
 
-def test_a_loss_that_is_not_finite_names_the_clips_and_keeps_the_checkpoint(fake, tmp_path, monkeypatch):
+def test_a_loss_that_is_not_finite_names_the_clips_and_keeps_the_checkpoint(
+    fake, tmp_path, monkeypatch
+):
     folder = tmp_path / "run"
     _train(fake, folder, epochs=1)
     before = read_tensors(folder / "last.safetensors")[0]
     real = update.soft_targets
     monkeypatch.setattr(update, "soft_targets", lambda *a: real(*a) * float("nan"))
-    with pytest.raises(UsageError, match=r"loss is not finite at epoch 2, step 1; clips: clip\d+, clip\d+, clip\d+, clip\d+\."):
+    with pytest.raises(
+        UsageError,
+        match=r"loss is not finite at epoch 2, step 1; clips: clip\d+, clip\d+, clip\d+, clip\d+\.",
+    ):
         _train(fake, folder, epochs=2, resume=True)
     with pytest.raises(UsageError, match="loss is not finite at epoch 1, step 1") as told:
         _train(fake, tmp_path / "fresh", epochs=1)

@@ -1,4 +1,4 @@
-"""Loss, mixing, optimiser, schedule, averaging: the small parts of a step."""
+"""Loss, mixing, optimizer, schedule, averaging: the small parts of a step."""
 
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ from torch import nn
 from gasmcast.training.average import WeightAverage
 from gasmcast.training.loss import fusion_loss, soft_targets
 from gasmcast.training.mixup import mix_batch
-from gasmcast.training.optimizer import build_optimiser, lr_factor
+from gasmcast.training.optimizer import build_optimizer, lr_factor
 
 
 def test_smoothed_targets_are_those_of_torch():
@@ -29,7 +29,13 @@ def test_streams_add_their_own_loss():
 
 
 def _batch():
-    clips = torch.arange(4).mul(60).to(torch.uint8)[:, None, None, None, None, None].expand(4, 3, 2, 8, 8, 3).clone()
+    clips = (
+        torch.arange(4)
+        .mul(60)
+        .to(torch.uint8)[:, None, None, None, None, None]
+        .expand(4, 3, 2, 8, 8, 3)
+        .clone()
+    )
     return clips, soft_targets(torch.arange(4), 4, 0.0)
 
 
@@ -66,10 +72,22 @@ class _Net(nn.Module):
 
 def test_only_weights_of_layers_decay_and_frozen_ones_are_left_out():
     net = _Net()
-    groups = {group["weight_decay"]: group["params"] for group in build_optimiser(net, 1e-3, 0.05).param_groups}
+    groups = {
+        group["weight_decay"]: group["params"]
+        for group in build_optimizer(net, 1e-3, 0.05).param_groups
+    }
     assert [p is net.linear.weight for p in groups[0.05]] == [True]
     free = {id(p) for p in groups[0.0]}
-    assert free == {id(p) for p in (net.linear.bias, net.norm.weight, net.norm.bias, net.embedding.weight, net.position)}
+    assert free == {
+        id(p)
+        for p in (
+            net.linear.bias,
+            net.norm.weight,
+            net.norm.bias,
+            net.embedding.weight,
+            net.position,
+        )
+    }
 
 
 def test_the_schedule_rises_then_falls():

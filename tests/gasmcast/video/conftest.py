@@ -24,7 +24,9 @@ class Odd:
 
     def get(self, name: int) -> float:
         known = {cv2.CAP_PROP_FPS: self.fps, cv2.CAP_PROP_FRAME_COUNT: self.count}
-        return known[name] if name in known else self.stamps_ms[min(self.at, len(self.stamps_ms) - 1)]
+        return (
+            known[name] if name in known else self.stamps_ms[min(self.at, len(self.stamps_ms) - 1)]
+        )
 
     def release(self) -> None:
         pass

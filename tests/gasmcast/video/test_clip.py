@@ -17,15 +17,17 @@ from gasmcast.video.clip import fit_frame, pick_frames, read_clip, read_slots
 SPEC = ClipSpec(segments=2, motion_frames=4, semantic_frames=1, pixels=32)
 
 
-def grey(level: int, height: int = 48, width: int = 64) -> np.ndarray:
+def gray(level: int, height: int = 48, width: int = 64) -> np.ndarray:
     return np.full((height, width, 3), level, np.uint8)
 
 
 def test_shorter_than_a_segment(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (64, 48))
+    writer = cv2.VideoWriter(
+        str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (64, 48)
+    )
     for level in (40, 200):
-        writer.write(grey(level))
+        writer.write(gray(level))
     writer.release()
     clip = read_clip(path, SPEC)
     assert clip.shape == SPEC.clip_shape
@@ -64,23 +66,34 @@ def test_frames_that_no_slot_takes_are_not_made_and_not_missed(
     stamps = np.cumsum([0, *steps])
     slots = start_ms + pitch_ms * np.arange(12)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(video, "_open", lambda path, threads: (odd_capture(stamps.tolist(), *header), str(path)))
+        patch.setattr(
+            video, "_open", lambda path, threads: (odd_capture(stamps.tolist(), *header), str(path))
+        )
         patch.setattr(video, "_check_whole", lambda *_: None)
         found = read_slots("odd", slots / 1000, lambda frame: frame[:1, :1, :1])
     assert found[:, 0, 0, 0].tolist() == nearest_frames(stamps / 1000, slots / 1000).tolist()
 
 
-def test_a_frame_that_slots_before_and_behind_it_take_is_made_once(odd_capture: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frame_that_slots_before_and_behind_it_take_is_made_once(
+    odd_capture: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stamps, slots = [1000 * i / 12 for i in range(24)], np.arange(-2, 40) / 16
-    monkeypatch.setattr(video, "_open", lambda path, threads: (odd_capture(stamps, 12, 24), str(path)))
+    monkeypatch.setattr(
+        video, "_open", lambda path, threads: (odd_capture(stamps, 12, 24), str(path))
+    )
     made: list[np.ndarray] = []
     out = np.empty((len(slots), 1, 1, 1), np.uint8)
-    assert read_slots("slow", slots, lambda frame: made.append(frame) or frame[:1, :1, :1], out=out) is out
+    assert (
+        read_slots("slow", slots, lambda frame: made.append(frame) or frame[:1, :1, :1], out=out)
+        is out
+    )
     assert out[:, 0, 0, 0].tolist() == nearest_frames(np.array(stamps) / 1000, slots).tolist()
     assert len(made) == len(np.unique(out))
 
 
-def test_every_second_frame_of_a_fast_video_is_only_stepped_over(odd_capture: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_second_frame_of_a_fast_video_is_only_stepped_over(
+    odd_capture: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
     capture = odd_capture([1000 * i / 32 for i in range(64)], 32, 64)
     monkeypatch.setattr(video, "_open", lambda path, threads: (capture, str(path)))
     found = read_slots("even", np.arange(32) / 16, lambda frame: frame[:1, :1, :1])
@@ -109,4 +122,4 @@ def test_fit() -> None:
     assert (squashed[:, 10:40] == 255).all()
     assert (squashed[:, :9] == 0).all()
     assert fit_frame(frame, 60, "crop").flags["C_CONTIGUOUS"]
-    assert fit_frame(grey(7, 10, 20), 64, "crop").shape == (64, 64, 3)
+    assert fit_frame(gray(7, 10, 20), 64, "crop").shape == (64, 64, 3)

@@ -17,12 +17,14 @@ from gasmcast.video.reader import duration_s, read_frames
 SPEC = ClipSpec(segments=2, motion_frames=4, semantic_frames=1, pixels=32)
 
 
-def grey(level: int, height: int = 48, width: int = 64) -> np.ndarray:
+def gray(level: int, height: int = 48, width: int = 64) -> np.ndarray:
     return np.full((height, width, 3), level, np.uint8)
 
 
 def write_video(path: Path, frames: list[np.ndarray], fps: float = 10.0) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, frames[0].shape[1::-1])
+    writer = cv2.VideoWriter(
+        str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, frames[0].shape[1::-1]
+    )
     for frame in frames:
         writer.write(frame)
     writer.release()
@@ -49,7 +51,11 @@ def test_every_good_file_delivers_its_frames(real_data: Path) -> None:
                 size = (size[1], size[0], 3)
             length = float(row["duration_s"] or 0)
             whole = len(stamps) == int(row["frames_decoded"]) and sizes == {size}
-            timed = stamps[0] == 0 and bool((np.diff(stamps) > 0).all()) and (length == 0 or abs(length - stamps[-1]) < 0.15 + 0.1 * length)
+            timed = (
+                stamps[0] == 0
+                and bool((np.diff(stamps) > 0).all())
+                and (length == 0 or abs(length - stamps[-1]) < 0.15 + 0.1 * length)
+            )
             if not (whole and timed):
                 wrong.append((row["file"], len(stamps), sizes, stamps[-1]))
     assert not wrong
@@ -85,7 +91,7 @@ def test_rotation_is_applied(real_data: Path) -> None:
     assert np.array_equal(frame, np.rot90(raw, 1))
 
 
-def test_stamps_and_colours(tmp_path: Path) -> None:
+def test_stamps_and_colors(tmp_path: Path) -> None:
     red = np.zeros((48, 64, 3), np.uint8)
     red[..., 2] = 255  # BGR, as OpenCV writes
     stamps, frames = zip(*read_frames(write_video(tmp_path / "a.mp4", [red] * 5)), strict=True)
@@ -99,7 +105,7 @@ def test_size_change_midstream(tmp_path: Path) -> None:
     """A bare stream of JPEG pictures may change its size at any picture: the later ones come in the first's size, whole."""
     pictures = []
     for height, width in [(48, 64)] * 4 + [(96, 80)] * 4:
-        picture = grey(0, height, width)
+        picture = gray(0, height, width)
         picture[: height // 2, : width // 2] = 255
         pictures.append(cv2.imencode(".jpg", picture)[1].tobytes())
     path = tmp_path / "a.mjpg"
@@ -108,7 +114,12 @@ def test_size_change_midstream(tmp_path: Path) -> None:
     assert len(frames) == 8
     for frame in frames:
         assert frame.shape == (48, 64, 3)
-        assert [int(frame[y, x].mean() > 128) for y, x in ((5, 5), (5, -5), (-5, 5), (-5, -5))] == [1, 0, 0, 0]
+        assert [int(frame[y, x].mean() > 128) for y, x in ((5, 5), (5, -5), (-5, 5), (-5, -5))] == [
+            1,
+            0,
+            0,
+            0,
+        ]
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video at all", bytes(4096)])
@@ -128,7 +139,9 @@ def test_truncated(tmp_path: Path) -> None:
     """Half of the packets of an MJPEG AVI: its head still states them all."""
     rng = np.random.default_rng(0)
     whole = tmp_path / "a.avi"
-    writer = cv2.VideoWriter(str(whole), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    writer = cv2.VideoWriter(
+        str(whole), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48)
+    )
     for _ in range(40):
         writer.write(rng.integers(0, 256, (48, 64, 3), np.uint8))
     writer.release()
@@ -154,7 +167,11 @@ def test_truncated(tmp_path: Path) -> None:
         ([0, 40, 80], 25, 4, [0, 0.04, 0.08]),
     ],
 )
-def test_odd_headers_and_stamps(odd_capture: type, stamps_ms: list[float], fps: float, count: float, expected: list[float]) -> None:
+def test_odd_headers_and_stamps(
+    odd_capture: type, stamps_ms: list[float], fps: float, count: float, expected: list[float]
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(video, "_open", lambda path, threads: (odd_capture(stamps_ms, fps, count), str(path)))
+        patch.setattr(
+            video, "_open", lambda path, threads: (odd_capture(stamps_ms, fps, count), str(path))
+        )
         assert [stamp for stamp, _ in read_frames("odd")] == pytest.approx(expected)

@@ -33,7 +33,9 @@ def test_a_row_that_hangs_is_given_up(tiny_bundle):
 
 
 def test_cameras_may_play_slower_than_real_time(tiny_bundle):
-    found = measure_apart(Task("cameras", str(tiny_bundle), "fp32", threads=1, cameras=2, seconds=2.0, slower=2.0))
+    found = measure_apart(
+        Task("cameras", str(tiny_bundle), "fp32", threads=1, cameras=2, seconds=2.0, slower=2.0)
+    )
     assert found["kept_up"]
     assert 6 <= found["decisions"] <= 10, "4 s are 2 s of the cameras' time: four segments each"
 
@@ -45,7 +47,13 @@ def test_a_bundle_that_cannot_stream_is_told_before_a_row_is_begun(tiny_bundle, 
         entry["graph"] = entry["graph"] and "complete"
     path.write_text(json.dumps(manifest))
     with pytest.raises(UsageError, match="no streaming graphs"):
-        measure({"bundle": str(path.parent), "engine": "openvino", "threads": 1}, 2.0, 1, True, lambda _: pytest.fail("it began"))
+        measure(
+            {"bundle": str(path.parent), "engine": "openvino", "threads": 1},
+            2.0,
+            1,
+            True,
+            lambda _: pytest.fail("it began"),
+        )
 
 
 @pytest.fixture
@@ -55,7 +63,9 @@ def with_all(tiny_bundle, tmp_path):
     manifest = json.loads(path.read_text())
     for precision in ("int8", "fp16", "int8_fp16"):
         for graph in ("encoder", "head"):
-            name = shutil.copy(path.parent / f"{graph}.onnx", path.parent / f"{graph}.{precision}.onnx").name
+            name = shutil.copy(
+                path.parent / f"{graph}.onnx", path.parent / f"{graph}.{precision}.onnx"
+            ).name
             manifest["files"][name] = {**manifest["files"][f"{graph}.onnx"], "precision": precision}
     manifest["precisions"]["int8_bf16"] = manifest["precisions"]["fp32"]
     path.write_text(json.dumps(manifest))
@@ -80,9 +90,13 @@ def test_a_row_is_what_its_name_says(engine, lacking, rows, with_all, monkeypatc
     monkeypatch.setattr("gasmcast.commands.bench.rows.missing_bf16", lambda _: lacking)
     monkeypatch.setattr("gasmcast.commands.bench.rows._in_turns", stop)
     with pytest.raises(StopIteration) as begun:
-        measure({"bundle": str(with_all), "engine": engine, "threads": 1}, 2.0, 1, False, said.append)
+        measure(
+            {"bundle": str(with_all), "engine": engine, "threads": 1}, 2.0, 1, False, said.append
+        )
     assert list(begun.value.args) == rows
-    assert any("without fp16, int8_fp16: OpenVINO computes FP16 in FP32" in line for line in said) == (engine == "openvino")
+    assert any(
+        "without fp16, int8_fp16: OpenVINO computes FP16 in FP32" in line for line in said
+    ) == (engine == "openvino")
 
 
 @pytest.mark.slow
@@ -94,7 +108,15 @@ def test_bench_live_prints_json(tiny_bundle, monkeypatch, capsys):
     result = json.loads(done.stdout)
     (row,) = result["rows"]
     assert row["name"] == "cached segments, fp32"
-    assert {"ms_per_decision", "cpu_ms", "cameras_realtime", "rss_mb", "rss_mb_4_cameras", "rss_mb_per_camera", "latency_ms"} <= set(row)
+    assert {
+        "ms_per_decision",
+        "cpu_ms",
+        "cameras_realtime",
+        "rss_mb",
+        "rss_mb_4_cameras",
+        "rss_mb_per_camera",
+        "latency_ms",
+    } <= set(row)
     assert set(result["growth"]["cameras"]) == {"1", "2", "4", "8"}
     assert {"fp32", "int8"} <= set(result["peak_macs_per_s"])
     assert {"encoder", "head"} <= set(result["profile_ms"])
@@ -105,9 +127,20 @@ def test_bench_live_prints_json(tiny_bundle, monkeypatch, capsys):
 
 def test_what_cameras_were_not_put_to_is_an_estimate_and_says_so(capsys):
     task = Task("naive", "bundle", "fp32")
-    row = _row("naive", task, [{"ms": [150.0], "ms_cpu": [150.0], "rss_mb": 900.0, "engine": "torch"}] * 2, 500.0)
+    row = _row(
+        "naive",
+        task,
+        [{"ms": [150.0], "ms_cpu": [150.0], "rss_mb": 900.0, "engine": "torch"}] * 2,
+        500.0,
+    )
     assert (row["cameras_realtime"], row["cameras_measured"]) == (3, False)
-    cached = {"name": "cached", "kind": "cached", "precision": "fp32", "ms_per_decision": 50.0, "cpu_ms": 50.0}
+    cached = {
+        "name": "cached",
+        "kind": "cached",
+        "precision": "fp32",
+        "ms_per_decision": 50.0,
+        "cpu_ms": 50.0,
+    }
     cached |= {
         "cameras_realtime": 7,
         "cameras_measured": True,
@@ -116,15 +149,35 @@ def test_what_cameras_were_not_put_to_is_an_estimate_and_says_so(capsys):
         "rss_mb_per_camera": 20.0,
         "latency_ms": {},
     }
-    print_result({"bundle": "b", "took_s": 1.0, "rows": [row, cached], "growth": {"precision": "fp32", "cameras": {}}})
+    print_result(
+        {
+            "bundle": "b",
+            "took_s": 1.0,
+            "rows": [row, cached],
+            "growth": {"precision": "fp32", "cameras": {}},
+        }
+    )
     lines = capsys.readouterr().out.splitlines()
     assert ["~3" in line for line in lines if "900" in line] == [True]
     assert ["~" in line for line in lines if "cached" in line] == [False]
 
 
 def test_speedups_are_ratios_against_the_naive_row_and_the_window_of_the_same_precision():
-    costs = [("naive", "fp32", 800.0), ("complete", "int8", 200.0), ("cached", "int8", 40.0), ("cached", "fp32", 100.0)]
-    rows = [{"kind": kind, "precision": precision, "ms_per_decision": ms} for kind, precision, ms in costs]
+    costs = [
+        ("naive", "fp32", 800.0),
+        ("complete", "int8", 200.0),
+        ("cached", "int8", 40.0),
+        ("cached", "fp32", 100.0),
+    ]
+    rows = [
+        {"kind": kind, "precision": precision, "ms_per_decision": ms}
+        for kind, precision, ms in costs
+    ]
     _speedups(rows)
     assert [row["speedup_vs_naive"] for row in rows] == [1.0, 4.0, 20.0, 8.0]
-    assert [row.get("speedup_vs_window") for row in rows] == [None, 1.0, 5.0, None]  # no window in fp32
+    assert [row.get("speedup_vs_window") for row in rows] == [
+        None,
+        1.0,
+        5.0,
+        None,
+    ]  # no window in fp32

@@ -11,7 +11,11 @@ from gasmcast.spec import ClipSpec, nearest_frames
 
 SPEC = ClipSpec(segments=3, segment_s=0.5, motion_frames=4, semantic_frames=1, pixels=32)
 STEPS = st.lists(
-    st.one_of(st.just(1 / 24), st.just(1 / 30), st.just(0.125), st.just(0.0625), st.floats(0.001, 1.5)), min_size=0, max_size=60
+    st.one_of(
+        st.just(1 / 24), st.just(1 / 30), st.just(0.125), st.just(0.0625), st.floats(0.001, 1.5)
+    ),
+    min_size=0,
+    max_size=60,
 )
 
 
@@ -29,7 +33,11 @@ def clock(live: bool = False, gap_s: float = 60.0) -> SegmentClock:
 
 def stream(stamps, **kind):
     made = clock(**kind)
-    segments = [s for i, t in enumerate(stamps) for s in made.push(Frame(float(t), 100.0 + float(t), image(i)))]
+    segments = [
+        s
+        for i, t in enumerate(stamps)
+        for s in made.push(Frame(float(t), 100.0 + float(t), image(i)))
+    ]
     return made, segments + list(made.finish())
 
 
@@ -45,8 +53,15 @@ def test_streaming_takes_the_frames_that_nearest_frames_takes(steps, origin):
     chosen = nearest_frames(relative, slots).reshape(-1, SPEC.motion_frames)
     for j, segment in enumerate(segments):
         before = chosen[j - 1] if j else np.zeros(SPEC.motion_frames, int)
-        np.testing.assert_array_equal(segment.pair[:, :, 0, 0, 0], np.stack([before, chosen[j]]) % 251)
-        assert (segment.run, segment.index, segment.start_s, segment.end_s) == (0, j, j * 0.5, j * 0.5 + 0.5)
+        np.testing.assert_array_equal(
+            segment.pair[:, :, 0, 0, 0], np.stack([before, chosen[j]]) % 251
+        )
+        assert (segment.run, segment.index, segment.start_s, segment.end_s) == (
+            0,
+            j,
+            j * 0.5,
+            j * 0.5 + 0.5,
+        )
     reached = max(SPEC.segments, int(np.floor(relative[-1] * SPEC.fps) // SPEC.motion_frames) + 1)
     assert len(segments) == reached  # the last frame's segment is filled, and at least one window
 
@@ -59,11 +74,15 @@ def test_one_frame_makes_one_window():
 
 def test_a_frame_is_fitted_only_when_taken_and_once():
     fitted = []
-    made = SegmentClock(SPEC, lambda picture: fitted.append(int(picture[0, 0, 0])) or number_of(picture))
+    made = SegmentClock(
+        SPEC, lambda picture: fitted.append(int(picture[0, 0, 0])) or number_of(picture)
+    )
     for i in range(121):  # 1 s at 120 frames a second: 8 slots and the next one's
         list(made.push(Frame(i / 120, 0.0, image(i))))
     assert fitted == [0, 15, 30, 45, 60, 75, 90, 105, 120]
-    slow = SegmentClock(SPEC, lambda picture: fitted.append(int(picture[0, 0, 0])) or number_of(picture))
+    slow = SegmentClock(
+        SPEC, lambda picture: fitted.append(int(picture[0, 0, 0])) or number_of(picture)
+    )
     fitted.clear()
     for i in range(6):  # 5 frames a second for 8 slots a second
         list(slow.push(Frame(i / 5, 0.0, image(i))))
@@ -74,7 +93,9 @@ def test_an_unstamped_camera_is_sampled_by_arrival():
     made = clock(live=True)
     segments = [s for i in range(40) for s in made.push(Frame(None, 1000.0 + i / 30, image(i)))]
     assert [s.index for s in segments] == [0, 1]
-    assert segments[0].stamps[1] == pytest.approx(1000.0 + 4 / 30)  # 0.1333 is nearer to 0.125 than 0.1
+    assert segments[0].stamps[1] == pytest.approx(
+        1000.0 + 4 / 30
+    )  # 0.1333 is nearer to 0.125 than 0.1
 
 
 def test_a_gap_starts_a_new_run_and_the_lead_in_is_its_first_frame():
@@ -82,9 +103,13 @@ def test_a_gap_starts_a_new_run_and_the_lead_in_is_its_first_frame():
     for i in range(20):
         list(made.push(Frame(i / 8, 50.0 + i / 8, image(i))))
     made.gap()
-    segments = [s for i in range(5) for s in made.push(Frame(900.0 + i / 8, 60.0 + i / 8, image(100 + i)))]
+    segments = [
+        s for i in range(5) for s in made.push(Frame(900.0 + i / 8, 60.0 + i / 8, image(100 + i)))
+    ]
     assert [(s.run, s.index) for s in segments] == [(1, 0)]
-    assert segments[0].start_s == pytest.approx(10.0)  # time goes on by the wall, whatever the stamps say
+    assert segments[0].start_s == pytest.approx(
+        10.0
+    )  # time goes on by the wall, whatever the stamps say
     assert (segments[0].pair[0] == 100).all()
 
 

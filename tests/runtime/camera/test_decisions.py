@@ -20,7 +20,11 @@ def run(config: LiveConfig, rows, temperature=1.0, no_action=None, hop_s=0.5):
     for i, row in enumerate(rows):
         t = 4.0 + i * hop_s
         out += decider.update((t - 4.0, t), np.array(row, np.float32), 100.0 + t, {"total": 1.0})
-    return [r for r in out if isinstance(r, Decision)], [r for r in out if isinstance(r, Event)], decider
+    return (
+        [r for r in out if isinstance(r, Decision)],
+        [r for r in out if isinstance(r, Event)],
+        decider,
+    )
 
 
 def test_without_smoothing_a_decision_is_the_softmax_at_its_temperature():
@@ -53,7 +57,9 @@ def test_groups_add_up_and_the_best_member_is_named():
     decisions, _, _ = run(config, [[1.0, 1.2, 1.5]])
     assert decisions[0].label == "push"
     assert decisions[0].label_id == 1
-    assert decisions[0].p == pytest.approx((np.exp(1.0) + np.exp(1.2)) / np.exp([1.0, 1.2, 1.5]).sum())
+    assert decisions[0].p == pytest.approx(
+        (np.exp(1.0) + np.exp(1.2)) / np.exp([1.0, 1.2, 1.5]).sum()
+    )
 
 
 def test_what_is_filtered_out_is_no_action():
@@ -80,7 +86,12 @@ def test_wrong_labels_are_one_sentence(settings, words):
 def test_an_event_has_hysteresis():
     rows = [[np.log(p / (1 - p) * 2), 0, 0] for p in (0.4, 0.6, 0.45, 0.35, 0.2)]
     _, events, _ = run(LiveConfig(smooth_s=0, on=0.5, off=0.3), rows)
-    assert [(e.phase, e.time_s) for e in events] == [("start", 4.5), ("update", 5.0), ("update", 5.5), ("end", 6.0)]
+    assert [(e.phase, e.time_s) for e in events] == [
+        ("start", 4.5),
+        ("update", 5.0),
+        ("update", 5.5),
+        ("end", 6.0),
+    ]
     assert events[-1].duration_s == pytest.approx(1.5)
     assert events[-1].p == pytest.approx(0.6)
 
@@ -101,7 +112,10 @@ def test_a_label_is_quiet_for_its_refractory_time_and_others_are_not():
 
 
 @settings(max_examples=60, deadline=None)
-@given(rows=st.lists(st.tuples(*[st.floats(-8, 8)] * 3), min_size=1, max_size=40), min_s=st.sampled_from([0.0, 0.6]))
+@given(
+    rows=st.lists(st.tuples(*[st.floats(-8, 8)] * 3), min_size=1, max_size=40),
+    min_s=st.sampled_from([0.0, 0.6]),
+)
 def test_every_start_has_one_end_after_it_and_none_overlap(rows, min_s):
     _, events, decider = run(LiveConfig(smooth_s=0.3, min_s=min_s, on=0.6, off=0.4), rows)
     events += decider.flush(0.0)
@@ -127,7 +141,9 @@ def test_a_gap_ends_what_is_open_and_forgets_the_average():
 def test_settings_from_yaml_with_flags_on_top(tmp_path):
     path = tmp_path / "live.yaml"
     path.write_text("on: 0.7\noff: 0.2\nhop: 2\n")
-    assert load_live_config(path, {"hop": 4, "budget_s": None}) == LiveConfig(on=0.7, off=0.2, hop=4)
+    assert load_live_config(path, {"hop": 4, "budget_s": None}) == LiveConfig(
+        on=0.7, off=0.2, hop=4
+    )
     assert with_settings(LiveConfig(), {}, "x") is None
     assert with_settings(LiveConfig(hop=3), {"on": 0.9}, "x") == LiveConfig(hop=3, on=0.9)
     with pytest.raises(UsageError, match="camera yard: budget_s holds for all cameras"):

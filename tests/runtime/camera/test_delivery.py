@@ -11,7 +11,9 @@ SPEC = ClipSpec(segments=4, segment_s=0.5, motion_frames=4, semantic_frames=1, p
 
 
 def segment(index, stamps, run=0):
-    return Segment(run, index, 0.5 * index, 0.5 * (index + 1), np.zeros((1,), np.uint8), stamps, 0.0)
+    return Segment(
+        run, index, 0.5 * index, 0.5 * (index + 1), np.zeros((1,), np.uint8), stamps, 0.0
+    )
 
 
 @pytest.fixture
@@ -33,7 +35,9 @@ def test_a_source_that_gives_all_is_not_complained_about(delivery, told):
 
 def test_repeated_frames_are_told_once_also_those_of_the_segment_before(delivery, told):
     delivery.segment(segment(0, (0.0, 0.0, 0.25, 0.25)))
-    delivery.segment(segment(1, (0.25, 0.25, 0.75, 0.75)))  # the first was counted in the segment before
+    delivery.segment(
+        segment(1, (0.25, 0.25, 0.75, 0.75))
+    )  # the first was counted in the segment before
     delivery.segment(segment(2, (1.0, 1.0, 1.25, 1.25)))
     assert delivery.rates()[1] == round(5 / 12, 3)
     assert told == [

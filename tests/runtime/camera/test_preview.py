@@ -15,7 +15,10 @@ class Screen:
 
 
 @pytest.mark.parametrize("live", [True, False])
-@pytest.mark.parametrize(("size", "told"), [((2160, 3840), (720, 1280)), ((1920, 1080), (1280, 720)), ((480, 640), (480, 640))])
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [((2160, 3840), (720, 1280)), ((1920, 1080), (1280, 720)), ((480, 640), (480, 640))],
+)
 def test_views_get_no_more_than_1280_pixels(live, size, told):
     screen = Screen()
     Pictures("cam", live, [screen], 1.0).take(0.0, np.full((*size, 3), 7, np.uint8))

@@ -6,7 +6,10 @@ from gasmcast.runtime.camera.ring import FeatureRing
 
 
 def features(i: int) -> dict[str, np.ndarray]:
-    return {"semantic": np.full((2, 1, 4, 3), i, np.float32), "motion": np.full((2, 1, 3), -i, np.float32)}
+    return {
+        "semantic": np.full((2, 1, 4, 3), i, np.float32),
+        "motion": np.full((2, 1, 3), -i, np.float32),
+    }
 
 
 def numbers(ring: FeatureRing) -> list[int] | None:

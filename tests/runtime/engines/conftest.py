@@ -1,6 +1,6 @@
 """A TensorRT and a CUDA that are not there: they keep the real ones' rules, move real bytes, and remember every call.
 
-Names and arguments are held to the real bindings by test_api.py; here is behaviour. What a real one answers with a crash or with
+Names and arguments are held to the real bindings by test_api.py; here is behavior. What a real one answers with a crash or with
 garbage is an AssertionError.
 """
 # ruff: noqa: N802, N815 - the names are CUDA's
@@ -62,7 +62,9 @@ class FakeCuda(ModuleType):
 
     def cudaGetDeviceProperties(self, index):
         self.calls.append("device")
-        return Error.cudaSuccess, SimpleNamespace(name=b"Fake RTX\0\0", major=8, minor=9, totalGlobalMem=16 << 30)
+        return Error.cudaSuccess, SimpleNamespace(
+            name=b"Fake RTX\0\0", major=8, minor=9, totalGlobalMem=16 << 30
+        )
 
     def cudaGetErrorString(self, error):
         return Error.cudaSuccess, error.name.encode()
@@ -97,7 +99,10 @@ class FakeCuda(ModuleType):
     cudaFreeHost = cudaFree
 
     def inside(self, pointer: int, size: int) -> bool:
-        return any(start <= pointer and pointer + size <= start + len(block) for start, block in self.memory.items())
+        return any(
+            start <= pointer and pointer + size <= start + len(block)
+            for start, block in self.memory.items()
+        )
 
     def cudaMemcpyAsync(self, target, source, size, kind, stream):
         assert stream == 77
@@ -120,7 +125,11 @@ class FakeCuda(ModuleType):
     def cudaStreamEndCapture(self, stream):
         self.calls.append("captured")
         work, self.captured = self.captured, None
-        return (Error.cudaSuccess, work) if self.capturable else (Error.cudaErrorStreamCaptureInvalidated, None)
+        return (
+            (Error.cudaSuccess, work)
+            if self.capturable
+            else (Error.cudaErrorStreamCaptureInvalidated, None)
+        )
 
     def cudaGraphInstantiate(self, graph, flags):
         self.graphs += 1
@@ -201,14 +210,18 @@ class Context:
     def compute(self, batch: int) -> None:
         assert batch == self.batch, "a graph outlived the shapes that it was captured with"
         x = self.view("x", batch)
-        self.view("y", batch)[:] = x.astype(np.float32) * 2 + self.view("z", batch).sum(1, keepdims=True)
+        self.view("y", batch)[:] = x.astype(np.float32) * 2 + self.view("z", batch).sum(
+            1, keepdims=True
+        )
 
     def view(self, name: str, batch: int) -> np.ndarray:
         dtype, rest = self.engine.tensors[name]
         numpy = np.dtype({"FLOAT": "f4", "HALF": "f2", "UINT8": "u1"}[dtype])
         size = batch * int(np.prod(rest)) * numpy.itemsize
         assert self.cuda.inside(self.addresses[name], size)
-        return np.frombuffer((ctypes.c_uint8 * size).from_address(self.addresses[name]), numpy).reshape(batch, *rest)
+        return np.frombuffer(
+            (ctypes.c_uint8 * size).from_address(self.addresses[name]), numpy
+        ).reshape(batch, *rest)
 
 
 class Engine:
@@ -216,7 +229,9 @@ class Engine:
 
     device_memory_size_v2 = 4096
 
-    def __init__(self, cuda: FakeCuda, profiles: list[tuple[int, int]], fixed: bool, output: str) -> None:
+    def __init__(
+        self, cuda: FakeCuda, profiles: list[tuple[int, int]], fixed: bool, output: str
+    ) -> None:
         self.cuda, self.profiles, self.fixed = cuda, profiles, fixed
         self.tensors = {"x": ("UINT8", (3,)), "z": ("FLOAT", (2,)), "y": (output, (3,))}
         self.num_io_tensors, self.num_optimization_profiles = 3, len(profiles)
@@ -248,7 +263,9 @@ class FakeTensorRT(ModuleType):
     """`tensorrt`: its runtime takes plans of its own version only, and must not be made without a device."""
 
     ILogger = type("ILogger", (), {})
-    DataType = SimpleNamespace(FLOAT="FLOAT", HALF="HALF", INT32="INT32", INT64="INT64", UINT8="UINT8")
+    DataType = SimpleNamespace(
+        FLOAT="FLOAT", HALF="HALF", INT32="INT32", INT64="INT64", UINT8="UINT8"
+    )
     TensorIOMode = SimpleNamespace(INPUT="input", OUTPUT="output")
     ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="mine")
 
@@ -264,16 +281,20 @@ class FakeTensorRT(ModuleType):
 
     def Runtime(self, logger):
         assert isinstance(logger, self.ILogger)
-        assert self.cuda.devices == (Error.cudaSuccess, 1), "trt.Runtime without a device crashes the process"
+        assert self.cuda.devices == (Error.cudaSuccess, 1), (
+            "trt.Runtime without a device crashes the process"
+        )
         self.cuda.calls.append("runtime")
-        return SimpleNamespace(deserialize_cuda_engine=self.deserialise)
+        return SimpleNamespace(deserialize_cuda_engine=self.deserialize)
 
-    def deserialise(self, plan):
+    def deserialize(self, plan):
         version, _, spans = plan.decode().partition(" ")
         if version != self.__version__ or self.refuse:
             self.refuse -= 1
             return None
-        profiles = self.profiles or [(int(low), int(high)) for low, _, high in (p.split("/") for p in spans.split())]
+        profiles = self.profiles or [
+            (int(low), int(high)) for low, _, high in (p.split("/") for p in spans.split())
+        ]
         self.engine = Engine(self.cuda, profiles, self.fixed, self.output)
         self.prepare(self.engine)
         return self.engine
@@ -293,7 +314,10 @@ class Machine:
         on_phase("building")
         self.built.append(request)
         plan = Path(request.plan)
-        plan.write_text(f"{self.trt.__version__} " + " ".join("/".join(map(str, profile)) for profile in request.profiles))
+        plan.write_text(
+            f"{self.trt.__version__} "
+            + " ".join("/".join(map(str, profile)) for profile in request.profiles)
+        )
         return build.Built(plan, self.trt.__version__, 1.5, plan.stat().st_size)
 
 

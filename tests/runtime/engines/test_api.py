@@ -19,9 +19,27 @@ API = Path(__file__).parent / "api"
 TENSORRT = ("tensorrt-10.3", "tensorrt-10.13", "tensorrt-11.4", "tensorrt-rtx-1.7")
 CUDA = ("cuda-12.8", "cuda-13.5")
 ENGINES = ROOT / "runtime" / "engines"
-FILES = (ENGINES / "trt" / "builder.py", ENGINES / "tensorrt.py", ENGINES / "trt" / "library.py", ENGINES / "trt" / "cuda.py")
+FILES = (
+    ENGINES / "trt" / "builder.py",
+    ENGINES / "tensorrt.py",
+    ENGINES / "trt" / "library.py",
+    ENGINES / "trt" / "cuda.py",
+)
 # Members that other objects have too; on one whose type is unknown they prove nothing.
-COMMON = {"name", "shape", "dtype", "log", "size", "type", "nbytes", "itemsize", "precision", "kind", "read", "write"}
+COMMON = {
+    "name",
+    "shape",
+    "dtype",
+    "log",
+    "size",
+    "type",
+    "nbytes",
+    "itemsize",
+    "precision",
+    "kind",
+    "read",
+    "write",
+}
 
 
 @cache
@@ -37,27 +55,45 @@ class Walk(ast.NodeVisitor):
         self.errors: list[str] = []
         self.used: set[str] = set()
         self.names: dict[str, tuple] = {}
-        self.members: dict[str, tuple] = {}  # of self, and of the file's own dataclasses, by attribute name
+        self.members: dict[
+            str, tuple
+        ] = {}  # of self, and of the file's own dataclasses, by attribute name
         self.returns: dict[str, tuple] = {}
-        objects = (members for name, members in api["classes"].items() if not any(kind == name for kind in members.values()))
-        self.known = (
-            {m for members in objects for m in members} - COMMON - {"major", "minor", "totalGlobalMem", *dir(list), *dir(dict), *dir(str)}
+        objects = (
+            members
+            for name, members in api["classes"].items()
+            if not any(kind == name for kind in members.values())
         )
-        imports = [alias for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+        self.known = (
+            {m for members in objects for m in members}
+            - COMMON
+            - {"major", "minor", "totalGlobalMem", *dir(list), *dir(dict), *dir(str)}
+        )
+        imports = [
+            alias for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+        ]
         self.imported = {alias.asname or alias.name for alias in imports} - set(modules)
         functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
         for node in functions:
             if (kind := self.annotation(node.returns)) is not None:
                 self.returns[node.name] = kind
         for node in ast.walk(tree):
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and (kind := self.annotation(node.annotation)):
+            if (
+                isinstance(node, ast.AnnAssign)
+                and isinstance(node.target, ast.Name)
+                and (kind := self.annotation(node.annotation))
+            ):
                 self.members[node.target.id] = kind
         self.visit(tree)
 
     def annotation(self, node: ast.expr | None) -> tuple | None:
         """The class of `trt.X`, also within `trt.X | None`."""
         for part in ast.walk(node) if node is not None else ():
-            if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id in self.modules:
+            if (
+                isinstance(part, ast.Attribute)
+                and isinstance(part.value, ast.Name)
+                and part.value.id in self.modules
+            ):
                 if part.attr not in self.api["classes"]:
                     self.errors.append(f"line {part.lineno}: no class {part.attr}")
                 return ("object", part.attr)
@@ -85,8 +121,12 @@ class Walk(ast.NodeVisitor):
             if isinstance(method, ast.FunctionDef) and not method.name.startswith("__"):
                 signatures = self.api["classes"][base].get(method.name)
                 count = len(method.args.args) - 1
-                if not isinstance(signatures, list) or all(count != len(arguments(s)) for s in signatures):
-                    self.errors.append(f"line {method.lineno}: {base}.{method.name} is not called with {count} arguments")
+                if not isinstance(signatures, list) or all(
+                    count != len(arguments(s)) for s in signatures
+                ):
+                    self.errors.append(
+                        f"line {method.lineno}: {base}.{method.name} is not called with {count} arguments"
+                    )
 
     def visit_Assign(self, node: ast.Assign) -> None:
         self.visit(node.value)
@@ -135,14 +175,22 @@ class Walk(ast.NodeVisitor):
         return None
 
     def attribute(self, node: ast.Attribute) -> tuple | None:
-        if node.attr.lstrip("_") in self.modules and isinstance(node.value, ast.Name) and node.value.id == "self":
+        if (
+            node.attr.lstrip("_") in self.modules
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "self"
+        ):
             return ("module",)
         base = self._kind(node.value)
         if base is None:
             if node.attr in self.members:
                 return self.members[node.attr]
-            if node.attr in self.known and not (isinstance(node.value, ast.Name) and node.value.id in self.imported):
-                self.errors.append(f"line {node.lineno}: cannot tell what {ast.unparse(node)} belongs to")
+            if node.attr in self.known and not (
+                isinstance(node.value, ast.Name) and node.value.id in self.imported
+            ):
+                self.errors.append(
+                    f"line {node.lineno}: cannot tell what {ast.unparse(node)} belongs to"
+                )
             return None
         if base[0] == "module":
             return self.global_name(node)
@@ -170,7 +218,13 @@ class Walk(ast.NodeVisitor):
     def call(self, node: ast.Call) -> tuple | None:
         function = self._kind(node.func)
         if function is None:
-            name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr if isinstance(node.func, ast.Attribute) else ""
+            name = (
+                node.func.id
+                if isinstance(node.func, ast.Name)
+                else node.func.attr
+                if isinstance(node.func, ast.Attribute)
+                else ""
+            )
             return self.returns.get(name)
         if function[0] == "class":
             self.fits(node, function[1], self.api["classes"][function[1]].get("__init__", []))
@@ -188,10 +242,16 @@ class Walk(ast.NodeVisitor):
             if names == ["..."]:
                 return
             required = {n for n in names[given:] if not n.endswith("?")}
-            if given <= len(names) and keywords <= {n.rstrip("?") for n in names[given:]} and required <= keywords:
+            if (
+                given <= len(names)
+                and keywords <= {n.rstrip("?") for n in names[given:]}
+                and required <= keywords
+            ):
                 return
         if not any(isinstance(argument, ast.Starred) for argument in node.args):
-            self.errors.append(f"line {node.lineno}: {what} takes {' or '.join(signatures) or 'nothing'}")
+            self.errors.append(
+                f"line {node.lineno}: {what} takes {' or '.join(signatures) or 'nothing'}"
+            )
 
 
 def arguments(signature: str) -> list[str]:
@@ -241,7 +301,9 @@ def test_the_walk_follows_the_builder_and_the_session(name: str) -> None:
 
 @pytest.mark.parametrize("name", CUDA)
 def test_what_is_read_of_a_device_is_there(name: str) -> None:
-    assert {"name", "major", "minor", "totalGlobalMem"} <= set(table(name)["classes"]["cudaDeviceProp"])
+    assert {"name", "major", "minor", "totalGlobalMem"} <= set(
+        table(name)["classes"]["cudaDeviceProp"]
+    )
 
 
 def test_the_walk_follows_cuda() -> None:
@@ -267,7 +329,11 @@ def build(path, logger):
 
 def test_what_tensorrt_11_removed_is_found() -> None:
     assert walk(OLD, "tensorrt-10.3").errors == []
-    assert [e.partition(": ")[2] for e in walk(OLD, "tensorrt-11.4").errors if "INT8" in e or "calibrator" in e]
+    assert [
+        e.partition(": ")[2]
+        for e in walk(OLD, "tensorrt-11.4").errors
+        if "INT8" in e or "calibrator" in e
+    ]
 
 
 @pytest.mark.parametrize(
@@ -275,7 +341,10 @@ def test_what_tensorrt_11_removed_is_found() -> None:
     [
         ("trt.Builder(logger).create_netwrk()", "Builder has no create_netwrk"),
         ("trt.Builder()", "Builder takes (logger) -> None"),
-        ("trt.Builder(logger).create_network(0, 1)", "trt.Builder(logger).create_network takes (flags?) -> INetworkDefinition"),
+        (
+            "trt.Builder(logger).create_network(0, 1)",
+            "trt.Builder(logger).create_network takes (flags?) -> INetworkDefinition",
+        ),
         ("trt.Buildr(logger)", "there is no Buildr"),
         ("mystery.execute_async_v3(0)", "cannot tell what mystery.execute_async_v3 belongs to"),
         ("config: trt.IBuilderConfg = make()", "no class IBuilderConfg"),
@@ -300,4 +369,6 @@ def test_no_other_file_calls_tensorrt() -> None:
                 found.add(path)
     doctor = ROOT / "gasmcast" / "commands" / "doctor" / "nvidia.py"
     assert found <= {*FILES, doctor}
-    assert set(re.findall(r"\btensorrt\.(\w+)", re.sub(r'".*?"', "", doctor.read_text()))) <= {"__version__"}  # it asks for nothing else
+    assert set(re.findall(r"\btensorrt\.(\w+)", re.sub(r'".*?"', "", doctor.read_text()))) <= {
+        "__version__"
+    }  # it asks for nothing else

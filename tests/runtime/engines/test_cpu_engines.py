@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.manifest import Measured, sha256_of
+from gasmcast.files import sha256_of
+from gasmcast.manifest import Measured
 from gasmcast.runtime import engines
 from gasmcast.runtime.bundle import Bundle, fastest_on_cpu
 from gasmcast.runtime.engines import choose_backend, missing_bf16, open_engine
@@ -32,7 +33,9 @@ def test_inputs_and_outputs_are_told(encoder, tiny_bundle):
 
 def test_backends_agree_and_the_batch_is_free(tiny_bundle):
     spec = Bundle.open(tiny_bundle).manifest.spec
-    one, other = (open_engine(tiny_bundle / "encoder.onnx", name, 1) for name in ("onnxruntime", "openvino"))
+    one, other = (
+        open_engine(tiny_bundle / "encoder.onnx", name, 1) for name in ("onnxruntime", "openvino")
+    )
     for batch in (1, 3):
         a, b = one.run({"segments": pair(spec, batch)}), other.run({"segments": pair(spec, batch)})
         for name, value in a.items():
@@ -55,7 +58,10 @@ def test_what_is_returned_belongs_to_the_caller(encoder, tiny_bundle):
     [
         ({}, "takes segments, it was given nothing"),
         ({"clip": np.zeros((1, 2), np.uint8)}, "it was given clip"),
-        ({"segments": np.zeros((1, 2, 4, 32, 32, 3), np.float32)}, "must be .* uint8, it is .* float32"),
+        (
+            {"segments": np.zeros((1, 2, 4, 32, 32, 3), np.float32)},
+            "must be .* uint8, it is .* float32",
+        ),
         ({"segments": np.zeros((1, 2, 4, 32, 33, 3), np.uint8)}, "must be"),
         ({"segments": np.zeros((0, 2, 4, 32, 32, 3), np.uint8)}, "empty batches"),
     ],
@@ -141,7 +147,13 @@ def test_weights_beside_a_graph_count_for_its_size(tiny_bundle, tmp_path, monkey
     import onnx
 
     model = onnx.load(tiny_bundle / "encoder.onnx")
-    onnx.save(model, tmp_path / "big.onnx", save_as_external_data=True, location="big.onnx.data", size_threshold=0)
+    onnx.save(
+        model,
+        tmp_path / "big.onnx",
+        save_as_external_data=True,
+        location="big.onnx.data",
+        size_threshold=0,
+    )
     weights = (tmp_path / "big.onnx.data").stat().st_size
     assert (tmp_path / "big.onnx").stat().st_size < weights
     monkeypatch.setattr("gasmcast.runtime.engines.openvino._ALONE_BYTES", weights)
@@ -167,14 +179,24 @@ def test_a_bundle_falls_back_graph_by_graph(tiny_bundle):
 
 @pytest.mark.parametrize(
     ("times", "best"),
-    [({"int8": 4.0, "fp32": 9.0}, "int8"), ({"int8": 12.0, "fp32": 9.0}, "fp32"), ({"int8": None, "fp32": 1.0}, "int8"), ({}, "int8")],
+    [
+        ({"int8": 4.0, "fp32": 9.0}, "int8"),
+        ({"int8": 12.0, "fp32": 9.0}, "fp32"),
+        ({"int8": None, "fp32": 1.0}, "int8"),
+        ({}, "int8"),
+    ],
 )
 def test_a_cpu_runs_the_precision_that_was_measured_to_be_fastest(times, best, tiny_bundle):
     bundle = Bundle.open(tiny_bundle)
     entry = bundle.manifest.files["encoder.onnx"]
-    files = {**bundle.manifest.files, "encoder.int8.onnx": entry.model_copy(update={"precision": "int8"})}
+    files = {
+        **bundle.manifest.files,
+        "encoder.int8.onnx": entry.model_copy(update={"precision": "int8"}),
+    }
     measured = {p: Measured(clips=9, ms=ms) for p, ms in times.items()}
-    changed = Bundle(bundle.path, bundle.manifest.model_copy(update={"files": files, "precisions": measured}))
+    changed = Bundle(
+        bundle.path, bundle.manifest.model_copy(update={"files": files, "precisions": measured})
+    )
     assert changed.best_precision("openvino") == best
 
 
@@ -182,9 +204,17 @@ def test_a_cpu_runs_the_precision_that_was_measured_to_be_fastest(times, best, t
 def test_bf16_is_taken_where_the_processor_has_it(lacking, best, tiny_bundle, monkeypatch):
     bundle = Bundle.open(tiny_bundle)
     stored = bundle.manifest.files
-    files = {f"{graph}.int8.onnx": stored[f"{graph}.onnx"].model_copy(update={"precision": "int8"}) for graph in ("encoder", "head")}
-    measured = {p: Measured(clips=9, ms=ms) for p, ms in {"fp32": 9.0, "int8": 4.0, "int8_bf16": 3.0, "bf16": 5.0}.items()}
-    manifest = bundle.manifest.model_copy(update={"files": {**stored, **files}, "precisions": measured})
+    files = {
+        f"{graph}.int8.onnx": stored[f"{graph}.onnx"].model_copy(update={"precision": "int8"})
+        for graph in ("encoder", "head")
+    }
+    measured = {
+        p: Measured(clips=9, ms=ms)
+        for p, ms in {"fp32": 9.0, "int8": 4.0, "int8_bf16": 3.0, "bf16": 5.0}.items()
+    }
+    manifest = bundle.manifest.model_copy(
+        update={"files": {**stored, **files}, "precisions": measured}
+    )
     changed = Bundle(bundle.path, manifest)
     monkeypatch.setattr("gasmcast.runtime.engines.openvino.missing_bf16", lambda: lacking)
     assert changed.precisions() == ("bf16", "fp32", "int8", "int8_bf16")
@@ -192,10 +222,15 @@ def test_bf16_is_taken_where_the_processor_has_it(lacking, best, tiny_bundle, mo
     assert changed.best_precision("onnxruntime") == "int8"
     assert changed.file("encoder", "int8_bf16") == "encoder.int8.onnx"
     assert changed.file("head", "bf16") == "head.onnx"
-    with pytest.raises(UsageError, match=r"no encoder in fp16\. It has bf16, fp32, int8, int8_bf16: export"):
+    with pytest.raises(
+        UsageError, match=r"no encoder in fp16\. It has bf16, fp32, int8, int8_bf16: export"
+    ):
         changed.file("encoder", "fp16")
     without = manifest.model_copy(update={"precisions": {}})
-    assert Bundle(bundle.path, without).precisions() == ("fp32", "int8")  # nothing that was not measured
+    assert Bundle(bundle.path, without).precisions() == (
+        "fp32",
+        "int8",
+    )  # nothing that was not measured
 
 
 @pytest.mark.parametrize(
@@ -210,7 +245,12 @@ def test_bf16_is_taken_where_the_processor_has_it(lacking, best, tiny_bundle, mo
     ],
 )
 def test_bf16_that_was_not_measured_beside_all_others_is_not_taken(times, best):
-    assert fastest_on_cpu({p: times.get(p) for p in ("bf16", "fp16", "fp32", "int8", "int8_bf16", "int8_fp16")}) == best
+    assert (
+        fastest_on_cpu(
+            {p: times.get(p) for p in ("bf16", "fp16", "fp32", "int8", "int8_bf16", "int8_fp16")}
+        )
+        == best
+    )
     assert fastest_on_cpu({"fp16": 1.0}) is None
 
 
@@ -220,21 +260,32 @@ def test_openvino_says_that_it_computes_fp16_in_fp32(vit_block, tmp_path):
     onnx = pytest.importorskip("onnx")
     onnx.save(vit_block[0], str(tmp_path / "head.onnx"))
     onnx.save(to_fp16(vit_block[0]), str(tmp_path / "head.fp16.onnx"))
-    plain, half = (open_engine(tmp_path / name, "openvino", 1).describe() for name in ("head.onnx", "head.fp16.onnx"))
+    plain, half = (
+        open_engine(tmp_path / name, "openvino", 1).describe()
+        for name in ("head.onnx", "head.fp16.onnx")
+    )
     assert half == f"{plain}; its FP16 computed in FP32"
 
 
 def test_bf16_without_it_is_one_sentence(tiny_bundle, monkeypatch):
-    monkeypatch.setattr("gasmcast.runtime.engines.openvino.missing_bf16", lambda: "this processor does not compute in BF16")
+    monkeypatch.setattr(
+        "gasmcast.runtime.engines.openvino.missing_bf16",
+        lambda: "this processor does not compute in BF16",
+    )
     with pytest.raises(MachineError, match="BF16 cannot be had here: this processor"):
         open_engine(tiny_bundle / "head.onnx", "openvino", 1, bf16=True)
     with pytest.raises(MachineError, match="onnxruntime computes a file in the types"):
         open_engine(tiny_bundle / "head.onnx", "onnxruntime", 1, bf16=True)
 
 
-@pytest.mark.skipif(bool(missing_bf16("openvino")), reason=f"no BF16 here: {missing_bf16('openvino')}")
+@pytest.mark.skipif(
+    bool(missing_bf16("openvino")), reason=f"no BF16 here: {missing_bf16('openvino')}"
+)
 def test_bf16_rounds_the_rest_and_keeps_the_ports(tiny_bundle):
-    exact, rounded = (open_engine(tiny_bundle / "encoder.onnx", "openvino", 1, bf16=bf16) for bf16 in (False, True))
+    exact, rounded = (
+        open_engine(tiny_bundle / "encoder.onnx", "openvino", 1, bf16=bf16)
+        for bf16 in (False, True)
+    )
     assert rounded.outputs == exact.outputs
     assert "the rest in BF16" in rounded.describe()
     assert "BF16" not in exact.describe()
@@ -256,5 +307,10 @@ def test_signals_arrive_after_engines_have_gone(tiny_bundle):
         "while engines: del engines[0]\n"
         "signal.raise_signal(signal.SIGTERM)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, tiny_bundle / "encoder.onnx"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, tiny_bundle / "encoder.onnx"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (0, "arrived\n"), done.stderr

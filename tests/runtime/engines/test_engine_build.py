@@ -12,9 +12,14 @@ from typer.testing import CliRunner
 
 from gasmcast.cli import app
 from gasmcast.errors import GateError, MachineError, UsageError
-from gasmcast.manifest import sha256_of
+from gasmcast.files import sha256_of
 from gasmcast.runtime import engine_build as device
-from gasmcast.runtime.engine_build import build_engines, compare_engines, made_up_pairs, require_tensorrt
+from gasmcast.runtime.engine_build import (
+    build_engines,
+    compare_engines,
+    made_up_pairs,
+    require_tensorrt,
+)
 from gasmcast.runtime.engines import open_engine
 
 pytest.importorskip("onnxruntime", reason="the CPU's side of the comparison")
@@ -31,14 +36,23 @@ def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
         for graph in ("encoder", "head"):
             file = folder / f"{graph}.{precision}.onnx"
             shutil.copy(folder / f"{graph}.onnx", file)
-            manifest["files"][file.name] = {"sha256": sha256_of(file), "size": file.stat().st_size, "graph": graph, "precision": precision}
+            manifest["files"][file.name] = {
+                "sha256": sha256_of(file),
+                "size": file.stat().st_size,
+                "graph": graph,
+                "precision": precision,
+            }
     path.write_text(json.dumps(manifest))
     return folder
 
 
 def test_every_graph_and_precision_for_tensorrt_is_built(machine, bundle: Path) -> None:
     done = build_engines(bundle, streams=2, compare=False)
-    names = [f"{graph}{ending}.onnx" for ending in ("", ".fp16", ".int8_fp16") for graph in ("encoder", "head")]
+    names = [
+        f"{graph}{ending}.onnx"
+        for ending in ("", ".fp16", ".int8_fp16")
+        for graph in ("encoder", "head")
+    ]
     assert [record.file for record in done] == names  # not INT8 with an FP32 rest
     assert all(record.built_s == 1.5 and Path(record.path).is_file() for record in done)
     assert all(request.profiles == ((1, 1, 1), (2, 2, 2)) for request in machine.built)
@@ -51,13 +65,25 @@ def test_every_graph_and_precision_for_tensorrt_is_built(machine, bundle: Path) 
 
 
 def test_workspace_reaches_the_builder(machine, bundle: Path) -> None:
-    build_engines(bundle, streams=1, precisions=("fp16",), graphs=("head",), workspace=512 << 20, compare=False)
+    build_engines(
+        bundle,
+        streams=1,
+        precisions=("fp16",),
+        graphs=("head",),
+        workspace=512 << 20,
+        compare=False,
+    )
     build_engines(bundle, streams=2, precisions=("fp16",), graphs=("head",), compare=False)
     assert [request.workspace for request in machine.built] == [512 << 20, 2 << 30]
 
 
-@pytest.mark.parametrize(("precision", "message"), [("int8", "TensorRT takes no 'int8'"), ("bf16", "TensorRT takes no 'bf16'")])
-def test_precisions_that_tensorrt_does_not_take(machine, bundle: Path, precision: str, message: str) -> None:
+@pytest.mark.parametrize(
+    ("precision", "message"),
+    [("int8", "TensorRT takes no 'int8'"), ("bf16", "TensorRT takes no 'bf16'")],
+)
+def test_precisions_that_tensorrt_does_not_take(
+    machine, bundle: Path, precision: str, message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         build_engines(bundle, streams=1, precisions=(precision,))
 
@@ -80,7 +106,10 @@ def test_a_machine_without_a_gpu_is_told_everything_at_once(no_gpu, tiny_bundle:
         build_engines(tiny_bundle, streams=1)
     text = str(caught.value)
     assert "The package tensorrt is missing; The package cuda-bindings is missing" in text
-    assert f"The ONNX files in {tiny_bundle} are ready: on the device, run `gasmcast engine build {tiny_bundle}`" in text
+    assert (
+        f"The ONNX files in {tiny_bundle} are ready: on the device, run `gasmcast engine build {tiny_bundle}`"
+        in text
+    )
     assert "pip install" in text
     with pytest.raises(MachineError):
         require_tensorrt()
@@ -103,16 +132,27 @@ class Noise:
 
     def run(self, feeds):
         rng = np.random.default_rng(0)
-        return {name: rng.normal(size=v.shape) if self.value is None else v * self.value for name, v in self.like.run(feeds).items()}
+        return {
+            name: rng.normal(size=v.shape) if self.value is None else v * self.value
+            for name, v in self.like.run(feeds).items()
+        }
 
     def close(self) -> None:
         pass
 
 
 @pytest.mark.parametrize(("value", "exit_code"), [(1.0, 0), (None, 4), (float("nan"), 4)])
-def test_engines_are_compared_with_the_cpu(machine, bundle: Path, monkeypatch: pytest.MonkeyPatch, value, exit_code: int) -> None:
-    monkeypatch.setattr(device, "compile_graph", lambda path, *_, **__: Noise(open_engine(path, "onnxruntime"), value))
-    result = CliRunner().invoke(app, ["engine", "build", str(bundle), "--precision", "fp16", "--streams", "1"])
+def test_engines_are_compared_with_the_cpu(
+    machine, bundle: Path, monkeypatch: pytest.MonkeyPatch, value, exit_code: int
+) -> None:
+    monkeypatch.setattr(
+        device,
+        "compile_graph",
+        lambda path, *_, **__: Noise(open_engine(path, "onnxruntime"), value),
+    )
+    result = CliRunner().invoke(
+        app, ["engine", "build", str(bundle), "--precision", "fp16", "--streams", "1"]
+    )
     if exit_code:
         assert isinstance(result.exception, GateError)
         assert "FAIL encoder.fp16.onnx" in result.output
@@ -123,18 +163,27 @@ def test_engines_are_compared_with_the_cpu(machine, bundle: Path, monkeypatch: p
 
 
 def test_json(machine, bundle: Path) -> None:
-    result = CliRunner().invoke(app, ["engine", "build", str(bundle), "--no-compare", "--json", "--precision", "fp16"])
+    result = CliRunner().invoke(
+        app, ["engine", "build", str(bundle), "--no-compare", "--json", "--precision", "fp16"]
+    )
     records = json.loads(result.stdout)
-    assert [(r["file"], r["passed"]) for r in records] == [("encoder.fp16.onnx", True), ("head.fp16.onnx", True)]
+    assert [(r["file"], r["passed"]) for r in records] == [
+        ("encoder.fp16.onnx", True),
+        ("head.fp16.onnx", True),
+    ]
     listed = json.loads(CliRunner().invoke(app, ["engine", "list", "--json"]).stdout)
-    assert {(entry["graph"], entry["device"]) for entry in listed} == {("encoder", "Fake RTX"), ("head", "Fake RTX")}
+    assert {(entry["graph"], entry["device"]) for entry in listed} == {
+        ("encoder", "Fake RTX"),
+        ("head", "Fake RTX"),
+    }
     assert "2 engines in" in CliRunner().invoke(app, ["engine", "list"]).stdout
     assert "Removed" in CliRunner().invoke(app, ["engine", "clear"]).stdout
     assert "0 engines in" in CliRunner().invoke(app, ["engine", "list"]).stdout
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [(["bild"], "No action 'bild'"), (["build"], "needs a bundle"), (["check"], "needs a bundle")]
+    ("arguments", "message"),
+    [(["bild"], "No action 'bild'"), (["build"], "needs a bundle"), (["check"], "needs a bundle")],
 )
 def test_wrong_words(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["engine", *arguments])
@@ -148,7 +197,13 @@ def test_made_up_pixels_are_coarse_and_the_same_each_time() -> None:
     assert pairs.dtype == np.uint8
     np.testing.assert_array_equal(pairs, made_up_pairs(2, (2, 4, 32, 32, 3)))
     rough = np.abs(np.diff(pairs.astype(float), axis=3)).mean()
-    assert rough < 0.6 * np.abs(np.diff(np.random.default_rng(0).integers(0, 255, pairs.shape).astype(float), axis=3)).mean()
+    assert (
+        rough
+        < 0.6
+        * np.abs(
+            np.diff(np.random.default_rng(0).integers(0, 255, pairs.shape).astype(float), axis=3)
+        ).mean()
+    )
 
 
 def test_cosine_of_nothing(tiny_bundle: Path) -> None:

@@ -15,7 +15,11 @@ from gasmcast.runtime.engines import open_engine
 from gasmcast.runtime.engines.tensorrt import compile_graph, missing
 from gasmcast.runtime.engines.trt.engine_cache import EngineCache
 
-pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800), pytest.mark.skipif(bool(missing()), reason=f"needs a GPU: {missing()}")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(bool(missing()), reason=f"needs a GPU: {missing()}"),
+]
 
 
 @pytest.fixture
@@ -38,7 +42,9 @@ def test_same_as_onnxruntime_for_every_batch(encoder: Path, graphs: bool) -> Non
 
 
 def test_graphs_change_nothing(encoder: Path) -> None:
-    with_graphs, without = (compile_graph(encoder, None, None, streams=2, graphs=graphs) for graphs in (True, False))
+    with_graphs, without = (
+        compile_graph(encoder, None, None, streams=2, graphs=graphs) for graphs in (True, False)
+    )
     feeds = pixels(with_graphs, 2)
     for name, value in with_graphs.run(feeds).items():
         np.testing.assert_array_equal(value, without.run(feeds)[name])
@@ -72,7 +78,9 @@ def test_the_command_builds_and_compares(tiny_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8_fp16"])
-def test_the_models_own_encoder_in_every_precision(precision: str, tiny_export, tmp_path: Path) -> None:
+def test_the_models_own_encoder_in_every_precision(
+    precision: str, tiny_export, tmp_path: Path
+) -> None:
     """Every branch of the model at a tiny size: attention, 3-D convolutions, the graph's TopK and Gather, Q/DQ around FP16."""
     onnx = pytest.importorskip("onnx")
     from gasmcast.calibration.policy import Policy
@@ -88,9 +96,13 @@ def test_the_models_own_encoder_in_every_precision(precision: str, tiny_export, 
     made = {
         "fp32": lambda: fp32,
         "fp16": lambda: to_fp16(fp32),
-        "int8_fp16": lambda: to_fp16(calibrate(fp32, lambda: iter(feeds)).quantise(Policy(), ALL_LEVELS)),
+        "int8_fp16": lambda: to_fp16(
+            calibrate(fp32, lambda: iter(feeds)).quantize(Policy(), ALL_LEVELS)
+        ),
     }[precision]()
     path = save_graph(made, tmp_path / "encoder.onnx")
     engine = compile_graph(path, None, None, streams=2)
-    assert compare_engines(engine, open_arbiter(path), {"segments": made_up_pairs(2, shape, 9)}) > (0.9999 if precision == "fp32" else 0.99)
+    assert compare_engines(engine, open_arbiter(path), {"segments": made_up_pairs(2, shape, 9)}) > (
+        0.9999 if precision == "fp32" else 0.99
+    )
     engine.close()

@@ -18,7 +18,10 @@ from gasmcast.runtime.engines.trt.library import gaps
 
 def feeds(batch: int, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return {"x": rng.integers(0, 255, (batch, 3), np.uint8), "z": rng.normal(size=(batch, 2)).astype(np.float32)}
+    return {
+        "x": rng.integers(0, 255, (batch, 3), np.uint8),
+        "z": rng.normal(size=(batch, 2)).astype(np.float32),
+    }
 
 
 def expected(given: dict[str, np.ndarray]) -> np.ndarray:
@@ -46,15 +49,41 @@ def test_the_order_of_calls(machine, graph) -> None:
     enqueue = ["upload", "upload", "execute", "download"]
     bind = ["bind x", "bind z", "bind y"]
     shape = ["profile 1", "wait", "shape x (2, 3)", "shape z (2, 2)"]
-    start = ["device", "runtime", "context", *shape, *bind, *enqueue, *enqueue, "wait", "capture", *enqueue, "captured"]
+    start = [
+        "device",
+        "runtime",
+        "context",
+        *shape,
+        *bind,
+        *enqueue,
+        *enqueue,
+        "wait",
+        "capture",
+        *enqueue,
+        "captured",
+    ]
     assert machine.cuda.calls == start
     machine.cuda.calls.clear()
     engine.run(feeds(2))
     assert machine.cuda.calls == ["launch", "wait"]
     machine.cuda.calls.clear()
-    engine.run(feeds(1))  # a batch not seen: a context of its own, warmed and captured, in the profile tuned for one
+    engine.run(
+        feeds(1)
+    )  # a batch not seen: a context of its own, warmed and captured, in the profile tuned for one
     shape = ["profile 0", "wait", "shape x (1, 3)", "shape z (1, 2)"]
-    assert machine.cuda.calls == ["context", *shape, *bind, *enqueue, *enqueue, "wait", "capture", *enqueue, "captured", "launch", "wait"]
+    assert machine.cuda.calls == [
+        "context",
+        *shape,
+        *bind,
+        *enqueue,
+        *enqueue,
+        "wait",
+        "capture",
+        *enqueue,
+        "captured",
+        "launch",
+        "wait",
+    ]
 
 
 def test_a_graph_survives_other_batches(machine, graph) -> None:
@@ -85,9 +114,14 @@ def test_graphs_can_be_switched_off(machine, graph) -> None:
 
 def test_specs_and_description(machine, graph) -> None:
     engine = compile_graph(graph, None, None)
-    assert engine.inputs == {"x": TensorSpec((None, 3), np.dtype("u1")), "z": TensorSpec((None, 2), np.dtype("f4"))}
+    assert engine.inputs == {
+        "x": TensorSpec((None, 3), np.dtype("u1")),
+        "z": TensorSpec((None, 2), np.dtype("f4")),
+    }
     assert engine.outputs == {"y": TensorSpec((None, 3), np.dtype("f4"))}
-    assert engine.describe() == "tensorrt 10.3.0 on Fake RTX (SM 8.9), fp16, batch 1..4, CUDA graphs"
+    assert (
+        engine.describe() == "tensorrt 10.3.0 on Fake RTX (SM 8.9), fp16, batch 1..4, CUDA graphs"
+    )
 
 
 def test_half_outputs_come_as_float32(machine, graph) -> None:
@@ -115,9 +149,15 @@ def test_a_profile_miss_says_which_there_are(machine, graph) -> None:
 
 @pytest.mark.parametrize(
     ("what", "message"),
-    [("refuses_shapes", "refused a batch of 4 for x"), ("fails", "could not enqueue"), ("full", "gave no execution context")],
+    [
+        ("refuses_shapes", "refused a batch of 4 for x"),
+        ("fails", "could not enqueue"),
+        ("full", "gave no execution context"),
+    ],
 )
-def test_a_refusal_is_one_sentence_and_gives_all_memory_back(machine, graph, what: str, message: str) -> None:
+def test_a_refusal_is_one_sentence_and_gives_all_memory_back(
+    machine, graph, what: str, message: str
+) -> None:
     machine.trt.prepare = lambda engine: setattr(engine, what, True)
     with pytest.raises(MachineError, match=message):
         compile_graph(graph, None, None)
@@ -211,7 +251,7 @@ def test_a_change_of_anything_builds_again(machine, graph, change: str, monkeypa
 
 
 def test_a_known_checksum_is_the_files_own(machine, graph) -> None:
-    from gasmcast.manifest import sha256_of
+    from gasmcast.files import sha256_of
 
     compile_graph(graph, None, sha256_of(graph))
     compile_graph(graph, None, None)
@@ -233,7 +273,9 @@ def test_auto_takes_tensorrt_where_all_is_there(machine, graph) -> None:
         ({"error": "cudaErrorMemoryAllocation"}, "CUDA does not start"),
     ],
 )
-def test_no_device_is_found_out_before_the_runtime_is_made(machine, graph, state: dict, message: str) -> None:
+def test_no_device_is_found_out_before_the_runtime_is_made(
+    machine, graph, state: dict, message: str
+) -> None:
     error = type(machine.cuda.devices[0])[state.get("error", "cudaErrorInsufficientDriver")]
     machine.cuda.devices, machine.cuda.driver = (error, 0), state.get("driver", 13050)
     with pytest.raises(MachineError, match=message) as caught:
@@ -245,7 +287,14 @@ def test_no_device_is_found_out_before_the_runtime_is_made(machine, graph, state
 
 
 @pytest.mark.parametrize(
-    ("version", "fits"), [("10.2.1", False), ("10.3.0", True), ("11.4.0.106", True), ("12.0", False), ("nonsense", False)]
+    ("version", "fits"),
+    [
+        ("10.2.1", False),
+        ("10.3.0", True),
+        ("11.4.0.106", True),
+        ("12.0", False),
+        ("nonsense", False),
+    ],
 )
 def test_only_versions_that_were_checked(machine, version: str, fits: bool) -> None:
     machine.trt.__version__ = version
@@ -264,7 +313,9 @@ def test_all_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -
 def test_bindings_without_their_libraries(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     import sys
 
-    (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.11: cannot open shared object file')")
+    (tmp_path / "tensorrt.py").write_text(
+        "raise ImportError('libnvinfer.so.11: cannot open shared object file')"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
     assert "without its libraries (libnvinfer.so.11" in missing()

@@ -30,7 +30,9 @@ from gasmcast.runtime.stages import Model
 from gasmcast.spec import ClipSpec
 
 HERE = Path(__file__).parent
-SPEC = ClipSpec(segments=4, segment_s=0.25, motion_frames=4, semantic_frames=1, pixels=32)  # windows of 1 s on a grid of 16 frames/s
+SPEC = ClipSpec(
+    segments=4, segment_s=0.25, motion_frames=4, semantic_frames=1, pixels=32
+)  # windows of 1 s on a grid of 16 frames/s
 
 
 def wait_until(condition, seconds=25.0, every=0.02, else_tell=lambda: ""):
@@ -67,7 +69,9 @@ class RtspServer:
 
     def start(self, *options: str):
         command = ["/usr/bin/python3", HERE / "rtsp_server.py", str(self.port), *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         assert self.process.stdout.readline() == "ready\n"
 
     def kill(self):
@@ -88,7 +92,10 @@ class RtspServer:
 def rtsp():
     probe = "import gi; gi.require_version('GstRtspServer', '1.0')"
     python = Path("/usr/bin/python3")
-    if not python.exists() or subprocess.run([python, "-c", probe], capture_output=True, check=False).returncode:
+    if (
+        not python.exists()
+        or subprocess.run([python, "-c", probe], capture_output=True, check=False).returncode
+    ):
         pytest.skip("GStreamer's RTSP server is not installed (make debian)")
     servers = []
 
@@ -166,8 +173,8 @@ class Network:
             one.close()
 
 
-class Colours:
-    """Engines without a library: features are mean colours, the label says which colour there is most of; `slow_s` a batch."""
+class Colors:
+    """Engines without a library: features are mean colors, the label says which color there is most of; `slow_s` a batch."""
 
     def __init__(self, slow_s=0.0):
         self.slow_s, self.batches = slow_s, 0
@@ -182,7 +189,7 @@ class Colours:
                 return {"semantic": mean[:, None, None, None, :], "motion": mean[:, None, None, :]}
 
             def describe(self):
-                return "colours"
+                return "colors"
 
         class Head:
             outputs = ()
@@ -192,7 +199,7 @@ class Colours:
                 return {"logits": (mean - mean.mean(1, keepdims=True)) / 4.0}
 
             def describe(self):
-                return "colours"
+                return "colors"
 
         self.model = Model(Encoder(), Head(), SPEC, Labels(["red", "green", "blue"]))
 
@@ -205,14 +212,22 @@ class Run:
         self.decided, self.runs, self.broken = Counter(), set(), []
         self._keep, self._stats = keep, None
         self._recent = {}  # (camera, run) -> index -> stamps, of the last segments
-        self.engine = Colours(slow_s)
+        self.engine = Colors(slow_s)
         draw = random.Random(0).random
 
         def make(source, listener, gap_s):
-            return Camera(source, listener, gap_s=gap_s, backoff=Backoff(0.1, 1.0, steady_s=1.0, draw=draw), **camera)
+            return Camera(
+                source,
+                listener,
+                gap_s=gap_s,
+                backoff=Backoff(0.1, 1.0, steady_s=1.0, draw=draw),
+                **camera,
+            )
 
         self.cameras = Cameras(make, every_s=0.05)
-        settings = config or LiveConfig(smooth_s=0, on=0.5, off=0.3, refractory_s=0, stats_s=0.5, degrade=False, gap_s=1.0)
+        settings = config or LiveConfig(
+            smooth_s=0, on=0.5, off=0.3, refractory_s=0, stats_s=0.5, degrade=False, gap_s=1.0
+        )
         self.session = Session(self.engine.model, settings, [self, *sinks])
         self.session.cameras = self.cameras
         self.session.pipeline._house.trace = self._trace
@@ -240,7 +255,9 @@ class Run:
             self.runs.add(run)
             recent[fields["index"]] = fields["stamps"]
             recent.pop(fields["index"] - 64, None)
-            for old in [other for other in self._recent if other[0] == run[0] and other[1] < run[1] - 1]:
+            for old in [
+                other for other in self._recent if other[0] == run[0] and other[1] < run[1] - 1
+            ]:
                 del self._recent[old]
             return
         parts = range(fields["index"] - SPEC.segments + 1, fields["index"] + 1)
@@ -338,7 +355,17 @@ def start():
 
     def begin(bundle, *arguments, stdin=subprocess.DEVNULL, **environment):
         code = "import sys; from gasmcast.cli import main; sys.argv[0] = 'gasmcast'; main()"
-        command = [sys.executable, "-c", code, "live", *map(str, arguments), "--bundle", str(bundle), "--threads", "1"]
+        command = [
+            sys.executable,
+            "-c",
+            code,
+            "live",
+            *map(str, arguments),
+            "--bundle",
+            str(bundle),
+            "--threads",
+            "1",
+        ]
         settings = {**os.environ, "OMP_NUM_THREADS": "1", "no_proxy": "127.0.0.1", **environment}
         pipes = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         started.append(subprocess.Popen(command, **pipes, text=True, env=settings))

@@ -15,7 +15,9 @@ parser = argparse.ArgumentParser()
 parser.add_argument("port")
 parser.add_argument("--fps", type=int, default=25)
 parser.add_argument("--size", default="320x240")
-parser.add_argument("--live", choices=["h264", "jpeg"], default="h264", help="what /live is coded in")
+parser.add_argument(
+    "--live", choices=["h264", "jpeg"], default="h264", help="what /live is coded in"
+)
 parser.add_argument("--user")
 parser.add_argument("--password")
 options = parser.parse_args()
@@ -36,7 +38,10 @@ codings = {
     "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10 ! rtph264pay name=pay0 config-interval=1",
     "jpeg": "video/x-raw,format=I420 ! jpegenc ! rtpjpegpay name=pay0",
 }
-for path, coding in (("/live", codings[options.live]), *((f"/{name}", coding) for name, coding in codings.items())):
+for path, coding in (
+    ("/live", codings[options.live]),
+    *((f"/{name}", coding) for name, coding in codings.items()),
+):
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(f"( {picture} ! videoconvert ! {coding} )")
     factory.set_shared(True)

@@ -67,14 +67,20 @@ def camera():
         one.close()
 
 
-def jpeg(number, size=(120, 160), colour=(30, 30, 220)):
-    image = np.full((*size, 3), colour, np.uint8)
+def jpeg(number, size=(120, 160), color=(30, 30, 220)):
+    image = np.full((*size, 3), color, np.uint8)
     image[10:30, number % 100 : number % 100 + 20] = 255
     return cv2.imencode(".jpg", image)[1].tobytes()
 
 
 def part(data):
-    return b"--edge\r\nContent-Type: image/jpeg\r\nContent-Length: " + str(len(data)).encode() + b"\r\n\r\n" + data + b"\r\n"
+    return (
+        b"--edge\r\nContent-Type: image/jpeg\r\nContent-Length: "
+        + str(len(data)).encode()
+        + b"\r\n\r\n"
+        + data
+        + b"\r\n"
+    )
 
 
 MJPEG = "multipart/x-mixed-replace; boundary=edge"
@@ -106,8 +112,14 @@ def test_mjpeg_with_garbage_a_change_of_size_a_stall_and_a_broken_line(camera, r
             size = (240, 320) if attempt % 2 == 0 and number > 20 else (120, 160)
             data = jpeg(number, size)
             if number % 7 == 3:
-                data = data[:40] + bytes(np.random.default_rng(number).integers(0, 256, 200, np.uint8)) + data[240:]
-            write(part(data) if number != 40 else b"\x00garbage" * 20 + part(data[: len(data) // 2]))
+                data = (
+                    data[:40]
+                    + bytes(np.random.default_rng(number).integers(0, 256, 200, np.uint8))
+                    + data[240:]
+                )
+            write(
+                part(data) if number != 40 else b"\x00garbage" * 20 + part(data[: len(data) // 2])
+            )
             time.sleep(3.0 if number == 45 and attempt == 0 else 0.04)
 
     server = camera(MJPEG, send)
@@ -124,7 +136,24 @@ def test_mjpeg_with_garbage_a_change_of_size_a_stall_and_a_broken_line(camera, r
 
 def make_ts(ffmpeg, path, seconds=12, options=()):
     source = f"testsrc2=size=160x120:rate=25:duration={seconds}"
-    command = [ffmpeg, "-v", "error", "-f", "lavfi", "-i", source, "-c:v", "mpeg2video", "-g", "12", "-b:v", "400k", *options, "-y", path]
+    command = [
+        ffmpeg,
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        source,
+        "-c:v",
+        "mpeg2video",
+        "-g",
+        "12",
+        "-b:v",
+        "400k",
+        *options,
+        "-y",
+        path,
+    ]
     subprocess.run(command, check=True, timeout=60)
 
 
@@ -183,10 +212,24 @@ class Slow:
 
 
 @pytest.mark.parametrize("burn", [False, True])
-def test_a_stream_that_is_decoded_slower_than_it_comes_is_told_late_and_opened_anew(camera, ffmpeg, run, until, burn):
+def test_a_stream_that_is_decoded_slower_than_it_comes_is_told_late_and_opened_anew(
+    camera, ffmpeg, run, until, burn
+):
     """25 pictures a second come, 15 are decoded; that takes time in `retrieve`, or a core's work in `grab`."""
     source = ["-re", "-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=60"]
-    command = [ffmpeg, "-v", "quiet", *source, "-c:v", "mpeg2video", "-g", "12", "-f", "mpegts", "-"]
+    command = [
+        ffmpeg,
+        "-v",
+        "quiet",
+        *source,
+        "-c:v",
+        "mpeg2video",
+        "-g",
+        "12",
+        "-f",
+        "mpegts",
+        "-",
+    ]
 
     def send(write):
         with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
@@ -206,7 +249,11 @@ def test_a_stream_that_is_decoded_slower_than_it_comes_is_told_late_and_opened_a
                 yield frame
 
     server = camera("video/mp2t", send)
-    told = run(Watched(server.url, "cam", opener=lambda url, kind: Slow(open_capture(url, kind), 1 / 15, burn)))
+    told = run(
+        Watched(
+            server.url, "cam", opener=lambda url, kind: Slow(open_capture(url, kind), 1 / 15, burn)
+        )
+    )
     until(lambda: told.camera("cam").counts.reconnects >= 2, 40)
     told.until_decides("cam", more=2)
     told.stop()
@@ -219,12 +266,16 @@ def test_a_stream_that_is_decoded_slower_than_it_comes_is_told_late_and_opened_a
     assert np.diff(stamp) == pytest.approx(1 / 25, abs=0.001)
     assert max(decision.latency_ms["sample"] for decision in told.decisions()) > 1500
     states = [notice.text for notice in told.notices("state")]
-    assert any("is decoded slower than it comes: 2." in text and "opened anew" in text for text in states), states
+    assert any(
+        "is decoded slower than it comes: 2." in text and "opened anew" in text for text in states
+    ), states
     assert any("reconnect" in notice.text for notice in told.notices("gap"))
 
 
 def test_hls_is_played_at_its_own_pace_not_piece_by_piece(ffmpeg, tmp_path):
-    make_ts(ffmpeg, tmp_path / "video.m3u8", 8, ["-f", "hls", "-hls_time", "2", "-hls_list_size", "0"])
+    make_ts(
+        ffmpeg, tmp_path / "video.m3u8", 8, ["-f", "hls", "-hls_time", "2", "-hls_list_size", "0"]
+    )
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
     handler.func.log_message = lambda *args: None
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)

@@ -20,7 +20,7 @@ from gasmcast.runtime.sinks.video_file import VideoSink
 from gasmcast.runtime.sources.demo import DemoSource
 
 
-class Colour:
+class Color:
     """A camera that shows red, green and blue in turn, a second each."""
 
     live = reconnects = True
@@ -41,7 +41,11 @@ class Colour:
 def test_sixteen_cameras_on_an_engine_that_is_too_slow(run, until):
     """16 cameras want 64 segments a second; the engine does 4 in 0.25 s, 16 a second: three of four are dropped and counted."""
     config = LiveConfig(smooth_s=0, on=0.5, off=0.3, refractory_s=0, stats_s=0.5, degrade=True)
-    told = run(*[DemoSource(f"c{i:02d}", seed=i, fps=20, size=(64, 48)) for i in range(16)], slow_s=0.25, config=config)
+    told = run(
+        *[DemoSource(f"c{i:02d}", seed=i, fps=20, size=(64, 48)) for i in range(16)],
+        slow_s=0.25,
+        config=config,
+    )
     told.session.pipeline.governor._every_s = 0.25  # else it takes eight seconds to the last level
     time.sleep(8.0)
     told.stop()
@@ -91,7 +95,7 @@ def test_a_sink_that_is_slow_and_one_that_is_down_hold_up_nothing(run, until):
         Queued("slow", lambda: slow, room=4),
         Queued("broken", Broken, room=8, backoff=Backoff(0.01, 0.02)),
     ]
-    told = run(Colour("a", seconds=6), Colour("b", seconds=6), sinks=sinks)
+    told = run(Color("a", seconds=6), Color("b", seconds=6), sinks=sinks)
     until(lambda: len(told.decisions()) >= 20)
     told.stop()
     told.check_laws()
@@ -105,7 +109,7 @@ def test_a_sink_that_is_slow_and_one_that_is_down_hold_up_nothing(run, until):
 def test_a_disk_that_fills_up_stops_neither_decisions_nor_events(run, until, small_disk, caplog):
     lines = Queued("jsonl", lambda: JsonlSink(small_disk / "a.jsonl"), backoff=Backoff(0.05, 0.2))
     film = QueuedView("video", lambda: VideoSink(small_disk / "a.avi"), room=48)
-    told = run(Colour("a"), sinks=[lines, film])
+    told = run(Color("a"), sinks=[lines, film])
     told.until_decides("a", more=4)
     ballast = small_disk / "ballast"
     with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as stream:
@@ -121,16 +125,25 @@ def test_a_disk_that_fills_up_stops_neither_decisions_nor_events(run, until, sma
     told.check_laws()
     starts = [e.number for e in told.events() if e.phase != "update"]
     saved = [json.loads(line) for line in (small_disk / "a.jsonl").read_text().splitlines()]
-    kept = [line["number"] for line in saved if line["kind"] == "event" and line["phase"] != "update"]
+    kept = [
+        line["number"] for line in saved if line["kind"] == "event" and line["phase"] != "update"
+    ]
     assert kept == starts, "no start and no end is missing"
     assert lines.stats().get("error", 0) + lines.stats().get("full", 0) > 0
     assert "the disk is full" in caplog.text
-    assert (small_disk / "a.avi").exists() == ("a.avi is not whole" not in caplog.text)  # the ballast may have left it no room
+    assert (small_disk / "a.avi").exists() == (
+        "a.avi is not whole" not in caplog.text
+    )  # the ballast may have left it no room
 
 
 def test_a_recording_on_a_disk_that_fills_up_ends_and_nothing_else(run, small_disk, caplog):
-    told = run(Colour("a"))
-    journal = Journal(small_disk / "run.jsonl", told.session.pipeline.model, told.session.pipeline.config, "colours")
+    told = run(Color("a"))
+    journal = Journal(
+        small_disk / "run.jsonl",
+        told.session.pipeline.model,
+        told.session.pipeline.config,
+        "colors",
+    )
     told.session.sinks.append(journal)
     told.session.pipeline._house.trace = journal.trace
     told.until_decides("a", more=2)
@@ -144,17 +157,20 @@ def test_a_recording_on_a_disk_that_fills_up_ends_and_nothing_else(run, small_di
 
 
 def test_cameras_that_come_and_go_leave_nothing_behind(run):
-    told = run(Colour("stays"))
+    told = run(Color("stays"))
     told.until_decides("stays", more=1)
     import threading
 
     before = threading.active_count()
     for number in range(5):
-        told.session.add(Colour(f"guest{number}"))
+        told.session.add(Color(f"guest{number}"))
         told.until_decides(f"guest{number}", more=1)
         assert told.session.remove(f"guest{number}")
     assert threading.active_count() <= before
     assert list(told.session.pipeline.lanes) == ["stays"]
     told.stop()
     told.check_laws()
-    assert {e.camera for e in told.events()} == {"stays", *(f"guest{number}" for number in range(5))}
+    assert {e.camera for e in told.events()} == {
+        "stays",
+        *(f"guest{number}" for number in range(5)),
+    }

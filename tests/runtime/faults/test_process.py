@@ -39,7 +39,15 @@ def post(tmp_path):
 def test_sigterm_drains_ends_events_and_exits_0(start, post, tiny_bundle, tmp_path, until):
     post, address = post
     out = tmp_path / "out.jsonl"
-    process = start(tiny_bundle, "demo:", "demo:2", "--jsonl", out, NOTIFY_SOCKET=address, WATCHDOG_USEC="2000000")
+    process = start(
+        tiny_bundle,
+        "demo:",
+        "demo:2",
+        "--jsonl",
+        out,
+        NOTIFY_SOCKET=address,
+        WATCHDOG_USEC="2000000",
+    )
     told = [post.recv(4096).decode()]
     assert "READY=1" in told[0]
     until(lambda: sum(line["kind"] == "decision" for line in lines(out)) >= 6, 100)
@@ -57,7 +65,9 @@ def test_sigterm_drains_ends_events_and_exits_0(start, post, tiny_bundle, tmp_pa
         assert phases == ["start", "end"] * (len(phases) // 2)
 
 
-def test_sources_that_failed_do_not_spoil_the_status_of_an_ordered_end(start, tiny_bundle, tmp_path, until):
+def test_sources_that_failed_do_not_spoil_the_status_of_an_ordered_end(
+    start, tiny_bundle, tmp_path, until
+):
     """One webcam is absent, which beside others is waited for; one camera has no password, which is told and is final."""
     out = tmp_path / "out.jsonl"
     bad = "/dev/video77", "rtsp://u:${NOT_SET_AT_ALL}@127.0.0.1:9/x"
@@ -67,7 +77,10 @@ def test_sources_that_failed_do_not_spoil_the_status_of_an_ordered_end(start, ti
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert "error: rtsp://***@127.0.0.1:9/x needs the environment variable NOT_SET_AT_ALL" in errors
-    assert any("video77 is reconnecting (Camera /dev/video77 cannot be read" in line.get("text", "") for line in lines(out))
+    assert any(
+        "video77 is reconnecting (Camera /dev/video77 cannot be read" in line.get("text", "")
+        for line in lines(out)
+    )
 
 
 def test_sighup_reads_the_list_of_cameras_again(start, tiny_bundle, tmp_path, until):
@@ -96,7 +109,10 @@ def test_sighup_reads_the_list_of_cameras_again(start, tiny_bundle, tmp_path, un
     assert "1 removed, 1 added, 1 as they were" in errors
     assert "the sources stay as they are" in errors
     assert "Did you mean 'source'?" in errors
-    states = {camera: [line["text"] for line in told(camera, "notice") if line["what"] == "state"] for camera in ("stays", "goes")}
+    states = {
+        camera: [line["text"] for line in told(camera, "notice") if line["what"] == "state"]
+        for camera in ("stays", "goes")
+    }
     assert states["goes"][-1] == "goes has ended."
     assert sum("is live" in text for text in states["stays"]) == 1, "what did not change runs on"
 
@@ -105,7 +121,9 @@ def test_a_terminal_that_closes_ends_what_ran_in_it(start, tiny_bundle, tmp_path
     cameras, out = tmp_path / "cameras.yaml", tmp_path / "out.jsonl"
     cameras.write_text("cameras: [{name: stays, source: 'demo:1'}]")
     ours, theirs = os.openpty()
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the tests ignore it, and what they start would too
+    before = signal.signal(
+        signal.SIGHUP, signal.SIG_DFL
+    )  # under nohup the tests ignore it, and what they start would too
     try:
         process = start(tiny_bundle, f"@{cameras}", "--jsonl", out, "--quiet", stdin=theirs)
         until(lambda: any(line["kind"] == "decision" for line in lines(out)), 100)
@@ -118,11 +136,20 @@ def test_a_terminal_that_closes_ends_what_ran_in_it(start, tiny_bundle, tmp_path
         os.close(theirs)
 
 
-def test_a_sink_that_is_down_and_a_disk_that_refuses_a_film_spoil_nothing_else(start, tiny_bundle, tmp_path, until):
+def test_a_sink_that_is_down_and_a_disk_that_refuses_a_film_spoil_nothing_else(
+    start, tiny_bundle, tmp_path, until
+):
     """A film that may not grow beyond 12 kB, as with a quota; nobody at the webhook."""
     resource = pytest.importorskip("resource")
     out, film = tmp_path / "out.jsonl", tmp_path / "film.mp4"
-    outputs = ["--save", film, "--record", tmp_path / "run.jsonl", "--webhook", "http://127.0.0.1:9/x"]
+    outputs = [
+        "--save",
+        film,
+        "--record",
+        tmp_path / "run.jsonl",
+        "--webhook",
+        "http://127.0.0.1:9/x",
+    ]
     process = start(tiny_bundle, "demo:", "--jsonl", out, *outputs, "--quiet")
     until(lambda: sum(line["kind"] == "decision" for line in lines(out)) >= 4, 100)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (12_000, 12_000))
@@ -133,7 +160,11 @@ def test_a_sink_that_is_down_and_a_disk_that_refuses_a_film_spoil_nothing_else(s
     assert "Failed to write frame" not in errors
     assert "sink webhook: The webhook 127.0.0.1/x does not take events" in errors
     assert not film.exists()
-    phases = [line["phase"] for line in lines(out) if line["kind"] == "event" and line["phase"] != "update"]
+    phases = [
+        line["phase"]
+        for line in lines(out)
+        if line["kind"] == "event" and line["phase"] != "update"
+    ]
     assert phases == ["start", "end"] * (len(phases) // 2)
     assert phases
 
@@ -142,7 +173,14 @@ def test_sigterm_while_a_camera_is_silent(start, tiny_bundle, tmp_path, until):
     """It takes connections and never says a word, and its native code waits for one."""
     out = tmp_path / "out.jsonl"
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        process = start(tiny_bundle, f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x", "demo:", "--jsonl", out, "--quiet")
+        process = start(
+            tiny_bundle,
+            f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x",
+            "demo:",
+            "--jsonl",
+            out,
+            "--quiet",
+        )
         until(lambda: any(line["kind"] == "decision" for line in lines(out)), 100)
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
@@ -150,7 +188,11 @@ def test_sigterm_while_a_camera_is_silent(start, tiny_bundle, tmp_path, until):
     assert process.returncode == 0, errors
     assert time.monotonic() - begun < 15.0
     assert "Traceback" not in errors
-    phases = [line["phase"] for line in lines(out) if line["kind"] == "event" and line["phase"] != "update"]
+    phases = [
+        line["phase"]
+        for line in lines(out)
+        if line["kind"] == "event" and line["phase"] != "update"
+    ]
     assert phases == ["start", "end"] * (len(phases) // 2)
 
 
@@ -167,8 +209,17 @@ def test_a_camera_that_hangs_and_comes_back_while_the_process_ends_does_not_abor
         """
     words = "demo:", "--bundle", tiny_bundle, "--threads", "1", "--duration", "3"
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        command = [sys.executable, "-c", textwrap.dedent(held), "live", f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x", *words]
-        process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        command = [
+            sys.executable,
+            "-c",
+            textwrap.dedent(held),
+            "live",
+            f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x",
+            *words,
+        ]
+        process = subprocess.Popen(
+            list(map(str, command)), stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         try:
             for line in process.stderr:
                 if "decisions from 2 sources" in line:
@@ -190,7 +241,9 @@ def test_no_secret_can_be_seen_from_outside(start, tiny_bundle, tmp_path, until)
         port = free.getsockname()[1]
     source = "rtsp://viewer:${CAM1_PASS}@127.0.0.1:9/x?token=${TOKEN}"
     secrets = {"CAM1_PASS": "hunt/er@2", "TOKEN": "t0k3n"}
-    process = start(tiny_bundle, source, "demo:", "--jsonl", out, "--metrics", f"127.0.0.1:{port}", **secrets)
+    process = start(
+        tiny_bundle, source, "demo:", "--jsonl", out, "--metrics", f"127.0.0.1:{port}", **secrets
+    )
     until(lambda: any(line["kind"] == "decision" for line in lines(out)), 100)
     pages = []
     for path in ("/metrics", "/health"):
@@ -219,10 +272,14 @@ def test_no_secret_can_be_seen_from_outside(start, tiny_bundle, tmp_path, until)
         ("rtsp://u:${NOT_SET_AT_ALL}@127.0.0.1:9/x", (2, "NOT_SET_AT_ALL")),
     ],
 )
-def test_bad_sources_are_one_sentence_and_their_code(tiny_bundle, monkeypatch, capsys, source, leaves):
+def test_bad_sources_are_one_sentence_and_their_code(
+    tiny_bundle, monkeypatch, capsys, source, leaves
+):
     from gasmcast.cli import main
 
-    monkeypatch.setattr(sys, "argv", ["gasmcast", "live", source, "--bundle", str(tiny_bundle), "--threads", "1"])
+    monkeypatch.setattr(
+        sys, "argv", ["gasmcast", "live", source, "--bundle", str(tiny_bundle), "--threads", "1"]
+    )
     with pytest.raises(SystemExit) as end:
         main()
     told = capsys.readouterr().err
@@ -257,7 +314,13 @@ def test_a_stage_that_hangs_is_restarted_and_then_the_process_leaves_with_75(tin
             "session = Session(stuck, LiveConfig(), [], health=Health(0.5)); session.add(DemoSource('demo')); session.run()",
         )
     )
-    done = subprocess.run([sys.executable, script, tiny_bundle], capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(
+        [sys.executable, script, tiny_bundle],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
     assert done.returncode == EXIT_STUCK, done.stderr
     assert done.stdout.count("reopened") == 1
     assert "encode makes no progress" in done.stderr
@@ -283,7 +346,12 @@ def test_the_watchdog_restarts_a_late_stage_once_and_then_leaves():
     health = Health(10.0, clock=lambda: now[0])
     health.watch("encode", lambda: beat[0])
     dog = Watchdog(
-        health, {"encode": lambda: restarted.append(now[0])}, notifier=post, leave=left.append, clock=lambda: now[0], spawn=at_once
+        health,
+        {"encode": lambda: restarted.append(now[0])},
+        notifier=post,
+        leave=left.append,
+        clock=lambda: now[0],
+        spawn=at_once,
     )
     for second in range(60):
         now[0] = float(second)
@@ -299,7 +367,12 @@ def test_a_restart_that_helps_and_a_stage_without_one():
     health = Health(10.0, clock=lambda: now[0])
     health.watch("encode", lambda: beat[0])
     dog = Watchdog(
-        health, {"encode": lambda: beat.__setitem__(0, now[0])}, notifier=post, leave=left.append, clock=lambda: now[0], spawn=at_once
+        health,
+        {"encode": lambda: beat.__setitem__(0, now[0])},
+        notifier=post,
+        leave=left.append,
+        clock=lambda: now[0],
+        spawn=at_once,
     )
     for second in (5, 11, 12, 20):
         now[0] = float(second)
@@ -316,7 +389,14 @@ def test_a_restart_that_fails_does_not_kill_the_watchdog(caplog):
     now, left = [11.0], []
     health = Health(10.0, clock=lambda: now[0])
     health.watch("encode", lambda: 0.0)
-    dog = Watchdog(health, {"encode": lambda: 1 / 0}, notifier=Post(), leave=left.append, clock=lambda: now[0], spawn=at_once)
+    dog = Watchdog(
+        health,
+        {"encode": lambda: 1 / 0},
+        notifier=Post(),
+        leave=left.append,
+        clock=lambda: now[0],
+        spawn=at_once,
+    )
     dog.tick()
     assert "cannot be restarted" in caplog.text
     now[0] = 22.0
@@ -328,7 +408,11 @@ def test_life_is_told_while_engines_are_compiled_again_but_not_for_ever():
     now, beat, left, work, post = [0.0], [0.0], [], [], Post()
     health = Health(10.0, clock=lambda: now[0])
     health.watch("encode", lambda: beat[0])
-    later = {"leave": left.append, "clock": lambda: now[0], "spawn": lambda task, name: work.append(task)}
+    later = {
+        "leave": left.append,
+        "clock": lambda: now[0],
+        "spawn": lambda task, name: work.append(task),
+    }
     dog = Watchdog(health, {"encode": lambda: None}, notifier=post, **later)
 
     def tick(*seconds):
@@ -374,8 +458,14 @@ def test_the_unit_is_one_that_systemd_takes():
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed (Debian: systemd)")
     unit = Path(__file__).parents[3] / "deploy" / "gasmcast.service"
-    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False, timeout=60)
-    complaints = [line for line in done.stderr.splitlines() if "gasmcast.service" in line and "is not executable" not in line]
+    done = subprocess.run(
+        ["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False, timeout=60
+    )
+    complaints = [
+        line
+        for line in done.stderr.splitlines()
+        if "gasmcast.service" in line and "is not executable" not in line
+    ]
     assert complaints == []
 
 
@@ -392,33 +482,45 @@ def test_the_unit_is_one_that_systemd_takes():
         (["--replay", "{}/a.mp4", "--jsonl", "{}/a.mp4"], "would be overwritten"),
     ],
 )
-def test_no_output_replaces_a_source_or_another_output(tiny_bundle, tmp_path, monkeypatch, capsys, case):
+def test_no_output_replaces_a_source_or_another_output(
+    tiny_bundle, tmp_path, monkeypatch, capsys, case
+):
     from gasmcast.cli import main
 
     for name in ("a.mp4", "out-a.mp4"):
         (tmp_path / name).write_bytes(b"a film")
     words, says = case
     bundle = [] if "--replay" in words else ["--bundle", str(tiny_bundle)]
-    monkeypatch.setattr(sys, "argv", ["gasmcast", "live", *(word.format(tmp_path) for word in words), *bundle])
+    monkeypatch.setattr(
+        sys, "argv", ["gasmcast", "live", *(word.format(tmp_path) for word in words), *bundle]
+    )
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 2
     assert says in " ".join(capsys.readouterr().err.split())
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.mp4": b"a film", "out-a.mp4": b"a film"}
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "a.mp4": b"a film",
+        "out-a.mp4": b"a film",
+    }
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (["--hop", "2"], "--hop: of no use in a replay"),
-        (["a.mp4", "--budget", "1s", "--max-cameras", "2"], "sources, --budget, --max-cameras: of no use"),
+        (
+            ["a.mp4", "--budget", "1s", "--max-cameras", "2"],
+            "sources, --budget, --max-cameras: of no use",
+        ),
         (["--bundle", "x.gasm", "--save", "x.mp4"], "--bundle, --save: of no use"),
     ],
 )
 def test_a_replay_refuses_what_it_would_not_heed(tmp_path, monkeypatch, capsys, words, says):
     from gasmcast.cli import main
 
-    monkeypatch.setattr(sys, "argv", ["gasmcast", "live", "--replay", str(tmp_path / "run.jsonl"), *words])
+    monkeypatch.setattr(
+        sys, "argv", ["gasmcast", "live", "--replay", str(tmp_path / "run.jsonl"), *words]
+    )
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 2
@@ -426,7 +528,9 @@ def test_a_replay_refuses_what_it_would_not_heed(tmp_path, monkeypatch, capsys, 
 
 
 @pytest.mark.parametrize(("source", "repeats"), [("file", 1), ("demo:", 3)])
-def test_what_a_segment_takes_is_measured_for_files_too(tiny_bundle, short_video, monkeypatch, source, repeats):
+def test_what_a_segment_takes_is_measured_for_files_too(
+    tiny_bundle, short_video, monkeypatch, source, repeats
+):
     """How long a stage may take before it is taken to hang rests on it."""
     from gasmcast.cli import main
     from gasmcast.runtime import session, stages
@@ -448,7 +552,14 @@ def test_what_a_segment_takes_is_measured_for_files_too(tiny_bundle, short_video
 
     monkeypatch.setattr(session, "Session", Seen)
     monkeypatch.setattr(stages, "measure", measure)
-    words = [str(short_video) if source == "file" else source, "--bundle", str(tiny_bundle), "--engine", "onnxruntime", "--quiet"]
+    words = [
+        str(short_video) if source == "file" else source,
+        "--bundle",
+        str(tiny_bundle),
+        "--engine",
+        "onnxruntime",
+        "--quiet",
+    ]
     monkeypatch.setattr(sys, "argv", ["gasmcast", "live", *words])
     with pytest.raises(SystemExit) as end:
         main()

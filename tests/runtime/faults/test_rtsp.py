@@ -12,7 +12,9 @@ from gasmcast.runtime.sources.parse import open_source
 pytestmark = pytest.mark.slow
 
 
-def test_a_server_that_is_killed_and_started_again_with_another_size_rate_and_codec(rtsp, run, until):
+def test_a_server_that_is_killed_and_started_again_with_another_size_rate_and_codec(
+    rtsp, run, until
+):
     server = rtsp("--size", "320x240")
     told = run(server.url("live"))
     told.until_decides("127.0.0.1-live")
@@ -94,7 +96,9 @@ def test_dead_cameras_do_not_hold_up_the_good_one(rtsp, run, until, network):
     for way in silent:
         way.still.set()
     begun = time.monotonic()
-    told = run(*[server.url(port=way.port) for way in silent], "rtsp://127.0.0.1:9/x", server.url("jpeg"))
+    told = run(
+        *[server.url(port=way.port) for way in silent], "rtsp://127.0.0.1:9/x", server.url("jpeg")
+    )
     told.until_decides("127.0.0.1-jpeg", more=1)
     assert time.monotonic() - begun < 10
     until(lambda: all(told.camera(name).counts.reconnects for name in told.cameras.names()[:7]))

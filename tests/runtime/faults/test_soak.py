@@ -32,11 +32,11 @@ from gasmcast.runtime.sources.parse import open_source
 
 SECONDS = float(os.environ.get("GASMCAST_SOAK_S", "60"))
 SEED = int(os.environ.get("GASMCAST_SOAK_SEED", "7"))
-COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+COLORS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 
 
-def colour_now():
-    return COLOURS[int(time.monotonic()) % 3]
+def color_now():
+    return COLORS[int(time.monotonic()) % 3]
 
 
 class Hanging:
@@ -51,7 +51,7 @@ class Hanging:
         while True:
             pause, self.hang_s = self.hang_s or 0.05, 0.0
             time.sleep(pause)
-            yield Frame(None, time.monotonic(), np.full((48, 64, 3), colour_now(), np.uint8))
+            yield Frame(None, time.monotonic(), np.full((48, 64, 3), color_now(), np.uint8))
 
 
 class Mjpeg:
@@ -71,7 +71,9 @@ class Mjpeg:
                     while outer.drop == generation:
                         pause, outer.pause_s = outer.pause_s or 0.05, 0.0
                         time.sleep(pause)
-                        data = cv2.imencode(".jpg", np.full((height, width, 3), colour_now()[::-1], np.uint8))[1].tobytes()
+                        data = cv2.imencode(
+                            ".jpg", np.full((height, width, 3), color_now()[::-1], np.uint8)
+                        )[1].tobytes()
                         head = f"--edge\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode()
                         self.wfile.write(head + data + b"\r\n")
 
@@ -113,9 +115,15 @@ def usage():
     """`(resident MB, threads, open files)` of this process."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)  # memory that the allocator merely keeps is no growth
+        ctypes.CDLL("libc.so.6").malloc_trim(
+            0
+        )  # memory that the allocator merely keeps is no growth
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6, threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+    return (
+        pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
+        threading.active_count(),
+        len(list(Path("/proc/self/fd").iterdir())),
+    )
 
 
 class Faults:
@@ -123,7 +131,13 @@ class Faults:
 
     def __init__(self, told, *, mjpeg, hanging, way, servers):
         self.dice = random.Random(SEED)
-        self.told, self.mjpeg, self.hanging, self.way, self.servers = told, mjpeg, hanging, way, servers
+        self.told, self.mjpeg, self.hanging, self.way, self.servers = (
+            told,
+            mjpeg,
+            hanging,
+            way,
+            servers,
+        )
 
     def garbage_bytes(self):
         self.way.garble = 0.2
@@ -149,7 +163,12 @@ class Faults:
         for server in self.servers:
             server.kill()
             time.sleep(self.dice.uniform(0.1, 1.0))
-            server.start("--size", self.dice.choice(["64x48", "128x96"]), "--fps", self.dice.choice(["10", "25"]))
+            server.start(
+                "--size",
+                self.dice.choice(["64x48", "128x96"]),
+                "--fps",
+                self.dice.choice(["10", "25"]),
+            )
 
     def server_held(self):
         for server in self.servers:
@@ -181,7 +200,9 @@ class Faults:
 
     def one(self):
         """One at random; its name."""
-        name = self.dice.choice(sorted(name for name in vars(Faults) if not name.startswith("_") and name != "one"))
+        name = self.dice.choice(
+            sorted(name for name in vars(Faults) if not name.startswith("_") and name != "one")
+        )
         getattr(self, name)()
         time.sleep(self.dice.uniform(0.2, 1.5))
         return name
@@ -239,9 +260,13 @@ def test_soak(second_camera, run, until, network):
     mjpeg.close()
     sent = sorted((e.camera, e.number, e.phase) for e in told.events() if e.phase != "update")
     counts = {name: vars(told.camera(name).counts) for name in cameras}
-    print(f"{SECONDS:.0f} s, seed {SEED}: {len(history)} faults, {len(sent)} starts and ends, {counts}")
+    print(
+        f"{SECONDS:.0f} s, seed {SEED}: {len(history)} faults, {len(sent)} starts and ends, {counts}"
+    )
     print(f"MB, threads, files: {before} -> {after}")
-    assert sorted((e.camera, e.number, e.phase) for e in Receiver.got) == sent, "an event was lost on the way to the sink"
+    assert sorted((e.camera, e.number, e.phase) for e in Receiver.got) == sent, (
+        "an event was lost on the way to the sink"
+    )
     assert len(sent) > SECONDS / 2
     assert after[0] - before[0] < 40, f"memory grows: {before} -> {after} after {history}"
     assert "overflow" not in queued.stats()
@@ -255,8 +280,14 @@ class Process:
 
     def usage(self):
         """`(resident MB, threads, open files)`."""
-        lines = dict(line.split(":", 1) for line in (self._proc / "status").read_text().splitlines())
-        return int(lines["VmRSS"].split()[0]) / 1000, int(lines["Threads"]), len(list((self._proc / "fd").iterdir()))
+        lines = dict(
+            line.split(":", 1) for line in (self._proc / "status").read_text().splitlines()
+        )
+        return (
+            int(lines["VmRSS"].split()[0]) / 1000,
+            int(lines["Threads"]),
+            len(list((self._proc / "fd").iterdir())),
+        )
 
     def metrics(self):
         """`/metrics` as `{"name{labels}": value}`; nothing before it listens."""
@@ -268,7 +299,12 @@ class Process:
             return {}
         finally:
             connection.close()
-        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))}
+        return {
+            name: float(value)
+            for name, value in (
+                line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#")
+            )
+        }
 
     def watch(self, until_s, times=40):
         """Its usage in so many moments from now to then: the medians of the first and of the last third."""
@@ -285,14 +321,18 @@ class Process:
 
 def bounds(records, camera):
     """The starts and ends of its events, in order."""
-    return [r["phase"] for r in records if r["kind"] == "event" and r["camera"] == camera and r["phase"] != "update"]
+    return [
+        r["phase"]
+        for r in records
+        if r["kind"] == "event" and r["camera"] == camera and r["phase"] != "update"
+    ]
 
 
 def write_clip(path, seconds):
     """Tiny pictures that change, 10 a second."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (64, 48))
     for number in range(round(10 * seconds)):
-        writer.write(np.full((48, 64, 3), COLOURS[number // 20 % 3], np.uint8))
+        writer.write(np.full((48, 64, 3), COLORS[number // 20 % 3], np.uint8))
     writer.release()
     return path
 
@@ -307,20 +347,35 @@ def test_soak_of_the_command(second_camera, start, tiny_bundle, *, port, tmp_pat
     url = url or f"http://127.0.0.1:{mjpeg.port}/video"
     clip, cameras = write_clip(tmp_path / "clip.mp4", 2 * seconds + 120), tmp_path / "cameras.yaml"
     out, recording = tmp_path / "out.jsonl", tmp_path / "run.jsonl"
-    listed = [f"{{name: net, source: '{url}'}}", "{name: scene, source: 'demo:3'}", f"{{name: clip, source: '{clip}'}}"]
+    listed = [
+        f"{{name: net, source: '{url}'}}",
+        "{name: scene, source: 'demo:3'}",
+        f"{{name: clip, source: '{clip}'}}",
+    ]
 
     def write(*entries):
         (tmp_path / "new").write_text(f"cameras: [{', '.join(entries)}]")
         (tmp_path / "new").replace(cameras)
 
     write(*listed)
-    words = ["--realtime", "--quiet", "--jsonl", out, "--record", recording, "--metrics", f"127.0.0.1:{port}"]
+    words = [
+        "--realtime",
+        "--quiet",
+        "--jsonl",
+        out,
+        "--record",
+        recording,
+        "--metrics",
+        f"127.0.0.1:{port}",
+    ]
     process = start(tiny_bundle, f"@{cameras}", *words)
     seen = Process(process.pid, port)
 
     def decide(*names, more=3):
         before = {name: seen.decided(name) for name in names}
-        until(lambda: all(seen.decided(name) >= before[name] + more for name in names), 60, every=0.3)
+        until(
+            lambda: all(seen.decided(name) >= before[name] + more for name in names), 60, every=0.3
+        )
 
     decide("net", "scene", "clip")
     begun = time.monotonic()
@@ -343,10 +398,15 @@ def test_soak_of_the_command(second_camera, start, tiny_bundle, *, port, tmp_pat
     mjpeg.close()
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
-    assert [states[f'gasmcast_camera_state{{camera="{name}",state="live"}}'] for name in ("net", "scene", "clip")] == [1, 1, 1]
+    assert [
+        states[f'gasmcast_camera_state{{camera="{name}",state="live"}}']
+        for name in ("net", "scene", "clip")
+    ] == [1, 1, 1]
     records = [json.loads(line) for line in out.read_text().splitlines()]
     events = [bounds(records, name) for name in ("net", "scene", "clip", "guest")]
-    print(f"{seconds:.0f} s: {[len(one) for one in events]} starts and ends; MB, threads, files: {before} -> {after}")
+    print(
+        f"{seconds:.0f} s: {[len(one) for one in events]} starts and ends; MB, threads, files: {before} -> {after}"
+    )
     assert after[0] - before[0] < 10, "memory grows"
     assert max(after[1:] - before[1:]) <= 1, "threads or open files grow"
     assert all(one == ["start", "end"] * (len(one) // 2) for one in events)

@@ -18,14 +18,21 @@ from gasmcast.runtime.service import secrets
 from gasmcast.runtime.service.secrets import hide
 from gasmcast.spec import ClipSpec
 
-MODEL = SimpleNamespace(labels=Labels(["left", "right"]), spec=ClipSpec(), temperature=1.0, no_action=None)
+MODEL = SimpleNamespace(
+    labels=Labels(["left", "right"]), spec=ClipSpec(), temperature=1.0, no_action=None
+)
 
 
 class Disk:
     """A file on a disk that takes nothing until it is `free`, and then does as it is told."""
 
     def __init__(self, file, error=None):
-        self.file, self.error, self.free, self.asked = file, error, threading.Event(), threading.Event()
+        self.file, self.error, self.free, self.asked = (
+            file,
+            error,
+            threading.Event(),
+            threading.Event(),
+        )
 
     def write(self, data):
         self.asked.set()
@@ -63,13 +70,17 @@ def test_a_disk_that_hangs_holds_nobody_up_and_loses_nothing_that_there_is_room_
     assert journal.stats() == {"written": 5000, "lost": 0, "waiting": 0}
 
 
-def test_what_is_lost_beyond_that_is_counted_where_it_is_missing_and_a_replay_says_so(tmp_path, caplog):
+def test_what_is_lost_beyond_that_is_counted_where_it_is_missing_and_a_replay_says_so(
+    tmp_path, caplog
+):
     journal, disk = journal_on(tmp_path / "run.jsonl", room=5)
     journal.camera("cam", "demo:", live=True)
     assert disk.asked.wait(5)  # the thread has that one in hand
     for number in range(12):
         journal.trace("drop", {"number": number})
-    journal.camera("late", "demo:", live=True)  # is never lost: without it none of its lines could be read
+    journal.camera(
+        "late", "demo:", live=True
+    )  # is never lost: without it none of its lines could be read
     assert journal.stats() == {"written": 0, "lost": 7, "waiting": 7}
     assert caplog.text.count("the disk is too slow") == 1
     disk.free.set()
@@ -79,11 +90,23 @@ def test_what_is_lost_beyond_that_is_counted_where_it_is_missing_and_a_replay_sa
     journal.trace("drop", {"number": 12})
     journal.close()
     told = lines(tmp_path / "run.jsonl")[1:]
-    assert [line.get("number", line["is"]) for line in told] == ["camera", 0, 1, 2, 3, 4, "lost", "camera", 12]
+    assert [line.get("number", line["is"]) for line in told] == [
+        "camera",
+        0,
+        1,
+        2,
+        3,
+        4,
+        "lost",
+        "camera",
+        12,
+    ]
     assert told[6]["lines"] == 7
     result = replay(tmp_path / "run.jsonl", lambda record: None)
     assert not result
-    assert result.different == ("7 lines are missing, for the disk was too slow: what rests on them comes out otherwise.",)
+    assert result.different == (
+        "7 lines are missing, for the disk was too slow: what rests on them comes out otherwise.",
+    )
 
 
 def test_a_run_of_files_waits_for_the_disk(tmp_path):
@@ -144,7 +167,9 @@ def test_no_secret_is_recorded(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_ends_the_recording_and_says_so_once(tmp_path, caplog):
-    journal, disk = journal_on(tmp_path / "run.jsonl", error=OSError(errno.ENOSPC, "No space left on device"))
+    journal, disk = journal_on(
+        tmp_path / "run.jsonl", error=OSError(errno.ENOSPC, "No space left on device")
+    )
     disk.free.set()
     journal.trace("drop", {})
     end = time.monotonic() + 5

@@ -77,10 +77,14 @@ def test_gasmcast_live_protects_the_log_before_anything_else(monkeypatch, caplog
         logging.getLogger("gasmcast.runtime.sources.camera").exception("camera x: unexpected error")
     assert "ValueError: invalid literal for int() with base 10: 'rtsp://***@h/x'" in caplog.text
     assert "hunter2" not in caplog.text
-    assert any(isinstance(known, RedactFilter) for known in logging.lastResort.filters)  # what a process without handlers prints by
+    assert any(
+        isinstance(known, RedactFilter) for known in logging.lastResort.filters
+    )  # what a process without handlers prints by
 
 
-@given(st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), min_size=3, max_size=20))
+@given(
+    st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), min_size=3, max_size=20)
+)
 def test_no_password_survives_in_a_url(password):
     assert f":{password}@" not in redact(f"opening rtsp://user:{password}@camera.example/stream")
 

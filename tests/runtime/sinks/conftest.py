@@ -10,7 +10,9 @@ class Records:
 
     @staticmethod
     def decision(time_s=1.0, camera="cam", label="Pushing", p=0.9):
-        return Decision(camera, time_s, 1.7e9, (time_s - 4, time_s), label, 1, p, ((label, p),), {"total": 42.0})
+        return Decision(
+            camera, time_s, 1.7e9, (time_s - 4, time_s), label, 1, p, ((label, p),), {"total": 42.0}
+        )
 
     @staticmethod
     def event(phase="start", number=1, camera="cam", label="Pushing"):
@@ -22,8 +24,27 @@ class Records:
 
     @staticmethod
     def stats(state="live", camera="cam"):
-        one = CameraStats(camera, state, 100, 9, 8, {"late": 2}, 25.0, 1.0, {"p50": 40.0, "p95": 80.0, "p99": 90.0})
-        return Stats("", 0.0, 1.7e9, (one,), {"encode": {"p50": 12.5, "p95": 20.0, "p99": 30.0}}, 1, 0.25, {"jsonl": {"written": 3}})
+        one = CameraStats(
+            camera,
+            state,
+            100,
+            9,
+            8,
+            {"late": 2},
+            25.0,
+            1.0,
+            {"p50": 40.0, "p95": 80.0, "p99": 90.0},
+        )
+        return Stats(
+            "",
+            0.0,
+            1.7e9,
+            (one,),
+            {"encode": {"p50": 12.5, "p95": 20.0, "p99": 30.0}},
+            1,
+            0.25,
+            {"jsonl": {"written": 3}},
+        )
 
 
 @pytest.fixture

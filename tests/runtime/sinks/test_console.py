@@ -41,9 +41,21 @@ def test_a_row_a_camera_on_a_terminal(make):
     sink.write(make.event(camera="door"))
     sink.write(Notice("", 0.0, 0.0, "degrade", "Too slow: a decision every second hop."))
     sink.close()
-    assert "Too slow: a decision every second hop." in out.getvalue(), "what holds for all cameras stays above the table"
+    assert "Too slow: a decision every second hop." in out.getvalue(), (
+        "what holds for all cameras stays above the table"
+    )
     last = out.getvalue().rsplit("camera", 1)[1]
-    for text in ("door", "Holding [x]", "0.90", "7.5 s", "live", "hall", "reconnecting", "nothing answers", "42"):
+    for text in (
+        "door",
+        "Holding [x]",
+        "0.90",
+        "7.5 s",
+        "live",
+        "hall",
+        "reconnecting",
+        "nothing answers",
+        "42",
+    ):
         assert text in last
 
 
@@ -61,7 +73,9 @@ def test_no_screen_is_one_sentence(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_screen_that_is_named_but_not_there_is_one_sentence_not_the_end_of_the_process(monkeypatch):
+def test_a_screen_that_is_named_but_not_there_is_one_sentence_not_the_end_of_the_process(
+    monkeypatch,
+):
     monkeypatch.setenv("DISPLAY", ":987")
     with pytest.raises(MachineError, match="cannot open a window"):
         WindowSink()

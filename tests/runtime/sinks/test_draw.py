@@ -6,12 +6,18 @@ import pytest
 from gasmcast.runtime.records import Decision, Event
 from gasmcast.runtime.sinks.draw import Overlay, draw
 
-TOP = (("Pushing something from left to right", 0.8), ("Pretending to put something behind something", 0.1), ("Über", 0.05))
+TOP = (
+    ("Pushing something from left to right", 0.8),
+    ("Pretending to put something behind something", 0.1),
+    ("Über", 0.05),
+)
 DECISION = Decision("cam", 4.0, 0.0, (0.0, 4.0), TOP[0][0], 0, 0.8, TOP)
 EVENT = Event("cam", 4.0, 0.0, "start", TOP[0][0], 0, 0.8, 3.5, 0.5, 0.5, 1)
 
 
-@pytest.mark.parametrize("size", [(16, 16), (64, 48), (120, 160), (360, 480), (1080, 1920), (2000, 300)])
+@pytest.mark.parametrize(
+    "size", [(16, 16), (64, 48), (120, 160), (360, 480), (1080, 1920), (2000, 300)]
+)
 @pytest.mark.parametrize(("decision", "event"), [(None, None), (DECISION, None), (DECISION, EVENT)])
 def test_any_size_is_drawn_on_a_copy(size, decision, event):
     image = np.full((*size, 3), 200, np.uint8)

@@ -45,7 +45,11 @@ def test_it_rotates_by_size_and_keeps_some(tmp_path, make):
     sink.close()
     files = sorted(p.name for p in tmp_path.iterdir())
     assert files == ["a.jsonl", "a.jsonl.1", "a.jsonl.2"]
-    numbers = [line["number"] for name in ("a.jsonl.2", "a.jsonl.1", "a.jsonl") for line in lines(tmp_path / name)]
+    numbers = [
+        line["number"]
+        for name in ("a.jsonl.2", "a.jsonl.1", "a.jsonl")
+        for line in lines(tmp_path / name)
+    ]
     assert numbers == list(range(numbers[0], 60))
     assert all(p.stat().st_size <= 2000 for p in tmp_path.iterdir())
 
@@ -93,7 +97,13 @@ def test_a_file_that_may_not_grow_holds_whole_lines_only(tmp_path):
         print(failed)
     """)
     path = tmp_path / "a.jsonl"
-    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     assert int(done.stdout) > 10
     assert [line["time_s"] for line in lines(path)][-2:] == [20 - 1 - int(done.stdout), 99.0]
 
@@ -115,7 +125,9 @@ def test_dash_is_standard_output(make, capsys):
 def test_secrets_do_not_get_in(tmp_path, make):
     sink = JsonlSink(tmp_path / "a.jsonl")
     sink.write(make.notice("rtsp://admin:hunter2@h/x cannot be opened"))
-    sink.write(make.decision(camera="a@b", label="rtsp://h"))  # in one word of JSON, and yet two texts
+    sink.write(
+        make.decision(camera="a@b", label="rtsp://h")
+    )  # in one word of JSON, and yet two texts
     sink.close()
     assert lines(tmp_path / "a.jsonl")[1]["camera"] == "a@b"
     assert "hunter2" not in (tmp_path / "a.jsonl").read_text()

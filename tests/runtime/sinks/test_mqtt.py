@@ -16,7 +16,9 @@ from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.sinks.queue import Queued
 
-mqtt = pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed (pip install 'gasmcast[mqtt]')")
+mqtt = pytest.importorskip(
+    "paho.mqtt.client", reason="paho-mqtt is not installed (pip install 'gasmcast[mqtt]')"
+)
 from gasmcast.runtime.sinks.mqtt import MqttSink  # noqa: E402
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
@@ -28,11 +30,15 @@ class Broker:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._config = folder / "mosquitto.conf"
-        self._config.write_text(f"listener {self.port} 127.0.0.1\n{extra or 'allow_anonymous true'}\n")
+        self._config.write_text(
+            f"listener {self.port} 127.0.0.1\n{extra or 'allow_anonymous true'}\n"
+        )
         self.process = None
 
     def start(self):
-        self.process = subprocess.Popen([MOSQUITTO, "-c", self._config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [MOSQUITTO, "-c", self._config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         until(self._answers)
 
     def _answers(self):
@@ -57,7 +63,9 @@ class Subscriber:
             self.client.username_pw_set(**login)
         self.client.on_connect = lambda client, *_: client.subscribe("#", 1)
         self.client.on_subscribe = lambda *_: ready.set()
-        self.client.on_message = lambda _c, _u, m: self.got.append((m.topic, m.payload.decode(), m.retain))
+        self.client.on_message = lambda _c, _u, m: self.got.append(
+            (m.topic, m.payload.decode(), m.retain)
+        )
         self.client.reconnect_delay_set(1, 1)
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
@@ -102,8 +110,17 @@ def connected(sink):
 
 def test_events_states_and_statistics_have_their_topics(broker, subscriber, make):
     sink = connected(MqttSink(f"mqtt://127.0.0.1:{broker.port}/house/box1"))
-    assert [sink.wants(record) for record in (make.event(), make.stats(), make.decision(), make.notice())] == [True, True, False, False]
-    for record in (make.event(), make.event("end"), make.decision(), make.notice(), make.stats("stalled")):
+    assert [
+        sink.wants(record)
+        for record in (make.event(), make.stats(), make.decision(), make.notice())
+    ] == [True, True, False, False]
+    for record in (
+        make.event(),
+        make.event("end"),
+        make.decision(),
+        make.notice(),
+        make.stats("stalled"),
+    ):
         sink.write(record)
     sink.close()
     until(lambda: len(subscriber.got) >= 6)
@@ -145,7 +162,9 @@ import os; os._exit(1)
 
 
 def test_no_event_is_lost_while_the_broker_is_away(broker, make):
-    queued = Queued("mqtt", lambda: MqttSink(f"mqtt://127.0.0.1:{broker.port}/g"), backoff=Backoff(0.05, 0.2))
+    queued = Queued(
+        "mqtt", lambda: MqttSink(f"mqtt://127.0.0.1:{broker.port}/g"), backoff=Backoff(0.05, 0.2)
+    )
     connected(queued._sink)
     queued.write(make.event("start", 1))
     until(lambda: queued.stats()["written"] == 1)
@@ -161,16 +180,23 @@ def test_no_event_is_lost_while_the_broker_is_away(broker, make):
     until(lambda: queued.stats()["written"] == 4)
     queued.close()
     late.close()
-    got = [(json.loads(text)["phase"], json.loads(text)["number"]) for text in late.topic("g/cam/action")]
+    got = [
+        (json.loads(text)["phase"], json.loads(text)["number"])
+        for text in late.topic("g/cam/action")
+    ]
     assert got == [("end", 1), ("start", 2), ("end", 2)]
 
 
-def test_name_and_password_come_from_the_environment_and_a_wrong_one_is_named(tmp_path, make, monkeypatch):
+def test_name_and_password_come_from_the_environment_and_a_wrong_one_is_named(
+    tmp_path, make, monkeypatch
+):
     if MOSQUITTO is None or shutil.which("mosquitto_passwd") is None:
         pytest.skip("mosquitto is not installed (make debian)")
     passwords = tmp_path / "passwords"
     passwords.touch(mode=0o600)
-    subprocess.run(["mosquitto_passwd", "-b", passwords, "box", "s3cr/et@"], check=True, capture_output=True)
+    subprocess.run(
+        ["mosquitto_passwd", "-b", passwords, "box", "s3cr/et@"], check=True, capture_output=True
+    )
     tmp_path.chmod(0o755)
     broker = Broker(tmp_path, f"user root\nallow_anonymous false\npassword_file {passwords}")
     broker.start()
@@ -190,7 +216,9 @@ def test_name_and_password_come_from_the_environment_and_a_wrong_one_is_named(tm
         broker.stop()
 
 
-@pytest.mark.parametrize("url", ["http://h/x", "mqtt://", "mqtt://h:99999", "h:1883", "mqtt://h/a/#"])
+@pytest.mark.parametrize(
+    "url", ["http://h/x", "mqtt://", "mqtt://h:99999", "h:1883", "mqtt://h/a/#"]
+)
 def test_wrong_addresses(url):
     with pytest.raises(UsageError):
         MqttSink(url)

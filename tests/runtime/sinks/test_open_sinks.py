@@ -13,7 +13,9 @@ from gasmcast.runtime.sinks.open_sinks import build_sinks
         ("https://h/hook/3?room=a", False),
     ],
 )
-def test_a_secret_written_out_in_the_address_of_a_sink_is_warned_of(url, warns, caplog, monkeypatch):
+def test_a_secret_written_out_in_the_address_of_a_sink_is_warned_of(
+    url, warns, caplog, monkeypatch
+):
     monkeypatch.setenv("HOOK_TOKEN", "hunter2")
     for sink in build_sinks(webhook=url):
         sink.close()
@@ -22,7 +24,9 @@ def test_a_secret_written_out_in_the_address_of_a_sink_is_warned_of(url, warns, 
 
 
 def test_so_is_the_password_of_a_broker(caplog):
-    pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed (pip install 'gasmcast[mqtt]')")
+    pytest.importorskip(
+        "paho.mqtt.client", reason="paho-mqtt is not installed (pip install 'gasmcast[mqtt]')"
+    )
     for sink in build_sinks(mqtt="mqtt://box:hunter2@127.0.0.1:9/g"):
         sink.close()
     assert "mqtt://***@127.0.0.1:9/g: its password stands on the command line" in caplog.text

@@ -34,11 +34,19 @@ def served():
 def test_the_page_is_what_prometheus_reads(served, make):
     sink, health, _ = served
     health.set_ready()
-    for record in (make.decision(), make.event(label='say "hi"\\'), make.event("end"), make.notice(), make.stats()):
+    for record in (
+        make.decision(),
+        make.event(label='say "hi"\\'),
+        make.event("end"),
+        make.notice(),
+        make.stats(),
+    ):
         sink.write(record)
     status, text = get(sink, "/metrics")
     assert status == 200
-    line = re.compile(r'^(# (HELP|TYPE) .+|[a-z_]+(\{([a-z]+="([^"\\]|\\.)*",?)*\})? -?[0-9.e+-]+)$')
+    line = re.compile(
+        r'^(# (HELP|TYPE) .+|[a-z_]+(\{([a-z]+="([^"\\]|\\.)*",?)*\})? -?[0-9.e+-]+)$'
+    )
     assert all(line.match(one) for one in text.splitlines())
     assert 'gasmcast_decisions_total{camera="cam"} 1' in text
     assert 'gasmcast_events_total{camera="cam",label="say \\"hi\\"\\\\"} 1' in text

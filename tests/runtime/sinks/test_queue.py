@@ -96,7 +96,9 @@ def test_a_slow_sink_loses_the_oldest_decisions_and_never_an_event(make):
     target.open.set()
     queued.close()
     events = [r for r in target.got if isinstance(r, Event)]
-    assert [(e.phase, e.number) for e in events if e.phase != "update"] == [(p, i) for i in range(0, 500, 5) for p in ("start", "end")]
+    assert [(e.phase, e.number) for e in events if e.phase != "update"] == [
+        (p, i) for i in range(0, 500, 5) for p in ("start", "end")
+    ]
     loose = [r for r in target.got[1:] if not isinstance(r, Event) or r.phase == "update"]
     assert len(loose) == 10
     assert loose[-1].time_s == 499.0
@@ -181,7 +183,11 @@ def test_a_sink_that_hangs_does_not_keep_close_waiting(make, caplog):
     start = time.monotonic()
     queued.close(0.2)
     assert time.monotonic() - start < 1.0
-    assert queued.stats() == {"written": 0, "closed": 3, "waiting": 0}  # the one in the hand of the thread too
+    assert queued.stats() == {
+        "written": 0,
+        "closed": 3,
+        "waiting": 0,
+    }  # the one in the hand of the thread too
     target.open.set()
     assert "3 of them events" in caplog.text
 
@@ -199,7 +205,11 @@ def test_a_sink_that_hangs_is_told_of_and_lets_a_file_go_on(make):
     assert queued.wait_for_room("file", 0.05)
     assert queued.trouble == "one record has been under way for 31 s"
     queued.write(make.decision(9.0, camera="file"))
-    assert queued.stats() == {"written": 0, "full": 1, "waiting": 2}  # its memory has a bound even so
+    assert queued.stats() == {
+        "written": 0,
+        "full": 1,
+        "waiting": 2,
+    }  # its memory has a bound even so
     target.open.set()
     queued.close()
     assert queued.trouble == ""
@@ -236,7 +246,9 @@ def test_a_file_loses_nothing_to_a_slow_sink_and_a_camera_makes_room(make):
     assert view.wait_for_room("file", 5.0)
     view.close()
     played = [r for r in target.got if (r[0] if isinstance(r, tuple) else r.camera) == "file"]
-    assert [r[1] if isinstance(r, tuple) else r.time_s for r in played] == [i for i in range(50) for _ in range(2)]
+    assert [r[1] if isinstance(r, tuple) else r.time_s for r in played] == [
+        i for i in range(50) for _ in range(2)
+    ]
 
 
 def test_a_sink_in_trouble_does_not_stop_a_file(make):

@@ -17,7 +17,7 @@ def picture(i=0, size=(64, 96)):
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".avi", ".mkv", ".webm"])
-def test_what_is_saved_can_be_read_with_its_length_and_colours(tmp_path, make, ending):
+def test_what_is_saved_can_be_read_with_its_length_and_colors(tmp_path, make, ending):
     path = tmp_path / f"out{ending}"
     sink = VideoSink(path)
     sink.write(make.event())
@@ -38,11 +38,17 @@ def test_what_is_saved_can_be_read_with_its_length_and_colours(tmp_path, make, e
 
 def test_time_is_kept_when_frames_come_unevenly_and_outages_do_not_fill_the_disk(tmp_path):
     sink = VideoSink(tmp_path / "a.avi")
-    stamps = [i / 10 for i in range(30)] + [3 + i / 40 for i in range(40)] + [3600 + i / 10 for i in range(10)]
+    stamps = (
+        [i / 10 for i in range(30)]
+        + [3 + i / 40 for i in range(40)]
+        + [3600 + i / 10 for i in range(10)]
+    )
     for i, stamp in enumerate(stamps):
         sink.frame("cam", stamp, picture(i))
     sink.close()
-    assert 49 <= len(list(read_frames(tmp_path / "a.avi"))) <= 61  # 3 s and 1 s at 10, a second of standstill, 1 s
+    assert (
+        49 <= len(list(read_frames(tmp_path / "a.avi"))) <= 61
+    )  # 3 s and 1 s at 10, a second of standstill, 1 s
 
 
 def test_each_camera_has_its_file_and_a_change_of_size_is_fitted_in(tmp_path):
@@ -60,7 +66,9 @@ def test_of_several_cameras_each_has_its_name_whichever_comes_first(tmp_path):
     for camera in ("yard", "door"):
         sink.frame(camera, 0.0, picture())
     sink.close()
-    assert sorted(tmp_path.iterdir()) == [film_path(tmp_path / "a.avi", camera, True) for camera in ("door", "yard")]
+    assert sorted(tmp_path.iterdir()) == [
+        film_path(tmp_path / "a.avi", camera, True) for camera in ("door", "yard")
+    ]
     assert film_path(tmp_path / "a.avi", "door", False) == tmp_path / "a.avi"
 
 

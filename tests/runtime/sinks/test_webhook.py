@@ -65,10 +65,23 @@ def quick(url, **settings):
 def test_an_event_is_posted_and_signed(receiver, make, monkeypatch):
     monkeypatch.setenv("GASMCAST_WEBHOOK_SECRET", "k3y")
     sink = quick(receiver.url, wall=lambda: 1234.9)
-    for record in (make.decision(), make.event("start", 7), make.event("update", 7), make.notice(), make.event("end", 7)):
+    for record in (
+        make.decision(),
+        make.event("start", 7),
+        make.event("update", 7),
+        make.notice(),
+        make.event("end", 7),
+    ):
         sink.write(record)
-    assert [headers["X-Gasmcast-Event"] for headers, _ in receiver.got] == ["start-cam-7-1700000000000", "end-cam-7-1700000000000"]
-    assert not [record for record in (make.decision(), make.event("update"), make.notice(), make.stats()) if sink.wants(record)]
+    assert [headers["X-Gasmcast-Event"] for headers, _ in receiver.got] == [
+        "start-cam-7-1700000000000",
+        "end-cam-7-1700000000000",
+    ]
+    assert not [
+        record
+        for record in (make.decision(), make.event("update"), make.notice(), make.stats())
+        if sink.wants(record)
+    ]
     headers, body = receiver.got[0]
     assert json.loads(body)["phase"] == "start"
     assert headers["X-Gasmcast-Timestamp"] == "1234"
@@ -97,7 +110,10 @@ def test_after_three_attempts_it_is_the_queues_turn(receiver, make):
     while queued.stats()["written"] < 2 and time.monotonic() < end:
         time.sleep(0.01)
     queued.close()
-    marks = [headers["X-Gasmcast-Event"].removesuffix("-1700000000000") for headers, _ in receiver.got[3:]]
+    marks = [
+        headers["X-Gasmcast-Event"].removesuffix("-1700000000000")
+        for headers, _ in receiver.got[3:]
+    ]
     assert marks == ["end-cam-1"] * 5 + ["start-cam-2"]
 
 
@@ -141,7 +157,9 @@ def test_nobody_there_is_one_sentence_without_the_secret(make, monkeypatch):
     assert "t0ken" not in str(error.value)
 
 
-@pytest.mark.parametrize("url", ["ftp://h/x", "file:///etc/passwd", "http:///x", "https://u:p@h/x", "x"])
+@pytest.mark.parametrize(
+    "url", ["ftp://h/x", "file:///etc/passwd", "http:///x", "https://u:p@h/x", "x"]
+)
 def test_wrong_addresses(url):
     with pytest.raises(UsageError):
         WebhookSink(url)

@@ -79,7 +79,9 @@ def camera_of(clock, *attempts, spawn=inline, **settings):
     kind = {key: settings.pop(key) for key in ("live", "reconnects") if key in settings}
     told = Told()
     source = Script(clock, *attempts, **kind)
-    camera = Camera(source, told, backoff=Backoff(draw=lambda: 1.0), clock=clock, spawn=spawn, **settings)
+    camera = Camera(
+        source, told, backoff=Backoff(draw=lambda: 1.0), clock=clock, spawn=spawn, **settings
+    )
     return camera, source, told
 
 
@@ -143,7 +145,15 @@ def test_a_live_stream_that_ends_or_fails_is_opened_again_with_a_gap():
         camera.tick()
         if source.opened == 3:
             break
-    assert told.said == ["connecting", "live", "reconnecting", "reconnecting", "gap reconnect", "live", "reconnecting"]
+    assert told.said == [
+        "connecting",
+        "live",
+        "reconnecting",
+        "reconnecting",
+        "gap reconnect",
+        "live",
+        "reconnecting",
+    ]
     assert (camera.counts.reconnects, source.closed) == (3, 3)
 
 
@@ -221,7 +231,11 @@ def test_a_change_of_size_and_a_jump_of_stamps_are_gaps_for_live_sources_only():
     attempt = [0.0, 0.1, (0.2, (6, 6)), 0.3, 5.0, 5.1]
     camera, _, told = camera_of(Clock(), list(attempt))
     camera.start()
-    assert [said for said in told.said if said.startswith("gap")] == ["gap size change", "gap size change", "gap stall"]
+    assert [said for said in told.said if said.startswith("gap")] == [
+        "gap size change",
+        "gap size change",
+        "gap stall",
+    ]
     camera, _, told = camera_of(Clock(), list(attempt), live=False)
     camera.start()
     assert not [said for said in told.said if said.startswith("gap")]
@@ -270,7 +284,9 @@ def test_a_thread_that_hangs_in_native_code_is_abandoned_and_what_it_still_gives
 def test_no_more_than_three_threads_hang_at_once():
     clock, stuck = Clock(), threading.Event()
     camera, _, _ = camera_of(
-        clock, *[[lambda: stuck.wait(20)] for _ in range(9)], spawn=lambda work, name: threading.Thread(target=work, daemon=True).start()
+        clock,
+        *[[lambda: stuck.wait(20)] for _ in range(9)],
+        spawn=lambda work, name: threading.Thread(target=work, daemon=True).start(),
     )
     camera.start()
     for _ in range(100):
@@ -315,13 +331,17 @@ def test_a_webcam_that_is_not_there_fails_but_one_that_was_unplugged_is_waited_f
         def release(self):
             pass
 
-    webcam = WebcamSource("/dev/video77", "w", sole=True, opener=lambda device: Fake() if there[0] else None)
+    webcam = WebcamSource(
+        "/dev/video77", "w", sole=True, opener=lambda device: Fake() if there[0] else None
+    )
     frames = webcam.frames()
     next(frames), next(frames)
     with pytest.raises(SourceError, match="no more pictures") as error:
         next(frames)
     assert not isinstance(error.value, AbsentError)
-    with pytest.raises(SourceError, match="no such device") as error:  # beside others it is waited for
+    with pytest.raises(
+        SourceError, match="no such device"
+    ) as error:  # beside others it is waited for
         next(WebcamSource("/dev/video77", "w", opener=lambda device: None).frames())
     assert not isinstance(error.value, AbsentError)
     with pytest.raises(AbsentError, match="no such device"):
@@ -343,7 +363,9 @@ def test_stop_ends_it_once_also_when_it_was_called_failed():
 
 def test_an_attempt_that_was_on_its_way_when_it_was_stopped_reads_nothing():
     clock, work = Clock(), []
-    camera, source, told = camera_of(clock, [0.0, 0.1], [0.2, 0.3], spawn=lambda task, name: work.append(task))
+    camera, source, told = camera_of(
+        clock, [0.0, 0.1], [0.2, 0.3], spawn=lambda task, name: work.append(task)
+    )
     camera.start()
     camera.stop(0.0)
     camera._attempt()  # a tick on another thread was about to make it
@@ -401,7 +423,9 @@ def test_files_wait_for_their_turn():
 
     cameras = Cameras(made, most_files=2)
     told = [Told() for _ in range(5)]
-    sources = [Script(clock, [0.0, lambda: gate.wait(10)], live=False, name=f"f{i}") for i in range(5)]
+    sources = [
+        Script(clock, [0.0, lambda: gate.wait(10)], live=False, name=f"f{i}") for i in range(5)
+    ]
     for source, listener in zip(sources, told, strict=True):
         cameras.add(source, listener)
     gate.wait(0.2)

@@ -37,7 +37,17 @@ class Stream:
     """A capture whose pictures come by a network that keeps them; `decode_s` of work each, a share of it in `grab`."""
 
     def __init__(
-        self, clock, seconds, *, fps=25.0, stamped_fps=None, decode_s=0.005, in_grab=0.8, drift=0.0, held=lambda at: at, sick=None
+        self,
+        clock,
+        seconds,
+        *,
+        fps=25.0,
+        stamped_fps=None,
+        decode_s=0.005,
+        in_grab=0.8,
+        drift=0.0,
+        held=lambda at: at,
+        sick=None,
     ):
         self._clock, self._start, self._seconds = clock, clock.now, seconds
         self._fps, self._stamped_fps, self._drift, self._held = fps, stamped_fps or fps, drift, held
@@ -62,7 +72,11 @@ class Stream:
         return True, np.zeros((4, 4, 3), np.uint8)
 
     def get(self, prop):
-        return 1000.0 * self._number / self._stamped_fps * (1 - self._drift) if prop == cv2.CAP_PROP_POS_MSEC else 0.0
+        return (
+            1000.0 * self._number / self._stamped_fps * (1 - self._drift)
+            if prop == cv2.CAP_PROP_POS_MSEC
+            else 0.0
+        )
 
     def release(self):
         self.released += 1
@@ -77,7 +91,10 @@ def clock(monkeypatch):
 
 def read(clock, stream, *, url="rtsp://cam/x", end="nothing any more"):
     """Of each picture when it was handed over, stamp and arrival, from its first."""
-    got, source = [], StreamSource(url, "cam", clock=clock, sleep=clock.sleep, opener=lambda *_: stream)
+    got, source = (
+        [],
+        StreamSource(url, "cam", clock=clock, sleep=clock.sleep, opener=lambda *_: stream),
+    )
     with pytest.raises(SourceError, match=end) as error:
         got.extend((clock.now, frame.stamp_s, frame.arrival) for frame in source.frames())
     assert stream.released == 1
@@ -86,7 +103,9 @@ def read(clock, stream, *, url="rtsp://cam/x", end="nothing any more"):
 
 @pytest.mark.parametrize("decode_s", [0.08, 0.06, 0.05, 0.042])
 def test_what_is_decoded_slower_than_it_comes_is_told_late_and_ends_at_two_seconds(clock, decode_s):
-    (now, stamp, arrival), error = read(clock, Stream(clock, 100, decode_s=decode_s), end="decoded slower than it comes")
+    (now, stamp, arrival), error = read(
+        clock, Stream(clock, 100, decode_s=decode_s), end="decoded slower than it comes"
+    )
     late = now - arrival
     true = (now - now[0]) - (stamp - stamp[0])
     np.testing.assert_allclose(late - late[0], true, atol=0.06)
@@ -104,14 +123,20 @@ def test_pictures_without_a_lag_arrive_when_they_are_there(clock):
 def test_stamps_are_not_distrusted_while_nothing_is_waited_for():
     stamps, trusting = LiveStamps(), LiveStamps()
     pairs = [(i / 25, 50 + i / 15) for i in range(360)]
-    assert np.diff([trusting.place(*pair, waits=False) for pair in pairs]) == pytest.approx(1 / 25, abs=1e-6)
-    assert np.diff([stamps.place(*pair, waits=True) for pair in pairs])[-90:] == pytest.approx(1 / 15, abs=1e-6)
+    assert np.diff([trusting.place(*pair, waits=False) for pair in pairs]) == pytest.approx(
+        1 / 25, abs=1e-6
+    )
+    assert np.diff([stamps.place(*pair, waits=True) for pair in pairs])[-90:] == pytest.approx(
+        1 / 15, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("decode_s", [0.005, 0.12])
 def test_a_camera_whose_stamps_run_slow_is_distrusted_and_not_opened_anew(clock, decode_s):
     """5 pictures a second, numbered as if there were 25; decoding one takes even longer than its number says."""
-    (now, stamp, arrival), _ = read(clock, Stream(clock, 60, fps=5, stamped_fps=25, decode_s=decode_s))
+    (now, stamp, arrival), _ = read(
+        clock, Stream(clock, 60, fps=5, stamped_fps=25, decode_s=decode_s)
+    )
     assert np.diff(stamp)[150:] == pytest.approx(0.2, abs=1e-3)
     assert np.max(now - arrival) < 2.0
     assert np.max((now - arrival)[150:]) < 0.2
@@ -153,7 +178,9 @@ def test_a_process_that_was_stopped_for_a_while_catches_up(clock):
 
 
 def test_a_playlist_that_is_decoded_slowly_is_not_opened_anew(clock):
-    (now, _, arrival), error = read(clock, Stream(clock, 20, decode_s=0.06), url="http://cam/live.m3u8")
+    (now, _, arrival), error = read(
+        clock, Stream(clock, 20, decode_s=0.06), url="http://cam/live.m3u8"
+    )
     assert "sends nothing any more" in error.what  # its own end, after every picture
     assert len(now) == 20 * 25 + 1  # the first and the last too
     assert np.max(now - arrival) < 0.1
@@ -177,9 +204,12 @@ class Told:
 
 
 @pytest.mark.parametrize(
-    ("decode_s", "waits", "state"), [(0.05, {0.5}, State.RECONNECTING), (0.12, {0.5, 1, 2, 4, 8, 16, 30}, State.FAILED)]
+    ("decode_s", "waits", "state"),
+    [(0.05, {0.5}, State.RECONNECTING), (0.12, {0.5, 1, 2, 4, 8, 16, 30}, State.FAILED)],
 )
-def test_a_camera_comes_back_at_once_unless_it_is_outrun_as_soon_as_it_is_there(clock, decode_s, waits, state):
+def test_a_camera_comes_back_at_once_unless_it_is_outrun_as_soon_as_it_is_there(
+    clock, decode_s, waits, state
+):
     opened, closed, told = [], [], Told()
 
     def opener(*_):
@@ -217,7 +247,9 @@ def test_a_picture_that_is_late_is_no_silence(clock):
                     camera.tick()
                     looks.append((camera.state, clock.now - frame.arrival))
 
-    source = Late("rtsp://cam/x", "cam", clock=clock, opener=lambda *_: Stream(clock, 100, decode_s=0.05))
+    source = Late(
+        "rtsp://cam/x", "cam", clock=clock, opener=lambda *_: Stream(clock, 100, decode_s=0.05)
+    )
     camera = Camera(source, Told(), clock=clock, spawn=lambda work, name: work())
     camera.start()
     assert max(late for _, late in looks) > 2.0

@@ -40,7 +40,9 @@ def test_a_name_that_is_known_is_no_trouble_and_asked_for_each_time():
     assert asked == ["cam.lan", "cam.lan"]
 
 
-@pytest.mark.parametrize("error", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")])
+@pytest.mark.parametrize(
+    "error", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")]
+)
 def test_a_name_that_is_not_known_is_said_so(error):
     def resolve(host):
         raise error

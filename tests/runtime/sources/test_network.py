@@ -43,7 +43,12 @@ class Playlist:
 def read(positions, **settings):
     capture, got = Playlist([50.0], positions), []
     source = StreamSource(
-        "http://cam/live.m3u8", "cam", clock=lambda: capture._now[0], sleep=capture.sleep, opener=lambda *_: capture, **settings
+        "http://cam/live.m3u8",
+        "cam",
+        clock=lambda: capture._now[0],
+        sleep=capture.sleep,
+        opener=lambda *_: capture,
+        **settings,
     )
     with pytest.raises(SourceError, match="nothing any more"):
         got.extend((frame.stamp_s, frame.arrival) for frame in source.frames())

@@ -74,7 +74,9 @@ def test_what_is_not_there_is_a_source_error(text):
     assert error.value.exit_code == 5
 
 
-@pytest.mark.parametrize(("texts", "fatal"), [(["7"], True), (["7", "demo:"], False), (["7", "8"], False)])
+@pytest.mark.parametrize(
+    ("texts", "fatal"), [(["7"], True), (["7", "demo:"], False), (["7", "8"], False)]
+)
 def test_a_webcam_that_is_not_there_is_fatal_only_where_it_is_all_there_is(texts, fatal):
     with pytest.raises(SourceError, match="/dev/video7") as error:
         next(open_sources(texts)[0][1].frames())
@@ -88,7 +90,12 @@ def test_folders_patterns_and_unique_names(tmp_path):
     (tmp_path / "deep" / "b.mp4").touch()
     folder = [source.name for _, source in open_sources([str(tmp_path)])]
     assert folder == ["a", "b"]
-    assert [s.name for _, s in open_sources([str(tmp_path), f"{tmp_path}/**/*.mp4"])] == ["a", "b", "b-2", "b-3"]
+    assert [s.name for _, s in open_sources([str(tmp_path), f"{tmp_path}/**/*.mp4"])] == [
+        "a",
+        "b",
+        "b-2",
+        "b-3",
+    ]
     with pytest.raises(UsageError, match="2 sources"):
         open_source(str(tmp_path))
     (tmp_path / "empty").mkdir()
@@ -174,7 +181,9 @@ def test_the_example_in_deploy_is_good():
     assert [source.name for _, source in open_sources([f"@{example}"])] == ["door", "hall", "desk"]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.text(max_size=60).filter(lambda text: not text.startswith("/")))
 def test_any_text_gives_sources_or_one_sentence(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)

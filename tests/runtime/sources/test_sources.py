@@ -32,7 +32,13 @@ def test_a_file_gives_the_frames_that_training_reads(moving_video):
 
 def test_realtime_plays_a_file_at_its_own_pace(moving_video):
     now = [10.0]
-    source = FileSource(moving_video, "f", realtime=True, clock=lambda: now[0], sleep=lambda s: now.__setitem__(0, now[0] + s))
+    source = FileSource(
+        moving_video,
+        "f",
+        realtime=True,
+        clock=lambda: now[0],
+        sleep=lambda s: now.__setitem__(0, now[0] + s),
+    )
     frames = list(source.frames())
     assert source.live
     assert not source.reconnects
@@ -48,7 +54,9 @@ def test_a_playlist_on_disk_cannot_reach_the_network(tmp_path):
     server.listen(1)
     server.settimeout(0.3)
     playlist = tmp_path / "clip.m3u8"
-    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://127.0.0.1:{server.getsockname()[1]}/a.ts\n#EXT-X-ENDLIST\n")
+    playlist.write_text(
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://127.0.0.1:{server.getsockname()[1]}/a.ts\n#EXT-X-ENDLIST\n"
+    )
     with pytest.raises(SourceError):
         next(open_source(str(playlist)).frames())
     with pytest.raises(TimeoutError):
@@ -59,7 +67,14 @@ def test_a_playlist_on_disk_cannot_reach_the_network(tmp_path):
 def test_the_scene_is_the_same_for_the_same_seed_and_moves():
     def take(seed):
         now = [0.0]
-        source = DemoSource("d", seed=seed, fps=10, seconds=8, clock=lambda: now[0], sleep=lambda s: now.__setitem__(0, now[0] + s))
+        source = DemoSource(
+            "d",
+            seed=seed,
+            fps=10,
+            seconds=8,
+            clock=lambda: now[0],
+            sleep=lambda s: now.__setitem__(0, now[0] + s),
+        )
         return [frame.image for frame in source.frames()]
 
     first, again, other = take(1), take(1), take(2)
@@ -73,7 +88,9 @@ def test_the_scene_is_the_same_for_the_same_seed_and_moves():
 
 def test_a_slow_reader_of_the_scene_gets_fewer_pictures_not_later_ones():
     now = [0.0]
-    source = DemoSource("d", fps=10, seconds=4, clock=lambda: now[0], sleep=lambda s: now.__setitem__(0, now[0] + s))
+    source = DemoSource(
+        "d", fps=10, seconds=4, clock=lambda: now[0], sleep=lambda s: now.__setitem__(0, now[0] + s)
+    )
     stamps = []
     for frame in source.frames():
         stamps.append(frame.stamp_s)
@@ -95,7 +112,11 @@ def test_region_and_mask_are_shares_of_any_size():
                 self.released = True
 
     still = Still()
-    spec = CameraSpec(source="0", region=(0.5, 0.0, 0.5, 0.5), mask=(((0.5, 0.0), (0.75, 0.0), (0.75, 1.0), (0.5, 1.0)),))
+    spec = CameraSpec(
+        source="0",
+        region=(0.5, 0.0, 0.5, 0.5),
+        mask=(((0.5, 0.0), (0.75, 0.0), (0.75, 1.0), (0.5, 1.0)),),
+    )
     large, small = (frame.image for frame in RegionSource(still, spec).frames())
     assert (large.shape, small.shape) == ((50, 100, 3), (25, 50, 3))
     for image in (large, small):
@@ -119,7 +140,9 @@ def test_captures_of_one_kind_open_together_those_of_another_wait():
             inside.set()
             leave.wait(5)
 
-    threads = [threading.Thread(target=go, args=args) for args in (("a", 1), ("a", 2), ("b", 3), ("a", 4))]
+    threads = [
+        threading.Thread(target=go, args=args) for args in (("a", 1), ("a", 2), ("b", 3), ("a", 4))
+    ]
     for thread in threads:
         thread.start()
         time.sleep(0.05)
@@ -164,10 +187,16 @@ def test_options_are_set_while_a_capture_opens():
 
 
 @pytest.mark.real
-def test_real_clips_of_every_container_open_under_the_whitelist_and_bad_ones_are_one_sentence(real_data):
+def test_real_clips_of_every_container_open_under_the_whitelist_and_bad_ones_are_one_sentence(
+    real_data,
+):
     smallest: dict[str, Path] = {}
-    for clip in sorted((real_data / "decoders" / "good").iterdir(), key=lambda clip: -clip.stat().st_size):
-        if "av1" not in clip.name:  # 3 s of a core to its first frame, and the reader's own tests have it
+    for clip in sorted(
+        (real_data / "decoders" / "good").iterdir(), key=lambda clip: -clip.stat().st_size
+    ):
+        if (
+            "av1" not in clip.name
+        ):  # 3 s of a core to its first frame, and the reader's own tests have it
             smallest[clip.suffix.lower()] = clip
     assert len(smallest) >= 9
     for clip in smallest.values():

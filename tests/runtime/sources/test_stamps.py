@@ -14,12 +14,16 @@ def placed(pairs, **settings):
 def test_steady_stamps_take_the_jitter_out_of_arrival():
     jitter = np.random.default_rng(0).uniform(0, 0.08, 300)
     out = placed([(1000 + i / 25, 50 + i / 25 + jitter[i]) for i in range(300)])
-    assert np.diff(out) == pytest.approx(1 / 25, abs=0.0021)  # moved closer to the least delay now and then, by 2 ms
+    assert np.diff(out) == pytest.approx(
+        1 / 25, abs=0.0021
+    )  # moved closer to the least delay now and then, by 2 ms
     assert abs(out[0] - 50) < 0.1
 
 
 def test_clocks_that_part_slowly_stay_together_without_a_jump():
-    out = placed([(i / 2 * 1.0001, 50 + i / 2) for i in range(2 * 86_400)])  # 100 ppm for a day: 8.6 s
+    out = placed(
+        [(i / 2 * 1.0001, 50 + i / 2) for i in range(2 * 86_400)]
+    )  # 100 ppm for a day: 8.6 s
     assert np.abs(out - (50 + np.arange(len(out)) / 2)).max() < 0.01
     assert np.diff(out) == pytest.approx(0.5, abs=0.0021)
 
@@ -59,7 +63,9 @@ def test_equal_stamps_keep_their_order():
 
 
 def test_what_piled_up_is_told_from_what_comes_in_time():
-    pairs = [(i / 25, 10 + 0.002 * i) for i in range(20)] + [(i / 25, 10 + i / 25 - 0.76) for i in range(20, 60)]
+    pairs = [(i / 25, 10 + 0.002 * i) for i in range(20)] + [
+        (i / 25, 10 + i / 25 - 0.76) for i in range(20, 60)
+    ]
     backlog = Backlog()
     held = [backlog.holds(stamp, arrival) for stamp, arrival in pairs]
     assert sum(held) == 22  # 20 at once, the step to the next, and one to be sure

@@ -21,21 +21,46 @@ FUNCTIONS = {  # name as it is called: (source, function)
     "save": ("torch_tensorrt/_compile.py", "save"),
     "load": ("torch_tensorrt/_compile.py", "load"),
 }
-EXPORTS = {"torch_tensorrt/__init__.py": "from torch_tensorrt._compile import *", "torch_tensorrt/dynamo/__init__.py": "compile"}
+EXPORTS = {
+    "torch_tensorrt/__init__.py": "from torch_tensorrt._compile import *",
+    "torch_tensorrt/dynamo/__init__.py": "compile",
+}
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", name, REQUIREMENT], check=True)
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--dest",
+                name,
+                REQUIREMENT,
+            ],
+            check=True,
+        )
         zipfile.ZipFile(next(work.glob("*.whl"))).extractall(work)
         for source, text in EXPORTS.items():
             assert text in (work / source).read_text(), f"{source} no longer exports {text}"
-        table = {call: arguments(work / source, function) for call, (source, function) in FUNCTIONS.items()}
-        table["Input"] = {"positional": [], "keywords": input_keywords(work / "torch_tensorrt/_Input.py"), "any": False}
+        table = {
+            call: arguments(work / source, function)
+            for call, (source, function) in FUNCTIONS.items()
+        }
+        table["Input"] = {
+            "positional": [],
+            "keywords": input_keywords(work / "torch_tensorrt/_Input.py"),
+            "any": False,
+        }
     lines = ",\n".join(f" {json.dumps(call)}: {json.dumps(entry)}" for call, entry in table.items())
     target = Path(__file__).with_name("torch_tensorrt-2.14.json")
-    target.write_text(f'{{\n "made from": {json.dumps(REQUIREMENT)},\n{lines}\n}}\n', encoding="utf-8")
+    target.write_text(
+        f'{{\n "made from": {json.dumps(REQUIREMENT)},\n{lines}\n}}\n', encoding="utf-8"
+    )
 
 
 def arguments(source: Path, function: str) -> dict:
@@ -54,11 +79,19 @@ def input_keywords(source: Path) -> list[str]:
     """`Input.__init__(*args, **kwargs)` has no signature: what it reads of its keywords, by name."""
     tree = ast.parse(source.read_text())
     init = next(
-        n for c in tree.body if isinstance(c, ast.ClassDef) for n in c.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"
+        n
+        for c in tree.body
+        if isinstance(c, ast.ClassDef)
+        for n in c.body
+        if isinstance(n, ast.FunctionDef) and n.name == "__init__"
     )
     found = set()
     for node in ast.walk(init):
-        value = node.slice if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "kwargs" else None
+        value = (
+            node.slice
+            if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "kwargs"
+            else None
+        )
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "kwargs.get":
             value = node.args[0]
         if isinstance(node, ast.Compare) and ast.unparse(node.comparators[0]) == "kwargs":

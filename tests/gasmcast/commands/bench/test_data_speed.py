@@ -21,9 +21,13 @@ from gasmcast.spec import ClipSpec
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("set")
     (root / "labels.json").write_text('{"A": "0", "B": "1"}')
-    (root / "train.json").write_text(json.dumps([{"id": str(i), "template": "AB"[i % 2]} for i in range(4)]))
+    (root / "train.json").write_text(
+        json.dumps([{"id": str(i), "template": "AB"[i % 2]} for i in range(4)])
+    )
     for i in range(4):
-        writer = cv2.VideoWriter(str(root / f"{i}.mp4"), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
+        writer = cv2.VideoWriter(
+            str(root / f"{i}.mp4"), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48)
+        )
         for k in range(8):
             writer.write(np.full((48, 64, 3), 20 * k, np.uint8))
         writer.release()
@@ -33,8 +37,21 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_stages(root: Path) -> None:
     stages: list[str] = []
     spec = ClipSpec(segments=2, motion_frames=2, semantic_frames=1, pixels=32)
-    speed = measure_data(read_split(root, "train"), spec, AugmentConfig(), workers=0, repeats=1, on_stage=stages.append)
-    assert stages == ["one_decode", "one_evaluation", "one_training", "loader_decode", "loader_training"]
+    speed = measure_data(
+        read_split(root, "train"),
+        spec,
+        AugmentConfig(),
+        workers=0,
+        repeats=1,
+        on_stage=stages.append,
+    )
+    assert stages == [
+        "one_decode",
+        "one_evaluation",
+        "one_training",
+        "loader_decode",
+        "loader_training",
+    ]
     assert all(getattr(speed, stage) > 0 for stage in stages)
     assert speed.share == speed.loader_training / speed.loader_decode
     assert speed.to_json()["share"] == speed.share
@@ -42,6 +59,8 @@ def test_stages(root: Path) -> None:
 
 
 def test_command(root: Path) -> None:
-    result = CliRunner().invoke(app, ["bench", "data", "demo", "--data", str(root), "--workers", "0", "--json"])
+    result = CliRunner().invoke(
+        app, ["bench", "data", "demo", "--data", str(root), "--workers", "0", "--json"]
+    )
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["clips"] == 4

@@ -15,7 +15,18 @@ def by_topic(findings):
 
 def test_every_question_has_a_line_and_every_warning_a_remedy(tmp_path):
     found = diagnose(tmp_path)
-    assert {"Python", "CPU", "disk", "OpenVINO", "ONNX Runtime", "GPU", "TensorRT", "torch", "OpenCV", "FFmpeg"} <= by_topic(found).keys()
+    assert {
+        "Python",
+        "CPU",
+        "disk",
+        "OpenVINO",
+        "ONNX Runtime",
+        "GPU",
+        "TensorRT",
+        "torch",
+        "OpenCV",
+        "FFmpeg",
+    } <= by_topic(found).keys()
     assert all(f.remedy for f in found if f.state == "warn")
 
 
@@ -48,5 +59,7 @@ def test_it_runs_where_torch_cannot_be_imported(tmp_path):
         "import sys; sys.modules['torch'] = None; sys.modules['onnx'] = None\n"
         "from gasmcast.commands.doctor.diagnosis import diagnose; print(len(diagnose()))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,10 @@ from gasmcast.commands.doctor.finding import Finding
 from gasmcast.errors import MachineError
 
 
-@pytest.mark.parametrize(("version", "state"), [("10.3.0", "ok"), ("11.4.0.106", "ok"), ("8.6.1", "warn"), ("12.0.1", "warn")])
+@pytest.mark.parametrize(
+    ("version", "state"),
+    [("10.3.0", "ok"), ("11.4.0.106", "ok"), ("8.6.1", "warn"), ("12.0.1", "warn")],
+)
 def test_tensorrt_versions(monkeypatch, version, state):
     monkeypatch.setattr(nvidia, "find_spec", lambda _: object())
     monkeypatch.setattr(nvidia, "version_of", lambda name: version if name == "tensorrt" else None)

@@ -56,7 +56,9 @@ def test_a_bundle_is_inspected_without_torch(bundle):
         "import sys, json; sys.modules['torch'] = None\n"
         "from gasmcast.commands.inspect.describe import describe; print(json.dumps(describe(sys.argv[1])))"
     )
-    done = subprocess.run([sys.executable, "-c", code, bundle], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, bundle], capture_output=True, text=True, check=True
+    )
     record = json.loads(done.stdout)
     assert record["kind"] == "bundle"
     assert record["parameters"] == COUNTS["parameters"]
@@ -82,6 +84,11 @@ def test_the_command_prints_a_table_and_json(bundle):
 
 
 def test_what_is_not_there_is_one_sentence(tmp_path):
-    for target in ("no-such-thing", str(tmp_path), str(tmp_path / "x.gasm"), str(tmp_path / "x.yaml")):
+    for target in (
+        "no-such-thing",
+        str(tmp_path),
+        str(tmp_path / "x.gasm"),
+        str(tmp_path / "x.yaml"),
+    ):
         with pytest.raises(UsageError):
             describe(target)

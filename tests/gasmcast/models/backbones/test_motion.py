@@ -47,16 +47,22 @@ def test_every_backbone_gives_maps_of_28_14_and_7(name, channels):
     [
         ("r3d_18", (-1.8952, -1.7822, -1.7349), (2.4902, 2.7334, 2.8735)),
         ("i3d", (-1, -1, -1), (1, 1, 1)),
-        ("c3d", (-104, -117, -128), (151, 138, 127)),  # mmaction2: mean [104, 117, 128], std [1, 1, 1]
+        (
+            "c3d",
+            (-104, -117, -128),
+            (151, 138, 127),
+        ),  # mmaction2: mean [104, 117, 128], std [1, 1, 1]
     ],
 )
 def test_a_backbone_gets_the_pixels_that_its_weights_were_trained_on(name, black, white):
-    pixels = MotionBackbone(config(name), ClipSpec()).normalise
+    pixels = MotionBackbone(config(name), ClipSpec()).normalize
     for value, wanted in ((0.0, black), (255.0, white)):
         assert pixels(torch.full((3,), value)).tolist() == pytest.approx(wanted, abs=1e-3)
 
 
-@pytest.mark.parametrize("build", [torchvision.models.video.r3d_18, torchvision.models.video.r2plus1d_18])
+@pytest.mark.parametrize(
+    "build", [torchvision.models.video.r3d_18, torchvision.models.video.r2plus1d_18]
+)
 @pytest.mark.parametrize(("frames", "stride", "ratio"), [(16, 4, 2), (8, 2, 4)])
 def test_atrous_outputs_are_the_stock_networks(build, frames, stride, ratio):
     """Every second (or fourth) map, borders included."""
@@ -83,7 +89,9 @@ def test_a_network_without_temporal_strides_stays_as_it_is():
 
 @pytest.mark.parametrize(("frames", "outputs"), [(8, 64 // 8), (4, 32 // 4), (2, 16 // 2)])
 def test_clip_context_gives_one_map_a_segment(frames, outputs):
-    backbone = MotionBackbone(config("r3d_18", motion_context="clip"), ClipSpec(motion_frames=frames, semantic_frames=1))
+    backbone = MotionBackbone(
+        config("r3d_18", motion_context="clip"), ClipSpec(motion_frames=frames, semantic_frames=1)
+    )
     assert backbone.shapes[-1][1] == outputs == 8
 
 
@@ -107,9 +115,9 @@ def test_a_file_of_c3d_by_the_names_of_mmaction2_loads_strictly(tmp_path):
     torch.manual_seed(0)
     wanted = C3D().state_dict()
     assert "conv3b.conv.weight" in wanted
-    dense = {f"backbone.fc{i}.{kind}": torch.zeros(2) for i in (6, 7) for kind in ("weight", "bias")} | {
-        "cls_head.fc_cls.weight": torch.zeros(2)
-    }
+    dense = {
+        f"backbone.fc{i}.{kind}": torch.zeros(2) for i in (6, 7) for kind in ("weight", "bias")
+    } | {"cls_head.fc_cls.weight": torch.zeros(2)}
     named = {f"backbone.{name}": value for name, value in wanted.items()} | dense
     file = tmp_path / "c3d.pth"
     backbone = MotionBackbone(config("c3d"), ClipSpec())
@@ -120,7 +128,10 @@ def test_a_file_of_c3d_by_the_names_of_mmaction2_loads_strictly(tmp_path):
         assert all(torch.equal(held[f"net.{name}"], value) for name, value in wanted.items())
         assert len(held) == len(wanted)
     for tensors, sentence in (
-        ({name: value for name, value in named.items() if name != "backbone.conv3b.conv.bias"}, r"lacks 'net\.conv3b\.conv\.bias'"),
+        (
+            {name: value for name, value in named.items() if name != "backbone.conv3b.conv.bias"},
+            r"lacks 'net\.conv3b\.conv\.bias'",
+        ),
         (named | {"backbone.conv6a.conv.weight": torch.zeros(2)}, "from another network"),
         (named | {"backbone.conv1a.conv.weight": torch.zeros(2)}, "another shape"),
     ):
@@ -159,6 +170,8 @@ def test_no_network_and_no_file_is_one_sentence_with_both_ways_out(monkeypatch):
 
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", offline)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
-    with pytest.raises(MachineError, match=r"could not be downloaded.*--motion-weights FILE.*random") as caught:
+    with pytest.raises(
+        MachineError, match=r"could not be downloaded.*--motion-weights FILE.*random"
+    ) as caught:
         MotionBackbone(config("mc3_18"), ClipSpec()).load("pretrained")
     assert caught.value.exit_code == 3

@@ -11,11 +11,20 @@ from gasmcast.config import ModelConfig
 from gasmcast.errors import UsageError
 from gasmcast.models.backbones.semantic import SemanticBackbone
 
-IMAGENET = (-2.1179, -2.0357, -1.8044), (2.2489, 2.4286, 2.6400)  # black and white less the mean, by the deviation
+IMAGENET = (
+    (-2.1179, -2.0357, -1.8044),
+    (2.2489, 2.4286, 2.6400),
+)  # black and white less the mean, by the deviation
 
 
 def config(name: str, *taps: int, **more: object) -> ModelConfig:
-    return ModelConfig(semantic_backbone=name, semantic_taps=taps or (4, 8, 12), layers=len(taps) or 3, motion_taps=("layer4",), **more)
+    return ModelConfig(
+        semantic_backbone=name,
+        semantic_taps=taps or (4, 8, 12),
+        layers=len(taps) or 3,
+        motion_taps=("layer4",),
+        **more,
+    )
 
 
 @pytest.mark.slow
@@ -23,14 +32,18 @@ def config(name: str, *taps: int, **more: object) -> ModelConfig:
     ("dinov3_b16", 768, 224, *IMAGENET), ("dinov3_s16", 384, 224, *IMAGENET), ("dinov2_s14", 384, 196, *IMAGENET),
     ("clip_b16", 768, 224, (-1.7923, -1.7521, -1.4802), (1.9303, 2.0749, 2.1459)), ("sup_b16", 768, 224, (-1, -1, -1), (1, 1, 1)),
 ])  # fmt: skip
-def test_every_named_backbone_gives_14_x_14_tokens_and_gets_its_own_pixels(name, channels, size, black, white):
+def test_every_named_backbone_gives_14_x_14_tokens_and_gets_its_own_pixels(
+    name, channels, size, black, white
+):
     backbone = SemanticBackbone(config(name), 224).eval()
     with torch.no_grad():
         taps = backbone(torch.rand(1, 224, 224, 3) * 255)
     assert [tuple(t.shape) for t in taps] == [(1, 196, channels)] * 3
     assert backbone.input_size == size
     for value, wanted in ((0.0, black), (255.0, white)):
-        assert backbone.normalise(torch.full((3,), value)).tolist() == pytest.approx(wanted, abs=1e-3)
+        assert backbone.normalize(torch.full((3,), value)).tolist() == pytest.approx(
+            wanted, abs=1e-3
+        )
 
 
 def test_taps_are_the_blocks_and_only_the_last_is_normed():
@@ -43,7 +56,10 @@ def test_taps_are_the_blocks_and_only_the_last_is_normed():
     with torch.no_grad():
         taps = backbone(frames)
         final, middle = full.forward_intermediates(
-            backbone.normalise(frames).permute(0, 3, 1, 2), indices=[1], output_fmt="NLC", intermediates_only=False
+            backbone.normalize(frames).permute(0, 3, 1, 2),
+            indices=[1],
+            output_fmt="NLC",
+            intermediates_only=False,
         )
     assert torch.allclose(taps[0], middle[0], atol=1e-5)
     assert torch.allclose(taps[1], final[:, 1:], atol=1e-5)
@@ -87,7 +103,10 @@ def test_a_file_of_weights_loads_strictly(tmp_path):
     ("naflexvit_base_patch16_gap", "no plain ViT patches"), ("samvit_base_patch16", "no plain ViT norm"),
 ])  # fmt: skip
 def test_a_backbone_that_does_not_fit_is_refused_in_a_sentence(name, sentence):
-    with pytest.raises(UsageError, match=sentence), torch.device("meta"):  # shapes alone: some are huge
+    with (
+        pytest.raises(UsageError, match=sentence),
+        torch.device("meta"),
+    ):  # shapes alone: some are huge
         SemanticBackbone(config(name), 224)
 
 

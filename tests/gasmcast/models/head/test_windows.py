@@ -8,7 +8,9 @@ import torch
 from gasmcast.models.head.windows import Cells, Runs
 
 
-@pytest.mark.parametrize("window", [Cells(4, 2), Cells(4, 1), Cells(4, 4), Runs(1), Runs(3), Runs(6)])
+@pytest.mark.parametrize(
+    "window", [Cells(4, 2), Cells(4, 1), Cells(4, 4), Runs(1), Runs(3), Runs(6)]
+)
 def test_join_undoes_cut(window):
     x = torch.randn(2, 6, 16, 8)
     assert torch.equal(window.join(window.cut(x, 2), 6), x)

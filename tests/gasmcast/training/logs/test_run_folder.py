@@ -74,7 +74,10 @@ def test_a_damaged_run_does_not_hide_the_others(runs: Path, file: str, content: 
     assert "damaged" not in rows["b"]
     shown = CliRunner().invoke(app, ["runs", str(runs)])
     assert shown.exit_code == 0, shown.output
-    assert sorted((line[1] for line in render_runs(list(rows.values()))[1:]), reverse=True) == ["damaged", "best 1 of 2"]
+    assert sorted((line[1] for line in render_runs(list(rows.values()))[1:]), reverse=True) == [
+        "damaged",
+        "best 1 of 2",
+    ]
     assert f"a: {runs / 'a' / file}" in shown.output
 
 

@@ -8,11 +8,22 @@ import torch
 
 from gasmcast.errors import MachineError
 from gasmcast.tensorfile import TornFileError, read_tensors, write_tensors
-from gasmcast.training.resume.state_file import PREVIOUS, STATE, has_state, load_state, save_state, sweep_drafts
+from gasmcast.training.resume.state_file import (
+    PREVIOUS,
+    STATE,
+    has_state,
+    load_state,
+    save_state,
+    sweep_drafts,
+)
 
 
 def _tensors(value: float) -> dict[str, torch.Tensor]:
-    return {"weights/a": torch.full((64, 64), value), "random/0/torch": torch.get_rng_state(), "step": torch.tensor(value)}
+    return {
+        "weights/a": torch.full((64, 64), value),
+        "random/0/torch": torch.get_rng_state(),
+        "step": torch.tensor(value),
+    }
 
 
 def test_what_was_saved_comes_back(tmp_path):
@@ -34,7 +45,11 @@ def test_a_torn_state_is_passed_over_for_the_one_before(tmp_path, damage):
     save_state(tmp_path, _tensors(2.0), {"n": 2})
     path = tmp_path / STATE
     content = bytearray(path.read_bytes())
-    content = {"cut": content[: len(content) // 2], "altered": content[:-9] + b"\x01" + content[-8:], "empty": b""}[damage]
+    content = {
+        "cut": content[: len(content) // 2],
+        "altered": content[:-9] + b"\x01" + content[-8:],
+        "empty": b"",
+    }[damage]
     path.write_bytes(content)
     _, record, passed = load_state(tmp_path)
     assert record["n"] == 1
@@ -80,7 +95,9 @@ try:
 except MachineError as error:
     print("told:", error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert "told: No space left" in done.stdout
     assert load_state(tmp_path)[1]["n"] == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [STATE]
@@ -88,7 +105,10 @@ except MachineError as error:
 
 def test_drafts_of_dead_processes_are_swept(tmp_path):
     gone = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     (tmp_path / f".state.fresh.{gone}.safetensors").write_bytes(b"half")
     (tmp_path / f".last.{os.getpid()}.safetensors").write_bytes(b"being written")
@@ -98,7 +118,9 @@ def test_drafts_of_dead_processes_are_swept(tmp_path):
 
 def test_a_weight_of_two_names_is_written_under_both(tmp_path):
     shared = torch.arange(6.0).view(2, 3)
-    write_tensors(tmp_path / "a.safetensors", {"one": shared, "two": shared, "part": shared[:1]}, {})
+    write_tensors(
+        tmp_path / "a.safetensors", {"one": shared, "two": shared, "part": shared[:1]}, {}
+    )
     tensors, _ = read_tensors(tmp_path / "a.safetensors")
     assert tensors["one"].equal(shared)
     assert tensors["two"].equal(shared)
@@ -107,7 +129,11 @@ def test_a_weight_of_two_names_is_written_under_both(tmp_path):
 
 def test_a_view_of_a_large_tensor_is_written_alone(tmp_path):
     large = torch.arange(1000.0)
-    write_tensors(tmp_path / "a.safetensors", {"row": large[3:5], "turned": large[:6].view(2, 3).T}, {"note": "x"})
+    write_tensors(
+        tmp_path / "a.safetensors",
+        {"row": large[3:5], "turned": large[:6].view(2, 3).T},
+        {"note": "x"},
+    )
     tensors, texts = read_tensors(tmp_path / "a.safetensors")
     assert tensors["row"].tolist() == [3.0, 4.0]
     assert tensors["turned"].tolist() == [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]

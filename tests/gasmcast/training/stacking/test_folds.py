@@ -36,8 +36,12 @@ def _video(path: Path, frames: int, seed: int = 0) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("frames", "segment_s"), [((20, 20, 20, 40), 1.0), ((8, 8, 16, 16), 0.4), ((2, 2, 2, 2), 0.125)])
-def test_the_window_is_fitted_to_three_quarters_of_the_clips(tmp_path: Path, frames: tuple[int, ...], segment_s: float) -> None:
+@pytest.mark.parametrize(
+    ("frames", "segment_s"), [((20, 20, 20, 40), 1.0), ((8, 8, 16, 16), 0.4), ((2, 2, 2, 2), 0.125)]
+)
+def test_the_window_is_fitted_to_three_quarters_of_the_clips(
+    tmp_path: Path, frames: tuple[int, ...], segment_s: float
+) -> None:
     samples = [Sample(str(i), 0, _video(tmp_path / f"{i}.mp4", n)) for i, n in enumerate(frames)]
     fitted = fit_window(ClipSpec(segments=4, segment_s=0.5), samples)
     assert fitted.segment_s == pytest.approx(segment_s)
@@ -49,8 +53,13 @@ def test_clips_of_unknown_length_leave_the_window_alone() -> None:
     assert fit_window(spec, [Sample("0", 0, None)]) == spec
 
 
-@pytest.mark.parametrize(("clips", "world", "epochs"), [(203, 1, 30), (111, 1, 42), (50, 1, 84), (111, 2, 84), (8, 1, 250)])
-def test_a_small_set_gets_the_epochs_that_its_updates_take(clips: int, world: int, epochs: int) -> None:
+@pytest.mark.parametrize(
+    ("clips", "world", "epochs"),
+    [(203, 1, 30), (111, 1, 42), (50, 1, 84), (111, 2, 84), (8, 1, 250)],
+)
+def test_a_small_set_gets_the_epochs_that_its_updates_take(
+    clips: int, world: int, epochs: int
+) -> None:
     train = TrainConfig(epochs=30, batch_size=16, min_updates=250)
     assert fit_epochs(train, clips, world).epochs == epochs
     assert fit_epochs(train.model_copy(update={"min_updates": 0}), clips, world).epochs == 30
@@ -63,7 +72,10 @@ def data(tmp_path: Path) -> Path:
     (root / "videos").mkdir()
     (root / "labels" / "labels.json").write_text(json.dumps({"Up": "0", "Down": "1"}))
     for split, first, count in (("train", 0, 6), ("validation", 6, 2)):
-        rows = [{"id": str(i), "template": ("Up", "Down")[i % 2], "label": "", "placeholders": []} for i in range(first, first + count)]
+        rows = [
+            {"id": str(i), "template": ("Up", "Down")[i % 2], "label": "", "placeholders": []}
+            for i in range(first, first + count)
+        ]
         for row in rows:
             _video(root / "videos" / f"{row['id']}.mp4", 10, int(row["id"]))
         (root / "labels" / f"{split}.json").write_text(json.dumps(rows))
@@ -82,7 +94,9 @@ def frozen(fake, tmp_path: Path) -> Path:
     for name, part in (("semantic", encoder.semantic.vit), ("motion", encoder.motion.net)):
         tensors = {key: value.contiguous() for key, value in part.state_dict().items()}
         if name == "semantic":
-            tensors |= {f"norm.{key}": value for key, value in encoder.semantic.norm.state_dict().items()}
+            tensors |= {
+                f"norm.{key}": value for key, value in encoder.semantic.norm.state_dict().items()
+            }
         save_file(tensors, tmp_path / f"{name}.safetensors")
         tree["model"][f"{name}_weights"] = str(tmp_path / f"{name}.safetensors")
     tree["model"]["freeze"] = True
@@ -92,9 +106,14 @@ def frozen(fake, tmp_path: Path) -> Path:
     return path
 
 
-def test_views_are_encoded_first_and_drawn_by_epoch(data: Path, frozen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_views_are_encoded_first_and_drawn_by_epoch(
+    data: Path, frozen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = open_best(frozen, data, {}, None, tmp_path / "run")
-    assert f"MB in {tmp_path / 'run' / 'features'}: 12 rows of 6 clips, 2 rows of 2 clips." in capsys.readouterr().out
+    assert (
+        f"MB in {tmp_path / 'run' / 'features'}: 12 rows of 6 clips, 2 rows of 2 clips."
+        in capsys.readouterr().out
+    )
     assert isinstance(run.clips, FeatureDataset)
     assert run.clips.plan.views == 2
     assert isinstance(run.validation, FeatureDataset)
@@ -104,14 +123,21 @@ def test_views_are_encoded_first_and_drawn_by_epoch(data: Path, frozen: Path, tm
         run.clips.set_epoch(epoch)
         seen.append(run.clips[0][0])
     first = run.clips.plain()[0][0]
-    assert {torch.equal(row, first) for row in seen} == {True, False}  # the evaluation's view and an augmented one
-    shards = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "features").rglob("shard-*")}
+    assert {torch.equal(row, first) for row in seen} == {
+        True,
+        False,
+    }  # the evaluation's view and an augmented one
+    shards = {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "features").rglob("shard-*")
+    }
     open_best(frozen, data, {}, None, tmp_path / "run")
     assert " MB in " not in capsys.readouterr().out
     assert shards == {path: path.stat().st_mtime_ns for path in shards}  # encoded once
 
 
-def test_of_several_caches_that_fit_one_is_chosen_by_views_or_none(data: Path, frozen: Path, tmp_path: Path) -> None:
+def test_of_several_caches_that_fit_one_is_chosen_by_views_or_none(
+    data: Path, frozen: Path, tmp_path: Path
+) -> None:
     caches, from_file = tmp_path / "caches", {"train.cache_views": 0}
     with pytest.raises(UsageError, match="no cache of the train split"):
         open_any(frozen, data, from_file, caches)
@@ -121,7 +147,10 @@ def test_of_several_caches_that_fit_one_is_chosen_by_views_or_none(data: Path, f
         encode_parts(cached, batch_size=2, workers=0)
         names[views] = cached.training.folder.name
         if len(names) == 1:
-            for settings in (from_file, {"train.cache_views": 2}):  # there is nothing to choose from
+            for settings in (
+                from_file,
+                {"train.cache_views": 2},
+            ):  # there is nothing to choose from
                 run = open_any(frozen, data, settings, caches)
                 assert run.clips.plan.views == 3
                 assert any(f"{names[3]} (views 3, float16)" in said for said in run.warnings)
@@ -134,7 +163,11 @@ def test_of_several_caches_that_fit_one_is_chosen_by_views_or_none(data: Path, f
         run = open_any(frozen, data, {"train.cache_views": views}, caches)
         assert (run.clips.plan.folder.name, run.clips.plan.views) == (names[views], views)
         assert any(names[views] in said for said in run.warnings)
-    encode_parts(open_cached(frozen, data, from_file, caches, views=2, dtype="float16"), batch_size=2, workers=0)
+    encode_parts(
+        open_cached(frozen, data, from_file, caches, views=2, dtype="float16"),
+        batch_size=2,
+        workers=0,
+    )
     with pytest.raises(UsageError, match="2 caches that fit"):
         open_any(frozen, data, {"train.cache_views": 2}, caches)
     (caches / names[1] / "index.json").write_text("{")
@@ -164,7 +197,9 @@ def test_the_gate_is_fitted_on_folds_and_kept(fake, tmp_path: Path) -> None:
     clips, plain = fake.FakeClips(config, 12), fake.FakeClips(config, 12, augment=False)
     groups = [f"v{i // 3}" for i in range(12)]
     labels = Labels(fake.CLASSES)
-    fitted, stopped = crossfit_gate(config, clips, plain, groups=groups, labels=labels, folder=tmp_path)
+    fitted, stopped = crossfit_gate(
+        config, clips, plain, groups=groups, labels=labels, folder=tmp_path
+    )
     assert stopped == ""
     assert sum(fitted.model.gate) == pytest.approx(1)
     assert fitted.model_copy(update={"model": config.model}) == config  # nothing else changed
@@ -172,7 +207,9 @@ def test_the_gate_is_fitted_on_folds_and_kept(fake, tmp_path: Path) -> None:
     assert kept["clips"] == 12
     assert set(kept["held_out_top1"]) == {"semantic", "motion", "fused"}
     stamp = (tmp_path / "gate" / "fold0" / "last.safetensors").stat().st_mtime_ns
-    again, _ = crossfit_gate(config, clips, plain, groups=groups, labels=labels, folder=tmp_path, resume=True)
+    again, _ = crossfit_gate(
+        config, clips, plain, groups=groups, labels=labels, folder=tmp_path, resume=True
+    )
     assert again == fitted
     assert (tmp_path / "gate" / "fold0" / "last.safetensors").stat().st_mtime_ns == stamp
 
@@ -188,7 +225,11 @@ def test_a_held_out_clip_that_does_not_decode_does_not_speak_for_a_stream(fake) 
             return super().__getitem__(index)
 
     clips = Marked(fake.tiny_config(), 12, augment=False)
-    rows, labels = predict(lambda batch: np.ones((len(batch), 3), np.float32), Part(clips, np.arange(3, 9)), batch_size=4)
+    rows, labels = predict(
+        lambda batch: np.ones((len(batch), 3), np.float32),
+        Part(clips, np.arange(3, 9)),
+        batch_size=4,
+    )
     assert labels.tolist() == [clips.labels[i] for i in (4, 6, 7, 8)]
     assert len(rows) == 4
 
@@ -197,4 +238,6 @@ def test_fewer_sources_than_folds_is_an_error(fake, tmp_path: Path) -> None:
     config = fake.tiny_config(model__read_out="guarded", train__gate_folds=4, train__epochs=1)
     clips = fake.FakeClips(config, 6)
     with pytest.raises(UsageError, match="sources"):
-        crossfit_gate(config, clips, clips, groups=["a"] * 6, labels=Labels(fake.CLASSES), folder=tmp_path)
+        crossfit_gate(
+            config, clips, clips, groups=["a"] * 6, labels=Labels(fake.CLASSES), folder=tmp_path
+        )

@@ -108,11 +108,23 @@ def main() -> None:
         for table, (requirement, module, major) in WHEELS.items():
             print(f"{table}: {requirement}")
             folder = work / table
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement]
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--dest",
+                str(folder),
+                requirement,
+            ]
             subprocess.run(command, check=True)
             for wheel in folder.glob("*.whl"):
                 zipfile.ZipFile(wheel).extractall(folder)
-            (HERE / f"{table}.json").write_text(layout(read(folder, module, major), requirement), encoding="utf-8")
+            (HERE / f"{table}.json").write_text(
+                layout(read(folder, module, major), requirement), encoding="utf-8"
+            )
 
 
 def read(folder: Path, module: str, major: int | None) -> dict:
@@ -122,11 +134,35 @@ def read(folder: Path, module: str, major: int | None) -> dict:
     if major is not None:
         source = stubs / "stub.c"
         source.write_text("".join(f"void* {symbol}(void) {{ return 0; }}\n" for symbol in SYMBOLS))
-        for library in ("nvinfer", "nvonnxparser", "nvinfer_plugin", "tensorrt_rtx", "tensorrt_onnxparser_rtx"):
+        for library in (
+            "nvinfer",
+            "nvonnxparser",
+            "nvinfer_plugin",
+            "tensorrt_rtx",
+            "tensorrt_onnxparser_rtx",
+        ):
             target = f"lib{library}.so.{major}"
-            subprocess.run(["gcc", "-shared", "-fPIC", f"-Wl,-soname,{target}", "-o", str(stubs / target), str(source)], check=True)
+            subprocess.run(
+                [
+                    "gcc",
+                    "-shared",
+                    "-fPIC",
+                    f"-Wl,-soname,{target}",
+                    "-o",
+                    str(stubs / target),
+                    str(source),
+                ],
+                check=True,
+            )
     environment = os.environ | {"LD_LIBRARY_PATH": str(stubs), "PYTHONPATH": str(folder)}
-    child = subprocess.run([sys.executable, "-c", READER, module], env=environment, cwd=folder, capture_output=True, text=True, check=False)
+    child = subprocess.run(
+        [sys.executable, "-c", READER, module],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if child.returncode:
         raise SystemExit(f"{module}: {child.stderr.strip().splitlines()[-1]}")
     return json.loads(child.stdout)
@@ -134,7 +170,9 @@ def read(folder: Path, module: str, major: int | None) -> dict:
 
 def layout(table: dict, requirement: str) -> str:
     """JSON with a line for each class, so that a diff between versions reads well."""
-    classes = ",\n".join(f"  {json.dumps(name)}: {json.dumps(members)}" for name, members in table["classes"].items())
+    classes = ",\n".join(
+        f"  {json.dumps(name)}: {json.dumps(members)}" for name, members in table["classes"].items()
+    )
     functions = json.dumps(table["functions"])
     version = table["version"] or requirement.partition("==")[2]
     return (

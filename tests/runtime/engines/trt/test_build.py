@@ -95,20 +95,25 @@ def test_the_timing_cache_is_read_and_written(library, tmp_path: Path) -> None:
 
 def test_a_crash_of_the_library_is_one_sentence(library) -> None:
     request = library(LIKE_TENSORRT.replace('return b"a plan"', "import os; os.abort()"))
-    with pytest.raises(MachineError, match=r"encoder\.fp16\.onnx: the oddrt builder was ended by SIGABRT"):
+    with pytest.raises(
+        MachineError, match=r"encoder\.fp16\.onnx: the oddrt builder was ended by SIGABRT"
+    ):
         build_plan(request)
     assert not Path(request.plan).exists()
 
 
 def test_an_early_exit_gives_the_librarys_last_word(library) -> None:
-    request = library(LIKE_TENSORRT.replace('return b"a plan"', "print('cannot go on'); import os; os._exit(7)"))
+    request = library(
+        LIKE_TENSORRT.replace('return b"a plan"', "print('cannot go on'); import os; os._exit(7)")
+    )
     with pytest.raises(MachineError, match=r"stopped with code 7 \(.*\)"):
         build_plan(request)
 
 
 def test_no_plan_gives_the_logged_reason(library) -> None:
     source = LIKE_TENSORRT.replace(
-        'def result(self): return b"a plan"', "def result(self): self.logger.log('Severity.ERROR', 'out of  memory'); return None"
+        'def result(self): return b"a plan"',
+        "def result(self): self.logger.log('Severity.ERROR', 'out of  memory'); return None",
     )
     with pytest.raises(MachineError, match=r"could not build this engine \(out of memory\)"):
         build_plan(library(source))
@@ -137,13 +142,16 @@ def test_a_library_that_is_not_there(library) -> None:
 
 def test_no_graph(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There is no file"):
-        build_plan(BuildRequest(str(tmp_path / "none.onnx"), str(tmp_path / "plan"), profiles_for(1)))
+        build_plan(
+            BuildRequest(str(tmp_path / "none.onnx"), str(tmp_path / "plan"), profiles_for(1))
+        )
 
 
 def test_an_interrupted_build_goes_with_it(library, tmp_path: Path) -> None:
     request = library(
         LIKE_TENSORRT.replace(
-            'return b"a plan"', f"import time, os; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+            'return b"a plan"',
+            f"import time, os; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)",
         )
     )
 
@@ -158,17 +166,24 @@ def test_an_interrupted_build_goes_with_it(library, tmp_path: Path) -> None:
 
 
 def test_a_request_survives_the_pipe() -> None:
-    request = BuildRequest("a.onnx", "b", ((1, 1, 1), (2, 4, 4)), timing_cache="t", targets=("SM86",))
+    request = BuildRequest(
+        "a.onnx", "b", ((1, 1, 1), (2, 4, 4)), timing_cache="t", targets=("SM86",)
+    )
     assert BuildRequest.from_json(request.to_json()) == request
 
 
 def test_the_child_loads_no_torch_and_no_opencv() -> None:
     code = "import sys, json, gasmcast.runtime.engines.trt.builder; print(json.dumps([m for m in ('torch', 'onnx', 'cv2') if m in sys.modules]))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert json.loads(out) == []
 
 
-@pytest.mark.parametrize(("streams", "profiles"), [(1, ((1, 1, 1),)), (2, ((1, 1, 1), (2, 2, 2))), (8, ((1, 1, 1), (2, 8, 8)))])
+@pytest.mark.parametrize(
+    ("streams", "profiles"),
+    [(1, ((1, 1, 1),)), (2, ((1, 1, 1), (2, 2, 2))), (8, ((1, 1, 1), (2, 8, 8)))],
+)
 def test_profiles(streams: int, profiles: tuple) -> None:
     assert profiles_for(streams) == profiles
 
@@ -179,7 +194,12 @@ def test_no_streams() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "precision"), [("encoder.onnx", "fp32"), ("head.fp16.onnx", "fp16"), ("complete.int8_fp16.onnx", "int8_fp16")]
+    ("name", "precision"),
+    [
+        ("encoder.onnx", "fp32"),
+        ("head.fp16.onnx", "fp16"),
+        ("complete.int8_fp16.onnx", "int8_fp16"),
+    ],
 )
 def test_the_precision_is_in_the_name(name: str, precision: str) -> None:
     assert precision_of(Path(name)) == precision

@@ -13,9 +13,16 @@ from pathlib import Path
 import pytest
 
 from gasmcast.errors import MachineError
-from gasmcast.runtime.engines.trt.engine_cache import EngineCache, EngineKey, graph_sha256, user_cache
+from gasmcast.runtime.engines.trt.engine_cache import (
+    EngineCache,
+    EngineKey,
+    graph_sha256,
+    user_cache,
+)
 
-KEY = EngineKey("encoder", "ab" * 32, "tensorrt", "10.3.0", "Orin", "8.7", "fp16", "1/1/1 2/4/4", "recipe 1")
+KEY = EngineKey(
+    "encoder", "ab" * 32, "tensorrt", "10.3.0", "Orin", "8.7", "fp16", "1/1/1 2/4/4", "recipe 1"
+)
 PLAN = b"native code"
 
 
@@ -105,11 +112,15 @@ def test_a_file_that_others_may_write_is_refused(cache: EngineCache) -> None:
 def test_an_open_folder_is_refused(cache: EngineCache) -> None:
     cache.store(KEY, PLAN, 0)
     cache.folder.chmod(0o755)
-    with pytest.raises(MachineError, match=r"Others may read or write the engine cache .* chmod 700"):
+    with pytest.raises(
+        MachineError, match=r"Others may read or write the engine cache .* chmod 700"
+    ):
         cache.load(KEY)
 
 
-def test_a_folder_of_another_user_is_refused(cache: EngineCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_another_user_is_refused(
+    cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache.store(KEY, PLAN, 0)
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     with pytest.raises(MachineError, match=r"belongs to another user.*XDG_CACHE_HOME"):
@@ -141,7 +152,9 @@ def test_clear(cache: EngineCache) -> None:
 
 
 def test_timings_are_shared_by_graphs_and_not_by_versions(cache: EngineCache) -> None:
-    assert cache.timing_path(KEY) == cache.timing_path(replace(KEY, graph="head", precision="int8_fp16"))
+    assert cache.timing_path(KEY) == cache.timing_path(
+        replace(KEY, graph="head", precision="int8_fp16")
+    )
     assert cache.timing_path(KEY) != cache.timing_path(replace(KEY, version="11.4.0"))
 
 
@@ -153,7 +166,7 @@ def test_where_the_folder_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 def test_weights_beside_the_graph_are_in_its_checksum(tmp_path: Path) -> None:
-    from gasmcast.manifest import sha256_of
+    from gasmcast.files import sha256_of
 
     graph = tmp_path / "complete.onnx"
     graph.write_bytes(b"graph")

@@ -1,0 +1,1 @@
+"""Public functions behind the verbs: train, evaluate, export, load and live."""
