@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_every_verb_and_option_is_in_the_command_line_reference(site):
     page = (site / "reference" / "cli.md").read_text(encoding="utf-8")
-    sections = dict(re.findall(r"^## (gasmcast .+?)\n(.*?)(?=^## |\Z)", page, re.M | re.S))
+    sections = dict(
+        re.findall(r"^## (gasmcast .+?)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    )
 
     def check(group, name):
         for word, command in group.commands.items():
@@ -100,7 +102,7 @@ def test_a_docstring_in_the_form_of_google_becomes_markdown(site):
 
 def test_the_pictures_are_those_that_their_script_draws(tmp_path):
     subprocess.run(
-        [sys.executable, str(ROOT / "docs" / "pictures" / "draw.py"), str(tmp_path)], check=True
+        [sys.executable, str(ROOT / "docs" / "pictures" / "figures.py"), str(tmp_path)], check=True
     )
     drawn = sorted(tmp_path.glob("*.svg"))
     assert len(drawn) >= 3
