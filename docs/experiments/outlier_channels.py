@@ -135,7 +135,7 @@ def everything(model: ModelProto, feeds: list[dict[str, np.ndarray]]) -> ModelPr
         QuantFormat,
         QuantType,
         quantize_static,
-    )  # noqa: PLC0415 - for one row
+    )
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
