@@ -15,8 +15,6 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "tutorial.md"
 def test_one_folder_per_class_becomes_a_data_set(tmp_path):
     blocks = re.compile(r"^```python\n(import json.*?)^```", re.MULTILINE | re.DOTALL)
     script = blocks.search(PAGE.read_text(encoding="utf-8"))[1]
-        r"^```python\n(import json.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL
-    )[1]
     for name in ("opening a door", "closing a door"):
         folder = tmp_path / "clips" / name
         folder.mkdir(parents=True)
