@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import inspect
 import re
 import textwrap
@@ -28,27 +27,34 @@ def api_page() -> str:
         "it may change without notice. `load`, `live` and the records work in the base install, "
         "without torch; `train`, `evaluate` and `export` need `gasmcast[export]`."
     )
-    parts = ["# Python API", about, "## `gasmcast`"]
-    for name in gasmcast.__all__:
-        if not name.startswith("_"):
-            parts += _entry(f"gasmcast.{name}", getattr(gasmcast, name))
+    parts = ["# Python API", about, "## Functions and classes"]
+    apart = {*_RECORDS, *errors.__all__}
+    names = [name for name in gasmcast.__all__ if name not in apart and not name.startswith("_")]
+    for name in sorted(names, key=lambda name: (name[0].isupper(), name)):
+        parts += _entry(f"gasmcast.{name}", getattr(gasmcast, name))
 
     parts.append("## Records")
     for name in _RECORDS:
-        parts += _entry(name, getattr(records, name))
+        parts += _entry(_public(name, "gasmcast.runtime.records"), getattr(records, name))
 
     parts.append("## Errors")
     for name in errors.__all__:
         error = getattr(errors, name)
-        parts += [f"### `gasmcast.errors.{name}`", _docstring(error)]
+        parts += [f"### `{_public(name, 'gasmcast.errors')}`", _docstring(error)]
         parts.append(f"Exit code of the command line: {error.exit_code}.")
     return page(*parts)
+
+
+def _public(name: str, module: str) -> str:
+    """Return the shortest public path of a name."""
+    return f"gasmcast.{name}" if name in gasmcast.__all__ else f"{module}.{name}"
 
 
 def _entry(name: str, item: Any) -> list[str]:  # noqa: ANN401 - a function or a class
     """Return the heading, signature, docstring, fields and methods of a function or class."""
     parts = [f"### `{name}`"]
-    if callable(item) and not dataclasses.is_dataclass(item):
+    # A class without documented arguments is made by a function, not by its caller.
+    if not inspect.isclass(item) or "Args:" in (item.__doc__ or ""):
         parts.append(f"```python\n{_signature(name, item)}\n```")
     parts.append(_docstring(item))
     if not inspect.isclass(item):
