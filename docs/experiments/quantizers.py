@@ -1,10 +1,11 @@
-"""Three quantizers on one exported encoder and the same real frames: ours, ONNX Runtime's and NVIDIA ModelOpt's.
+"""Compare three quantizers on one encoder and the same frames: ours, ONNX Runtime's, ModelOpt's.
 
     python docs/experiments/quantizers.py BUNDLE/encoder.onnx DATA
 
-ModelOpt is measured where it is installed (nvidia-modelopt without its `[onnx]` extra, plus onnx-graphsurgeon, onnxconverter-common,
-onnxslim, lief, cppimport, polygraphy). All weights at full 127 levels; the semantic taps are compared on held-out clips,
-Q/DQ executed as written.
+ModelOpt is measured where it is installed (nvidia-modelopt without its `[onnx]` extra, plus
+onnx-graphsurgeon, onnxconverter-common, onnxslim, lief, cppimport, polygraphy). All weights have
+the full 127 levels. The semantic taps are compared on held-out clips, with Q/DQ executed as
+written.
 """
 
 from __future__ import annotations
@@ -13,60 +14,69 @@ import argparse
 import re
 import resource
 import time
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
-from outlier_channels import pairs
+from semantic_taps import (
+    Feeds,
+    compare_taps,
+    feed_reader,
+    keep_semantic_taps,
+    read_pairs,
+    run_semantic,
+)
 
-from gasmcast.calibration.graph_edit import drop_unread
 from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import ALL_LEVELS
 from gasmcast.calibration.quantize import Recipe, calibrate
-from gasmcast.export.checks.parity import compare
 from gasmcast.export.checks.reference_engines import open_arbiter
 from gasmcast.export.graphs.rules import check_rules
 
+Quantizer = Callable[[Path, Path, list[Feeds], str], None]
+"""Quantize the graph of the first path into the second, from feeds and by a method."""
 
-def ours(source: Path, out: Path, feeds: list[dict[str, np.ndarray]], method: str) -> None:
-    """The policy of this package."""
-    calibrated = calibrate(onnx.load(str(source)), lambda: iter(feeds), Recipe(method=method))  # type: ignore[arg-type]
+
+def ours(source: Path, out: Path, feeds: list[Feeds], method: str) -> None:
+    """Quantize by the policy of this package."""
+    recipe = Recipe(method=method)  # type: ignore[arg-type]
+    calibrated = calibrate(onnx.load(str(source)), lambda: iter(feeds), recipe)
     onnx.save(calibrated.quantize(Policy(), ALL_LEVELS), str(out))
 
 
-def onnxruntimes(source: Path, out: Path, feeds: list[dict[str, np.ndarray]], method: str) -> None:
-    """ONNX Runtime's, with the options that TensorRT accepts, on the same nodes."""
+def policy_nodes(source: Path) -> list[str]:
+    """Return the names of the nodes that the policy quantizes, so that all compare the same."""
+    chosen = Policy().choose(candidates(onnx.load(str(source)).graph))
+    return [candidate.node for candidate in chosen]
+
+
+def onnxruntimes(source: Path, out: Path, feeds: list[Feeds], method: str) -> None:
+    """Quantize the same nodes by ONNX Runtime, with the options that TensorRT accepts."""
     from onnxruntime.quantization import (  # noqa: PLC0415 - one of three
-        CalibrationDataReader,
         CalibrationMethod,
         QuantFormat,
         QuantType,
         quantize_static,
     )
 
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.rest = iter(feeds)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
-            return next(self.rest, None)
-
-    nodes = [c.node for c in Policy().choose(candidates(onnx.load(str(source)).graph))]
+    # TensorRT refuses asymmetric ranges, UINT8, and Q/DQ on biases.
+    methods = {
+        "max": CalibrationMethod.MinMax,
+        "entropy": CalibrationMethod.Entropy,
+        "percentile": CalibrationMethod.Percentile,
+    }
     quantize_static(
         str(source),
         str(out),
-        Reader(),
+        feed_reader(feeds),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         activation_type=QuantType.QInt8,
         weight_type=QuantType.QInt8,
-        calibrate_method={
-            "max": CalibrationMethod.MinMax,
-            "entropy": CalibrationMethod.Entropy,
-            "percentile": CalibrationMethod.Percentile,
-        }[method],
-        nodes_to_quantize=nodes,
+        calibrate_method=methods[method],
+        nodes_to_quantize=policy_nodes(source),
         extra_options={
             "ActivationSymmetric": True,
             "WeightSymmetric": True,
@@ -76,72 +86,71 @@ def onnxruntimes(source: Path, out: Path, feeds: list[dict[str, np.ndarray]], me
     )
 
 
-def modelopts(source: Path, out: Path, feeds: list[dict[str, np.ndarray]], method: str) -> None:
-    """ModelOpt's, on the same nodes."""
+def modelopts(source: Path, out: Path, feeds: list[Feeds], method: str) -> None:
+    """Quantize the same nodes by ModelOpt."""
     from modelopt.onnx.quantization import quantize  # noqa: PLC0415 - optional
 
-    nodes = [c.node for c in Policy().choose(candidates(onnx.load(str(source)).graph))]
-    data = {name: np.concatenate([f[name] for f in feeds]) for name in feeds[0]}
+    # ModelOpt takes all calibration data as one array per input.
+    data = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
     quantize(
         str(source),
         quantize_mode="int8",
         calibration_method=method,
         calibration_data=data,
         calibration_eps=["cpu"],
-        nodes_to_quantize=[f"^{re.escape(n)}$" for n in nodes],
+        nodes_to_quantize=[f"^{re.escape(node)}$" for node in policy_nodes(source)],
         high_precision_dtype="fp32",
         output_path=str(out),
     )
 
 
+def describe(name: str, graph: Path, reference: np.ndarray, held_out: list[Feeds]) -> str:
+    """Return the figures of a quantized graph: accuracy of the taps, Q nodes and broken rules."""
+    taps = compare_taps(name, reference, run_semantic(open_arbiter(graph), held_out))
+    cells = "; ".join(f"{tap.tensor} {tap.cosine:.4f} ({tap.snr_db:.1f} dB)" for tap in taps)
+    nodes = onnx.load(str(graph)).graph.node
+    quantized = sum(node.op_type == "QuantizeLinear" for node in nodes)
+
+    # A file that TensorRT refuses is no result, however accurate it is.
+    check = check_rules(graph)
+    rules = "rules hold" if check else f"rules broken ({check.breaks[0].rule})"
+    return f"{cells}; {quantized} Q, {rules}"
+
+
 def main() -> None:
-    """Quantize, compare, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Quantize in all ways, compare with FP32, and print a line each."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("encoder", type=Path)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--clips", type=int, default=8)
+    parser.add_argument("--clips", type=int, default=8, help="calibration clips")
     args = parser.parse_args()
-    train, held = pairs(args.data, "train", args.clips), pairs(args.data, "validation", 4)
+
+    # Four held-out clips suffice for taps: each has hundreds of tokens.
+    calibration = read_pairs(args.data, "train", args.clips)
+    held_out = read_pairs(args.data, "validation", 4)
+    quantizers: tuple[Quantizer, ...] = (ours, onnxruntimes, modelopts)
     with TemporaryDirectory() as scratch:
         source, out = Path(scratch) / "fp32.onnx", Path(scratch) / "int8.onnx"
-        model = onnx.load(str(args.encoder))
-        del model.graph.output[1:]
-        drop_unread(model.graph)
-        onnx.save(model, str(source))
-        origin = np.concatenate([open_arbiter(source).run(p)["semantic"] for p in held])
-        tries = [
-            (ours, "max"),
-            (ours, "entropy"),
-            (onnxruntimes, "max"),
-            (onnxruntimes, "entropy"),
-            (modelopts, "max"),
-            (modelopts, "entropy"),
-        ]
-        for make, method in tries:
-            started = time.process_time()
-            try:
-                make(source, out, train, method)
-            except ImportError as error:
-                print(f"{make.__name__:13s} {method:8s} not installed ({error})", flush=True)
-                continue
-            spent = time.process_time() - started
-            given = np.concatenate([open_arbiter(out).run(p)["semantic"] for p in held])
-            taps = [
-                compare("encoder", f"tap {t + 1}", make.__name__, origin[:, t], given[:, t])
-                for t in range(given.shape[1])
-            ]
-            cells = "; ".join(f"{c.tensor} {c.cosine:.4f} ({c.snr_db:.1f} dB)" for c in taps)
-            count = sum(n.op_type == "QuantizeLinear" for n in onnx.load(str(out)).graph.node)
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-            rules = (
-                "rules hold"
-                if check_rules(out)
-                else f"rules broken ({check_rules(out).breaks[0].rule})"
-            )
-            print(
-                f"{make.__name__:13s} {method:8s} {cells}; {count} Q, {rules}, {spent:.0f} CPU s, peak {memory:.1f} GB",
-                flush=True,
-            )
+        onnx.save(keep_semantic_taps(onnx.load(str(args.encoder))), str(source))
+        reference = run_semantic(open_arbiter(source), held_out)
+
+        for quantize in quantizers:
+            for method in ("max", "entropy"):
+                row = f"{quantize.__name__:13s} {method:8s}"
+                started = time.process_time()
+                try:
+                    quantize(source, out, calibration, method)
+                except ImportError as error:
+                    print(f"{row} not installed ({error})", flush=True)
+                    continue
+
+                # The peak is that of the whole process: only its growth belongs to a row.
+                spent_s = time.process_time() - started
+                memory_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+                figures = describe(quantize.__name__, out, reference, held_out)
+                print(f"{row} {figures}, {spent_s:.0f} CPU s, peak {memory_gb:.1f} GB", flush=True)
 
 
 if __name__ == "__main__":
