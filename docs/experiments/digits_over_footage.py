@@ -100,9 +100,10 @@ def main() -> None:
 
     # Each split has images and videos of its own.
     digits = read_digits(args.digits)
-    videos = {}
-    for training, split in ((True, "train"), (False, "validation")):
-        videos[training] = [sample.path for sample in read_split(args.footage, split)]
+    videos = {
+        True: [sample.path for sample in read_split(args.footage, "train")],
+        False: [sample.path for sample in read_split(args.footage, "validation")],
+    }
 
     # The way "up" is left out: twelve classes, as in the sets of shapes.
     classes = [(digit, way) for digit in DIGITS for way in list(WAYS)[:3]]

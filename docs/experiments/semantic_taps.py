@@ -6,7 +6,7 @@ Shared by `outlier_channels.py` and `quantizers.py`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from onnx import ModelProto
@@ -22,7 +22,7 @@ Feeds = dict[str, np.ndarray]
 """Inputs of one encoder run."""
 
 
-def read_pairs(data: Path, split: str, count: int) -> list[Feeds]:
+def read_pairs(data: Path, split: Literal["train", "validation"], count: int) -> list[Feeds]:
     """Return one (previous, current) segment pair of each of `count` clips of a split."""
     spec = load_config("ssv2").spec
     paths = [sample.path for sample in read_split(data, split) if sample.path is not None]
@@ -61,13 +61,13 @@ def feed_reader(feeds: list[Feeds]) -> Any:  # noqa: ANN401 - a class of an opti
     """Return ONNX Runtime's reader of calibration data over `feeds`."""
     from onnxruntime.quantization import CalibrationDataReader  # noqa: PLC0415 - optional
 
-    class Reader(CalibrationDataReader):
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
         """Hand out the feeds once."""
 
         def __init__(self) -> None:
             self.rest = iter(feeds)
 
-        def get_next(self) -> Feeds | None:  # type: ignore[override]
+        def get_next(self) -> Feeds | None:
             """Return the next feed, or None at the end."""
             return next(self.rest, None)
 
