@@ -32,3 +32,18 @@ def test_paths_that_the_pages_name_exist():
         if page.name != "changelog.md" and not (ROOT / path).exists()
     ]
     assert not wrong
+
+
+def test_pages_that_the_code_names_exist():
+    folders = ("gasmcast", "runtime", "export", "calibration", "deploy")
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.*")]
+    wrong = []
+    for file in files:
+        if file.suffix not in (".py", ".yaml", ".service", ".html") or not file.is_file():
+            continue
+        for line in file.read_text(encoding="utf-8").splitlines():
+            pages = re.findall(r"(?<![\w/])docs/[\w/]+\.md", line)
+            # A page of another project is named with that project.
+            if "onnx-tensorrt" not in line:
+                wrong += [f"{file.name}: {page}" for page in pages if not (ROOT / page).is_file()]
+    assert not wrong

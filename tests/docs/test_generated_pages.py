@@ -54,6 +54,12 @@ def test_every_setting_is_in_the_settings_reference(site):
     assert all(f"### `{preset}`" in page for preset in PRESETS)
 
 
+@pytest.mark.parametrize("page", ["cli", "settings"])
+def test_every_option_and_setting_says_what_it_means(site, page):
+    rows = (site / "reference" / f"{page}.md").read_text(encoding="utf-8").splitlines()
+    assert not [row for row in rows if row.startswith("| `") and row.endswith("|  |")]
+
+
 def test_settings_that_no_camera_can_have_for_itself_are_marked(site):
     page = (site / "reference" / "settings.md").read_text(encoding="utf-8")
     marked = set(re.findall(r"^\| `(\w+)` \\\*", page, re.MULTILINE))
