@@ -41,6 +41,8 @@ def generate(docs: Path) -> list[Path]:
         "reference/settings.md": settings_page(),
         "reference/api.md": api_page(),
     }
+
+    # The changelog and its like stand at the root for GitHub, and are pages of the site too.
     for source, page in COPIES.items():
         texts[page] = _copied_page(ROOT / source, page)
 
@@ -62,6 +64,8 @@ def _copied_page(source: Path, page: str) -> str:
 
     def replaced(match: re.Match[str]) -> str:
         text, target, anchor = match[1], match[2], match[3] or ""
+
+        # The path within the repository decides where the link leads on the site.
         inside = os.path.relpath(source.parent / target, ROOT)
         place = COPIES.get(inside, "")
         if inside.startswith("docs/"):

@@ -28,6 +28,7 @@ def api_page() -> str:
         "without torch; `train`, `evaluate` and `export` need `gasmcast[export]`."
     )
     parts = ["# Python API", about, "## Functions and classes"]
+    # Functions come before classes; records and errors have sections of their own.
     apart = {*_RECORDS, *errors.__all__}
     names = [name for name in gasmcast.__all__ if name not in apart and not name.startswith("_")]
     for name in sorted(names, key=lambda name: (name[0].isupper(), name)):
@@ -60,6 +61,7 @@ def _entry(name: str, item: Any) -> list[str]:  # noqa: ANN401 - a function or a
     if not inspect.isclass(item):
         return parts
 
+    # Fields as a table, then methods and properties.
     fields = [(code(field), code(kind), text) for field, kind, text in _fields(item)]
     if fields:
         parts.append(table(("field", "type", "meaning"), fields))
@@ -68,6 +70,8 @@ def _entry(name: str, item: Any) -> list[str]:  # noqa: ANN401 - a function or a
         is_property = isinstance(value, property)
         function = value.fget if is_property else getattr(value, "__func__", value)
         is_public = member in ("__call__", "__enter__") or not member.startswith("_")
+
+        # Only what is documented is shown.
         if is_public and inspect.isfunction(function) and function.__doc__:
             usage = member if is_property else _signature(member, function)
             parts += [f"#### `{item.__name__}.{member}`", f"```python\n{usage}\n```"]
@@ -87,9 +91,12 @@ def _signature(name: str, item: Any) -> str:  # noqa: ANN401 - a function or a c
     for parameter in signature.parameters.values():
         if parameter.name in ("self", "cls"):
             continue
+
+        # The bare star stands before the first keyword-only parameter.
         if parameter.kind is parameter.KEYWORD_ONLY and not star:
             shown.append("*")
             star = True
+
         prefix = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}
         star = star or parameter.kind is parameter.VAR_POSITIONAL
         text = prefix.get(parameter.kind, "") + parameter.name

@@ -49,6 +49,7 @@ def _verb(name: str, command: Any) -> list[str]:  # noqa: ANN401 - click or type
     options = [one for one in command.params if one.param_type_name == "option"]
     options = [one for one in options if one.name != "help" and not one.hidden]
 
+    # The usage line names arguments; options have tables of their own.
     usage = [name, *map(_argument, arguments), *(["[OPTIONS]"] if options else [])]
     parts = [f"```text\n{' '.join(usage)}\n```", *_help(command.help or "")]
     if arguments:
@@ -70,6 +71,8 @@ def _help(text: str) -> list[str]:
     """Return a verb's help as Markdown: paragraphs, then its example commands in one block."""
     parts: list[str] = []
     examples: list[str] = []
+
+    # Lines that begin like a command are examples, wherever they stand.
     for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(text)):
         lines = [line.strip() for line in paragraph.splitlines()]
         examples += [line for line in lines if line.startswith(_COMMANDS)]
@@ -77,6 +80,7 @@ def _help(text: str) -> list[str]:
         prose = prose.removesuffix("Examples:").strip()
         if prose:
             parts.append(escape(prose))
+
     if examples:
         parts.append("```bash\n" + "\n".join(examples) + "\n```")
     return parts
@@ -104,6 +108,8 @@ def _value(option: Any) -> str:  # noqa: ANN401 - click or typer's own
         if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
             return ", ".join(code(one.value) for one in annotation) + repeated
         return _WORDS.get(annotation.__name__, annotation.__name__) + repeated
+
+    # Older versions of Typer have the types of click.
     choices = getattr(option.type, "choices", None)
     if choices:
         return ", ".join(code(getattr(one, "value", one)) for one in choices) + repeated

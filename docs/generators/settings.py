@@ -46,6 +46,7 @@ def settings_page() -> str:
         parts += [f"### `{section}`", escape(first_paragraph(model)), _settings(model, section)]
     parts += ["## Live", live, _settings(LiveConfig, "")]
 
+    # Presets are short, so their files are shown whole.
     parts += ["## Presets", "A preset states only what differs from the defaults above."]
     for name in PRESETS:
         text = resources.files("gasmcast").joinpath(f"presets/{name}.yaml").read_text("utf-8")
@@ -55,6 +56,8 @@ def settings_page() -> str:
 
 def _settings(model: type[BaseModel], section: str) -> str:
     rows = []
+
+    # Training settings are written with their section, as on the command line.
     for name, field in model.model_fields.items():
         key = f"{section}.{name}" if section else name
         mark = " \\*" if model is LiveConfig and _is_shared(name) else ""
@@ -84,10 +87,14 @@ def _type(field: FieldInfo) -> str:
 
 def _words(annotation: Any) -> str:  # noqa: ANN401 - any type annotation
     origin, arguments = get_origin(annotation), get_args(annotation)
+
+    # Closed sets and unions first: their members are described one by one.
     if origin is Literal:
         return ", ".join(code(one) for one in arguments)
     if origin in (Union, types.UnionType):
         return " or ".join(_words(one) for one in arguments)
+
+    # Containers, then plain types.
     if origin is tuple:
         many = "list of" if arguments[-1] is Ellipsis else f"{len(arguments)} x"
         return f"{many} {_words(arguments[0])}"

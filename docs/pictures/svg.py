@@ -41,7 +41,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Arrow:
-    """An arrow between two boxes, with a word beside it; dashed for what happens seldom."""
+    """An arrow between two boxes, optionally with a label; dashed if the step is optional."""
 
     start: str
     end: str
@@ -80,8 +80,11 @@ def draw(picture: Picture) -> str:
         'markerHeight="8" orient="auto"><path d="M0 0L8 4L0 8z" fill="#556"/></marker></defs>',
         f'<rect width="{width}" height="{height}" rx="8" fill="#fafbfc"/>',
     ]
+
+    # Arrows first, so that boxes cover their ends.
     for arrow in picture.arrows:
         parts.extend(_arrow(places[arrow.start], places[arrow.end], arrow))
+
     for place in places.values():
         parts.extend(_box(place))
     parts.extend(_legend(picture, height))
@@ -122,6 +125,8 @@ def _arrow(start: _Place, end: _Place, arrow: Arrow) -> Iterator[str]:
         f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="#556" stroke-width="1.5"{dash} '
         'marker-end="url(#tip)"/>'
     )
+
+    # The label stands to the right of the middle of the arrow.
     if arrow.label:
         x, y = (x1 + x2) // 2 + 8, (y1 + y2) // 2 + 4
         yield f'<text x="{x}" y="{y}" fill="#556" font-size="12">{escape(arrow.label)}</text>'
@@ -139,6 +144,8 @@ def _box(place: _Place) -> Iterator[str]:
         f'<rect x="{place.x}" y="{place.y}" width="{box.width}" height="{box.height}" rx="6" '
         f'fill="{FILLS[box.kind]}" stroke="#8a94a6"/>'
     )
+
+    # The first line is the name, the others explain it.
     for number, line in enumerate(box.lines):
         weight = ' font-weight="600"' if number == 0 else ""
         y = place.y + PADDING // 2 + LINE * number + 13
@@ -151,6 +158,8 @@ def _box(place: _Place) -> Iterator[str]:
 def _legend(picture: Picture, height: int) -> Iterator[str]:
     used = {box.kind for row in picture.rows for box in row}
     x = MARGIN
+
+    # Only kinds that the picture has, in the order of `FILLS`.
     for kind in (kind for kind in FILLS if kind in used):
         y = height - MARGIN - 4
         yield (

@@ -1,4 +1,4 @@
-"""What the Makefile, the hooks, the workflow and the metadata promise agrees."""
+"""Makefile, commit hooks, workflow and package metadata agree with each other."""
 
 from __future__ import annotations
 
