@@ -36,7 +36,7 @@ def verbs() -> Iterator[tuple[str, Any]]:
     yield from _members(typer.main.get_command(app), "gasmcast")
 
 
-def _members(group: Any, name: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - click or typer's own
+def _members(group: Any, name: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - click's
     for word, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from _members(command, f"{name} {word}")
@@ -44,7 +44,7 @@ def _members(group: Any, name: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN40
             yield f"{name} {word}", command
 
 
-def _verb(name: str, command: Any) -> list[str]:  # noqa: ANN401 - click or typer's own
+def _verb(name: str, command: Any) -> list[str]:  # noqa: ANN401 - click's or Typer's
     arguments = [one for one in command.params if one.param_type_name == "argument"]
     options = [one for one in command.params if one.param_type_name == "option"]
     options = [one for one in options if one.name != "help" and not one.hidden]
@@ -86,16 +86,16 @@ def _help(text: str) -> list[str]:
     return parts
 
 
-def _argument(argument: Any) -> str:  # noqa: ANN401 - click or typer's own
+def _argument(argument: Any) -> str:  # noqa: ANN401 - click's or Typer's
     name = str(argument.name).upper() + ("..." if argument.nargs == -1 else "")
     return name if argument.required else f"[{name}]"
 
 
-def _flags(option: Any) -> str:  # noqa: ANN401 - click or typer's own
+def _flags(option: Any) -> str:  # noqa: ANN401 - click's or Typer's
     return ", ".join(code(flag) for flag in [*option.opts, *option.secondary_opts])
 
 
-def _value(option: Any) -> str:  # noqa: ANN401 - click or typer's own
+def _value(option: Any) -> str:  # noqa: ANN401 - click's or Typer's
     if option.is_flag:
         return "flag"
     repeated = ", repeatable" if option.multiple else ""
@@ -127,7 +127,7 @@ _WORDS = {
 }
 
 
-def _default(parameter: Any) -> str:  # noqa: ANN401 - click or typer's own
+def _default(parameter: Any) -> str:  # noqa: ANN401 - click's or Typer's
     if parameter.required:
         return "required"
     value = parameter.default
