@@ -168,11 +168,12 @@ class MotionTap(nn.Module):
         if later_half:
             x = x[:, :, :, t // segments // 2 :]
 
+        # (N, channels, segments, h, w), or 1 x 1 when pooled
+        x = x.mean((3, 4, 5) if self.pooled else 3)
         if self.pooled:
-            x = x.mean((3, 4, 5)).reshape(n, c, segments, 1, 1)
-        else:
-            x = x.mean(3)  # (N, channels, segments, h, w)
+            x = x.reshape(n, c, segments, 1, 1)
 
+        # A map finer than the patches of a cell is averaged down to them.
         if self.shrink > 1:
             x = F.avg_pool2d(x.flatten(1, 2), self.shrink)  # (N, channels segments, h', w')
             x = x.reshape(n, c, segments, h // self.shrink, w // self.shrink)

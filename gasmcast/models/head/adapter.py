@@ -1,4 +1,4 @@
-"""The temporal adapter: give a frame-wise transformer temporal context at the cost of few weights."""
+"""The temporal adapter: give a frame-wise transformer temporal context with few weights."""
 
 from __future__ import annotations
 

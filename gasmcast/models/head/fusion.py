@@ -31,7 +31,7 @@ class HeadOutput(NamedTuple):
 
 
 class _Positions(nn.Module):
-    """Learned positions over time and space, factorized as in TimeSformer (Bertasius et al. 2021)."""
+    """Learned positions over time plus space, as in TimeSformer (Bertasius et al. 2021)."""
 
     def __init__(self, time: int, tokens: int, width: int) -> None:
         super().__init__()

@@ -56,6 +56,10 @@ def demo(**switches: object):
     )
 
 
+def trainable(model: GasmCast) -> list[torch.nn.Parameter]:
+    return [p for p in model.parameters() if p.requires_grad]
+
+
 @pytest.mark.parametrize(
     "switches", SWITCHES, ids=lambda s: ",".join(f"{k}={v}" for k, v in s.items()) or "demo"
 )
@@ -63,7 +67,7 @@ def test_every_switch_builds_forwards_and_trains_all_of_itself(switches, one_thr
     """Zero-initialized projections let gradients through only after a step, and two may lie in a row; after the third nothing is dead."""
     model, clips = demo(**switches)
     model.train()
-    optimizer = torch.optim.SGD(list(model.trainable_parameters()), 1e-2)
+    optimizer = torch.optim.SGD(trainable(model), 1e-2)
     for _ in range(3):
         optimizer.zero_grad()
         F.cross_entropy(model(clips), torch.tensor([0, 1])).backward()
@@ -117,7 +121,7 @@ def test_paths_are_dropped_in_training_only():
     model, clips = demo(drop_path=0.5, dropout=0, drop_channels=0, freeze=True)
     whole, _ = demo(drop_path=0, dropout=0, drop_channels=0, freeze=True)
     with torch.no_grad():  # what starts at zero would hide what is left out
-        for parameter in model.trainable_parameters():
+        for parameter in trainable(model):
             parameter.add_(0.1 * torch.randn_like(parameter))
         whole.load_state_dict(model.state_dict())
         assert torch.equal(model.eval()(clips), whole.eval()(clips))
