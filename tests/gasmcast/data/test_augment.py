@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gasmcast.config import AugmentConfig
-from gasmcast.data.augment import _OPERATIONS, Augmentation, draw_augmentation, draw_crop
+from gasmcast.data.augment import _OPERATIONS, Augmentation, draw_augmentation
+from gasmcast.data.crop import draw_crop
 from gasmcast.data.randaugment import (
-    _arithmetic,
-    _levels,
+    _find_shortcut,
+    _operation_table,
     apply_table,
     channels,
     geometric,
@@ -81,19 +82,19 @@ def test_identities(frame: np.ndarray) -> None:
     for name in ("brightness", "contrast", "color"):
         assert np.allclose(channels(name, 1), np.eye(4))
     for name in ("posterize", "solarize", "solarize_add"):
-        assert np.array_equal(_levels(name, 0, lambda: frame)[:, 0], np.arange(256))
+        assert np.array_equal(_operation_table(name, 0, lambda: frame)[:, 0], np.arange(256))
 
 
 def test_levels(frame: np.ndarray) -> None:
     dim = frame // 4 + 50
-    stretched = _levels("autocontrast", 0.7, lambda: dim)
+    stretched = _operation_table("autocontrast", 0.7, lambda: dim)
     assert stretched[dim[..., 0].min(), 0] == 0
     assert stretched[dim[..., 0].max(), 0] == 255
-    assert (np.diff(_levels("equalize", 0.7, lambda: dim).astype(int), axis=0) >= 0).all()
-    assert np.array_equal(_levels("invert", 0.7, lambda: dim)[:, 1], 255 - np.arange(256))
+    assert (np.diff(_operation_table("equalize", 0.7, lambda: dim).astype(int), axis=0) >= 0).all()
+    assert np.array_equal(_operation_table("invert", 0.7, lambda: dim)[:, 1], 255 - np.arange(256))
     flat = np.full((4, 4, 3), 9, np.uint8)
-    assert np.array_equal(_levels("autocontrast", 1, lambda: flat)[:, 0], np.arange(256))
-    assert np.array_equal(_levels("equalize", 1, lambda: flat)[:, 0], np.arange(256))
+    assert np.array_equal(_operation_table("autocontrast", 1, lambda: flat)[:, 0], np.arange(256))
+    assert np.array_equal(_operation_table("equalize", 1, lambda: flat)[:, 0], np.arange(256))
 
 
 def test_every_operation_is_drawn(frame: np.ndarray) -> None:
@@ -146,7 +147,7 @@ def test_no_pixel_is_skipped_where_a_crop_is_much_larger_than_the_clip() -> None
     assert np.abs(tall.astype(int) - 127).max() <= 1
 
 
-def test_tables_that_arithmetic_knows_give_what_looking_up_gives() -> None:
+def test_tables_that_find_shortcut_knows_give_what_looking_up_gives() -> None:
     image = np.random.default_rng(1).integers(0, 256, (20, 24, 3), np.uint8)
     image.reshape(-1)[:256] = np.arange(256)
     known = 0
@@ -156,5 +157,5 @@ def test_tables_that_arithmetic_knows_give_what_looking_up_gives() -> None:
         for chosen, amount in product((names, names[:1]), (0.0, 0.3, 0.7, 1.0)):
             table = level_table(list(chosen), amount, lambda: image, np.eye(4)[:3])
             assert np.array_equal(apply_table(image, table), cv2.LUT(image, table[None]))
-            known += _arithmetic(table.tobytes()) != (None, None)
+            known += _find_shortcut(table.tobytes()) != (None, None)
     assert known > 20
