@@ -21,7 +21,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made") / "set"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthetic, "_SECONDS", (0.2, 0.3))
-        make_set(root, clips=75, workers=1, quiet=True)
+        make_set(root, clips=75, workers=1)
     return root
 
 

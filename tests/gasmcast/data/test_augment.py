@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gasmcast.config import AugmentConfig
 from gasmcast.data.augment import _OPERATIONS, Augmentation, draw_augmentation
-from gasmcast.data.crop import draw_crop
+from gasmcast.data.crop import Crop, draw_crop
 from gasmcast.data.randaugment import (
     _find_shortcut,
     _operation_table,
@@ -110,16 +110,17 @@ def test_every_operation_is_drawn(frame: np.ndarray) -> None:
     assert len(_OPERATIONS) == 15
 
 
+WHOLE = Crop(0, 0, 1, 1)
+
+
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_warp_and_the_crop_are_one_resampling_of_the_same_picture(flip: bool) -> None:
     """The warp that changes nothing gives what no warp gives, at both sizes of pixels."""
     smooth = cv2.GaussianBlur(
         np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8), (0, 0), 3
     )
-    for crop in (
-        (0.1, 0.2, 0.8, 0.6),
-        (0.3, 0.1, 0.4, 0.2),
-    ):  # 40 x 54: made smaller; 20 x 18: made larger
+    # 40 x 54 pixels are downscaled, 20 x 18 are upscaled.
+    for crop in (Crop(0.1, 0.2, 0.8, 0.6), Crop(0.3, 0.1, 0.4, 0.2)):
         plain = Augmentation(SPEC, crop, flip)(smooth).astype(int)
         warped = Augmentation(SPEC, crop, flip, np.eye(3)[:2])(smooth).astype(int)
         assert (
@@ -129,8 +130,8 @@ def test_a_warp_and_the_crop_are_one_resampling_of_the_same_picture(flip: bool) 
 
 def test_a_shift_is_counted_in_pixels_of_the_square_after_the_mirror(frame: np.ndarray) -> None:
     shift = np.array([[1.0, 0, 5], [0, 1, 0]])
-    plain = Augmentation(SPEC, (0, 0, 1, 1), flip=True)(frame).astype(int)
-    moved = Augmentation(SPEC, (0, 0, 1, 1), flip=True, warp=shift)(frame).astype(int)
+    plain = Augmentation(SPEC, WHOLE, flip=True)(frame).astype(int)
+    moved = Augmentation(SPEC, WHOLE, flip=True, warp=shift)(frame).astype(int)
     assert (
         np.abs(moved[:, :-6] - plain[:, 5:-1]).max() <= 8
     )  # coordinates have five bits below the pixel, the noise 255 levels
@@ -141,13 +142,13 @@ def test_no_pixel_is_skipped_where_a_crop_is_much_larger_than_the_clip() -> None
     """Stripes of one pixel become gray in either direction, whichever side is the long one."""
     stripes = np.zeros((40, 512, 3), np.uint8)
     stripes[:, ::2] = 254
-    wide = Augmentation(SPEC, (0, 0, 1, 1))(stripes)
-    tall = Augmentation(SPEC, (0, 0, 1, 1))(stripes.transpose(1, 0, 2))
+    wide = Augmentation(SPEC, WHOLE)(stripes)
+    tall = Augmentation(SPEC, WHOLE)(stripes.transpose(1, 0, 2))
     assert np.abs(wide.astype(int) - 127).max() <= 1
     assert np.abs(tall.astype(int) - 127).max() <= 1
 
 
-def test_tables_that_find_shortcut_knows_give_what_looking_up_gives() -> None:
+def test_tables_that_arithmetic_knows_give_what_looking_up_gives() -> None:
     image = np.random.default_rng(1).integers(0, 256, (20, 24, 3), np.uint8)
     image.reshape(-1)[:256] = np.arange(256)
     known = 0

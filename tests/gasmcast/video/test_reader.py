@@ -172,6 +172,6 @@ def test_odd_headers_and_stamps(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            video, "_open", lambda path, threads: (odd_capture(stamps_ms, fps, count), str(path))
+            video, "_open", lambda path, threads: odd_capture(stamps_ms, fps, count)
         )
         assert [stamp for stamp, _ in read_frames("odd")] == pytest.approx(expected)

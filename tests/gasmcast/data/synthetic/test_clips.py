@@ -13,7 +13,8 @@ import pytest
 
 from gasmcast.data.annotations import read_labels, read_split
 from gasmcast.data.synthetic import clips as synthetic
-from gasmcast.data.synthetic.clips import make_set, make_stream
+from gasmcast.data.synthetic.clips import make_set
+from gasmcast.data.synthetic.scene_video import make_video
 from gasmcast.data.synthetic.scenes import (
     CLASSES,
     PAIRS,
@@ -120,7 +121,7 @@ def test_the_probe_would_notice() -> None:
 
 def test_a_whole_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthetic, "_SECONDS", (0.2, 0.3))
-    counts = make_set(tmp_path / "set", clips=75, seed=4, workers=1, quiet=True)
+    counts = make_set(tmp_path / "set", clips=75, seed=4, workers=1)
     assert counts == {"train": 58, "validation": 15, "test": 2}
     labels = read_labels(tmp_path / "set")
     assert labels.names == CLASSES
@@ -153,14 +154,14 @@ def test_nothing_is_left_of_a_set_that_failed(
 
     monkeypatch.setattr(synthetic, "_write_clip", full)
     with pytest.raises(OSError, match="No space"):
-        make_set(tmp_path / "set", clips=75, workers=1, quiet=True)
+        make_set(tmp_path / "set", clips=75, workers=1)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UsageError, match="too few"):
         make_set(tmp_path / "set", clips=20)
 
 
 def test_a_stream_of_actions(tmp_path: Path) -> None:
-    actions = make_stream(tmp_path / "s.mp4", seed=1, templates=CLASSES[:3], seconds=0.5, fps=12)
+    actions = make_video(tmp_path / "s.mp4", seed=1, templates=CLASSES[:3], seconds=0.5, fps=12)
     assert [action.template for action in actions] == list(CLASSES[:3])
     assert actions[0].start_s == 0
     assert all(a.end_s == b.start_s for a, b in itertools.pairwise(actions))
