@@ -9,7 +9,9 @@ import typer
 
 __all__ = ["demo_data", "demo_video"]
 
-Seed = Annotated[int, typer.Option(help="Seed of everything drawn; the same seed, the same frames.")]
+Seed = Annotated[
+    int, typer.Option(help="Seed of everything drawn; the same seed, the same frames.")
+]
 
 
 def demo_data(
@@ -25,7 +27,6 @@ def demo_data(
     the frames.
 
     Examples:
-
         gasmcast demo-data data/demo --clips 900 --seed 0
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -63,7 +64,6 @@ def demo_video(
     """Write one synthetic video of several actions in a row.
 
     Examples:
-
         gasmcast demo-video stream.mp4 --seed 3
     """
     from gasmcast.data.synthetic.scene_video import make_video, write_actions

@@ -123,9 +123,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         """
         return self._fill(index, int(self._epoch), out)
 
-    def preload(
-        self, budget_bytes: int, threads: int = 2, progress: Progress = silent
-    ) -> bool:
+    def preload(self, budget_bytes: int, threads: int = 2, progress: Progress = silent) -> bool:
         """Decode the whole set into memory, so that epochs cost no decoding.
 
         Call it before workers are started. Frames are stored as evaluation sees them, or somewhat
@@ -277,9 +275,7 @@ class _LazyDraw:
         clips = self._clips
         if clips.augment is None:
             return Augmentation(clips.spec)
-        return draw_augmentation(
-            self._rng, clips.augment, clips.spec, lambda: self._to_rgb(frame)
-        )
+        return draw_augmentation(self._rng, clips.augment, clips.spec, lambda: self._to_rgb(frame))
 
 
 def _unchanged(frame: Frame) -> Frame:

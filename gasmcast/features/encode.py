@@ -84,13 +84,17 @@ def fill_cache(
     # No batch spans two shards. One loader reads all of them, so that workers never wait for the
     # end of a shard.
     order = [
-        list(batch) for number in missing for batch in _batches(plan.shard_range(number), batch_size)
+        list(batch)
+        for number in missing
+        for batch in _batches(plan.shard_range(number), batch_size)
     ]
     loader: DataLoader[Any] = DataLoader(
         views, batch_sampler=order, num_workers=workers if missing else 0
     )
     done = plan.rows - sum(len(plan.shard_range(number)) for number in missing)
-    encode_shards(plan, model.to(device).eval(), loader, device=device, done=done, progress=progress)
+    encode_shards(
+        plan, model.to(device).eval(), loader, device=device, done=done, progress=progress
+    )
 
     labels = write_index(plan)
     return sorted({samples[row % plan.clips].id for row, label in enumerate(labels) if label < 0})

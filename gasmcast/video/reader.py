@@ -177,9 +177,7 @@ def _open(path: str | Path, threads: int | None) -> cv2.VideoCapture:
 
     capture.release()
     if _is_encrypted(file):
-        raise SourceError(
-            f"{path} is encrypted.", "Give a copy without digital rights management."
-        )
+        raise SourceError(f"{path} is encrypted.", "Give a copy without digital rights management.")
     raise SourceError(
         f"{path} has no video stream that can be read.",
         "It is audio only, damaged, or not a video.",

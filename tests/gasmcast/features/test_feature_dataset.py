@@ -350,7 +350,9 @@ def test_a_worker_that_dies_is_one_sentence_and_what_is_encoded_is_kept(
     fill_cache(plan, model, config, samples, {})
     assert len(FeatureDataset(plan, samples)) == COUNT
 
-    def elsewhere(stage: str, done: int = 0, total: int = 0) -> None:  # the signal reaches the main process anywhere
+    def elsewhere(
+        stage: str, done: int = 0, total: int = 0
+    ) -> None:  # the signal reaches the main process anywhere
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
 
     with pytest.raises(MachineError, match="data worker died"):

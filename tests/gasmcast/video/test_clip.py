@@ -66,9 +66,7 @@ def test_frames_that_no_slot_takes_are_not_made_and_not_missed(
     stamps = np.cumsum([0, *steps])
     slots = start_ms + pitch_ms * np.arange(12)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            video, "_open", lambda path, threads: odd_capture(stamps.tolist(), *header)
-        )
+        patch.setattr(video, "_open", lambda path, threads: odd_capture(stamps.tolist(), *header))
         patch.setattr(video, "_check_complete", lambda *_: None)
         found = read_slots("odd", slots / 1000, lambda frame: frame[:1, :1, :1])
     assert found[:, 0, 0, 0].tolist() == nearest_frames(stamps / 1000, slots / 1000).tolist()
@@ -78,9 +76,7 @@ def test_a_frame_that_slots_before_and_behind_it_take_is_made_once(
     odd_capture: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stamps, slots = [1000 * i / 12 for i in range(24)], np.arange(-2, 40) / 16
-    monkeypatch.setattr(
-        video, "_open", lambda path, threads: odd_capture(stamps, 12, 24)
-    )
+    monkeypatch.setattr(video, "_open", lambda path, threads: odd_capture(stamps, 12, 24))
     made: list[np.ndarray] = []
     out = np.empty((len(slots), 1, 1, 1), np.uint8)
     assert (

@@ -171,7 +171,5 @@ def test_odd_headers_and_stamps(
     odd_capture: type, stamps_ms: list[float], fps: float, count: float, expected: list[float]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            video, "_open", lambda path, threads: odd_capture(stamps_ms, fps, count)
-        )
+        patch.setattr(video, "_open", lambda path, threads: odd_capture(stamps_ms, fps, count))
         assert [stamp for stamp, _ in read_frames("odd")] == pytest.approx(expected)
