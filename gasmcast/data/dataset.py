@@ -12,14 +12,14 @@ from torch.utils.data import Dataset
 
 from gasmcast.config import AugmentConfig
 from gasmcast.data.annotations import Sample
-from gasmcast.data.augment import Augmentation, draw_augmentation
 from gasmcast.data.failures import check_failures
+from gasmcast.data.lazy_augmentation import LazyAugmentation
 from gasmcast.data.preload import SmallVideo, preload_videos, read_small
 from gasmcast.errors import SourceError
 from gasmcast.progress import Progress, silent
 from gasmcast.spec import ClipSpec, nearest_frames
 from gasmcast.video.clip import read_slots
-from gasmcast.video.reader import Frame, as_rgb, duration_s
+from gasmcast.video.reader import duration_s
 
 __all__ = ["ClipDataset"]
 
@@ -189,7 +189,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         path, video = self._path(index), self._preloaded.get(index)
         length_s = self.length_s(index) if video is None else video.length_s
         slots = self.spec.slot_times(self._start(length_s, rng))
-        draw = _LazyDraw(self, rng, bgr=video is None)
+        draw = LazyAugmentation(rng, self.augment, self.spec, bgr=video is None)
         frames = out.numpy().reshape(-1, *self.spec.clip_shape[2:])  # (slots, H, W, 3)
 
         if video is None:
@@ -244,43 +244,6 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
                 "Repair them, or take them out of the annotation file.",
             ),
         )
-
-
-class _LazyDraw:
-    """Augment the frames of one clip by one draw, made at the first frame.
-
-    Some operations look at the levels of a frame, so the draw cannot be made earlier.
-    """
-
-    def __init__(self, clips: ClipDataset, rng: np.random.Generator, *, bgr: bool) -> None:
-        self._clips = clips
-        self._rng = rng
-        self._to_rgb = as_rgb if bgr else _unchanged
-        self._augmentation: Augmentation | None = None
-
-    @property
-    def flip(self) -> bool:
-        """Whether the clip is mirrored."""
-        return self._augmentation is not None and self._augmentation.flip
-
-    def __call__(self, frame: Frame) -> Frame:
-        """Return the augmented frame, `(pixels, pixels, 3)` uint8 RGB."""
-        if self._augmentation is None:
-            self._augmentation = self._draw(frame)
-        # Channels are put in order after placement, on a small frame, in a tenth of the time.
-        return self._augmentation.colored(self._to_rgb(self._augmentation.placed(frame)))
-
-    def _draw(self, frame: Frame) -> Augmentation:
-        """Draw the augmentation of the clip."""
-        clips = self._clips
-        if clips.augment is None:
-            return Augmentation(clips.spec)
-        return draw_augmentation(self._rng, clips.augment, clips.spec, lambda: self._to_rgb(frame))
-
-
-def _unchanged(frame: Frame) -> Frame:
-    """Return the frame as it is."""
-    return frame
 
 
 def _shared(tensor: Tensor) -> Tensor:

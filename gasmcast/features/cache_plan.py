@@ -82,7 +82,7 @@ class CachePlan:
 
     @property
     def shared(self) -> bool:
-        """Whether it is a cache of both streams for a model of one."""
+        """True for a cache of both streams that serves a model of one."""
         return self.columns != (0, self.width)
 
     @property

@@ -9,7 +9,6 @@ L fusion layers, D the common width.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import NamedTuple, cast
 
 import torch
@@ -21,6 +20,7 @@ from gasmcast.models.backbones.motion import MotionBackbone
 from gasmcast.models.backbones.normalize import halve
 from gasmcast.models.backbones.semantic import SemanticBackbone
 from gasmcast.models.graph import SemanticGraph
+from gasmcast.models.segment_frames import mean_of_cells, motion_runs, semantic_frames
 from gasmcast.models.shape import CELL, PATCH, Features, HeadShape
 from gasmcast.models.tap_rows import Taps, TapShapes, pack_rows, unpack_rows
 from gasmcast.models.taps import MotionTap, SemanticTap
@@ -36,17 +36,6 @@ class _SemanticTokens(NamedTuple):
     """`(B n f, P, D)`."""
     edges: Tensor | None
     """`(B n f, heads, P, P)`; None without a semantic graph."""
-
-
-class _MotionRuns(NamedTuple):
-    """Frames that the motion backbone sees at once, and how its maps are averaged over time."""
-
-    frames: Tensor
-    """`(N, T, h, w, 3)`."""
-    parts: int
-    """Equal parts of a map's time axis that are averaged separately: one per segment."""
-    later_half: bool
-    """Average the later half of each part only: a pair's current segment."""
 
 
 class SegmentEncoder(nn.Module):
@@ -229,12 +218,12 @@ class SegmentEncoder(nn.Module):
         b, n_with_lead_in, _, h, w, _ = frames.shape
         n = n_with_lead_in - 1
 
-        chosen = self._semantic_frames(frames[:, 1:])  # (B, n, f, H, W, 3)
+        chosen = semantic_frames(frames[:, 1:], self.spec)  # (B, n, f, H, W, 3)
         chosen = chosen.reshape(b * n * self.spec.semantic_frames, h, w, 3)  # (B n f, H, W, 3)
         taps = self.semantic(chosen)  # (B n f, P, channels) each
 
         if self.model.semantic_tokens == "cell":
-            return [_mean_of_cells(tap, h // PATCH) for tap in taps]
+            return [mean_of_cells(tap, h // PATCH) for tap in taps]
         return taps
 
     def _motion(self, frames: Tensor) -> list[Tensor]:
@@ -242,29 +231,13 @@ class SegmentEncoder(nn.Module):
         if self.motion is None:
             return []
         small = frames if self.motion.full_size else halve(frames)  # (B, 1 + n, F, h, w, 3)
-        runs = self._motion_runs(small)
+        runs = motion_runs(small, self.model.motion_context)
         maps = self.motion(runs.frames)  # (N, channels, T', h', w') each
 
         return [
             module.lay(stage_map, runs.parts, later_half=runs.later_half)
             for module, stage_map in zip(self._motion_stages(), maps, strict=True)
         ]
-
-    def _motion_runs(self, small: Tensor) -> _MotionRuns:
-        """Cut `(B, 1 + n, F, h, w, 3)` into the runs of frames that `motion_context` asks for."""
-        context = self.model.motion_context
-        current = small[:, 1:]  # (B, n, F, h, w, 3)
-
-        if context == "previous":
-            pairs = torch.cat([small[:, :-1], current], 2)  # (B, n, 2F, h, w, 3)
-            return _MotionRuns(pairs.flatten(0, 1), parts=1, later_half=True)
-
-        if context == "segment":
-            return _MotionRuns(current.flatten(0, 1), parts=1, later_half=False)
-
-        n = current.shape[1]
-        clips = current.flatten(1, 2)  # (B, n F, h, w, 3)
-        return _MotionRuns(clips, parts=n, later_half=False)
 
     def _motion_stages(self) -> list[MotionTap]:
         """Return the first tap module of each stage that the motion backbone returns."""
@@ -275,27 +248,3 @@ class SegmentEncoder(nn.Module):
         for i, stage in enumerate(self.motion.taps):
             first.setdefault(stage, i)
         return [cast("MotionTap", self.motion_taps[first[stage]]) for stage in self.motion.taps]
-
-    def _semantic_frames(self, frames: Tensor) -> Tensor:
-        """Choose the semantic frames: `(B, n, F, H, W, 3)` -> `(B, n, f, H, W, 3)`.
-
-        Evenly spaced frames are a strided slice, which every exporter keeps as a view.
-        """
-        indices = self.spec.semantic_indices
-        steps = {b - a for a, b in pairwise(indices)} or {self.spec.motion_frames}
-        if len(steps) == 1:
-            return frames[:, :, indices[0] : indices[-1] + 1 : steps.pop()]
-        return torch.stack([frames[:, :, i] for i in indices], 2)
-
-
-def _mean_of_cells(tokens: Tensor, side: int) -> Tensor:
-    """Average the four patches of each motion cell: `(N, P, channels)` -> `(N, P / 4, channels)`.
-
-    Args:
-        tokens: `(N, side * side, channels)`.
-        side: patches per side of a frame.
-    """
-    n, _, channels = tokens.shape
-    u = CELL // PATCH
-    cells = tokens.reshape(n, side // u, u, side // u, u, channels)  # (N, rows, u, columns, u, ch)
-    return cells.mean((2, 4)).reshape(n, -1, channels)  # (N, P / 4, channels)

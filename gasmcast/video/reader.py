@@ -226,7 +226,8 @@ def _no_frame(capture: cv2.VideoCapture, where: str, stated: float) -> SourceErr
     if stated > 0 and codec.isprintable():
         return SourceError(
             f"No frame of {where} could be decoded (codec {codec}, OpenCV {cv2.__version__}).",
-            "It is damaged, or of a codec that this OpenCV lacks: AV1 needs opencv-python>=4.14,<5.",
+            "It is damaged, or of a codec that this OpenCV lacks: AV1 needs"
+            " opencv-python>=4.14,<5.",
         )
     return SourceError(
         f"{where} holds no video frame.", "It is cut short, or only the head of a stream."

@@ -15,10 +15,10 @@ class TinyMotion(nn.Sequential):
     """An R(2+1)D network (Tran et al. 2018) of 0.1 M weights on block-matched displacements.
 
     Maps `(N, 3, T, H, W)` to `(N, 96, T/4, H/16, W/16)`; its spatial strides are R3D-18's (4, 8,
-    16). It trains on two CPU cores in minutes. From pixels, a network of this size has to discover displacement first, which took more
-    clips than a demo can show (20 % top-1 after eight epochs of the synthetic set; on displacements
-    87 % after four). Time is strided only from layer3 on: each of 8 frames matters while there is
-    still a map to move on.
+    16). It trains on two CPU cores in minutes. From pixels, a network of this size has to discover
+    displacement first, which took more clips than a demo can show (20 % top-1 after eight epochs of
+    the synthetic set; on displacements 87 % after four). Time is strided only from layer3 on: each
+    of 8 frames matters while there is still a map to move on.
     """
 
     def __init__(self) -> None:

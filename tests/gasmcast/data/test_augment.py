@@ -1,4 +1,4 @@
-"""Augmentation: one draw for a clip, of the right shape, and mirror images that keep their meaning."""
+"""Augmentation: one draw per clip, of the right shape; mirror images keep their meaning."""
 
 from __future__ import annotations
 

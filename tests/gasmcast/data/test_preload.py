@@ -1,4 +1,4 @@
-"""Whole videos in memory: as evaluation sees them, or larger where crops are drawn; frames of one size."""
+"""Whole videos in memory: as evaluation sees them, or larger for crops; frames of one size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The feature cache: the same logits, resumed, verified, and never used for another model or set."""
+"""The feature cache: same logits, resumed, verified, never used for another model or set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames on the grid: offline sampling that equals streaming, and what is not made because nobody takes it."""
+"""Frames on the grid: offline sampling equals streaming, and unused images are not converted."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_picking_while_reading_is_nearest_frames(stamps: list[int], slots: list[
 def test_frames_that_no_slot_takes_are_not_made_and_not_missed(
     odd_capture: type, steps: list[int], header: tuple[float, int], start_ms: int, pitch_ms: float
 ) -> None:
-    """Even stamps, jitter, gaps, headers that lie about rate and count: the same frames as if each had been looked at."""
+    """Jitter, gaps and wrong headers: the same frames as if every image had been converted."""
     stamps = np.cumsum([0, *steps])
     slots = start_ms + pitch_ms * np.arange(12)
     with pytest.MonkeyPatch.context() as patch:

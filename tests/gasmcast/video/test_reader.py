@@ -102,7 +102,7 @@ def test_stamps_and_colors(tmp_path: Path) -> None:
 
 
 def test_size_change_midstream(tmp_path: Path) -> None:
-    """A bare stream of JPEG pictures may change its size at any picture: the later ones come in the first's size, whole."""
+    """A raw JPEG stream may change its size at any frame: later frames are resized to the first."""
     pictures = []
     for height, width in [(48, 64)] * 4 + [(96, 80)] * 4:
         picture = gray(0, height, width)

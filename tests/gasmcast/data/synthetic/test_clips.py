@@ -1,4 +1,4 @@
-"""The made-up set: fair by construction, fair when measured, in the real format, whole or not there."""
+"""The synthetic set: fair by construction and when measured, in the real format, written whole."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def salience(frame: np.ndarray) -> np.ndarray:
 
 
 def separability(scenes: list[Scene], twins: list[Scene]) -> dict[str, float]:
-    """Held-out accuracy of a ridge probe that tells scenes from twins by their first, last and mean frame."""
+    """Held-out accuracy of a ridge probe on first, last and mean frame, scenes against twins."""
     times = np.arange(8) / 5
     views: dict[str, list[np.ndarray]] = {"first": [], "last": [], "mean": []}
     for scene in scenes + twins:

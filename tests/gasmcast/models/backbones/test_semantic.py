@@ -28,10 +28,16 @@ def config(name: str, *taps: int, **more: object) -> ModelConfig:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "channels", "size", "black", "white"), [
-    ("dinov3_b16", 768, 224, *IMAGENET), ("dinov3_s16", 384, 224, *IMAGENET), ("dinov2_s14", 384, 196, *IMAGENET),
-    ("clip_b16", 768, 224, (-1.7923, -1.7521, -1.4802), (1.9303, 2.0749, 2.1459)), ("sup_b16", 768, 224, (-1, -1, -1), (1, 1, 1)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "channels", "size", "black", "white"),
+    [
+        ("dinov3_b16", 768, 224, *IMAGENET),
+        ("dinov3_s16", 384, 224, *IMAGENET),
+        ("dinov2_s14", 384, 196, *IMAGENET),
+        ("clip_b16", 768, 224, (-1.7923, -1.7521, -1.4802), (1.9303, 2.0749, 2.1459)),
+        ("sup_b16", 768, 224, (-1, -1, -1), (1, 1, 1)),
+    ],
+)
 def test_every_named_backbone_gives_14_x_14_tokens_and_gets_its_own_pixels(
     name, channels, size, black, white
 ):
@@ -96,12 +102,20 @@ def test_a_file_of_weights_loads_strictly(tmp_path):
         backbone.load(str(tmp_path / "none.pth"))
 
 
-@pytest.mark.parametrize(("name", "sentence"), [
-    ("vit_base_patch32_224", "patches of 32 px"), ("no_such_vit", "No semantic backbone"), ("resnet18", "patch size"),
-    ("swin_tiny_patch4_window7_224", "no plain ViT blocks"), ("vit_base_patch16_xp_224", "no plain ViT blocks"),
-    ("vit_base_patch16_18x2_224", "no plain ViT blocks"), ("vit_huge_patch14_xp_224", "no plain ViT blocks"),
-    ("naflexvit_base_patch16_gap", "no plain ViT patches"), ("samvit_base_patch16", "no plain ViT norm"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("vit_base_patch32_224", "patches of 32 px"),
+        ("no_such_vit", "No semantic backbone"),
+        ("resnet18", "patch size"),
+        ("swin_tiny_patch4_window7_224", "no plain ViT blocks"),
+        ("vit_base_patch16_xp_224", "no plain ViT blocks"),
+        ("vit_base_patch16_18x2_224", "no plain ViT blocks"),
+        ("vit_huge_patch14_xp_224", "no plain ViT blocks"),
+        ("naflexvit_base_patch16_gap", "no plain ViT patches"),
+        ("samvit_base_patch16", "no plain ViT norm"),
+    ],
+)
 def test_a_backbone_that_does_not_fit_is_refused_in_a_sentence(name, sentence):
     with (
         pytest.raises(UsageError, match=sentence),
