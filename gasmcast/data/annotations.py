@@ -187,6 +187,7 @@ def _find_annotations(root: Path, name: str) -> Path | None:
             f"There is no data set at {root}.",
             "Make one with `gasmcast demo-data DIR`, or give the folder of one.",
         )
+    # Packages differ in the folder of the labels and in the prefix of the names.
     for folder in _LABEL_FOLDERS:
         for prefix in ("", "something-something-v2-"):
             file = root / folder / f"{prefix}{name}.json"
@@ -204,6 +205,7 @@ def _read_rows(file: Path) -> list[dict[str, Any]]:
             f"{file} is not JSON ({error}).", "Take it from the label package again."
         ) from None
 
+    # A wrong file is more likely than a broken one: say what was expected.
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UsageError(
             f"{file} is not a list of clips.", 'Each must be {"id": ..., "template": ...}.'

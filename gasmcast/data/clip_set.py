@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -20,8 +20,8 @@ class ClipSet(Protocol):
     def __getitem__(self, index: int) -> tuple[Tensor, int, int]: ...
 
 
-class NamedClips(Protocol):
-    """A set that knows the labels and names of its clips without decoding them."""
+class TrainingClips(ClipSet, Protocol):
+    """A set that knows labels and names without decoding, with other draws in each epoch."""
 
     @property
     def labels(self) -> Sequence[int]:
@@ -31,10 +31,6 @@ class NamedClips(Protocol):
     def ids(self) -> Sequence[str]:
         """Name of each clip."""
 
-
-class TrainingClips(ClipSet, NamedClips, Protocol):
-    """A set of named clips with other draws in each epoch."""
-
     def set_epoch(self, epoch: int) -> None:
         """Use the draws of `epoch` from now on, in running workers too.
 
@@ -42,11 +38,11 @@ class TrainingClips(ClipSet, NamedClips, Protocol):
         """
 
 
-def set_sha(*sets: NamedClips | None) -> str:
+def set_sha(*sets: Any) -> str:  # noqa: ANN401 - callers hold their sets as plain ClipSet
     """Return the SHA-256 of the names and classes of all clips, in their order.
 
     Args:
-        sets: sets of clips; None for one that a run does not have.
+        sets: sets with `ids` and `labels`; None for one that a run does not have.
     """
     digest = hashlib.sha256()
     for clips in sets:

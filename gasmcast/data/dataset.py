@@ -15,6 +15,7 @@ from gasmcast.data.annotations import Sample
 from gasmcast.data.failures import check_failures
 from gasmcast.data.lazy_augmentation import LazyAugmentation
 from gasmcast.data.preload import SmallVideo, preload_videos, read_small
+from gasmcast.data.shared_memory import share
 from gasmcast.errors import SourceError
 from gasmcast.progress import Progress, silent
 from gasmcast.spec import ClipSpec, nearest_frames
@@ -59,9 +60,9 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
 
         # Worker processes share these, so that they agree on the epoch and on bad clips.
         count = len(self.samples)
-        self.failed = _shared(torch.zeros(count, dtype=torch.uint8))
-        self._epoch = _shared(torch.zeros(1, dtype=torch.int64))
-        self._lengths = _shared(torch.full((count,), torch.nan, dtype=torch.float64))
+        self.failed = share(torch.zeros(count, dtype=torch.uint8))
+        self._epoch = share(torch.zeros(1, dtype=torch.int64))
+        self._lengths = share(torch.full((count,), torch.nan, dtype=torch.float64))
         self._preloaded: dict[int, SmallVideo] = {}
 
     @property
@@ -194,12 +195,14 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
 
         if video is None:
             read_slots(path, slots, draw, threads=1, out=frames)
+        # A preloaded frame is augmented once, however many slots take it.
         else:
             nearest = nearest_frames(video.stamps, slots)
             used, slot_of = np.unique(nearest, return_inverse=True)
             for number, frame in enumerate(used):
                 frames[slot_of == number] = draw(video.frames[frame])
 
+        # A mirrored clip may show another class: left becomes right.
         label = self.samples[index].label
         label = -1 if label is None else label
         return self.swap.get(label, label) if draw.flip else label
@@ -244,9 +247,3 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
                 "Repair them, or take them out of the annotation file.",
             ),
         )
-
-
-def _shared(tensor: Tensor) -> Tensor:
-    """Move a tensor to memory that worker processes share."""
-    shared: Tensor = tensor.share_memory_()  # type: ignore[no-untyped-call] # torch has no types
-    return shared

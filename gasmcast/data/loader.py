@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from gasmcast.data.clip_set import ClipSet
 from gasmcast.data.data_workers import iterate_loader, start_worker
+from gasmcast.data.shared_memory import share
 
 __all__ = ["Batch", "ClipLoader"]
 
@@ -67,6 +68,7 @@ class ClipLoader:
             workers: number of worker processes; 0 reads in this process.
             pin: copy batches into pinned memory, for a GPU.
         """
+        # Worker processes get copies of these objects; what they share is inside `_Buffers`.
         self._order = _Order()
         self._buffers = _Buffers(workers)
         self._loader: DataLoader[Any] = DataLoader(
@@ -133,8 +135,7 @@ class _Buffers:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        in_use = torch.zeros((max(1, workers), BUFFERS), dtype=torch.uint8)
-        self.in_use: Tensor = in_use.share_memory_()  # type: ignore[no-untyped-call] # torch has no types
+        self.in_use = share(torch.zeros((max(1, workers), BUFFERS), dtype=torch.uint8))
         self._buffers: dict[int, Tensor] = {}
         self._mapped: dict[BufferId, Tensor] = {}
 
@@ -186,11 +187,12 @@ class _Buffers:
         if number is None:
             return torch.empty((count, *shape), dtype=dtype)
 
+        # Sets of one loader may differ in shape; the buffer follows the latest batch.
         buffer = self._buffers.get(number)
         fits = buffer is not None and buffer.shape[1:] == shape and buffer.dtype == dtype
         if buffer is None or not fits or len(buffer) < count:
             buffer = torch.empty((count, *shape), dtype=dtype)
             if self.workers:
-                buffer = buffer.share_memory_()  # type: ignore[no-untyped-call] # torch has no types
+                buffer = share(buffer)
             self._buffers[number] = buffer
         return buffer[:count]

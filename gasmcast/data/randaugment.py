@@ -42,6 +42,7 @@ def geometric(name: str, amount: float, pixels: int) -> NDArray[np.float64]:
     else:
         matrix[0 if name == "translate_x" else 1, 2] = 0.45 * amount * pixels
 
+    # Rotation and shear are about the center; a translation is not changed by this.
     center = np.eye(3)
     center[:2, 2] = (pixels - 1) / 2
     return np.asarray(center @ matrix @ np.linalg.inv(center))
@@ -129,10 +130,12 @@ def _find_shortcut(table: bytes) -> _Shortcut:
     if len(table) != 256:
         return _Shortcut()
 
+    # Posterize keeps the leading bits: level 255 shows which.
     mapped, levels = np.frombuffer(table, np.uint8), np.arange(256, dtype=np.uint8)
     if np.array_equal(mapped, levels & mapped[-1]):
         return _Shortcut(mask=mapped[-1])
 
+    # Solarize inverts from the first level that changes.
     threshold = int(np.argmax(mapped != levels))
     if np.array_equal(mapped, np.where(levels < threshold, levels, 255 - levels)):
         return _Shortcut(threshold=threshold)

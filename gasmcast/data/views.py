@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gasmcast.data.annotations import Sample
 from gasmcast.data.failures import check_failures
+from gasmcast.data.shared_memory import share
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.spec import ClipSpec
 from gasmcast.video.clip import fit_frame, read_slots
@@ -53,6 +54,7 @@ def view_starts(length_s: float, spec: ClipSpec, windows: int) -> list[float]:
     if slack >= 1 / spec.fps:
         return [slack * (i + 0.5) / windows for i in range(windows)]
 
+    # Shifts are spread evenly over one slot, centered on the middle window.
     starts = []
     for i in range(windows):
         shift = (i - (windows - 1) / 2) / (windows * spec.fps)
@@ -85,8 +87,7 @@ class ViewClips:
                 f"Use --views {windows}x1.",
             )
         self.samples, self.spec, self.windows, self.crops = samples, spec, windows, crops
-        failed = torch.zeros(len(self), dtype=torch.uint8)
-        self.failed: Tensor = failed.share_memory_()  # type: ignore[no-untyped-call] # torch has no types
+        self.failed = share(torch.zeros(len(self), dtype=torch.uint8))
 
     def __len__(self) -> int:
         return len(self.samples) * self.windows * self.crops
@@ -103,6 +104,7 @@ class ViewClips:
         number, view = divmod(index, views)
         sample = self.samples[number]
         label = -1 if sample.label is None else sample.label
+        # A black clip keeps the batch whole; the caller leaves its clip out of the figures.
         try:
             frames = self._read(sample, view)
         except SourceError as error:

@@ -142,6 +142,7 @@ def plan_cache(
             f"A cache of {views} views of {len(samples)} clips is empty.", "Use --views 1 or more."
         )
 
+    # A finished cache of both streams saves encoding one of them again.
     facts = _facts(model, config, samples, views=views, dtype=dtype)
     both = _find_both_streams(out, split, facts)
     if both is None:
@@ -150,6 +151,7 @@ def plan_cache(
         facts, columns = both
 
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    # Small shards lose little to an interruption; a large cache gets larger ones, not more.
     rows = len(samples) * views
     return CachePlan(
         folder=out / f"{split}-{key[:16]}",
@@ -218,6 +220,7 @@ def _find_both_streams(
     if all(f"{stream} width" in ours for stream in _SETTINGS):
         return None
 
+    # Everything that matters for this stream must agree; the other stream may be anything.
     for index in sorted(out.glob(f"{split}-*/index.json")):
         theirs = read_json(index, dict).get("facts", {})
         has_ours = all(theirs.get(name) == value for name, value in ours.items())

@@ -68,6 +68,7 @@ def fill_cache(
         UsageError: float16 cannot hold a value; or the cache holds both streams, lacks a shard, and
             the model has one stream.
     """
+    # A model of one stream cannot repair the other half of a shared row.
     missing = missing_shards(plan)
     if missing and plan.shared:
         raise UsageError(
@@ -151,6 +152,7 @@ def encode_shards(
         done += len(clips)
         progress(STAGE, done, plan.rows)
 
+        # A shard is written as a whole, and only a whole one counts after an interruption.
         last_row = int(rows[-1])
         number = last_row // plan.shard_rows
         if last_row + 1 == plan.shard_range(number).stop:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gasmcast.data.annotations import Sample
+from gasmcast.data.shared_memory import share
 from gasmcast.errors import UsageError
 from gasmcast.features.cache_plan import CachePlan
 from gasmcast.features.fingerprints import weights_sha
@@ -65,8 +66,7 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
         self._clips = np.flatnonzero((self._labels >= 0).all(axis=0))
         self.samples = [samples[int(i)] for i in self._clips]
 
-        epoch = torch.zeros(1, dtype=torch.int64)
-        self._epoch: Tensor = epoch.share_memory_()  # type: ignore[no-untyped-call] # torch has no types
+        self._epoch = share(torch.zeros(1, dtype=torch.int64))
         self._open: dict[Path, Any] = {}
 
     @property
@@ -140,6 +140,7 @@ def _read_labels(plan: CachePlan) -> np.ndarray[Any, np.dtype[np.int64]]:
     if not index.is_file():
         raise UsageError(_explain(plan), "Make it with `gasmcast cache` and the same settings.")
 
+    # The folder's name has only a part of the key.
     content = read_json(index, dict, "key", "labels")
     if content["key"] != plan.key:
         raise UsageError(
@@ -157,6 +158,8 @@ def _check_shards(plan: CachePlan, *, verify: bool) -> None:
                 f"{plan.folder} lacks {shard.name}.",
                 "Run `gasmcast cache` again: it fills what is missing.",
             )
+
+        # Comparing digests reads the whole cache once.
         if verify:
             try:
                 read_tensors(shard)
@@ -173,6 +176,7 @@ def _explain(plan: CachePlan) -> str:
         return f"The cache {plan.folder} is unfinished."
 
     ours = json.loads(json.dumps(plan.facts))  # lists in place of tuples, as in the index
+    # The nearest explanation is the first difference from a cache that does exist.
     for other in sorted(out.glob(f"{split}-*/index.json")):
         theirs = read_json(other, dict).get("facts", {})
         differing = [name for name, value in ours.items() if theirs.get(name) != value]

@@ -92,6 +92,7 @@ def build_or_reload(config: Config, folder: Path) -> GasmCast:
     if not path.is_file():
         return build_model(config)
 
+    # The weights in the folder are the run's, whatever the configuration's file holds by now.
     model = _build_bare(config)
     frozen, _ = read_tensors(path)
     if frozen.keys() != frozen_names(model):
@@ -169,6 +170,7 @@ def read_checkpoint(path: Path) -> tuple[Config, Labels, dict[str, Any]]:
             "Give best.safetensors or last.safetensors of a run folder.",
         )
 
+    # The configuration is validated again: the file may be of an older version.
     config = parse_config(json.loads(texts["config"]), str(file))
     info = json.loads(texts["info"])
     info |= {"frozen_sha256": texts["frozen_sha256"], "path": str(file)}
@@ -192,6 +194,7 @@ def load_checkpoint(path: Path) -> tuple[GasmCast, Config, Labels, dict[str, Any
     file = Path(info["path"])
     tensors, _ = read_tensors(file)
 
+    # Frozen backbones are stored once per run folder, not in every checkpoint.
     if info["frozen_sha256"]:
         tensors |= _read_frozen(file, info["frozen_sha256"])
 
@@ -220,6 +223,7 @@ def fill(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
             shapes = f"{tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
             raise UsageError(f"{where} is of another architecture: {name} is {shapes}.", hint)
 
+    # A surplus tensor means another variant, even if everything else fits.
     extra = sorted(tensors.keys() - expected.keys())
     if extra:
         raise UsageError(

@@ -85,6 +85,7 @@ def count(config: Config) -> Counts:
     with torch.device("meta"):
         model = GasmCast(config.model, config.spec)
 
+    # A weight that two modules share is listed once, so that the parts add up to the whole.
     by_part: dict[str, int] = defaultdict(int)
     trainable = 0
     for name, parameter in model.named_parameters():

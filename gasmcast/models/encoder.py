@@ -70,6 +70,8 @@ class SegmentEncoder(nn.Module):
         """Create the semantic backbone, its taps and its graphs."""
         model, layers = self.model, range(self.model.layers)
         self.semantic = SemanticBackbone(model, self.spec.pixels)
+
+        # Under a backbone that trains, the statistics of the taps follow the batches.
         channels, live = self.semantic.channels, not model.freeze
         self.semantic_taps.extend(
             SemanticTap(channels, model.width, live, drop=model.drop_channels) for _ in layers
@@ -87,6 +89,8 @@ class SegmentEncoder(nn.Module):
         model = self.model
         self.motion = MotionBackbone(model, self.spec)
         shapes = self.motion.shapes
+
+        # One tap serves all layers when there is only one.
         self.motion_taps.extend(
             MotionTap(
                 shape=shapes[i % len(shapes)],
@@ -179,6 +183,7 @@ class SegmentEncoder(nn.Module):
             shape = (n, f, self.patches, self.semantic.channels)
             semantic = [shape] * len(self.model.semantic_taps)
 
+        # Motion maps are stored as `MotionTap.lay` returns them, before they are cut into patches.
         motion: list[tuple[int, ...]] = []
         for tap in self._motion_stages():
             side = 1 if tap.pooled else self.cells * tap.patch
@@ -218,10 +223,12 @@ class SegmentEncoder(nn.Module):
         b, n_with_lead_in, _, h, w, _ = frames.shape
         n = n_with_lead_in - 1
 
+        # The semantic stream does not look at the lead-in.
         chosen = semantic_frames(frames[:, 1:], self.spec)  # (B, n, f, H, W, 3)
         chosen = chosen.reshape(b * n * self.spec.semantic_frames, h, w, 3)  # (B n f, H, W, 3)
-        taps = self.semantic(chosen)  # (B n f, P, channels) each
+        taps: list[Tensor] = self.semantic(chosen)  # (B n f, P, channels) each
 
+        # The coarse variant has one token per motion cell, a quarter of them.
         if self.model.semantic_tokens == "cell":
             return [mean_of_cells(tap, h // PATCH) for tap in taps]
         return taps

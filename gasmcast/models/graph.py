@@ -109,6 +109,7 @@ class MotionGraph(nn.Module):
         if gatv2:
             self.additive = nn.Parameter(torch.randn(heads, self.inner // heads) * self.scale)
 
+        # One bias per head and time difference, from -(S - 1) to S - 1.
         t = torch.arange(segments)
         self.register_buffer("lags", t[None, :] - t[:, None] + segments - 1, persistent=False)
 

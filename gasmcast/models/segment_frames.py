@@ -34,13 +34,16 @@ def motion_runs(frames: Tensor, context: Literal["previous", "segment", "clip"])
     """
     current = frames[:, 1:]  # (B, n, F, h, w, 3)
 
+    # The pair gives the first frames of a segment a past; only the later half is read out.
     if context == "previous":
         pairs = torch.cat([frames[:, :-1], current], 2)  # (B, n, 2F, h, w, 3)
         return MotionRuns(pairs.flatten(0, 1), parts=1, later_half=True)
 
+    # Without a predecessor there is half the work, and no motion across the border.
     if context == "segment":
         return MotionRuns(current.flatten(0, 1), parts=1, later_half=False)
 
+    # The network sees the whole clip; its maps are shared out among the segments afterward.
     n = current.shape[1]
     clips = current.flatten(1, 2)  # (B, n F, h, w, 3)
     return MotionRuns(clips, parts=n, later_half=False)

@@ -93,6 +93,7 @@ def decode(
     """
     capture = _open(path, threads)
     try:
+        # `step` is the last known distance of frames; it stands in for missing stamps.
         step, count = 1.0 / _credible_fps(capture), 0
         end = capture.get(cv2.CAP_PROP_FRAME_COUNT) * step
         last, origin = -math.inf, 0.0
@@ -221,6 +222,7 @@ def _check_complete(capture: cv2.VideoCapture, where: str, count: int, seen_s: f
 
 def _no_frame(capture: cv2.VideoCapture, where: str, stated: float) -> SourceError:
     """Return the error of a file without a frame, with its codec if it claims to have frames."""
+    # The four bytes of the codec's name, padded with zeros or spaces.
     code = int(capture.get(cv2.CAP_PROP_FOURCC))
     codec = "".join(chr(code >> shift & 0xFF) for shift in (0, 8, 16, 24)).strip("\0 ")
     if stated > 0 and codec.isprintable():

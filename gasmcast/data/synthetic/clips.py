@@ -88,6 +88,7 @@ def make_set(
             f"{clips} clips are too few for {len(CLASSES)} classes.", f"Ask for {least} or more."
         )
 
+    # A set is renamed into place when it is complete: no run can start on half of it.
     splits = _plan(clips, seed)
     with _draft_of(folder) as draft:
         (draft / "videos").mkdir(parents=True)
@@ -126,6 +127,7 @@ def _plan(clips: int, seed: int) -> dict[str, list[_Clip]]:
     for split, size in sizes.items():
         part = []
         for i, number in enumerate(ids[first : first + size]):
+            # The seed is the id's: a clip does not depend on the size of the set around it.
             clip = _Clip(str(number), CLASSES[i % len(CLASSES)], seed=(seed, int(number)))
             part.append(clip)
         splits[split] = [part[i] for i in rng.permutation(size)]

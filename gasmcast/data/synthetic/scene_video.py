@@ -92,6 +92,7 @@ def write_video(path: Path, shots: Sequence[Shot], fps: float) -> None:
     Raises:
         MachineError: this machine's OpenCV cannot write the file.
     """
+    # FFmpeg is also what the reader decodes with.
     codec, size = cv2.VideoWriter.fourcc(*_CODEC), shots[0].scene.size
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, fps, size)
     try:
@@ -100,6 +101,8 @@ def write_video(path: Path, shots: Sequence[Shot], fps: float) -> None:
                 f"OpenCV {cv2.__version__} cannot write video to {path}.",
                 "Is the disk full? Else install opencv-python.",
             )
+
+        # Frames are written as they are rendered, so that length does not cost memory.
         for shot in shots:
             for frame in render(shot.scene, shot.times_s):
                 writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))

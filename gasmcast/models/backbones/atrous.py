@@ -59,6 +59,7 @@ def _groups(net: VideoResNet) -> Iterator[list[nn.Conv3d]]:
             assert isinstance(block, BasicBlock)
             main = [*_convolutions(block.conv1), *_convolutions(block.conv2)]
             shortcut = _convolutions(block.downsample) if block.downsample is not None else []
+            # The main path strides in one of its convolutions; without any, the first stands in.
             strided = next((conv for conv in main if conv.stride[0] > 1), main[0])
             for conv in main:
                 yield [conv, *shortcut] if conv is strided else [conv]

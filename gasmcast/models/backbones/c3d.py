@@ -33,6 +33,7 @@ class C3D(nn.Sequential):
     """
 
     def __init__(self) -> None:
+        # The order is the order of use, and the names are those of the published weights.
         stages: OrderedDict[str, nn.Module] = OrderedDict()
         inner = 3
         for name, outer in WIDTHS.items():

@@ -123,6 +123,7 @@ class _Mixed(nn.Module):
 
     def __init__(self, inner: int, widths: tuple[int, ...], pool: Pool | None) -> None:
         super().__init__()
+        # Names and order of the branches are those of the published checkpoint.
         a, b0, b1, c0, c1, d = widths
         self.Branch_0 = nn.ModuleDict({"Conv3d_0a_1x1": _Unit(inner, a, 1, 1)})
         self.Branch_1 = nn.ModuleDict(
@@ -131,6 +132,8 @@ class _Mixed(nn.Module):
         self.Branch_2 = nn.ModuleDict(
             {"Conv3d_0a_1x1": _Unit(inner, c0, 1, 1), "Conv3d_0b_3x3": _Unit(c0, c1, 3, 1)}
         )
+
+        # The pooled branch keeps the size of the map: its stride is 1.
         branch_pool = Pool((3, 3, 3), (1, 1, 1))
         self.Branch_3 = nn.ModuleDict({"Conv3d_0b_1x1": _Unit(inner, d, 1, 1, pool=branch_pool)})
         self.pool = pool

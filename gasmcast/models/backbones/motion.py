@@ -73,6 +73,7 @@ class MotionBackbone(nn.Module):
 
     def _measure(self) -> list[tuple[int, int, int, int]]:
         """Return `(channels, time, height, width)` of each tap, from a run on the meta device."""
+        # Shapes depend on the clip spec in ways that no formula covers for every network.
         shadow = copy.deepcopy(self.net).to("meta").eval()
         frames = torch.empty(1, 3, self.frames, self.size, self.size, device="meta")
         try:
@@ -89,12 +90,15 @@ class MotionBackbone(nn.Module):
         """Raise UsageError for maps that do not fall onto the cells and segments of the spec."""
         cells = spec.pixels // CELL
         for tap, (_, time, height, width) in zip(self.taps, self.shapes, strict=True):
+            # Only a square map that nests with the cells needs no resampling.
             if height % cells or width != height:
                 raise UsageError(
                     f"motion_taps: stage {tap} of {self.name} gives a map of {height} x {width},"
                     f" no multiple of {cells} x {cells} cells.",
                     "Choose another stage.",
                 )
+
+            # Each segment must own the same number of maps.
             if whole_clip and time % spec.segments:
                 raise UsageError(
                     f"motion_context clip: {self.name} has no whole number of maps a segment at"
@@ -120,6 +124,7 @@ class MotionBackbone(nn.Module):
         else:
             tensors, where = read_weights(Path(weights)), weights
 
+        # Weights of stages that were not built, and of classifiers, are expected leftovers.
         prefix = PREFIXES.get(self.name, "")
         renamed = {f"net.{name.removeprefix(prefix)}": value for name, value in tensors.items()}
         removed = [f"net.{stage}." for stage in self.removed]
@@ -132,6 +137,7 @@ class MotionBackbone(nn.Module):
                 f"Nobody publishes weights of {self.name} that gasmcast can download.",
                 "Give a file with --motion-weights FILE, or --motion-weights random.",
             )
+        # Torchvision checks the hash, so that a cut download is not taken for the weights.
         try:
             default = torchvision.models.get_model_weights(self.name).DEFAULT
             tensors: dict[str, Tensor] = default.get_state_dict(progress=True, check_hash=True)

@@ -88,6 +88,7 @@ class SemanticBackbone(nn.Module):
         else:
             tensors, where = self._resample(read_weights(Path(weights))), weights
 
+        # What `_remove_unused` dropped may be in the file; anything else is a wrong file.
         load_strictly(
             self,
             self._rename(tensors),
@@ -102,6 +103,8 @@ class SemanticBackbone(nn.Module):
                 "The tiny semantic backbone has no pretrained weights.",
                 "Use --semantic-weights random.",
             )
+
+        # timm raises several kinds of error for a missing connection.
         try:
             with fail_fast_offline():
                 full = build_vit(self.timm_name, self.grid, pretrained=True)
@@ -124,6 +127,7 @@ class SemanticBackbone(nn.Module):
         if isinstance(self.norm, nn.Identity):
             return renamed
 
+        # Files keep the norm under either name, as timm does.
         final = "vit.norm." if "vit.norm.weight" in renamed else "vit.fc_norm."
         norm = {
             name.replace(final, "norm."): value
@@ -148,10 +152,12 @@ class SemanticBackbone(nn.Module):
             block.attn.fused_attn = fused
 
         x = self.normalize(frames).permute(0, 3, 1, 2)  # (N, 3, H, W)
+        # A patch size other than 16 px gets another image size, never another token grid.
         if x.shape[-1] != self.input_size:
             size = (self.input_size, self.input_size)
             x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
+        # timm returns blocks in ascending order, each once, without the final norm.
         blocks = sorted(set(self.taps))
         tokens = self.vit.forward_intermediates(
             x,
@@ -162,6 +168,7 @@ class SemanticBackbone(nn.Module):
             intermediates_only=True,
         )
 
+        # The final norm was trained on the output of the last block only.
         by_block = dict(zip(blocks, tokens, strict=True))
         if self.last_is_final:
             by_block[blocks[-1]] = self.norm(by_block[blocks[-1]])

@@ -23,6 +23,7 @@ class TinyMotion(nn.Sequential):
 
     def __init__(self) -> None:
         stages: OrderedDict[str, nn.Module] = OrderedDict()
+        # Convolving space and time separately takes fewer weights than a 3D kernel.
         stages["stem"] = BlockMatching()
         stages["layer2"] = nn.Sequential(
             _conv(BlockMatching.channels, 32, (1, 3, 3), (1, 2, 2)),

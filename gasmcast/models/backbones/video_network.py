@@ -84,6 +84,7 @@ def _create(name: str) -> nn.Module:
     if name in ours:
         return ours[name]()
 
+    # Video transformers of torchvision have no maps on a grid that nests with the cells.
     if name not in torchvision.models.list_models(module=torchvision.models.video):
         raise UsageError(f"No motion backbone {name!r}.", f"Known: {', '.join(MOTION_NAMES)}.")
     net: nn.Module = torchvision.models.get_model(name, weights=None)

@@ -29,6 +29,7 @@ def create_vit(name: str, grid: int) -> Eva:
     Raises:
         UsageError: timm has no such model, or it is no plain ViT on such a grid.
     """
+    # A larger patch would need upsampled frames for the same grid.
     _check_name(name)
     patch = _patch_size(name)
     if patch > PATCH:
@@ -38,6 +39,7 @@ def create_vit(name: str, grid: int) -> Eva:
             f"Choose a ViT with patches of at most {PATCH} px.",
         )
 
+    # timm's models refuse an image size with different exceptions.
     try:
         vit = build_vit(name, grid, pretrained=False)
     except (TypeError, AssertionError, ValueError, RuntimeError) as error:
@@ -45,6 +47,7 @@ def create_vit(name: str, grid: int) -> Eva:
             f"timm cannot build {name} for {grid * patch} px ({error}).", "Choose another ViT."
         ) from None
 
+    # Some models accept the size and still place their tokens otherwise.
     _check_parts(name, vit)
     tokens = getattr(vit.patch_embed, "grid_size", None)
     if tokens != (grid, grid):
@@ -70,6 +73,7 @@ def build_vit(name: str, grid: int, *, pretrained: bool) -> Eva:
 
 def create_tiny(pixels: int) -> Eva:
     """Create a small DINOv3-shaped ViT to train from scratch: 3 blocks, 96-d, rotary positions."""
+    # Eva is the class that timm builds DINOv3 with, so that everything else stays the same.
     vit = Eva(
         img_size=pixels,
         patch_size=PATCH,
@@ -115,6 +119,7 @@ def _patch_size(name: str) -> int:
 
 def _check_parts(name: str, vit: Eva) -> None:
     """Raise UsageError when a part of a plain ViT is missing."""
+    # A model that is no plain ViT lacks one of these: Swin its blocks, SAM's ViT the norm.
     blocks = getattr(vit, "blocks", ())
     has_attention = bool(blocks) and all(hasattr(block, "attn") for block in blocks)
     parts = {

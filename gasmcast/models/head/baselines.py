@@ -70,6 +70,7 @@ class Blend(nn.Module):
     def __init__(self, model: ModelConfig, shape: HeadShape) -> None:
         super().__init__()
         self.shape = shape
+        # The weights of one B-CAST are shared out among the directions that are on.
         directions = 2 if model.direction == "both" else 1
         budget = exchange_weights(model, shape) // directions
 
@@ -87,11 +88,13 @@ class Blend(nn.Module):
         f, u = z.frames // z.segments, z.grid // z.cells
         ds = dm = None
 
+        # Every patch of a cell, in every frame of the segment, gets the cell's token.
         if self.to_semantic is not None:
             cells = m.reshape(b, z.segments, 1, z.cells, 1, z.cells, 1, d)
             patches = cells.expand(-1, -1, f, -1, u, -1, u, -1)  # (B, S, f, rows, u, cols, u, D)
             ds = self.to_semantic(s, patches.reshape(b, z.frames, z.patches, d))  # (B, T, P, D)
 
+        # Every cell gets the mean of its patches over the frames of the segment.
         if self.to_motion is not None:
             patches = s.reshape(b, z.segments, f, z.cells, u, z.cells, u, d)
             cells = patches.mean((2, 4, 6))  # (B, S, rows, columns, D)

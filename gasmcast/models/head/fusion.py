@@ -73,12 +73,14 @@ class FusionHead(nn.Module):
         if motion:
             self.positions_motion = _Positions(shape.segments, shape.motion_tokens, width)
 
+        # Without contrast the module is absent, so that its gain is no dead weight.
         self.contrasts: nn.ModuleList | None = None
         if model.semantic_contrast and semantic:
             self.contrasts = nn.ModuleList(
                 TimeContrast(width, model.semantic_contrast) for _ in range(model.layers)
             )
 
+        # Late fusion exchanges nothing, so a guarded model of it has no fused read-out.
         self.guarded = model.read_out == "guarded" and model.streams == "both"
         names = ["semantic", "motion"] if model.streams == "both" else [model.streams]
         if self.guarded and model.fusion != "late":

@@ -118,6 +118,7 @@ class FusionLayer(nn.Module):
         """Run the layer on `s (B, T, P, D)` and `m (B, S, C, D)`; None for an absent stream."""
         s, m, graph = self._before_exchange(s, m)
 
+        # Both directions read the same inputs, so neither comes first.
         to_semantic = to_motion = None
         if s is not None and m is not None and self.exchange is not None:
             ds, dm, to_semantic, to_motion = self.exchange(s, m)
@@ -145,6 +146,7 @@ class FusionLayer(nn.Module):
         assert alone_s is not None
         assert alone_m is not None
 
+        # The exchange sees what the fused streams would be by now: alone, plus all updates.
         to_semantic = to_motion = None
         if self.exchange is not None:
             ds, dm, to_semantic, to_motion = self.exchange(

@@ -26,6 +26,7 @@ class Readout(nn.Module):
         self.value = nn.Parameter(torch.empty(heads, width, width // heads))
         nn.init.normal_(self.value, std=width**-0.5)
 
+        # A small classifier starts near uniform probabilities.
         self.pooled_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(width, classes)

@@ -141,7 +141,9 @@ def test_a_whole_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4", "c.mp4"):
-        synthetic._write_clip((str(tmp_path / name), CLASSES[0], (int(name == "c.mp4"), 7)))
+        synthetic._write_clip(
+            synthetic._Job(str(tmp_path / name), CLASSES[0], (int(name == "c.mp4"), 7))
+        )
     a, b, c = ((tmp_path / name).read_bytes() for name in ("a.mp4", "b.mp4", "c.mp4"))
     assert a == b != c
 

