@@ -15,7 +15,7 @@ from gasmcast.models.head.baselines import Blend, exchange_weights
 from gasmcast.models.head.cross_attention import Exchange
 from gasmcast.models.shape import HeadShape
 
-__all__ = ["FusionLayer", "FusionUpdate", "GuardedOutput", "LayerAttention", "LayerOutput"]
+__all__ = ["FusionLayer", "FusionUpdate", "LayerAttention"]
 
 
 class LayerAttention(NamedTuple):

@@ -26,7 +26,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_demo_data_says_what_is_wrong(root: Path) -> None:
-    """In a process of its own, through the entry point: one line, exit code 2."""
+    """In a separate process, through the entry point: one line, exit code 2."""
     done = subprocess.run(
         [sys.executable, "-m", "gasmcast", "demo-data", str(root)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Annotation files as distributed, their older names, and what is wrong with a set."""
+"""Annotation files as distributed, their older names, and defects of a set."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_nothing_drawn_is_the_runtimes_frame(frame: np.ndarray) -> None:
 
 
 def test_one_draw_serves_every_frame(frame: np.ndarray) -> None:
-    """Equal frames stay equal, whatever was drawn."""
+    """Equal frames stay equal under any draw."""
     for seed in range(30):
         drawn = draw_augmentation(
             np.random.default_rng(seed), AugmentConfig(flip=True), SPEC, lambda: frame
@@ -115,7 +115,7 @@ WHOLE = Crop(0, 0, 1, 1)
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_warp_and_the_crop_are_one_resampling_of_the_same_picture(flip: bool) -> None:
-    """The warp that changes nothing gives what no warp gives, at both sizes of pixels."""
+    """The identity warp gives what no warp gives, for smaller and larger crops."""
     smooth = cv2.GaussianBlur(
         np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8), (0, 0), 3
     )
@@ -125,7 +125,7 @@ def test_a_warp_and_the_crop_are_one_resampling_of_the_same_picture(flip: bool) 
         warped = Augmentation(SPEC, crop, flip, np.eye(3)[:2])(smooth).astype(int)
         assert (
             np.abs(plain - warped)[1:-1, 1:-1].max() <= 2
-        )  # at the border a warp reaches what is bare
+        )  # at the border a warp reaches outside the frame
 
 
 def test_a_shift_is_counted_in_pixels_of_the_square_after_the_mirror(frame: np.ndarray) -> None:

@@ -78,7 +78,7 @@ def test_epochs_draw_anew_and_repeat(folder: Path) -> None:
 
 
 def test_time_jitter_stays_within_the_clip(folder: Path) -> None:
-    """A long clip: the window lies in it. A short one: it lies in the window."""
+    """The window lies within a long clip; a short clip lies within the window."""
     jitter = AugmentConfig(crop_scale=(1, 1), color_jitter=0, randaugment=None)
     dataset = ClipDataset(samples(folder), SPEC, jitter)
     length = duration_s(folder / "3.mp4")

@@ -1,4 +1,4 @@
-"""Batches: whatever makes them, the same; workers and memory that are used again."""
+"""Batches are the same from any number of workers; workers and memory are reused."""
 
 import os
 from functools import partial
@@ -28,7 +28,7 @@ class Numbers:
 
 
 class Writing(Numbers):
-    """The same numbers, uint8, written where they are wanted."""
+    """The same numbers, uint8, written into the memory of the batch."""
 
     clip_shape = (2, 3)
 

@@ -48,7 +48,7 @@ def test_for_crops_the_whole_frame_is_kept_with_room_to_spare(video: Path) -> No
         round(short * 96 / 64),
         3,
     )
-    wide = SPEC.model_copy(update={"pixels": 64})  # more than there is: as it is
+    wide = SPEC.model_copy(update={"pixels": 64})  # larger than the video: never upscaled
     assert read_small(video, wide, crops=True).frames.shape == (10, 64, 96, 3)
 
 

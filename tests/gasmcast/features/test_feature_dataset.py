@@ -167,7 +167,7 @@ def test_shards_are_read_whole_once(
 
 
 @pytest.mark.parametrize(
-    ("given", "made"),  # clips and views, rows a shard and shards
+    ("given", "made"),  # (clips, views), (rows per shard, shards)
     [((5, 1), (5, 1)), ((111, 1), (16, 7)), ((111, 3), (16, 21)), ((70_000, 1), (18, 3889))],
 )
 def test_shards_are_short_and_not_too_many(
@@ -352,7 +352,7 @@ def test_a_worker_that_dies_is_one_sentence_and_what_is_encoded_is_kept(
 
     def elsewhere(
         stage: str, done: int = 0, total: int = 0
-    ) -> None:  # the signal reaches the main process anywhere
+    ) -> None:  # the signal may arrive anywhere in the main process
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
 
     with pytest.raises(MachineError, match="data worker died"):
@@ -367,7 +367,7 @@ def test_a_damaged_index_is_one_sentence(
     fill_cache(plan, model, config, samples, {})
     (plan.folder / "index.json").write_text(content)
     other = plan_cache(model, config, samples, tmp_path, "train", views=2)
-    for wanted in (plan, other):  # its own, and a neighbor that might tell why there is none
+    for wanted in (plan, other):  # its own, and one that explains why there is none
         with pytest.raises(UsageError, match=r"index\.json is damaged .*Remove it"):
             FeatureDataset(wanted, samples)
     (plan.folder / "index.json").unlink()

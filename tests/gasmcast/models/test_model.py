@@ -124,7 +124,7 @@ def test_paths_are_dropped_in_training_only():
     """Encoder and head drop branches of whole clips in training; evaluation drops none."""
     model, clips = demo(drop_path=0.5, dropout=0, drop_channels=0, freeze=True)
     whole, _ = demo(drop_path=0, dropout=0, drop_channels=0, freeze=True)
-    with torch.no_grad():  # what starts at zero would hide what is left out
+    with torch.no_grad():  # branches that start at zero would hide a drop
         for parameter in trainable(model):
             parameter.add_(0.1 * torch.randn_like(parameter))
         whole.load_state_dict(model.state_dict())

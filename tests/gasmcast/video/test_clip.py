@@ -43,7 +43,7 @@ def test_shorter_than_a_segment(tmp_path: Path) -> None:
     slots=st.lists(st.integers(-50, 450), min_size=1, max_size=30).map(sorted),
 )
 def test_picking_while_reading_is_nearest_frames(stamps: list[int], slots: list[int]) -> None:
-    """Reading on while assigning gives what the rule gives with all stamps known, ties included."""
+    """Picking while reading equals the rule with all stamps known, ties included."""
     times, wanted = np.array(stamps) / 64, np.array(slots) / 64
     got = np.full(len(wanted), -1)
     for where, frame in pick_frames(((t, np.array(i)) for i, t in enumerate(times)), wanted):

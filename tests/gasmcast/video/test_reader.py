@@ -1,4 +1,4 @@
-"""The video reader: real files good and bad, odd streams."""
+"""The video reader on intact, damaged and odd files."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_every_bad_file_is_refused_in_one_sentence(real_data: Path) -> None:
 
 @pytest.mark.real
 def test_rotation_is_applied(real_data: Path) -> None:
-    """The picture turned back by hand is the one that FFmpeg decodes without rotation."""
+    """The frame rotated back by hand equals what FFmpeg decodes without rotation."""
     path = real_data / "decoders" / "good" / "nasa_13013_rotated.mp4"
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
@@ -136,7 +136,7 @@ def test_missing(tmp_path: Path) -> None:
 
 
 def test_truncated(tmp_path: Path) -> None:
-    """Half of the packets of an MJPEG AVI: its head still states them all."""
+    """Half of the packets of an MJPEG AVI are missing; its header still states all of them."""
     rng = np.random.default_rng(0)
     whole = tmp_path / "a.avi"
     writer = cv2.VideoWriter(

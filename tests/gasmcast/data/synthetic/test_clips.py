@@ -45,7 +45,7 @@ def test_classes_are_official_and_paired() -> None:
 
 @pytest.mark.parametrize("template", CLASSES)
 def test_reversed_frames_are_the_twins_frames(template: str) -> None:
-    """By construction: the twin with the end's phase shows the same pictures backwards."""
+    """By construction: the twin with the end's phase shows the same frames backward."""
     scene = replace(draw_scene(np.random.default_rng(3), template), noise=0.0, shake=0.0, size=TINY)
     times = np.arange(12) / 10
     motion = next((pair for pair in PAIRS.values() if template in pair), (template,))
@@ -58,7 +58,7 @@ def test_reversed_frames_are_the_twins_frames(template: str) -> None:
     ours, theirs = np.stack(list(render(scene, times))), np.stack(list(render(twin, times)))
     assert np.abs(ours[::-1].astype(int) - theirs).max() <= 1
     if template != STILL:
-        assert np.abs(ours[0].astype(int) - ours[4]).max() > 20  # it does move
+        assert np.abs(ours[0].astype(int) - ours[4]).max() > 20  # there is motion
 
 
 def test_nothing_but_the_direction_depends_on_the_class() -> None:
@@ -67,7 +67,7 @@ def test_nothing_but_the_direction_depends_on_the_class() -> None:
 
 
 def salience(frame: np.ndarray) -> np.ndarray:
-    """Where something stands out from the background, on a coarse grid."""
+    """Return where an object stands out from the background, on a coarse grid."""
     distance = np.abs(frame.astype(np.float32) - np.median(frame, axis=(0, 1))).sum(axis=2)
     return cv2.resize(
         distance / (distance.mean() + 1e-6), (8, 6), interpolation=cv2.INTER_AREA
@@ -111,7 +111,7 @@ def test_no_first_last_or_mean_frame_tells_a_pair_apart(pair: tuple[str, str]) -
 
 @pytest.mark.slow
 def test_the_probe_would_notice() -> None:
-    """The same probe finds the pair out at once when every clip starts at the same phase."""
+    """The same probe separates the pair at once if every clip starts at the same phase."""
     names = PAIRS["across"]
     scores = separability(
         draw(names[0], 1, 60, phase=0.45, speed=0.2), draw(names[1], 2, 60, phase=0.45, speed=0.2)

@@ -129,7 +129,7 @@ def test_a_file_of_c3d_by_the_names_of_mmaction2_loads_strictly(tmp_path):
     named = {f"backbone.{name}": value for name, value in wanted.items()} | dense
     file = tmp_path / "c3d.pth"
     backbone = MotionBackbone(config("c3d"), ClipSpec())
-    for tensors in (named, wanted):  # with its wrapping and without
+    for tensors in (named, wanted):  # with the prefix and without
         torch.save({"meta": {"epoch": 45}, "state_dict": tensors}, file)
         backbone.load(str(file))
         held = backbone.state_dict()

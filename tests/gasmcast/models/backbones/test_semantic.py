@@ -14,7 +14,7 @@ from gasmcast.models.backbones.semantic import SemanticBackbone
 IMAGENET = (
     (-2.1179, -2.0357, -1.8044),
     (2.2489, 2.4286, 2.6400),
-)  # black and white less the mean, by the deviation
+)  # black and white pixels, normalized
 
 
 def config(name: str, *taps: int, **more: object) -> ModelConfig:
@@ -120,12 +120,12 @@ def test_a_backbone_that_does_not_fit_is_refused_in_a_sentence(name, sentence):
     with (
         pytest.raises(UsageError, match=sentence),
         torch.device("meta"),
-    ):  # shapes alone: some are huge
+    ):  # on the meta device: some are huge
         SemanticBackbone(config(name), 224)
 
 
 def test_a_vit_that_does_not_know_dynamic_sizes_is_built_and_loads(tmp_path):
-    """BEiT has one size and no such keyword, and its norm is that of the pooled tokens."""
+    """BEiT has one fixed size, and its final norm is `fc_norm`."""
     torch.manual_seed(0)
     full = timm.create_model("beit_base_patch16_224", num_classes=0, img_size=64)
     save_file(full.state_dict(), tmp_path / "beit.safetensors")
@@ -146,7 +146,7 @@ def test_taps_beyond_the_depth_are_refused():
 
 @pytest.mark.real
 def test_dinov2_of_the_real_weights_loads(real_weights):
-    """Its positions are for 37 x 37 patches: timm's own filter brings them to 14 x 14."""
+    """Its positions are for 37 x 37 patches: timm's filter resamples them to 14 x 14."""
     backbone = SemanticBackbone(config("dinov2_s14"), 224).eval()
     backbone.load(str(real_weights / "dinov2_vits14.safetensors"))
     with torch.no_grad():
