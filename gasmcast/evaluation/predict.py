@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gasmcast.data.clip_set import ClipSet, worker_deaths
+from gasmcast.data.clip_set import ClipSet
+from gasmcast.data.data_workers import worker_deaths
 from gasmcast.data.loader import Batch, ClipLoader
 from gasmcast.data.sampler import shard
 from gasmcast.errors import UsageError

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gasmcast.config import Config
-from gasmcast.data.clip_set import ClipSet, TrainingClips, worker_deaths
+from gasmcast.data.clip_set import ClipSet, TrainingClips
+from gasmcast.data.data_workers import worker_deaths
 from gasmcast.errors import MachineError
 from gasmcast.labels import Labels
 from gasmcast.tensorfile import is_full

@@ -8,7 +8,7 @@ import torch
 
 from gasmcast.config import load_config
 from gasmcast.evaluation.metrics import top_k
-from gasmcast.models.encoder import Features
+from gasmcast.models.shape import Features
 from gasmcast.models.model import GasmCast
 from gasmcast.training.loss import separate_loss, soft_targets
 from gasmcast.training.stacking.folds import split_folds

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gasmcast.config import AugmentConfig
 from gasmcast.data.annotations import Sample
-from gasmcast.data.clip_set import steady_worker
+from gasmcast.data.data_workers import start_worker
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.data.loader import ClipLoader
 from gasmcast.spec import ClipSpec
@@ -101,7 +101,7 @@ def measure_data(
         decoded,
         batch_sampler=order,
         num_workers=workers,
-        worker_init_fn=steady_worker,
+        worker_init_fn=start_worker,
         persistent_workers=workers > 0,
     )
     loader = ClipLoader(drawn, workers=workers)

@@ -91,6 +91,6 @@ def encode_parts(cached: Cached, *, batch_size: int, workers: int) -> list[str]:
                 batch_size=batch_size,
                 workers=workers,
                 device=device,
-                on_rows=lambda done, _, task=task: progress.update(task, completed=done),  # type: ignore[misc]
+                progress=lambda _, done=0, __=0, task=task: progress.update(task, completed=done),
             )
     return bad

@@ -1,13 +1,13 @@
-"""Workers that die: what of it is told, wherever it is noticed."""
+"""Workers that die: the error is one sentence, wherever the death is noticed."""
 
 import pytest
 
-from gasmcast.data import clip_set as clips
-from gasmcast.data.clip_set import WorkerDiedError, batches
+from gasmcast.data import data_workers
+from gasmcast.data.data_workers import WorkerDiedError, iterate_loader
 
 
 class Loader:
-    """A loader whose second batch is not to be had."""
+    """A loader whose second batch raises an error."""
 
     def __init__(self, error, workers=1):
         self.error, self.num_workers = error, workers
@@ -27,14 +27,14 @@ class Loader:
     ],
 )
 def test_a_worker_that_dies_with_a_batch_still_to_fetch_is_one_sentence(error, monkeypatch):
-    monkeypatch.setattr(clips, "_MOMENT_S", 0.0)
-    stream = batches(Loader(error))
-    assert next(stream) == "first"
+    monkeypatch.setattr(data_workers, "_SIGNAL_WAIT_S", 0.0)
+    batches = iterate_loader(Loader(error))
+    assert next(batches) == "first"
     with pytest.raises(
         WorkerDiedError,
         match=r"^A data worker died \(DataLoader worker is gone: \w+\)\. Often memory",
     ):
-        next(stream)
+        next(batches)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,6 @@ def test_a_worker_that_dies_with_a_batch_still_to_fetch_is_one_sentence(error, m
     ],
 )
 def test_what_the_set_itself_lacks_is_no_death(error, workers):
-    with pytest.raises(type(error)) as told:
-        list(batches(Loader(error, workers)))
-    assert told.value is error
+    with pytest.raises(type(error)) as caught:
+        list(iterate_loader(Loader(error, workers)))
+    assert caught.value is error
