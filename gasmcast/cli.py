@@ -10,7 +10,7 @@ import typer
 from gasmcast import __version__
 from gasmcast.errors import GasmcastError, MachineError
 from gasmcast.missing import missing_package
-from gasmcast.runtime.service.threads import end_without
+from gasmcast.runtime.service.threads import exit_past_hung_threads
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,7 +51,7 @@ _register()
 
 def main() -> None:
     """Run the command line; a `GasmcastError`, a package that is missing, or a refusal of the system becomes one line and its exit code."""
-    with end_without():
+    with exit_past_hung_threads():
         _main()
 
 
