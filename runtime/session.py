@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import cast
 
 from gasmcast.errors import GasmcastError
 from gasmcast.runtime.capacity import Capacity
@@ -69,11 +70,7 @@ class Session:
 
         self._recorder = recorder
         self._stopping = self._reloading = False
-        views: list[View] = [
-            sink
-            for sink in sinks
-            if hasattr(sink, "frame")  # type: ignore[misc] # a View is a Sink with `frame`
-        ]
+        views = [cast("View", sink) for sink in sinks if hasattr(sink, "frame")]
         self.pipeline = Pipeline(
             model,
             config,

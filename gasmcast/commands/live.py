@@ -148,7 +148,6 @@ def live(
     """Recognize actions in cameras and files, live.
 
     Examples:
-
         gasmcast live clip.mp4 --bundle demo/demo.gasm --jsonl out.jsonl --save annotated.mp4
 
         gasmcast live 0 rtsp://camera/stream --bundle model.gasm --budget 300ms --max-cameras auto

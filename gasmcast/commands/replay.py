@@ -34,7 +34,6 @@ def replay(
     must be the same, or the exit code is 4.
 
     Examples:
-
         gasmcast replay run.jsonl
 
         gasmcast replay run.jsonl --config other.yaml --jsonl replayed.jsonl

@@ -21,8 +21,8 @@ from gasmcast.runtime.bundle import Bundle
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
 from gasmcast.runtime.records import Decision
-from gasmcast.runtime.session import open_model
 from gasmcast.runtime.sources.file import FileSource
+from gasmcast.runtime.streaming_model import open_model
 from gasmcast.spec import nearest_frames
 from gasmcast.video.clip import fit_frame, read_clip
 from gasmcast.video.reader import read_frames

@@ -26,7 +26,7 @@ from gasmcast.runtime.session import Session
 from gasmcast.runtime.sources.camera import Camera
 from gasmcast.runtime.sources.parse import open_sources
 from gasmcast.runtime.sources.supervisor import Cameras
-from gasmcast.runtime.stages import Model
+from gasmcast.runtime.streaming_model import Model
 from gasmcast.spec import ClipSpec
 
 HERE = Path(__file__).parent
@@ -230,7 +230,7 @@ class Run:
         )
         self.session = Session(self.engine.model, settings, [self, *sinks])
         self.session.cameras = self.cameras
-        self.session.pipeline._house.trace = self._trace
+        self.session.pipeline._context.trace = self._trace
         texts = [source for source in sources if isinstance(source, str)]
         for source in [source for _, source in open_sources(texts)] if texts else sources:
             self.session.add(source)

@@ -12,7 +12,7 @@ import pytest
 from gasmcast.errors import MachineError
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.live_settings import LiveConfig
-from gasmcast.runtime.recording.recorder import Journal
+from gasmcast.runtime.recording.recorder import Recorder
 from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.sinks.jsonl import JsonlSink
 from gasmcast.runtime.sinks.queue import Queued, QueuedView
@@ -138,14 +138,14 @@ def test_a_disk_that_fills_up_stops_neither_decisions_nor_events(run, until, sma
 
 def test_a_recording_on_a_disk_that_fills_up_ends_and_nothing_else(run, small_disk, caplog):
     told = run(Color("a"))
-    journal = Journal(
+    recorder = Recorder(
         small_disk / "run.jsonl",
         told.session.pipeline.model,
         told.session.pipeline.config,
         "colors",
     )
-    told.session.sinks.append(journal)
-    told.session.pipeline._house.trace = journal.trace
+    told.session.sinks.append(recorder)
+    told.session.pipeline._context.trace = recorder.trace
     told.until_decides("a", more=2)
     with contextlib.suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as stream:
         while stream.write(b"x" * 4096) == 4096:
