@@ -39,6 +39,7 @@ def fastest_on_cpu(ms: Mapping[str, float | None]) -> str | None:
         if taken_ms is not None:
             times_ms[precision] = taken_ms
 
+    # One precision without a time makes the others' times useless for a choice: take the default.
     without_bf16 = [p for p in _CPU if p in ms and not in_bf16(p)]
     if not set(without_bf16) <= times_ms.keys():
         return without_bf16[0]
@@ -88,6 +89,7 @@ class Bundle:
             if file.graph in ("encoder", "head") and file.precision:
                 stored.add(file.precision)
 
+        # A BF16 precision has no files of its own: it runs on those of another one.
         computed = set()
         for precision in self.manifest.precisions:
             if in_bf16(precision) and stored_as(precision) in stored:
@@ -104,11 +106,14 @@ class Bundle:
         """
         name, _ = choose_backend(backend)
         available = self.precisions()
+
+        # A BF16 precision cannot be opened on a machine without BF16.
         usable = [p for p in available if not (in_bf16(p) and missing_bf16(name))]
         if name == "tensorrt":
             best = next((p for p in _GPU if p in usable), None)
         else:
             best = fastest_on_cpu({p: self.measured(p).ms for p in usable})
+
         if best is not None:
             return best
         raise UsageError(
@@ -135,6 +140,7 @@ class Bundle:
                 f"export again with --precision {precision}.",
             )
 
+        # A precision that leaves this graph unchanged has no file of it.
         stored = stored_as(precision)
         for candidate in _FALLBACK.get(stored, (stored,)):
             for name, entry in self.manifest.files.items():

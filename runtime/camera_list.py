@@ -65,6 +65,7 @@ class CameraList:
         self._config = config
         self._realtime = realtime
         self._check = check
+
         self.entries = self._read()
         self.files: list[str] = []
         """Names of the sources that are not live; updated in place, because sinks hold the list."""
@@ -72,7 +73,7 @@ class CameraList:
 
     @property
     def reloadable(self) -> bool:
-        """Whether there is a list of cameras (`@cameras.yaml`), which may change."""
+        """True if there is a list of cameras (`@cameras.yaml`), which may change."""
         return any(text.startswith("@") for text in self._texts)
 
     def fill(self, session: Session) -> None:
@@ -86,6 +87,7 @@ class CameraList:
         Removed cameras are removed, new ones added, changed ones replaced; all others run on. If
         anything in the lists is wrong, nothing changes, and the log says why.
         """
+        # Check everything before anything changes: a typing error must not stop a running camera.
         try:
             wanted = self._read()
             for entry in wanted:
@@ -95,6 +97,7 @@ class CameraList:
             _log.error("the sources stay as they are: %s", redact(error))
             return
 
+        # A camera with any change is replaced, because its lane cannot change its settings.
         before = {entry.source.name: entry for entry in self.entries}
         same = set()
         for entry in wanted:
@@ -132,10 +135,12 @@ class CameraList:
     def _read(self) -> list[CameraEntry]:
         entries = []
         for spec, source in open_sources(self._texts, realtime=self._realtime):
+            # A URL may hold a password; the path of a file is needed whole for a replay.
             path = Path(spec.source)
             recorded_as = str(path.absolute()) if path.is_file() else redact(spec.source)
             config = with_settings(self._config, spec.settings, f"camera {source.name}")
             entries.append(CameraEntry(spec, source, config, recorded_as))
+
         self._check(entries)
         return entries
 

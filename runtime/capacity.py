@@ -45,11 +45,13 @@ class Capacity:
             f"encoder {1000 * self.encode_s:.0f} ms a segment, "
             f"head {1000 * self.fuse_s:.0f} ms a window"
         )
+
         if self.encode_s + self.fuse_s / hop > spec.segment_s:
             return (
                 "This machine is too slow for one camera with a decision every "
                 f"{every_s:g} s ({cost})."
             )
+
         count = self.cameras(spec, hop)
         cameras = f"{count} camera{'s' if count > 1 else ''}"
         return f"This machine serves {cameras} with a decision every {every_s:g} s ({cost})."
@@ -62,6 +64,7 @@ def measure(model: Model, repeats: int = 3) -> Capacity:
         model: engines to measure.
         repeats: runs of each engine, of which the fastest counts; one warm-up run comes before.
     """
+    # The values do not matter for the time, so zeros will do.
     window = {}
     for name, spec in model.head.inputs.items():
         shape = [1, *(int(size or 1) for size in spec.shape[1:])]
@@ -75,7 +78,9 @@ def measure(model: Model, repeats: int = 3) -> Capacity:
 
 def fastest_s(work: Callable[[], object], repeats: int) -> float:
     """Return the seconds of the fastest of `repeats` runs, after one warm-up run."""
+    # Engines allocate memory and choose kernels in their first run.
     work()
+
     durations_s = []
     for _ in range(repeats):
         start_s = time.perf_counter()

@@ -54,9 +54,11 @@ def pick(lanes: list[Lane], room: int) -> list[LaneItem]:
         lanes: all lanes; the caller holds the context's lock.
         room: segments of the batch.
     """
+    # One segment per camera: a camera with a long backlog must not take the batch alone.
     picked: list[LaneItem] = []
     ready = [lane for lane in lanes if lane.pending]
     for lane in sorted(ready, key=lambda lane: (not lane.live, lane.pending[0].offered)):
+        # Marks need no engine, so they take no room of the batch.
         while lane.pending and isinstance(lane.pending[0].item, Mark):
             picked.append(LaneItem(lane, lane.pending.popleft()))
         if lane.pending and room:
@@ -79,6 +81,7 @@ def encode(
             if not lane.still_filter.is_still(pending.item, threshold, lane.decider.active):
                 moving[position] = pending.item
 
+    # Marks and still segments pass on without features, to keep their place in the order.
     features = _run_encoder(model.encoder, moving) if moving else {}
     items = []
     for position, (lane, pending) in enumerate(picked):

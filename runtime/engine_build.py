@@ -82,6 +82,7 @@ def require_tensorrt(bundle: Path | None = None) -> CudaDevice:
     if not missing:
         return find_device()
 
+    # All obstacles at once: an engineer in the field installs them in one go.
     what = "; ".join(gap.what.rstrip(".") for gap in missing)
     hints = " ".join(gap.hint for gap in missing if gap.hint)
     ready = ""
@@ -90,6 +91,7 @@ def require_tensorrt(bundle: Path | None = None) -> CudaDevice:
             f"The ONNX files in {bundle} are ready: on the device, run "
             f"`gasmcast engine build {bundle}`."
         )
+
     raise MachineError(
         f"This machine cannot build TensorRT engines: {what}.",
         f"{ready} To build here: {hints}".strip(),
@@ -123,8 +125,10 @@ def build_engines(
         UsageError: not a bundle, or it lacks a precision.
         MachineError: something is missing on this machine, or a build failed.
     """
+    # A wrong precision is reported before a missing driver.
     bundle = Bundle.open(folder)
     files = _files(bundle, precisions, graphs)
+
     device = require_tensorrt(folder)
     cache = EngineCache()
     version = str(load_tensorrt().__version__)
@@ -143,11 +147,14 @@ def build_engines(
             workspace=workspace,
             force=force,
         )
+
+        # Compare right away, so that the engines of a large bundle are not in memory together.
         cosine = None
         if comparison is not None:
             engine = compile_graph(folder / name, None, sha256, cameras)
             cosine = comparison.cosine(engine, graph)
             engine.close()
+
         engines.append(_summarize(name, ensured, cache.plan_path(ensured.key), cosine))
         on_engine(engines[-1])
     return engines
@@ -167,6 +174,7 @@ def _files(
                 f"TensorRT takes no {precision!r}.", f"Precisions: {', '.join(PRECISIONS)}."
             )
 
+    # Without a choice, take what TensorRT can run.
     files: list[tuple[str, Graph]] = []
     stored = set()
     for name, entry in bundle.manifest.files.items():
@@ -213,6 +221,7 @@ class _Comparison:
     def _reference(self, graph: Graph) -> Engine:
         """Return the graph in FP32 on the CPU, compiled once."""
         if graph not in self._references:
+            # ONNX Runtime is preferred but optional; OpenVINO is always installed.
             name = self._bundle.manifest.file(graph, "fp32")
             backend = "openvino" if _absent("onnxruntime") else "onnxruntime"
             self._references[graph] = open_engine(
@@ -231,6 +240,7 @@ class _Comparison:
             return {"clip": made_up_pairs(1, spec.clip_shape)}
 
         encoder = self._reference("encoder")
+        # Features of the CPU's encoder, because the head expects their distribution.
         pairs = [made_up_pairs(1, spec.pair_shape, seed) for seed in range(spec.segments)]
         rows = [encoder.run({"segments": pair}) for pair in pairs]
         return {name: np.stack([row[name] for row in rows], axis=1) for name in rows[0]}
@@ -278,6 +288,8 @@ def compare_engines(engine: Engine, reference: Engine, feeds: Mapping[str, NDArr
     for name, value in reference.run(feeds).items():
         a = outputs[name].astype(np.float64).ravel()
         b = value.astype(np.float64).ravel()
+
+        # Noise and overflow must fail the comparison, an output that is zero on both sides pass.
         norms = float(np.linalg.norm(a) * np.linalg.norm(b))
         if np.isfinite(a).all() and norms > 0:
             cosines.append(float(a @ b) / norms)

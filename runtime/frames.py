@@ -32,10 +32,10 @@ class Source(Protocol):
 
     name: str
     live: bool
-    """Whether frames that are not taken in time are lost (newest wins). Reading a source that is
-    not live waits instead, and loses nothing."""
+    """True if frames that are not taken in time are lost (newest wins). Reading a source that is not
+    live waits instead, and loses nothing."""
     reconnects: bool
-    """Whether its end or failure is an outage after which the source is reopened. A file played in
+    """True if its end or failure is an outage, after which it is reopened. A file that is played in
     real time is live and does not reconnect."""
 
     def frames(self) -> Iterator[Frame]:

@@ -59,6 +59,7 @@ def fuse(
     if not windows:
         return
 
+    # The latencies end here: emitting records does not count as computing.
     logits = run_head(model.head, windows)
     done = context.clock()
     for row, window in zip(logits, windows, strict=True):
@@ -128,6 +129,8 @@ def record_decision(
     else:
         # One such row in the moving average would spoil all later decisions.
         lane.drop("not_finite", segment)
+
+    # Views may now draw this decision on the frames of the next segment.
     lane.preview.release(segment.end_s + context.spec.segment_s)
 
 
@@ -140,6 +143,7 @@ def close(context: RuntimeContext, lane: Lane, mark: Mark) -> None:
         fields = {"camera": lane.name, "what": mark.what, "text": mark.text, "wall_s": wall_s}
         context.trace("mark", fields)
 
+    # The events end before the notice says why.
     for event in lane.decider.flush(wall_s):
         context.emit(event)
     if mark.what == "gap":

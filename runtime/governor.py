@@ -112,6 +112,7 @@ class Governor:
             if lane not in active:
                 lane.paused = False
 
+        # Turns are passed on at every call, the level is checked every few segments only.
         if self._next is None:
             self._next, self._calm_since = now + self._every_s, now
         if now < self._next or not self._config.degrade:
@@ -121,6 +122,8 @@ class Governor:
 
     def _update_level(self, now: float, live: Sequence[Lane], cameras: int) -> None:
         late, latency_s = self._changes(live)
+
+        # Losses count before latency: newest wins, so a late camera may have a good latency.
         if late or latency_s > self._budget_s:
             self._calm_since = now
             latency = f"latency {1000 * latency_s:.0f} of {1000 * self._budget_s:.0f} ms"
@@ -143,10 +146,12 @@ class Governor:
             last = before.get(lane, _LaneCounts(0, 0))
             counts = _LaneCounts(lane.drops["late"] + lane.drops["skip"], lane.decisions)
             self._counts[lane] = counts
+
             late += counts.late - last.late
             decided = counts.decisions - last.decisions
             if decided > 0:
                 values_ms += lane.latencies.recent("total", decided)
+
         return late, percentiles(values_ms)["p95"] / 1000.0 if values_ms else 0.0
 
     def _degrade(self, now: float, why: str, cameras: int) -> None:
@@ -154,9 +159,11 @@ class Governor:
         further = [level for level in _levels(cameras) if level > self.level]
         if not further:
             return
+
         # A relapse soon after a recovery: wait longer before the next one.
         if now - self._recovered_at < 2 * self._calm_s:
             self._calm_s = min(2 * self._calm_s, _MAX_CALM_S)
+
         self.level = further[0]
         self._notify("degrade", f"Too slow ({why}): {LEVELS[self.level]} (level {self.level}).")
 
@@ -181,16 +188,19 @@ class Governor:
         count = len(cameras)
         served = self._served(count)
         self._report_turns(served, count)
+
         if served >= count:
             for lane in cameras:
                 lane.paused = False
             self._turn_until = -math.inf
             return
 
+        # A camera needs one window to fill its ring before its first decision, so it gets two.
         if now >= self._turn_until:
             first = not math.isfinite(self._turn_until)
             self._turn_from = 0 if first else (self._turn_from + served) % count
             self._turn_until = now + 2 * self._window_s()
+
         chosen = {(self._turn_from + i) % count for i in range(served)}
         for index, lane in enumerate(cameras):
             lane.paused = index not in chosen
@@ -200,6 +210,7 @@ class Governor:
         turns = _Turns(served, cameras) if served < cameras else _Turns(0, 0)
         if turns == self._reported_turns:
             return
+
         self._reported_turns = turns
         if served < cameras:
             text = f"{served} of {cameras} cameras are served at once, in turns."

@@ -105,6 +105,7 @@ def load_live_config(path: Path | None, overrides: dict[str, Any] | None = None)
                 f"Keys: {', '.join(LiveConfig.model_fields)}.",
             )
 
+    # Flags win over the file, but only those that were given.
     tree.update({key: value for key, value in (overrides or {}).items() if value is not None})
     return check_settings(LiveConfig, tree, str(path or "live settings"))
 
@@ -128,4 +129,5 @@ def with_settings(config: LiveConfig, settings: dict[str, Any], where: str) -> L
         )
     if not settings:
         return None
+
     return check_settings(LiveConfig, {**config.model_dump(), **settings}, where)

@@ -8,7 +8,6 @@ Cameras drop (newest wins), files wait.
 from __future__ import annotations
 
 import logging
-import queue
 import time
 from collections.abc import Callable, Sequence
 
@@ -24,13 +23,12 @@ from gasmcast.runtime.fuse_stage import close, fuse
 from gasmcast.runtime.governor import Governor
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.records import Notice, Record, Stats, View
+from gasmcast.runtime.stage_threads import StageThreads
 from gasmcast.runtime.streaming_model import Model
-from gasmcast.runtime.workers import Workers
 
 __all__ = ["Pipeline"]
 
 _log = logging.getLogger(__name__)
-_TICK_S = 0.25
 
 
 class Pipeline:
@@ -84,16 +82,17 @@ class Pipeline:
             wait_for_room=wait_for_room,
         )
 
-        # One batch between the stages: the encoder works on the next while the head runs.
-        self._batches: queue.Queue[EncodedBatch | None] = queue.Queue(maxsize=1)
-        loops = {
-            "encode": self._encode_loop,
-            "fuse": self._fuse_loop,
-            "maintain": self._maintenance_loop,
-        }
-        self._workers = Workers(self._context, loops)
-        self._busy_s = 0.0
-        self._stats_at = self._counted_at = clock()
+        self._threads = StageThreads(
+            self._context,
+            pick=self._pick,
+            encode=self._encode,
+            fuse=self._fuse,
+            maintain=self.tick,
+        )
+        self._workers = self._threads.workers
+
+        # When statistics were last reported, and last taken together with the encoder's load.
+        self._reported_at = self._counted_at = clock()
 
     def add(self, name: str, live: bool, config: LiveConfig | None = None) -> Lane:
         """Add a lane for a new source, also while the pipeline runs.
@@ -109,6 +108,8 @@ class Pipeline:
         settings = config or self.config
         labels = self._labels if config is None else LabelView(self.model.labels, settings)
         decider = Decider(name, labels, settings, self.model.temperature, self.model.no_action)
+
+        # A name may come back once its last event has been reported.
         with self._context.changed:
             if name in self.lanes and not self.lanes[name].ended:
                 raise UsageError(
@@ -124,6 +125,8 @@ class Pipeline:
             False if that took longer than `timeout_s`; the lane stays.
         """
         changed = self._context.changed
+
+        # The stages decide what is left in its backlog, and then mark it as ended.
         with changed:
             lane = self.lanes.get(name)
             if lane is not None and not changed.wait_for(lambda: lane.ended, timeout_s):
@@ -145,11 +148,14 @@ class Pipeline:
             Exception: the error of a stage, of any type (an engine's bug ends the run, too).
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
+
+        # The short wait bounds how late the deadline is noticed.
         with self._context.changed:
             while self._workers.failure is None and self._unfinished():
                 if deadline is not None and time.monotonic() >= deadline:
                     return False
                 self._context.changed.wait(0.2)
+
         if self._workers.failure is not None:
             raise self._workers.failure
         return True
@@ -167,7 +173,7 @@ class Pipeline:
         return self._workers.join(timeout_s)
 
     def cut(self) -> list[str]:
-        """After `stop`, end the lanes that have not ended in order, with their open events.
+        """End the lanes that `stop` left unfinished, with their open events.
 
         Returns:
             The names of those lanes.
@@ -184,7 +190,7 @@ class Pipeline:
         call this. Not to be mixed with running threads.
         """
         while picked := self._pick():
-            self._fuse(self._encode(picked))
+            self._fuse(self._encode(picked), lambda: True)
 
     def last_beat(self, stage: str) -> float:
         """Return when a stage (`encode` or `fuse`) last made progress, in monotonic seconds.
@@ -200,9 +206,11 @@ class Pipeline:
         A hanging engine stays locked, so the engines are compiled again if `model.reopen` allows
         it, which may take half a minute. A stage that recovers meanwhile is left alone.
         """
+        # Remember the work first: compiling takes long, and the stage may recover meanwhile.
         stuck = self._workers.work(stage)
         if self.model.reopen is not None:
             self.model = self.model.reopen()
+
         if self._workers.replace(stage, stuck):
             self._notify(
                 "error", f"The stage {stage} hung and was restarted; its current work is lost."
@@ -213,8 +221,11 @@ class Pipeline:
         now = self._context.clock()
         with self._context.changed:
             cameras = tuple(lane.stats() for lane in self.lanes.values())
-        busy = self._busy_s / max(now - self._counted_at, 1e-9)
-        self._busy_s, self._counted_at = 0.0, now
+
+        # Every call starts a new interval for the load.
+        busy = self._threads.busy_s / max(now - self._counted_at, 1e-9)
+        self._threads.busy_s, self._counted_at = 0.0, now
+
         return Stats(
             camera="",
             time_s=0.0,
@@ -230,8 +241,9 @@ class Pipeline:
         """Update service level and turns, and report statistics if they are due."""
         now = self._context.clock()
         self.governor.tick(now, list(self.lanes.values()))
-        if now - self._stats_at >= self.config.stats_s:
-            self._stats_at = now
+
+        if now - self._reported_at >= self.config.stats_s:
+            self._reported_at = now
             self.report()
 
     def report(self) -> None:
@@ -247,34 +259,6 @@ class Pipeline:
     def _notify(self, what: str, text: str) -> None:
         self._context.emit(Notice("", 0.0, self._context.wall(), what, text))
 
-    def _maintenance_loop(self) -> None:
-        while not self._context.stopping:
-            self.tick()
-            time.sleep(_TICK_S)
-
-    def _encode_loop(self) -> None:
-        while picked := self._wait_for_items():
-            self._workers.begin("encode", self._context.clock(), picked)
-            batch = self._encode(picked)
-            if not self._workers.done("encode"):
-                return
-            self._busy_s += batch.encoded - batch.started
-            self._put(batch)
-        # The end: the head's thread leaves its loop, too.
-        self._put(None)
-
-    def _wait_for_items(self) -> list[LaneItem]:
-        """Wait for segments or marks; return an empty list when the pipeline stops."""
-        changed = self._context.changed
-        with changed:
-            while True:
-                picked = self._pick()
-                if picked or self._context.stopping:
-                    # Readers of files wait for the room that was made.
-                    changed.notify_all()
-                    return picked
-                changed.wait(0.5)
-
     def _pick(self) -> list[LaneItem]:
         with self._context.changed:
             return pick(list(self.lanes.values()), self.config.batch)
@@ -282,31 +266,7 @@ class Pipeline:
     def _encode(self, picked: list[LaneItem]) -> EncodedBatch:
         return encode(self.model, self._context, self.governor, picked)
 
-    def _put(self, batch: EncodedBatch | None) -> None:
-        """Hand a batch to the head's thread, unless this thread is replaced while it waits."""
-        while self._workers.goes_on("encode"):
-            try:
-                self._batches.put(batch, timeout=0.5)
-            except queue.Full:
-                continue
-            return
-
-    def _fuse_loop(self) -> None:
-        while self._workers.goes_on("fuse"):
-            try:
-                batch = self._batches.get(timeout=0.5)
-            except queue.Empty:
-                continue
-            if batch is None:
-                return
-
-            items = [LaneItem(item.lane, item.pending) for item in batch.items]
-            self._workers.begin("fuse", self._context.clock(), items)
-            self._fuse(batch, is_current=lambda: self._workers.is_current("fuse"))
-            if not self._workers.done("fuse"):
-                return
-
-    def _fuse(self, batch: EncodedBatch, *, is_current: Callable[[], bool] = lambda: True) -> None:
+    def _fuse(self, batch: EncodedBatch, is_current: Callable[[], bool]) -> None:
         fuse(
             self.model,
             self._context,

@@ -101,6 +101,8 @@ class Session:
         if self._recorder:
             name = recorded_as or source.name
             self._recorder.add_camera(source.name, name, source.live, config, crop)
+
+        # Last, because its thread starts to deliver frames at once.
         self.health.watch_trouble(f"camera {source.name}", partial(self._trouble, source.name))
         self.cameras.add(source, lane, lane.config.gap_s)
 
@@ -124,7 +126,7 @@ class Session:
 
     @property
     def stopped(self) -> bool:
-        """Whether the end was requested, by a signal or by `stop`."""
+        """True once the end was requested, by a signal or by `stop`."""
         return self._stopping
 
     def run(
@@ -151,12 +153,15 @@ class Session:
         """
         deadline = None if duration_s is None else time.monotonic() + duration_s
         watchdog = self._watch()
+
         with stop_signals(self.stop, self._request_reload if reload else None):
             try:
                 self.pipeline.start()
                 self.cameras.start()
                 watchdog.start()
+
                 while not self._stopping and (deadline is None or time.monotonic() < deadline):
+                    # The signal handler only sets a flag: sources may be added here, not there.
                     if self._reloading and reload:
                         self._reloading = False
                         reload()
@@ -165,6 +170,7 @@ class Session:
             finally:
                 watchdog.stop()
                 self.close()
+
         return [lane.error for lane in self.pipeline.lanes.values() if lane.error is not None]
 
     def close(self) -> None:
@@ -178,11 +184,14 @@ class Session:
             self.pipeline.wait(deadline - time.monotonic() - _STAGES_S - _SINKS_S)
         finally:
             self.pipeline.stop(_STAGES_S)
+
+            # A stage that hangs must not leave events open in the sinks.
             cut = self.pipeline.cut()
             if cut:
                 _log.warning(
                     "not all of %s was decided; their open events were ended", ", ".join(cut)
                 )
+
             self.pipeline.report()
             self._close_sinks()
 
@@ -191,6 +200,8 @@ class Session:
         for stage in _STAGES:
             self.health.watch(stage, partial(self.pipeline.last_beat, stage))
         self.health.watch("cameras", lambda: self.cameras.beat)
+
+        # The cameras' supervisor cannot be restarted: without it the process ends.
         restarts = {stage: partial(self.pipeline.restart, stage) for stage in _STAGES}
         return Watchdog(self.health, restarts)
 
@@ -209,6 +220,8 @@ class Session:
         for sink in self.sinks:
             if sink not in threaded:
                 sink.close()
+
+        # After the last record, so that the counts are final.
         for name, counts in sink_stats(self.sinks).items():
             lost = []
             for cause, count in counts.items():

@@ -64,6 +64,7 @@ def open_model(
     chosen = opened.best_precision(backend) if precision == "auto" else precision
     measured = opened.measured(chosen)
 
+    # A function, because a stage that hangs in an engine needs new ones.
     def compile_pair() -> Model:
         return Model(
             encoder=opened.engine("encoder", chosen, backend, threads),
@@ -75,6 +76,7 @@ def open_model(
             reopen=compile_pair,
         )
 
+    # A head of another label set would give wrong names without any error.
     model = compile_pair()
     classes = model.head.outputs["logits"].shape[-1]
     if len(opened.labels) != classes:

@@ -101,9 +101,11 @@ class Workers:
         Returns:
             False if the stage has moved on from `stuck` or has ended.
         """
+        # Under the lock the stage cannot finish its work at the same moment.
         with self._context.changed:
             if stuck is None or self._work.get(stage) is not stuck or stage not in self._threads:
                 return False
+
             del self._work[stage]
             self._count_lost(stage, stuck)
             self._spawn(stage)
@@ -114,6 +116,7 @@ class Workers:
 
         Marks that the encoder held must not be lost, or a lane would never end.
         """
+        # From the back, so that the marks return in their order.
         for lane, pending in reversed(work.items):
             if not isinstance(pending.item, Mark):
                 lane.drop("restart", pending.item)
@@ -132,9 +135,11 @@ class Workers:
         except BaseException as error:  # noqa: BLE001 - a stage must not die silently
             if not self.is_current(stage):
                 return
+
             # The engine worked before, so unlike at the start a restart of the process may help.
             if isinstance(error, MachineError):
                 error = StageError(error.what, error.hint)
+
             with self._context.changed:
                 self.failure = error
                 self._context.stopping = True

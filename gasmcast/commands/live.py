@@ -170,6 +170,8 @@ def live(
         "max_cameras": _parse_count(max_cameras),
     }
     settings = load_live_config(config, flags)
+
+    # Checked here and not by Typer, whose messages would not say what to do next.
     if not sources:
         raise UsageError(
             "There is no source.",
@@ -198,15 +200,18 @@ def live(
         health=health,
     )
 
+    # From here on sinks have threads and open files, which an error must close.
     report = _print_nothing if quiet else _print_status
     try:
         model, description = open_model(bundle, engine.value, precision, threads)
         report(f"engine: {description}")
+
         any_live = len(cameras.files) < len(cameras.entries)
         capacity = _measure(model, settings.hop, any_live, report)
         recorder = Recorder(record, model, settings, description) if record else None
         if recorder:
             health.watch_trouble("recording", lambda: recorder.trouble)
+
         session = Session(
             model,
             settings,
@@ -245,6 +250,7 @@ def _measure(model: Model, hop: int, any_live: bool, report: Callable[[str], Non
     # Files wait, so for them only the time after which a stage counts as hanging matters.
     if not any_live:
         return measure(model, repeats=1)
+
     capacity = measure(model)
     report(capacity.sentence(model.spec, hop))
     return capacity
@@ -266,6 +272,8 @@ def _summary(session: Session, written: list[Path], recording: Path | None) -> s
     lanes = session.pipeline.lanes.values()
     decisions = sum(lane.decisions for lane in lanes)
     text = f"{decisions} decisions from {len(lanes)} source{'s' if len(lanes) > 1 else ''}."
+
+    # The next step depends on what this run left behind.
     if written:
         text += f" Wrote {', '.join(map(str, written))}."
     if recording:
@@ -294,6 +302,7 @@ def _parse_seconds(text: str | None) -> float | None:
     number, per_second = text.removesuffix("s"), 1.0
     if text.endswith("ms"):
         number, per_second = text[:-2], 1000.0
+
     try:
         return float(number) / per_second
     except ValueError:

@@ -29,6 +29,8 @@ class OutputFiles:
 
         if self.save is None:
             return []
+
+        # Several sources have a video each, named after the source.
         several = len(entries) > 1
         return [film_path(self.save, entry.source.name, several) for entry in entries]
 
@@ -62,6 +64,7 @@ def check_outputs(sources: Sequence[str], outputs: Sequence[Path]) -> None:
     Raises:
         UsageError: one would.
     """
+    # Resolved, because ./a.mp4 and a link to it are the same file.
     read = {Path(source.removeprefix("replay:")).resolve() for source in sources}
     written = set()
     for path in outputs:
@@ -71,6 +74,7 @@ def check_outputs(sources: Sequence[str], outputs: Sequence[Path]) -> None:
                 f"{path} is a source of this run and would be overwritten.",
                 "Give the output another name.",
             )
+
         if resolved in written:
             raise UsageError(
                 f"{path} is where two outputs of this run would go.", "Give each its own name."

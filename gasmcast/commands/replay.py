@@ -40,11 +40,13 @@ def replay(
     """
     from gasmcast.commands.output_files import check_outputs
     from gasmcast.runtime.live_settings import load_live_config
-    from gasmcast.runtime.recording.replay import replay as replay_recording
+    from gasmcast.runtime.recording.replay_decisions import replay as replay_recording
     from gasmcast.runtime.service.secrets import protect_logging
 
     protect_logging()
     settings = load_live_config(config) if config else None
+
+    # The console or the file is opened only when the recording cannot be overwritten by it.
     check_outputs([str(recording)], [jsonl] if jsonl else [])
     sink = _open_sink(jsonl)
     try:
@@ -52,6 +54,7 @@ def replay(
     finally:
         sink.close()
 
+    # On standard error, because the records may go to standard output.
     for sentence in result.differences[:_SHOWN_DIFFERENCES]:
         typer.echo(sentence, err=True)
     counts = f"{result.decisions} decisions and {result.events} events"

@@ -57,7 +57,7 @@ class SegmentBacklog(deque[PendingItem]):
 
     @property
     def full(self) -> bool:
-        """Whether the reader of a file has to wait."""
+        """True if the reader of a file has to wait."""
         return self.segments >= self._room
 
     def add(self, item: Segment | Mark, offered: float) -> None:
@@ -92,6 +92,7 @@ class SegmentBacklog(deque[PendingItem]):
         if self._skipping:
             self._drop("skip", segment)
             return False
+
         self._admitted += 1
         return True
 

@@ -108,7 +108,7 @@ class SegmentClock:
 
     @property
     def empty(self) -> bool:
-        """Whether no frame has arrived since the start or the last gap."""
+        """True if no frame has arrived since the start or the last gap."""
         return self._last is None
 
     def gap(self) -> None:

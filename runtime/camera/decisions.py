@@ -95,7 +95,7 @@ class Decider:
 
     @property
     def active(self) -> bool:
-        """Whether an event is going on or about to start."""
+        """True while an event is going on or about to start."""
         return self._events.active
 
     def update(
@@ -142,6 +142,7 @@ class Decider:
             latency_ms=latency_ms,
         )
 
+        # The tracker follows an open event also while another label is the best one.
         shown_shares: dict[str, float] = {}
         for name, share, shown in zip(names, shares, self._labels.shown, strict=True):
             if shown:

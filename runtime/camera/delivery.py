@@ -64,6 +64,8 @@ class Delivery:
         shared = self._last == (segment.run, segment.stamps[0])
         self._distinct.append(segment.distinct - shared)
         self._last = (segment.run, segment.stamps[-1])
+
+        # One segment alone is too little evidence.
         if self._warned or len(self._distinct) < min(2, self._spec.segments):
             return
 

@@ -46,7 +46,7 @@ class EventTracker:
 
     @property
     def active(self) -> bool:
-        """Whether an event is going on or may be about to start."""
+        """True while an event is going on or may be about to start."""
         return self._open is not None or self._candidate is not None
 
     def update(self, decision: Decision, shares: Mapping[str, float]) -> list[Event]:
@@ -61,6 +61,7 @@ class EventTracker:
 
         events = []
         if self._open is not None:
+            # The open label counts by its own share, even if another one is better but weak.
             p = shares.get(self._open.label, 0.0)
             replaced = strong and decision.label != self._open.label
             if decision.label == NO_ACTION or p < self._config.off or replaced:
@@ -89,6 +90,7 @@ class EventTracker:
         label = decision.label
         if decision.time_s < self._quiet_until_s.get(label, float("-inf")):
             return None
+
         if self._candidate is not None and self._candidate.label == label:
             return replace(self._candidate, peak=max(self._candidate.peak, decision.p))
         return _OpenEvent(label, decision.label_id, decision.time_s, decision.p, number=0)
@@ -108,6 +110,8 @@ class EventTracker:
 
     def _end(self, decision: Decision) -> Event:
         assert self._open is not None
+
+        # `_extend_candidate` ignores the label until the refractory time is over.
         ended, self._open = self._open, None
         self._quiet_until_s[ended.label] = decision.time_s + self._config.refractory_s
         return _event("end", decision, ended)

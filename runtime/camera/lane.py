@@ -47,7 +47,7 @@ class Lane:
         self.state = "connecting"
         self.error: GasmcastError | None = None
         self.ended = False
-        """Whether the end has been decided; no record follows."""
+        """True once the end has been decided; no record follows."""
 
         # Set by the governor: `paused` while it is other cameras' turn (frames are not even
         # sampled), `whole_windows` while a window's segments are kept and newer ones skipped.
@@ -91,6 +91,7 @@ class Lane:
             self.live or context.stopping or self._closed or context.wait_for_room(self.name)
         ):
             pass
+
         self.frames += 1
         self._delivery.add_frame(frame.arrival)
 
@@ -107,6 +108,8 @@ class Lane:
             self._offer(segment)
         if self._clock.disordered > disordered:
             self._count("disorder")
+
+        # The clock knows the time of the frame only now.
         self.preview.add(self._clock.time_s, frame.image)
 
     def on_gap(self, reason: str) -> None:
@@ -135,6 +138,8 @@ class Lane:
                 self._offer(segment)
         self._closed = True
         self._offer(Mark("end", error=error))
+
+        # An ended lane stays for its counters and must hold no image.
         self._clock = self._clock.emptied()
 
     # Called by the stages.
@@ -153,6 +158,8 @@ class Lane:
         self.state = "failed" if mark.error else "ended"
         if mark.error is None:
             self.notify("state", f"{self.name} has ended.")
+
+        # Last: whoever waits for `ended` may remove the lane.
         with self._context.changed:
             self.ended = True
             self._context.changed.notify_all()
@@ -211,6 +218,7 @@ class Lane:
         """Start a new run; return False if the current one has no frame yet."""
         if self._clock.empty:
             return False
+
         self._clock.gap()
         self._run = self._clock.run
         self._offer(Mark("gap", reason))

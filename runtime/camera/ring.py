@@ -46,6 +46,8 @@ class FeatureRing:
         if self._last != (run, index - 1):
             self.clear()
             self._first = index
+
+        # The shapes are known with the first segment only.
         if not self._memory:
             self._memory = {
                 name: np.empty((2 * self.segments, *value.shape), value.dtype)
@@ -87,6 +89,8 @@ class FeatureRing:
         """
         if self._last != (run, index - 1) or not self._count:
             return False
+
+        # A copy, because `append` may move the memory.
         last = {name: memory[self._end - 1].copy() for name, memory in self._memory.items()}
         self.append(run, index, last)
         return True

@@ -102,6 +102,7 @@ class Recorder:
             raise MachineError(
                 f"{path} cannot be written ({error.strerror}).", "Give --record another path."
             ) from None
+
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
         self._thread.start()
 
@@ -123,6 +124,7 @@ class Recorder:
             crop: the `region` and `mask` of its images, if it has any.
         """
         self._files_only &= not live
+
         settings = config and config.model_dump(mode="json")
         fields = {"camera": name, "source": source, "live": live, "config": settings}
         self._put(_Line("camera", {**fields, **(crop or {})}))
@@ -203,8 +205,11 @@ class Recorder:
             except Exception as error:  # noqa: BLE001 - even with a bug here, recognition goes on
                 self._give_up(error)
                 break
+
             with self._changed:
                 self._written += len(lines)
+
+        # A full disk may fail again at the close, which changes nothing any more.
         with contextlib.suppress(OSError):
             self._file.close()
 
@@ -213,6 +218,8 @@ class Recorder:
         with self._changed:
             self._in_hand = 0
             self._changed.wait_for(lambda: self._waiting or self._closing)
+
+            # Several lines per write, because every write is flushed.
             count = min(_BATCH_LINES, len(self._waiting))
             lines = [self._waiting.popleft() for _ in range(count)]
             self._in_hand = count
@@ -225,6 +232,8 @@ class Recorder:
             why = error.strerror
         else:
             why = f"{type(error).__name__}: {redact(error)}"
+
+        # Cleared at once, or `close` would count these lines again.
         with self._changed:
             self.trouble = f"{self.path} cannot be written ({why})."
             self._lost += self._in_hand + len(self._waiting)

@@ -45,7 +45,7 @@ class Backoff:
 
     @property
     def hopeless(self) -> bool:
-        """Whether `tries` attempts in a row have failed."""
+        """True after `tries` failed attempts in a row."""
         return self.failures >= self._tries
 
     def good(self, now: float) -> None:

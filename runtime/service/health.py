@@ -17,7 +17,7 @@ class HealthStatus:
 
     ok: bool
     ready: bool
-    """Whether the models are loaded and the sources are being read."""
+    """True once the models are loaded and the sources are being read."""
     stages: dict[str, float]
     """Seconds since each stage last made progress."""
     late: tuple[str, ...]

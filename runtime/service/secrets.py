@@ -95,11 +95,13 @@ def fill_secrets(text: str, environment: Mapping[str, str] | None = None) -> str
 
     def value_of(match: re.Match[str]) -> str:
         name = match.group(1)
+        # An empty password is a mistake in the environment, not a password.
         if not values.get(name):
             raise UsageError(
                 f"{redact(text)} needs the environment variable {name}, which is not set.",
                 f"Set it: export {name}=...",
             )
+
         hide(values[name])
         return quote(values[name], safe="")
 

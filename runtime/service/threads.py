@@ -39,6 +39,7 @@ def exit_now(status: int) -> None:
     Standard output is not flushed: every line is written at once, and a flush would hang where
     nobody reads the output.
     """
+    # The log explains the exit, so it is flushed.
     logging.shutdown()
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.flush()
@@ -58,6 +59,7 @@ def exit_past_hung_threads() -> Iterator[None]:
     except SystemExit as end:
         started = [thread for thread in threading.enumerate() if thread not in before]
         if _any_hangs([thread for thread in started if isinstance(thread, DaemonThread)]):
+            # `sys.exit` takes a status, a text (status 1) or nothing (status 0).
             exit_now(end.code if isinstance(end.code, int) else int(end.code is not None))
         raise
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.runtime.frames import Frame
-from gasmcast.runtime.recording.replay import read_recording
+from gasmcast.runtime.recording.replay_decisions import read_recording
 from gasmcast.runtime.sources.file import FileSource
 
 __all__ = ["ReplaySource"]
@@ -49,10 +49,12 @@ class ReplaySource:
                 f"{self._path} {obstacle}.", f"Replay its decisions: gasmcast replay {self._path}."
             )
 
+        # Frames that no segment took would change nothing, but cost time.
         taken: set[float] = set()
         for line in lines:
             if line["is"] == "segment":
                 taken.update(line["stamps"])
+
         for frame in FileSource(Path(cameras[0]["source"]), self.name).frames():
             if frame.stamp_s in taken:
                 yield frame

@@ -22,7 +22,7 @@ from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
 from gasmcast.runtime.recording.recorder import Recorder
-from gasmcast.runtime.recording.replay import replay
+from gasmcast.runtime.recording.replay_decisions import replay
 from gasmcast.runtime.records import Decision, Event, Notice, Stats
 from gasmcast.runtime.session import Session
 from gasmcast.runtime.sinks.queue import Queued

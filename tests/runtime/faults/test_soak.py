@@ -24,7 +24,7 @@ import pytest
 
 from gasmcast.errors import MachineError
 from gasmcast.runtime.frames import Frame
-from gasmcast.runtime.recording.replay import replay
+from gasmcast.runtime.recording.replay_decisions import replay
 from gasmcast.runtime.records import Event
 from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.sinks.queue import Queued

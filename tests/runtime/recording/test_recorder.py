@@ -12,7 +12,7 @@ from gasmcast.errors import MachineError
 from gasmcast.labels import Labels
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.recording.recorder import Recorder
-from gasmcast.runtime.recording.replay import replay
+from gasmcast.runtime.recording.replay_decisions import replay
 from gasmcast.runtime.records import Notice
 from gasmcast.runtime.service import secrets
 from gasmcast.runtime.service.secrets import hide

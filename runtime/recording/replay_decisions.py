@@ -61,6 +61,7 @@ def replay(
     lines = read_recording(path)
     deciders = _Deciders(next(lines), path, config)
 
+    # One pass in the recorded order; the comparison needs both lists complete.
     recorded: list[dict[str, Any]] = []
     replayed: list[dict[str, Any]] = []
     lost = 0
@@ -69,6 +70,7 @@ def replay(
             lost += line["lines"]
         elif line["is"] == "record" and line["kind"] in ("decision", "event"):
             recorded.append({key: value for key, value in line.items() if key != "is"})
+
         for record in deciders.take(line):
             # Through JSON, which turns tuples into lists as in the recording.
             replayed.append(json.loads(json.dumps(record.to_json())))
@@ -81,6 +83,7 @@ def replay(
             f"{lost} lines are missing because the disk was too slow: decisions that depend on "
             "them differ.",
         )
+
     kinds = [record["kind"] for record in replayed]
     return Replay(kinds.count("decision"), kinds.count("event"), tuple(differences))
 
@@ -99,6 +102,7 @@ def read_recording(path: Path) -> Iterator[dict[str, Any]]:
             for number, text in enumerate(file, 1):
                 if not text.endswith("\n") and number > 1:
                     return
+
                 line = json.loads(text)
                 if number == 1:
                     _check_head(line)
@@ -109,6 +113,7 @@ def read_recording(path: Path) -> Iterator[dict[str, Any]]:
         raise UsageError(
             f"{path} is not a recording that this version reads ({error}).", _HINT
         ) from None
+
     if number == 0:
         raise UsageError(f"{path} is empty.", _HINT)
 
@@ -145,9 +150,11 @@ class _Deciders:
         return []
 
     def _add(self, line: dict[str, Any]) -> None:
+        # Other settings replace those of single cameras, too.
         config = self._config
         if self._override is None and line["config"]:
             config = _config(line["config"], self._path)
+
         name = line["camera"]
         self._by_camera[name] = Decider(
             camera=name,
