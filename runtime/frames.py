@@ -32,8 +32,8 @@ class Source(Protocol):
 
     name: str
     live: bool
-    """True if frames that are not taken in time are lost (newest wins). Reading a source that is not
-    live waits instead, and loses nothing."""
+    """True if frames that are not taken in time are lost (newest wins). A source that is not live
+    waits for its reader instead, and loses nothing."""
     reconnects: bool
     """True if its end or failure is an outage, after which it is reopened. A file that is played in
     real time is live and does not reconnect."""

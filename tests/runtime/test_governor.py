@@ -34,7 +34,7 @@ class FakeClock:
 
 
 class FakeEngine:
-    """Takes `seconds` of the fake clock a run, whatever the batch; knows how often each segment came."""
+    """Engine that takes `seconds` of the fake clock per run, for any batch; records batch sizes."""
 
     def __init__(self, clock: FakeClock, seconds: float, outputs) -> None:
         self._clock, self.seconds, self._make, self.batches = clock, seconds, outputs, []
@@ -78,12 +78,12 @@ def world(
 
 
 def play(clock, pipeline, lanes, seconds: float, *, fps: float = 16.0, moving: bool = True):
-    """Cameras that give frames on time, and one thread that computes whenever something is ready."""
+    """Play cameras that deliver on time to one thread that computes whenever something is ready."""
     start, count = clock.now, 0
     while count < seconds * fps:
         while (
             start + count / fps <= clock.now and count < seconds * fps
-        ):  # frames that came while the engine was at it
+        ):  # frames that arrived while the engine computed
             image = np.full((32, 32, 3), count * 37 % 256 if moving else 9, np.uint8)
             for lane in lanes:
                 lane.on_frame(Frame(None, start + count / fps, image))
@@ -119,9 +119,9 @@ def test_a_machine_that_is_too_slow_degrades_in_the_declared_order_and_says_so()
     assert "take turns" in steps[2]
     late = sum(lane.drops["late"] for lane in lanes)
     assert late
-    assert all(lane.drops["turn"] for lane in lanes)  # everybody waits for a turn
+    assert all(lane.drops["turn"] for lane in lanes)  # every camera waits for a turn
     decisions = {lane.name: lane.decisions for lane in lanes}
-    assert all(decisions.values()), decisions  # and everybody gets one
+    assert all(decisions.values()), decisions  # and every camera gets one
     assert max(r.latency_ms["total"] for r in records if isinstance(r, Decision)) < 3000  # bounded
 
 
@@ -131,7 +131,7 @@ def test_a_camera_slower_than_real_time_is_decided_in_whole_windows(cameras, lev
     clock, pipeline, lanes, records, _, _ = world(
         LiveConfig(batch=1), cameras, encode_s, capacity=Capacity(encode_s, 0.0)
     )
-    play(clock, pipeline, lanes, 40)  # all levels are gone through
+    play(clock, pipeline, lanes, 40)  # passes all levels
     assert [r.text[-3] for r in records if isinstance(r, Notice) and r.what == "degrade"] == levels
     before = {lane.name: (lane.decisions, lane.segments, dict(lane.drops)) for lane in lanes}
     records.clear()
@@ -150,8 +150,8 @@ def test_a_camera_slower_than_real_time_is_decided_in_whole_windows(cameras, lev
         new = {
             cause: count - before[lane.name][2].get(cause, 0) for cause, count in lane.drops.items()
         }
-        told = len(mine) + new.get("hop", 0) + new.get("hole", 0)
-        assert told <= lane.segments - before[lane.name][1], "a window is decided, or counted"
+        counted = len(mine) + new.get("hop", 0) + new.get("hole", 0)
+        assert counted <= lane.segments - before[lane.name][1], "a window is decided, or counted"
     late = max(r.latency_ms["total"] for r in decided)
     assert late <= 1000 * cameras * SPEC.segments * encode_s, (
         "no decision is older than its window takes"
@@ -364,7 +364,7 @@ def test_the_still_filter_never_skips_after_a_hole_or_in_an_event():
 
 
 def test_what_was_encoded_may_be_forgotten_while_the_still_filter_looks():
-    """The stage that fuses forgets, the one that encodes looks: no lock is between them."""
+    """The head stage resets the filter while the encoder stage uses it, without a lock."""
 
     class Forgotten(StillFilter):
         _looks = 0
@@ -386,8 +386,8 @@ def test_what_was_encoded_may_be_forgotten_while_the_still_filter_looks():
 def test_under_delivery_is_told_once_and_shown():
     clock, pipeline, lanes, records, _, _ = world(LiveConfig(), 1, 0.01)
     play(clock, pipeline, lanes, 10, fps=5.0)
-    told = [r for r in records if isinstance(r, Notice) and r.what == "under_delivery"]
-    assert len(told) == 1
-    assert "of the 8 frames a second" in told[0].text
+    notices = [r for r in records if isinstance(r, Notice) and r.what == "under_delivery"]
+    assert len(notices) == 1
+    assert "of the 8 frames a second" in notices[0].text
     assert lanes[0].stats().delivery == pytest.approx(0.625, abs=0.05)
     assert lanes[0].stats().fps == pytest.approx(5.0)

@@ -40,7 +40,7 @@ def until(condition, seconds=15.0):
 
 
 class Wrapped:
-    """An engine that counts its calls."""
+    """Engine that forwards to another one."""
 
     def __init__(self, engine):
         self.engine, self.inputs, self.outputs, self.calls = (
@@ -58,7 +58,7 @@ class Wrapped:
 
 
 class Kept:
-    """A sink that keeps everything, pictures' times too."""
+    """Sink that keeps all records, and the times of all frames."""
 
     def __init__(self):
         self.items, self.closed = [], False
@@ -198,7 +198,8 @@ def test_a_recording_of_a_part_of_the_picture_says_so_and_is_no_source(
 ):
     cameras, path = tmp_path / "cameras.yaml", tmp_path / "run.jsonl"
     cameras.write_text(
-        f"cameras: [{{name: m, source: '{moving_video}', region: [0, 0, 0.5, 1], mask: [[[0, 0], [1, 0], [1, 1]]]}}]"
+        f"cameras: [{{name: m, source: '{moving_video}', "
+        "region: [0, 0, 0.5, 1], mask: [[[0, 0], [1, 0], [1, 1]]]}]"
     )
     session = Session(
         opened[0], LiveConfig(), [], recorder=Recorder(path, opened[0], LiveConfig(), opened[1])
@@ -216,7 +217,7 @@ def test_a_recording_of_a_part_of_the_picture_says_so_and_is_no_source(
 
 
 class Endless:
-    """A live source that ends when it is closed."""
+    """Live source that ends when it is closed."""
 
     live = reconnects = True
 
@@ -298,7 +299,7 @@ def test_a_silence_longer_than_the_settings_say_breaks_the_window(opened):
 
 
 def test_a_camera_too_slow_for_any_segment_is_told_of_once(opened):
-    """Its pictures are further apart than the silence that breaks a window, so no window can ever be filled."""
+    """Its frames are further apart than `gap_s`, so no window can ever be filled."""
 
     class Slow(Endless):
         reconnects = False
@@ -311,9 +312,9 @@ def test_a_camera_too_slow_for_any_segment_is_told_of_once(opened):
     session = Session(opened[0], LiveConfig(), [sink])
     session.add(Slow("cam"))
     assert session.run(20.0) == []
-    told = [r.text for r in sink.items if isinstance(r, Notice) and r.what == "under_delivery"]
-    assert len(told) == 1
-    assert told[0].startswith(
+    notices = [r.text for r in sink.items if isinstance(r, Notice) and r.what == "under_delivery"]
+    assert len(notices) == 1
+    assert notices[0].startswith(
         "cam filled no segment between its last 5 gaps: its frames are more than 2 s apart"
     )
 
@@ -602,18 +603,20 @@ def test_a_source_that_is_removed_is_forgotten_everywhere(opened):
 
 TORCHLESS = """
 import sys
+BLOCKED = 'torch', 'torchvision', 'timm', 'onnx', 'onnxscript', 'av', 'matplotlib'
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in ('torch', 'torchvision', 'timm', 'onnx', 'onnxscript', 'av', 'matplotlib'):
+        if name.split('.')[0] in BLOCKED:
             raise ImportError(name + ' is blocked')
 sys.meta_path.insert(0, Blocker())
 import importlib, pathlib
 import gasmcast.cli, gasmcast.runtime
 root = pathlib.Path(gasmcast.runtime.__file__).parent
 for file in sorted(root.rglob('*.py')):
-    name = '.'.join(('gasmcast', 'runtime', *file.relative_to(root).with_suffix('').parts)).removesuffix('.__init__')
-    importlib.import_module(name)
-sys.argv = ['gasmcast', 'live', sys.argv[1], '--bundle', sys.argv[2], '--jsonl', '-', '--threads', '1']
+    parts = file.relative_to(root).with_suffix('').parts
+    importlib.import_module('.'.join(('gasmcast', 'runtime', *parts)).removesuffix('.__init__'))
+video, bundle = sys.argv[1:]
+sys.argv = ['gasmcast', 'live', video, '--bundle', bundle, '--jsonl', '-', '--threads', '1']
 gasmcast.cli.main()
 """
 

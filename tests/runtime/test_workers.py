@@ -92,7 +92,7 @@ def test_a_replaced_stage_counts_its_segments_and_gives_the_encoders_marks_back(
     workers.begin(stage, 0.0, items)
     stuck = workers.work(stage)
     assert workers.replace(stage, stuck)
-    assert not workers.replace(stage, stuck)  # that one is done with
+    assert not workers.replace(stage, stuck)  # that work was abandoned before
     assert started.acquire(timeout=5)
     assert started.acquire(timeout=5)
     assert workers.join(5.0)

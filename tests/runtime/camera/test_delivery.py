@@ -41,7 +41,10 @@ def test_repeated_frames_are_told_once_also_those_of_the_segment_before(delivery
     delivery.add_segment(segment(2, (1.0, 1.0, 1.25, 1.25)))
     assert delivery.rates()[1] == round(5 / 12, 3)
     assert warnings == [
-        "cam gives 3.0 of the 8 frames a second that the model was trained on: frames are repeated, fast actions may be missed."
+        (
+            "cam gives 3.0 of the 8 frames a second that the model was trained on: "
+            "frames are repeated, fast actions may be missed."
+        )
     ]
 
 

@@ -24,10 +24,10 @@ MODEL = SimpleNamespace(
 
 
 class Disk:
-    """A file on a disk that takes nothing until it is `free`, and then does as it is told."""
+    """File on a disk that blocks until it is `free`, and then writes or raises `error`."""
 
     def __init__(self, file, error=None):
-        self.file, self.error, self.free, self.asked = (
+        self.file, self.error, self.free, self.write_started = (
             file,
             error,
             threading.Event(),
@@ -35,7 +35,7 @@ class Disk:
         )
 
     def write(self, data):
-        self.asked.set()
+        self.write_started.set()
         assert self.free.wait(10)
         if self.error:
             raise self.error
@@ -75,12 +75,12 @@ def test_what_is_lost_beyond_that_is_counted_where_it_is_missing_and_a_replay_sa
 ):
     recorder, disk = recorder_on(tmp_path / "run.jsonl", room=5)
     recorder.add_camera("cam", "demo:", live=True)
-    assert disk.asked.wait(5)  # the thread has that one in hand
+    assert disk.write_started.wait(5)  # the thread is writing that line
     for number in range(12):
         recorder.trace("drop", {"number": number})
     recorder.add_camera(
         "late", "demo:", live=True
-    )  # is never lost: without it none of its lines could be read
+    )  # never lost: without it none of its lines could be read
     assert recorder.stats() == {"written": 0, "lost": 7, "waiting": 7}
     assert caplog.text.count("the disk is too slow") == 1
     disk.free.set()
@@ -89,8 +89,8 @@ def test_what_is_lost_beyond_that_is_counted_where_it_is_missing_and_a_replay_sa
         time.sleep(0.005)
     recorder.trace("drop", {"number": 12})
     recorder.close()
-    told = lines(tmp_path / "run.jsonl")[1:]
-    assert [line.get("number", line["is"]) for line in told] == [
+    recorded = lines(tmp_path / "run.jsonl")[1:]
+    assert [line.get("number", line["is"]) for line in recorded] == [
         "camera",
         0,
         1,
@@ -101,7 +101,7 @@ def test_what_is_lost_beyond_that_is_counted_where_it_is_missing_and_a_replay_sa
         "camera",
         12,
     ]
-    assert told[6]["lines"] == 7
+    assert recorded[6]["lines"] == 7
     result = replay(tmp_path / "run.jsonl", lambda record: None)
     assert not result
     assert result.differences == (
@@ -112,7 +112,7 @@ def test_what_is_lost_beyond_that_is_counted_where_it_is_missing_and_a_replay_sa
 def test_a_run_of_files_waits_for_the_disk(tmp_path):
     recorder, disk = recorder_on(tmp_path / "run.jsonl", room=5)
     recorder.add_camera("clip", "clip.mp4", live=False)
-    assert disk.asked.wait(5)
+    assert disk.write_started.wait(5)
     done = threading.Event()
 
     def play():
@@ -132,7 +132,7 @@ def test_a_run_of_files_does_not_wait_for_a_disk_that_hangs(tmp_path, monkeypatc
     monkeypatch.setattr("gasmcast.runtime.recording.recorder._HANGS_S", 0.2)
     recorder, disk = recorder_on(tmp_path / "run.jsonl", room=5)
     recorder.add_camera("clip", "clip.mp4", live=False)
-    assert disk.asked.wait(5)
+    assert disk.write_started.wait(5)
     begun = time.monotonic()
     for number in range(50):
         recorder.trace("drop", {"number": number})
