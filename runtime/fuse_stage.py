@@ -48,7 +48,7 @@ def fuse(
     Args:
         model: its head runs.
         context: state that all lanes share.
-        governor: says how often windows are due.
+        governor: decides how often windows are due.
         latencies: takes the latencies of this batch.
         batch: output of `encode`.
         is_current: whether the calling thread still runs the stage. A thread that was replaced
@@ -143,7 +143,7 @@ def close(context: RuntimeContext, lane: Lane, mark: Mark) -> None:
         fields = {"camera": lane.name, "what": mark.what, "text": mark.text, "wall_s": wall_s}
         context.trace("mark", fields)
 
-    # The events end before the notice says why.
+    # Sinks see the end of the event before the notice that explains it.
     for event in lane.decider.flush(wall_s):
         context.emit(event)
     if mark.what == "gap":

@@ -26,9 +26,9 @@ from gasmcast.runtime.capacity import Capacity
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.spec import ClipSpec
 
-__all__ = ["LEVELS", "Governor"]
+__all__ = ["Governor"]
 
-LEVELS = (
+_LEVELS = (
     "full service",
     "a decision every second hop",
     "still scenes are not encoded again",
@@ -133,7 +133,7 @@ class Governor:
             self._calm_since = self._recovered_at = now
             self._notify(
                 "recover",
-                f"Calm for {self._calm_s:.0f} s: {LEVELS[self.level]} again (level {self.level}).",
+                f"Calm for {self._calm_s:.0f} s: {_LEVELS[self.level]} again (level {self.level}).",
             )
 
     def _changes(self, live: Sequence[Lane]) -> tuple[int, float]:
@@ -165,7 +165,7 @@ class Governor:
             self._calm_s = min(2 * self._calm_s, _MAX_CALM_S)
 
         self.level = further[0]
-        self._notify("degrade", f"Too slow ({why}): {LEVELS[self.level]} (level {self.level}).")
+        self._notify("degrade", f"Too slow ({why}): {_LEVELS[self.level]} (level {self.level}).")
 
     def _served(self, cameras: int) -> int:
         """Return how many cameras are served at once."""

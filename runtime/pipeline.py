@@ -186,8 +186,10 @@ class Pipeline:
     def run_pending(self) -> None:
         """Encode and decide all waiting segments on the calling thread.
 
-        For callers with a loop of their own, in place of `start`: push frames into a lane, then
-        call this. Not to be mixed with running threads.
+        For callers with a loop of their own, in place of `start`: push a frame into a lane, then
+        call this; it must not be mixed with running threads. A lane that is not live blocks in
+        `on_frame` when more than `pending` segments wait, which one frame after a long step of the
+        stamps may complete: use a live lane, or a larger `pending`.
         """
         while picked := self._pick():
             self._fuse(self._encode(picked), lambda: True)

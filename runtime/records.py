@@ -14,12 +14,12 @@ from gasmcast.errors import MachineError
 __all__ = [
     "NO_ACTION",
     "CameraStats",
-    "Choosy",
     "Decision",
     "Event",
     "Notice",
     "Record",
     "RefusedError",
+    "SelectiveSink",
     "Sink",
     "Stats",
     "View",
@@ -165,7 +165,7 @@ class Sink(Protocol):
         ...
 
 
-class Choosy(Sink, Protocol):
+class SelectiveSink(Sink, Protocol):
     """Sink that takes only some records."""
 
     @staticmethod

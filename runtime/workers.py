@@ -114,7 +114,7 @@ class Workers:
     def _count_lost(self, stage: str, work: Work) -> None:
         """Count the segments of abandoned work, and put marks back.
 
-        Marks that the encoder held must not be lost, or a lane would never end.
+        A mark that the encoder took must not be lost, or its lane would never end.
         """
         # From the back, so that the marks return in their order.
         for lane, pending in reversed(work.items):
