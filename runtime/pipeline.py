@@ -29,6 +29,8 @@ from gasmcast.runtime.streaming_model import Model
 __all__ = ["Pipeline"]
 
 _log = logging.getLogger(__name__)
+# The frames of a slow file may be seconds apart; a longer step of its time stamps is a jump.
+_FILE_GAP_S = 60.0
 
 
 class Pipeline:
@@ -94,13 +96,17 @@ class Pipeline:
         # When statistics were last reported, and last taken together with the encoder's load.
         self._reported_at = self._counted_at = clock()
 
-    def add(self, name: str, live: bool, config: LiveConfig | None = None) -> Lane:
+    def add(
+        self, name: str, live: bool, config: LiveConfig | None = None, gap_s: float | None = None
+    ) -> Lane:
         """Add a lane for a new source, also while the pipeline runs.
 
         Args:
             name: unique among the lanes that have not ended.
             live: newest wins; otherwise the source waits.
             config: settings of this source; None: those of the run.
+            gap_s: step of the time stamps, in seconds, that breaks the window; None: `gap_s` of the
+                settings for a live source, 60 s for a file.
 
         Raises:
             UsageError: the name is taken, or the settings name unknown labels.
@@ -108,6 +114,8 @@ class Pipeline:
         settings = config or self.config
         labels = self._labels if config is None else LabelView(self.model.labels, settings)
         decider = Decider(name, labels, settings, self.model.temperature, self.model.no_action)
+        if gap_s is None:
+            gap_s = settings.gap_s if live else _FILE_GAP_S
 
         # A name may come back once its last event has been reported.
         with self._context.changed:
@@ -115,7 +123,8 @@ class Pipeline:
                 raise UsageError(
                     f"There are two sources called {name!r}.", "Give each a name of its own."
                 )
-            lane = self.lanes[name] = Lane(name, live, self._context, decider, settings)
+            lane = Lane(name, live, self._context, decider, settings, gap_s=gap_s)
+            self.lanes[name] = lane
         return lane
 
     def remove(self, name: str, timeout_s: float = 10.0) -> bool:

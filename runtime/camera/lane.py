@@ -23,7 +23,6 @@ from gasmcast.video.clip import fit_frame
 __all__ = ["Lane", "LaneItem"]
 
 _SILENT_STATES = ("stalled", "reconnecting", "failed")
-_FILE_GAP_S = 60.0
 
 
 class Lane:
@@ -35,10 +34,18 @@ class Lane:
         context: state that all lanes share.
         decider: turns logits into decisions and events.
         config: settings of this camera.
+        gap_s: step of the time stamps, in seconds, that starts a new run.
     """
 
     def __init__(
-        self, name: str, live: bool, context: RuntimeContext, decider: Decider, config: LiveConfig
+        self,
+        name: str,
+        live: bool,
+        context: RuntimeContext,
+        decider: Decider,
+        config: LiveConfig,
+        *,
+        gap_s: float,
     ) -> None:
         self.name = name
         self.live = live
@@ -68,7 +75,7 @@ class Lane:
         self._clock = SegmentClock(
             spec,
             lambda image: fit_frame(image, spec.pixels, spec.fit),
-            config.gap_s if live else _FILE_GAP_S,
+            gap_s,
             live,
         )
         self._run = 0
