@@ -99,7 +99,7 @@ def live(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="YAML of settings: smoothing, thresholds, groups, ...; see docs/live.md.",
+            help="YAML of settings: smoothing, thresholds, groups, ...; see docs/howto/live.md.",
             rich_help_panel=_BEHAVIOR,
         ),
     ] = None,
