@@ -17,12 +17,12 @@ from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
 from gasmcast.runtime.records import Decision, Event, Record
-from gasmcast.runtime.session import open_model
+from gasmcast.runtime.streaming_model import open_model
 from gasmcast.schema import check_settings
 from gasmcast.video.reader import read_frames
 
 if TYPE_CHECKING:
-    from gasmcast.runtime.stages import Model
+    from gasmcast.runtime.streaming_model import Model
     from gasmcast.spec import ClipSpec
 
 __all__ = ["FrameStream", "Recognition", "Recognizer", "load"]

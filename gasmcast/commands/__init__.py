@@ -18,6 +18,7 @@ from gasmcast.commands.eval import eval as evaluate
 from gasmcast.commands.export import export
 from gasmcast.commands.inspect import inspect as inspect_verb
 from gasmcast.commands.live import live
+from gasmcast.commands.replay import replay
 from gasmcast.commands.runs import runs
 from gasmcast.commands.train import train
 
@@ -36,6 +37,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     export,
     engine,
     live,
+    replay,
     inspect_verb,
     doctor_verb,
 )

@@ -103,13 +103,13 @@ def build(
 
     done = build_engines(
         bundle,
-        streams=streams,
+        cameras=streams,
         precisions=precisions,
         graphs=("encoder", "head", "complete") if complete else ("encoder", "head"),
         workspace=workspace,
         force=force,
         compare=compare,
-        each=lambda record: None if as_json or quiet else typer.echo(str(record)),
+        on_engine=lambda record: None if as_json or quiet else typer.echo(str(record)),
     )
     if as_json:
         typer.echo(json.dumps([record.to_json() for record in done], indent=1))

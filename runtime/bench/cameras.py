@@ -16,8 +16,7 @@ from gasmcast.runtime.bench.process import Task, noise, rss_mb
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
-from gasmcast.runtime.session import open_model
-from gasmcast.runtime.stages import Model
+from gasmcast.runtime.streaming_model import Model, open_model
 
 __all__ = ["prepare"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gasmcast.precision import in_bf16
 from gasmcast.runtime.bench.process import Task, noise
 from gasmcast.runtime.bundle import Bundle
-from gasmcast.runtime.stages import fastest_s
+from gasmcast.runtime.capacity import fastest_s
 
 if TYPE_CHECKING:
     from gasmcast.runtime.engines.openvino import OpenVinoEngine

@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from gasmcast.errors import GasmcastError, MachineError
 from gasmcast.runtime.bundle import Bundle
 from gasmcast.runtime.live_settings import LiveConfig
-from gasmcast.runtime.session import open_model
-from gasmcast.runtime.stages import Model
+from gasmcast.runtime.streaming_model import Model, open_model
 
 __all__ = ["Apart", "Task", "measure_apart", "noise", "rss_mb", "serve", "spans"]
 

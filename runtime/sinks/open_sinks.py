@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
-from gasmcast.runtime.recording.recorder import Journal
+from gasmcast.runtime.recording.recorder import Recorder
 from gasmcast.runtime.records import Sink
 from gasmcast.runtime.service.health import Health
 from gasmcast.runtime.service.secrets import warn_of_secret
@@ -65,7 +65,7 @@ def build_sinks(
 
 def sink_stats(sinks: Collection[Sink]) -> dict[str, dict[str, int]]:
     """For `Stats.sinks`: what each wrote and dropped."""
-    return {sink.name: sink.stats() for sink in sinks if isinstance(sink, Queued | Journal)}
+    return {sink.name: sink.stats() for sink in sinks if isinstance(sink, Queued | Recorder)}
 
 
 def _start(

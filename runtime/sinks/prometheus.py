@@ -127,7 +127,7 @@ class MetricsSink:
         if stats is not None:
             self._add_stats(page, stats)
         if self._health is not None:
-            verdict = self._health.verdict()
+            verdict = self._health.status()
             page.family(
                 "gasmcast_up", "gauge", "1: all stages make progress.", [({}, int(verdict.ok))]
             )
@@ -228,7 +228,7 @@ class MetricsSink:
         if path == "/metrics":
             return 200, "text/plain; version=0.0.4; charset=utf-8", self.text()
         if path == "/health" and self._health is not None:
-            verdict = self._health.verdict()
+            verdict = self._health.status()
             return (
                 (200 if verdict and verdict.ready else 503),
                 "application/json",

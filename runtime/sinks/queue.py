@@ -20,7 +20,7 @@ from gasmcast.errors import GasmcastError
 from gasmcast.runtime.records import Event, Notice, Record, RefusedError, Sink
 from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.service.secrets import redact
-from gasmcast.runtime.service.threads import Daemon
+from gasmcast.runtime.service.threads import DaemonThread
 
 __all__ = ["Picture", "Queued", "QueuedView", "must_arrive"]
 
@@ -82,7 +82,7 @@ class Queued:
         self._in_hand: Record | Picture | None = (
             None  # what the thread has taken and is not done with
         )
-        self._thread = Daemon(self._run, f"sink-{name}")
+        self._thread = DaemonThread(self._run, f"sink-{name}")
         self._thread.start()
 
     def write(self, record: Record) -> None:

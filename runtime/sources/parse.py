@@ -141,7 +141,7 @@ def open_spec(
         source = DemoSource(name, seed=_seed(text), clock=clock)
     elif scheme == "replay":
         # Only now: replaying stands on top of the runtime's recording.
-        from gasmcast.runtime.recording.replay import ReplaySource  # noqa: PLC0415
+        from gasmcast.runtime.sources.replay_source import ReplaySource  # noqa: PLC0415
 
         source = ReplaySource(Path(text.split(":", 1)[1]), name)
     elif scheme is not None:

@@ -47,7 +47,7 @@ def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
 
 
 def test_every_graph_and_precision_for_tensorrt_is_built(machine, bundle: Path) -> None:
-    done = build_engines(bundle, streams=2, compare=False)
+    done = build_engines(bundle, cameras=2, compare=False)
     names = [
         f"{graph}{ending}.onnx"
         for ending in ("", ".fp16", ".int8_fp16")
@@ -56,24 +56,24 @@ def test_every_graph_and_precision_for_tensorrt_is_built(machine, bundle: Path) 
     assert [record.file for record in done] == names  # not INT8 with an FP32 rest
     assert all(record.built_s == 1.5 and Path(record.path).is_file() for record in done)
     assert all(request.profiles == ((1, 1, 1), (2, 2, 2)) for request in machine.built)
-    again = build_engines(bundle, streams=2, compare=False)
+    again = build_engines(bundle, cameras=2, compare=False)
     assert all(record.built_s is None for record in again)
-    assert "was there" in str(again[0])
+    assert "from the cache" in str(again[0])
     assert not list(bundle.glob("*.plan"))  # a bundle is data only
-    build_engines(bundle, streams=2, precisions=("fp16",), force=True, compare=False)
+    build_engines(bundle, cameras=2, precisions=("fp16",), force=True, compare=False)
     assert len(machine.built) == 8
 
 
 def test_workspace_reaches_the_builder(machine, bundle: Path) -> None:
     build_engines(
         bundle,
-        streams=1,
+        cameras=1,
         precisions=("fp16",),
         graphs=("head",),
         workspace=512 << 20,
         compare=False,
     )
-    build_engines(bundle, streams=2, precisions=("fp16",), graphs=("head",), compare=False)
+    build_engines(bundle, cameras=2, precisions=("fp16",), graphs=("head",), compare=False)
     assert [request.workspace for request in machine.built] == [512 << 20, 2 << 30]
 
 
@@ -85,12 +85,12 @@ def test_precisions_that_tensorrt_does_not_take(
     machine, bundle: Path, precision: str, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        build_engines(bundle, streams=1, precisions=(precision,))
+        build_engines(bundle, cameras=1, precisions=(precision,))
 
 
 def test_a_precision_that_the_bundle_lacks(machine, tiny_bundle: Path) -> None:
     with pytest.raises(UsageError, match="has no fp16"):
-        build_engines(tiny_bundle, streams=1, precisions=("fp16",))
+        build_engines(tiny_bundle, cameras=1, precisions=("fp16",))
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_machine_without_a_gpu_is_told_everything_at_once(no_gpu, tiny_bundle: Path) -> None:
     with pytest.raises(MachineError) as caught:
-        build_engines(tiny_bundle, streams=1)
+        build_engines(tiny_bundle, cameras=1)
     text = str(caught.value)
     assert "The package tensorrt is missing; The package cuda-bindings is missing" in text
     assert (

@@ -79,7 +79,7 @@ def test_gasmcast_live_protects_the_log_before_anything_else(monkeypatch, caplog
     assert "hunter2" not in caplog.text
     assert any(
         isinstance(known, RedactFilter) for known in logging.lastResort.filters
-    )  # what a process without handlers prints by
+    )  # the handler of a process without handlers
 
 
 @given(
