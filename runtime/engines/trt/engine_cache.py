@@ -32,27 +32,6 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class EngineKey:
-    """All that an engine depends on; a change of any field is another engine."""
-
-    graph: str
-    graph_sha256: str
-    backend: str
-    version: str
-    device: str
-    sm: str
-    precision: str
-    profiles: str
-    settings: str
-
-    @property
-    def stem(self) -> str:
-        """The file name without ending: the graph for people, a digest of every field for the machine."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return f"{self.graph}-{digest[:20]}"
-
-
-@dataclass(frozen=True)
 class Lookup:
     """What the cache had: the engine, or why there is none."""
 
@@ -71,30 +50,6 @@ class CachedEngine:
     key: EngineKey
     size: int
     build_s: float
-
-
-def user_cache(*parts: str) -> Path:
-    """A place in this user's cache: under `$XDG_CACHE_HOME/gasmcast`, or the same under `~/.cache`."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification: a relative path is invalid and ignored.
-    root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
-    return root.joinpath("gasmcast", *parts)
-
-
-def graph_files(onnx: Path) -> list[Path]:
-    """An ONNX file, and its weights beside it (`<file>.data`), where there are some."""
-    data = onnx.with_name(onnx.name + ".data")
-    return [onnx, data] if data.is_file() else [onnx]
-
-
-def graph_sha256(onnx: Path) -> str:
-    """SHA-256 of an ONNX file and of its weights beside it."""
-    digest = hashlib.sha256()
-    for path in graph_files(onnx):
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 class EngineCache:
