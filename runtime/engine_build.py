@@ -134,7 +134,7 @@ def build_engines(
         )
         cosine = None
         if feeds is not None:
-            session = compile_graph(folder / name, None, sha256, streams=streams)
+            session = compile_graph(folder / name, None, sha256, cameras=streams)
             cosine = compare_engines(session, feeds.reference(graph), feeds.of(graph))
             session.close()
         done.append(_record(name, ensured, cache.plan_path(ensured.key), cosine))

@@ -14,7 +14,7 @@ def noise_pixels(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.uint8]:
 
 
 def drifting_noise(count: int, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.uint8]:
-    """Return clips of coarse colored patches that drift over fine noise, closer to video than noise.
+    """Return clips of coarse colored patches that drift over fine noise, similar to video.
 
     Args:
         count: number of clips.

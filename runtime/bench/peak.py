@@ -135,7 +135,7 @@ def prepare_profile(task: Task) -> Turn:
 def _by_kind(
     engine: OpenVinoEngine, feeds: dict[str, NDArray[np.generic]], runs: int = 3
 ) -> dict[str, float]:
-    """Return kind of layer and number type -> ms, largest first; below 0.5 % is summed as `rest`."""
+    """Return kind of layer -> ms, largest first; kinds below 0.5 % are summed as `rest`."""
     profiles = []
     for _ in range(runs):
         engine.run(feeds)

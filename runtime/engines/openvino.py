@@ -118,9 +118,10 @@ class OpenVinoEngine:
         if not self._single_row or batch == 1:
             return self._run(feeds)
 
-        rows = []
-        for index in range(batch):
-            rows.append(self._run({name: array[index : index + 1] for name, array in feeds.items()}))
+        rows = [
+            self._run({name: array[row : row + 1] for name, array in feeds.items()})
+            for row in range(batch)
+        ]
         return {name: np.concatenate([row[name] for row in rows]) for name in self.outputs}
 
     def _run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:

@@ -29,8 +29,9 @@ from gasmcast.export.tensorrt.rtx_check import (
     checker_missing,
     read_layers,
 )
-from gasmcast.runtime.engines.trt.build import build_plan, profiles_for
-from gasmcast.runtime.engines.trt.builder import BuildRequest
+from gasmcast.runtime.engines.trt.build import build_plan
+from gasmcast.runtime.engines.trt.builder_process import BuildRequest
+from gasmcast.runtime.engines.trt.engine_key import profiles_for
 
 pytestmark = [
     pytest.mark.skipif(bool(checker_missing()), reason=f"needs TensorRT-RTX: {checker_missing()}"),

@@ -308,10 +308,10 @@ class Machine:
         self.trt = FakeTensorRT(self.cuda)
         self.built: list[build.BuildRequest] = []
 
-    def build_plan(self, request, on_phase=lambda _: None):
+    def build_plan(self, request, progress=lambda _: None):
         from pathlib import Path
 
-        on_phase("building")
+        progress("building")
         self.built.append(request)
         plan = Path(request.plan)
         plan.write_text(
@@ -327,7 +327,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path) -> Machine:
     monkeypatch.setitem(sys.modules, "tensorrt", fake.trt)
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", fake.cuda)
     monkeypatch.setattr(build, "build_plan", fake.build_plan)
-    monkeypatch.setattr(tensorrt_library, "_KEPT", {})
+    monkeypatch.setattr(tensorrt_library, "_RUNTIMES", {})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return fake
 

@@ -20,10 +20,12 @@ TENSORRT = ("tensorrt-10.3", "tensorrt-10.13", "tensorrt-11.4", "tensorrt-rtx-1.
 CUDA = ("cuda-12.8", "cuda-13.5")
 ENGINES = ROOT / "runtime" / "engines"
 FILES = (
-    ENGINES / "trt" / "builder.py",
+    ENGINES / "trt" / "builder_process.py",
     ENGINES / "tensorrt.py",
+    ENGINES / "trt" / "execution.py",
     ENGINES / "trt" / "library.py",
     ENGINES / "trt" / "cuda.py",
+    ENGINES / "trt" / "cuda_stream.py",
 )
 # Members that other objects have too; on one whose type is unknown they prove nothing.
 COMMON = {

@@ -34,7 +34,7 @@ def pixels(engine, batch: int, seed: int = 0) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("graphs", [True, False])
 def test_same_as_onnxruntime_for_every_batch(encoder: Path, graphs: bool) -> None:
     reference = open_engine(encoder, "onnxruntime")
-    engine = compile_graph(encoder, None, None, streams=4, graphs=graphs)
+    engine = compile_graph(encoder, None, None, cameras=4, graphs=graphs)
     assert engine.inputs == reference.inputs
     for batch in (1, 2, 3, 4, 9, 1):
         assert compare_engines(engine, reference, pixels(engine, batch, batch)) > 0.99999
@@ -43,7 +43,7 @@ def test_same_as_onnxruntime_for_every_batch(encoder: Path, graphs: bool) -> Non
 
 def test_graphs_change_nothing(encoder: Path) -> None:
     with_graphs, without = (
-        compile_graph(encoder, None, None, streams=2, graphs=graphs) for graphs in (True, False)
+        compile_graph(encoder, None, None, cameras=2, graphs=graphs) for graphs in (True, False)
     )
     feeds = pixels(with_graphs, 2)
     for name, value in with_graphs.run(feeds).items():
@@ -52,21 +52,21 @@ def test_graphs_change_nothing(encoder: Path) -> None:
 
 
 def test_the_second_start_builds_nothing(encoder: Path) -> None:
-    compile_graph(encoder, None, None, streams=2).close()
+    compile_graph(encoder, None, None, cameras=2).close()
     plans = {entry.path: entry.path.stat().st_mtime_ns for entry in EngineCache().entries()}
     began = time.monotonic()
-    compile_graph(encoder, None, None, streams=2).close()
+    compile_graph(encoder, None, None, cameras=2).close()
     assert time.monotonic() - began < 30
     assert plans == {entry.path: entry.path.stat().st_mtime_ns for entry in EngineCache().entries()}
 
 
 def test_a_damaged_engine_is_built_again(encoder: Path) -> None:
-    compile_graph(encoder, None, None, streams=3).close()
+    compile_graph(encoder, None, None, cameras=3).close()
     for entry in EngineCache().entries():
         content = bytearray(entry.path.read_bytes())
         content[len(content) // 2] ^= 0xFF
         entry.path.write_bytes(content)
-    engine = compile_graph(encoder, None, None, streams=3)
+    engine = compile_graph(encoder, None, None, cameras=3)
     assert compare_engines(engine, open_engine(encoder, "onnxruntime"), pixels(engine, 3)) > 0.99999
     engine.close()
 
@@ -101,7 +101,7 @@ def test_the_models_own_encoder_in_every_precision(
         ),
     }[precision]()
     path = save_graph(made, tmp_path / "encoder.onnx")
-    engine = compile_graph(path, None, None, streams=2)
+    engine = compile_graph(path, None, None, cameras=2)
     assert compare_engines(engine, open_arbiter(path), {"segments": made_up_pairs(2, shape, 9)}) > (
         0.9999 if precision == "fp32" else 0.99
     )

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.runtime.engines.trt.build import build_plan, precision_of, profiles_for
-from gasmcast.runtime.engines.trt.builder import BuildRequest
+from gasmcast.runtime.engines.trt.build import build_plan
+from gasmcast.runtime.engines.trt.builder_process import BuildRequest
+from gasmcast.runtime.engines.trt.engine_key import precision_of, profiles_for
 
 
 @pytest.fixture
@@ -173,7 +174,7 @@ def test_a_request_survives_the_pipe() -> None:
 
 
 def test_the_child_loads_no_torch_and_no_opencv() -> None:
-    code = "import sys, json, gasmcast.runtime.engines.trt.builder; print(json.dumps([m for m in ('torch', 'onnx', 'cv2') if m in sys.modules]))"
+    code = "import sys, json, gasmcast.runtime.engines.trt.builder_process; print(json.dumps([m for m in ('torch', 'onnx', 'cv2') if m in sys.modules]))"
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
