@@ -15,9 +15,15 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import SourceError
-from gasmcast.runtime.sources.network import StreamSource
+from gasmcast.runtime.sources.network import NetworkSource
 from gasmcast.runtime.sources.network import _open as open_capture
-from gasmcast.runtime.sources.parse import open_source
+from gasmcast.runtime.sources.open_sources import open_sources
+
+
+def open_source(text, **settings):
+    ((_, source),) = open_sources([text], **settings)
+    return source
+
 
 pytestmark = pytest.mark.slow
 
@@ -241,7 +247,7 @@ def test_a_stream_that_is_decoded_slower_than_it_comes_is_told_late_and_opened_a
 
     seen = []  # by connection: when each picture was handed over, its stamp, its arrival
 
-    class Watched(StreamSource):
+    class Watched(NetworkSource):
         def frames(self):
             seen.append([])
             for frame in super().frames():

@@ -28,7 +28,14 @@ from gasmcast.runtime.recording.replay import replay
 from gasmcast.runtime.records import Event
 from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.sinks.queue import Queued
-from gasmcast.runtime.sources.parse import open_source
+from gasmcast.runtime.sources.demo import DemoSource
+from gasmcast.runtime.sources.open_sources import open_sources
+
+
+def open_source(text, **settings):
+    ((_, source),) = open_sources([text], **settings)
+    return source
+
 
 SECONDS = float(os.environ.get("GASMCAST_SOAK_S", "60"))
 SEED = int(os.environ.get("GASMCAST_SOAK_SEED", "7"))
@@ -189,7 +196,7 @@ class Faults:
         self._mood("broken", 0.3)
 
     def guest(self):
-        self.told.session.add(open_source("demo:9", name="guest"))
+        self.told.session.add(DemoSource("guest", seed=9))
         time.sleep(self.dice.uniform(0.5, 2.0))
         assert self.told.session.remove("guest")
 

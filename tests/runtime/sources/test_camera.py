@@ -10,7 +10,8 @@ import pytest
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.service.backoff import Backoff
-from gasmcast.runtime.sources.camera import Camera, State
+from gasmcast.runtime.sources.camera import Camera
+from gasmcast.runtime.sources.camera_state import State
 from gasmcast.runtime.sources.supervisor import Cameras
 from gasmcast.runtime.sources.webcam import AbsentError, WebcamSource
 
@@ -421,7 +422,7 @@ def test_files_wait_for_their_turn():
     def made(source, told, gap_s):
         return Camera(source, told, gap_s=gap_s, clock=clock)
 
-    cameras = Cameras(made, most_files=2)
+    cameras = Cameras(made, max_files=2)
     told = [Told() for _ in range(5)]
     sources = [
         Script(clock, [0.0, lambda: gate.wait(10)], live=False, name=f"f{i}") for i in range(5)

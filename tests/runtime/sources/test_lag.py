@@ -12,9 +12,10 @@ import pytest
 from gasmcast.errors import SourceError
 from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.sources import capture as capturing
-from gasmcast.runtime.sources.camera import Camera, State
+from gasmcast.runtime.sources.camera import Camera
+from gasmcast.runtime.sources.camera_state import State
 from gasmcast.runtime.sources.lag import busy_s
-from gasmcast.runtime.sources.network import StreamSource
+from gasmcast.runtime.sources.network import NetworkSource
 from gasmcast.runtime.sources.stamps import LiveStamps
 
 
@@ -93,7 +94,7 @@ def read(clock, stream, *, url="rtsp://cam/x", end="nothing any more"):
     """Of each picture when it was handed over, stamp and arrival, from its first."""
     got, source = (
         [],
-        StreamSource(url, "cam", clock=clock, sleep=clock.sleep, opener=lambda *_: stream),
+        NetworkSource(url, "cam", clock=clock, sleep=clock.sleep, opener=lambda *_: stream),
     )
     with pytest.raises(SourceError, match=end) as error:
         got.extend((clock.now, frame.stamp_s, frame.arrival) for frame in source.frames())
@@ -123,10 +124,10 @@ def test_pictures_without_a_lag_arrive_when_they_are_there(clock):
 def test_stamps_are_not_distrusted_while_nothing_is_waited_for():
     stamps, trusting = LiveStamps(), LiveStamps()
     pairs = [(i / 25, 50 + i / 15) for i in range(360)]
-    assert np.diff([trusting.place(*pair, waits=False) for pair in pairs]) == pytest.approx(
+    assert np.diff([trusting.place(*pair, keeps_up=False) for pair in pairs]) == pytest.approx(
         1 / 25, abs=1e-6
     )
-    assert np.diff([stamps.place(*pair, waits=True) for pair in pairs])[-90:] == pytest.approx(
+    assert np.diff([stamps.place(*pair, keeps_up=True) for pair in pairs])[-90:] == pytest.approx(
         1 / 15, abs=1e-6
     )
 
@@ -216,7 +217,7 @@ def test_a_camera_comes_back_at_once_unless_it_is_outrun_as_soon_as_it_is_there(
         opened.append(clock.now)
         return Stream(clock, 100, decode_s=decode_s)
 
-    source = StreamSource("rtsp://cam/x", "cam", clock=clock, opener=opener)
+    source = NetworkSource("rtsp://cam/x", "cam", clock=clock, opener=opener)
 
     def inline(work, name):
         work()
@@ -239,7 +240,7 @@ def test_a_picture_that_is_late_is_no_silence(clock):
     """1.9 s behind, and the next one a little later: it was handed over just now."""
     looks = []
 
-    class Late(StreamSource):
+    class Late(NetworkSource):
         def frames(self):
             for number, frame in enumerate(super().frames()):
                 yield frame
@@ -271,6 +272,6 @@ def test_work_counts_as_busy_and_sleep_does_not():
 def test_lines_that_a_system_does_not_tell_are_no_error(monkeypatch, tmp_path):
     from gasmcast.runtime.sources import lag
 
-    monkeypatch.setattr(lag, "_SCHEDULE", tmp_path / "none")
+    monkeypatch.setattr(lag, "_SCHEDSTAT", tmp_path / "none")
     first, second = itertools.islice((busy_s() for _ in itertools.count()), 2)
     assert 0 < first <= second

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import SourceError
-from gasmcast.runtime.sources.network import StreamSource
+from gasmcast.runtime.sources.network import NetworkSource
 
 
 class Playlist:
@@ -42,7 +42,7 @@ class Playlist:
 
 def read(positions, **settings):
     capture, got = Playlist([50.0], positions), []
-    source = StreamSource(
+    source = NetworkSource(
         "http://cam/live.m3u8",
         "cam",
         clock=lambda: capture._now[0],
