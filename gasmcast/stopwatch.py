@@ -12,6 +12,7 @@ __all__ = ["alternate_ms", "fastest_each_s", "fastest_s", "sample_ms"]
 
 def fastest_s(work: Callable[[], object], repeats: int) -> float:
     """Return the seconds of the fastest of `repeats` runs, after one warm-up run."""
+    # The first run allocates memory and fills caches.
     work()
     return fastest_each_s({"work": work}, repeats)["work"]
 
@@ -29,6 +30,7 @@ def fastest_each_s(
         progress: called with the name of each piece before it runs.
     """
     fastest = dict.fromkeys(work, float("inf"))
+
     for _ in range(rounds):
         for name, run in work.items():
             progress(name)
@@ -53,6 +55,7 @@ def sample_ms(
         clock: seconds.
     """
     minimum, maximum = runs
+
     samples: list[float] = []
     started = clock()
     while len(samples) < minimum or (len(samples) < maximum and clock() - started < budget_s):
@@ -75,6 +78,8 @@ def alternate_ms(
     for name in work:
         samples[name] = []
         samples[f"{name}_cpu"] = []
+
+    # Processor time shows the cost even if other programs use the machine.
     until = time.perf_counter() + budget_s
     while True:
         for name, run in work.items():

@@ -67,6 +67,7 @@ def _serve(model: Model, task: Task) -> dict[str, Any]:
     for name, lane in pipeline.lanes.items():
         late += lane.drops["late"] - late_before[name]
         decisions.append(lane.decisions - decisions_before[name])
+
     stop.set()
     for thread in threads:
         thread.join(2.0)
@@ -92,12 +93,14 @@ def _start_cameras(
         lane = pipeline.add(f"camera{number}", live=True)
         # Real cameras are not in step: spread them over one segment.
         offset_s = number * task.slowdown * spec.segment_s / task.cameras
+
         thread = threading.Thread(
             target=_play,
             args=(lane.on_frame, max(spec.fps, 15.0), task.slowdown, offset_s, stop),
             daemon=True,
         )
         threads.append(thread)
+
     for thread in threads:
         thread.start()
     return threads
@@ -128,4 +131,5 @@ def _moving_images() -> list[NDArray[np.uint8]]:
     rng = np.random.default_rng(1)
     coarse = rng.integers(0, 256, (12, 16, 3), np.uint8)
     texture = cv2.resize(coarse, (320, 240), interpolation=cv2.INTER_CUBIC)
+
     return [np.roll(texture, 9 * step, axis=1) for step in range(16)]

@@ -25,6 +25,7 @@ def prepare_complete(task: Task) -> Turn:
     bundle = Bundle.open(task.bundle, verify=False)
     engine = bundle.engine("complete", task.precision, task.engine, task.threads)
     clip = noise_pixels((1, *bundle.manifest.spec.clip_shape))
+    # Kernels are chosen and memory is allocated in the first run.
     engine.run({"clip": clip})
     return lambda: {
         **alternate_ms({"ms": lambda: engine.run({"clip": clip})}, TURN_S),

@@ -53,6 +53,7 @@ def prepare_peak(task: Task) -> Turn:
     A turn returns `macs_per_s` (multiply-adds per second of the faster layer, by precision) and
     `by_kind` (by precision and layer).
     """
+    # Weights and inputs are random: the time does not depend on values.
     precisions = ["fp32", "int8"] + ([] if missing_bf16() else ["bf16"])
     rng = np.random.default_rng(0)
     work: dict[str, dict[str, tuple[Callable[[], object], int]]] = {}
@@ -68,6 +69,7 @@ def prepare_peak(task: Task) -> Turn:
             rates[precision] = {
                 name: macs / fastest_s(run, _RUNS) for name, (run, macs) in layers.items()
             }
+        # Which kind is faster depends on the processor.
         best = {precision: max(by_kind.values()) for precision, by_kind in rates.items()}
         return {"macs_per_s": best, "by_kind": rates}
 
@@ -102,6 +104,8 @@ def _compile_layer(
     model = ov.Model([ops.relu(y)], [x])
 
     request = the_core().compile_model(model, "CPU", properties).create_infer_request()
+
+    # Shared inputs and outputs: copies are not part of the peak.
     feed: NDArray[np.float32] = rng.normal(0, 1, layer.input).astype(np.float32)
     return partial(request.infer, [feed], share_inputs=True, share_outputs=True)
 
@@ -140,6 +144,7 @@ def _by_kind(
     for _ in range(runs):
         engine.run(feeds)
         profiles.append(engine.times_ms())
+    # A median, because single runs include the scheduler's noise.
     costs = {kind: float(np.median([run[kind] for run in profiles])) for kind in profiles[0]}
 
     # A table of dozens of tiny kinds would hide the few that matter.

@@ -42,6 +42,7 @@ class BenchProcess:
         self.task = task
         self._timeout_s = timeout_s
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
+
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
@@ -49,6 +50,8 @@ class BenchProcess:
             stderr=self._errors,
             text=True,
         )
+
+        # The first answer comes when the task is prepared.
         try:
             self._request(asdict(task))
         except BaseException:
@@ -65,6 +68,7 @@ class BenchProcess:
 
     def close(self) -> None:
         """End the process."""
+        # The child has nothing to save.
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):

@@ -20,11 +20,13 @@ def graph_files(onnx: Path) -> list[Path]:
 
 def graph_sha256(onnx: Path) -> str:
     """Return the SHA-256 of an ONNX file followed by its external weights."""
+    # In blocks, because weights may be larger than the free memory.
     digest = hashlib.sha256()
     for path in graph_files(onnx):
         with path.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
+
     return digest.hexdigest()
 
 

@@ -16,6 +16,7 @@ from gasmcast.runtime.engines.protocol import TensorSpec, check_feeds
 
 __all__ = ["OnnxRuntimeEngine", "compile_graph", "missing"]
 
+# ONNX Runtime names types as text; the model has no others.
 _DTYPES = {
     "tensor(uint8)": np.uint8,
     "tensor(float)": np.float32,
@@ -48,7 +49,9 @@ class OnnxRuntimeEngine:
             UsageError: an input is missing, unknown, or has another shape or dtype.
             MachineError: ONNX Runtime failed.
         """
+        # Its own message for a wrong feed is a long text about the graph.
         check_feeds(self.inputs, feeds)
+
         with self._lock:
             try:
                 values = self._session.run(list(self.outputs), dict(feeds))
@@ -99,5 +102,6 @@ def compile_graph(
 
 
 def _spec(value: Any) -> TensorSpec:  # noqa: ANN401 - the package is untyped
+    # A free axis has a name instead of a size.
     shape = tuple(size if isinstance(size, int) else None for size in value.shape)
     return TensorSpec(shape, np.dtype(_DTYPES.get(value.type, np.float32)))

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from gasmcast.runtime.engines.int8_linear import (
+    Int8Linear,
+    constant_values,
+    match_int8_linear,
+)
 
 __all__ = ["lacks_vnni", "linears_to_convolutions"]
 
@@ -32,21 +37,6 @@ def lacks_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return bool(flags) and not {"avx512_vnni", "avx_vnni"} & set(flags)
 
 
-class _Linear(NamedTuple):
-    """An INT8 linear layer that can be rewritten."""
-
-    product: Any
-    """The MatMul node."""
-    weights: NDArray[np.int8]
-    """`(out, in)`."""
-    scales: NDArray[np.floating[Any]]
-    """`(out,)`."""
-    quantization: list[Any]
-    """Nodes of Q and DQ of the input, last first."""
-    rank: int
-    """Dimensions of the input."""
-
-
 def linears_to_convolutions(model: Any) -> int:  # noqa: ANN401 - the package is untyped
     """Rewrite every INT8 linear layer of an OpenVINO model in place.
 
@@ -59,7 +49,7 @@ def linears_to_convolutions(model: Any) -> int:  # noqa: ANN401 - the package is
     # Name of a node that transposes a result back -> that result, still transposed.
     transposed: dict[str, Any] = {}
     for product in model.get_ordered_ops():
-        linear = _match(product)
+        linear = match_int8_linear(product)
         if linear is None:
             continue
         tokens = _transposed_tokens(linear, transposed)
@@ -76,19 +66,7 @@ def linears_to_convolutions(model: Any) -> int:  # noqa: ANN401 - the package is
     return len(transposed)
 
 
-def _match(product: Any) -> _Linear | None:  # noqa: ANN401 - as above
-    """Return the linear layer of a node; None if it is not one or cannot be rewritten."""
-    if product.get_type_name() != "MatMul" or product.get_attributes()["transpose_a"]:
-        return None
-    weights = _int8_weights(product)
-    quantization = _quantization(product.input_value(0).get_node())
-    rank = len(product.input_value(0).get_partial_shape())
-    if weights is None or not quantization or rank < 3:
-        return None
-    return _Linear(product, *weights, quantization, rank)
-
-
-def _window(linear: _Linear) -> list[int]:
+def _window(linear: Int8Linear) -> list[int]:
     """Return the convolution's window of 1 over all token dimensions.
 
     A row of tokens is treated as an image of height 1: OpenVINO transposes images faster.
@@ -96,7 +74,7 @@ def _window(linear: _Linear) -> list[int]:
     return [1] * max(linear.rank - 2, 2)
 
 
-def _transposed_tokens(linear: _Linear, transposed: dict[str, Any]) -> Any:  # noqa: ANN401
+def _transposed_tokens(linear: Int8Linear, transposed: dict[str, Any]) -> Any:  # noqa: ANN401
     """Return the layer's input before quantization, as `(B, in, ...)`."""
     from openvino import opset13 as ops  # noqa: PLC0415 - takes half a second
 
@@ -116,7 +94,7 @@ def _transposed_tokens(linear: _Linear, transposed: dict[str, Any]) -> Any:  # n
     return ops.transpose(x, ops.constant(np.array([0, rank - 1, *range(1, rank - 1)])))
 
 
-def _convolve(linear: _Linear, tokens: Any) -> Any:  # noqa: ANN401
+def _convolve(linear: Int8Linear, tokens: Any) -> Any:  # noqa: ANN401
     """Return the convolution of quantized tokens `(B, in, ...)` with the layer's weights."""
     from openvino import opset13 as ops  # noqa: PLC0415
 
@@ -134,7 +112,7 @@ def _convolve(linear: _Linear, tokens: Any) -> Any:  # noqa: ANN401
     return ops.convolution(quantized, kernel, window, padding, padding, window)
 
 
-def _transpose_back(linear: _Linear, result: Any) -> Any:  # noqa: ANN401
+def _transpose_back(linear: Int8Linear, result: Any) -> Any:  # noqa: ANN401
     """Return `(B, out, ...)` as `(B, ..., out)`."""
     from openvino import opset13 as ops  # noqa: PLC0415
 
@@ -145,64 +123,9 @@ def _transpose_back(linear: _Linear, result: Any) -> Any:  # noqa: ANN401
     return back
 
 
-def _int8_weights(product: Any) -> tuple[NDArray[np.int8], NDArray[np.floating[Any]]] | None:  # noqa: ANN401
-    """Return weights `(out, in)` and scales `(out,)` of a product with constant INT8 weights.
-
-    None if the weights are no constant behind a DequantizeLinear with zero points 0.
-    """
-    scaled = product.input_value(1).get_node()
-    if scaled.get_type_name() != "Multiply":
-        return None
-
-    # An explicit zero point is a subtraction; the convolution has none.
-    centered = scaled.input_value(0).get_node()
-    if centered.get_type_name() == "Subtract":
-        zeros = _constant(centered.input_value(1).get_node())
-        if zeros is None or zeros.any():
-            return None
-        centered = centered.input_value(0).get_node()
-
-    integers, scales = _constant(centered), _constant(scaled.input_value(1).get_node())
-    if integers is None or integers.ndim != 2 or integers.dtype != np.int8 or scales is None:
-        return None
-    if not product.get_attributes()["transpose_b"]:
-        integers = integers.T
-    return (integers, scales.reshape(-1)) if scales.size == len(integers) else None
-
-
 def _type_of(node: Any) -> str:  # noqa: ANN401
     """Return `f32`, or `f16` if the rest of the file is FP16."""
     return str(node.output(0).get_element_type().get_type_name())
-
-
-def _constant(node: Any) -> NDArray[Any] | None:  # noqa: ANN401
-    """Return the values of a constant, also through conversions and reshapes; None otherwise."""
-    while node.get_type_name() in ("Convert", "Reshape", "Unsqueeze", "Squeeze"):
-        node = node.input_value(0).get_node()
-    return np.asarray(node.data) if node.get_type_name() == "Constant" else None
-
-
-def _quantization(node: Any) -> list[Any]:  # noqa: ANN401
-    """Return the nodes of Q and DQ that end in `node`, last first.
-
-    Empty if there are none, or if they are not per tensor.
-    """
-    steps = [node]
-    while node.get_type_name() in ("Multiply", "Convert", "Subtract"):
-        node = node.input_value(0).get_node()
-        steps.append(node)
-    if node.get_type_name() != "FakeQuantize":
-        return []
-
-    # Parameters of one value each hold for any order of the axes.
-    parameters = [
-        _constant(step.input_value(1).get_node())
-        for step in steps
-        if step.get_type_name() in ("Multiply", "Subtract")
-    ]
-    limits = [_constant(node.input_value(i).get_node()) for i in range(1, 5)]
-    per_tensor = all(value is not None and value.size == 1 for value in (*parameters, *limits))
-    return steps if per_tensor else []
 
 
 def _quantize_again(tokens: Any, steps: list[Any]) -> Any:  # noqa: ANN401
@@ -222,7 +145,7 @@ def _quantize_again(tokens: Any, steps: list[Any]) -> Any:  # noqa: ANN401
     return result
 
 
-def _with_bias_and_scale(linear: _Linear, result: Any) -> tuple[Any, Any]:  # noqa: ANN401
+def _with_bias_and_scale(linear: Int8Linear, result: Any) -> tuple[Any, Any]:  # noqa: ANN401
     """Apply the bias and layer scale that follow a layer to `result`, still `(B, out, ...)`.
 
     Before the transpose back they are fused into the convolution and cost nothing.
@@ -239,7 +162,7 @@ def _with_bias_and_scale(linear: _Linear, result: Any) -> tuple[Any, Any]:  # no
         if len(targets) != 1 or targets[0].get_node().get_type_name() != kind:
             continue
         node = targets[0].get_node()
-        values = _constant(node.input_value(1 - targets[0].get_index()).get_node())
+        values = constant_values(node.input_value(1 - targets[0].get_index()).get_node())
         if values is None or values.size != channels or values.shape[-1] != channels:
             continue
         last = node

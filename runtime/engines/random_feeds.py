@@ -23,6 +23,7 @@ def random_feeds(
         batch: size of every free axis, which in our graphs is the batch only.
         seed: the same values for the same seed.
     """
+    # Fixed seeds make measurements repeatable.
     rng = np.random.default_rng(seed)
     feeds: dict[str, NDArray[np.generic]] = {}
     for name, spec in inputs.items():
@@ -31,4 +32,5 @@ def random_feeds(
             feeds[name] = noise_pixels(shape, seed)
         else:
             feeds[name] = rng.standard_normal(shape, np.float32).astype(spec.dtype)
+
     return feeds

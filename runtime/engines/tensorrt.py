@@ -76,6 +76,7 @@ def compile_graph(
 def _open(
     trt: ModuleType, device: CudaDevice, engine: trt.ICudaEngine, line: str, graphs: bool
 ) -> TensorRTEngine:
+    # An engine that fails to open must not keep device memory.
     stream = CudaStream(device.index)
     try:
         return TensorRTEngine(trt, stream, engine, line, graphs)

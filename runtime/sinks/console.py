@@ -74,10 +74,12 @@ class ConsoleSink:
 
     def _store(self, record: Record) -> None:
         if not isinstance(record, Decision | Event | Notice):
+            # Statistics of the process list all cameras at once.
             for stats in record.cameras:
                 row = self._rows.setdefault(stats.camera, _Row())
                 row.stats, row.state = stats, stats.state
             return
+
         row = self._rows.setdefault(record.camera, _Row())
         if isinstance(record, Decision):
             row.decision = record
@@ -100,6 +102,7 @@ class ConsoleSink:
             duration = f", {record.duration_s:.1f} s" if record.phase == "end" else ""
             return f"{start}{sign} {record.label}  {record.p:.2f}{duration}"
         if isinstance(record, Notice):
+            # Notices of the process itself have no camera.
             return f"{start}{record.text}" if record.camera else record.text
         if isinstance(record, Decision):
             return f"{start}{record.label}  {record.p:.2f}"
@@ -114,6 +117,8 @@ class ConsoleSink:
     def table(self) -> Table:
         """Return the state of all cameras as a table."""
         table = Table(expand=True, header_style="bold")
+
+        # Fixed widths, so that the table does not jump with every update.
         table.add_column("camera", style="bold", ratio=1, no_wrap=True)
         table.add_column("state", width=12)
         table.add_column("time", width=9, justify="right")
@@ -125,6 +130,7 @@ class ConsoleSink:
         for camera, row in self._rows.items():
             if not camera:
                 continue
+
             color = _COLORS.get(row.state, "white")
             decision, stats = row.decision, row.stats
             label = redact(decision.label if decision else row.note)
@@ -132,6 +138,7 @@ class ConsoleSink:
             if row.event:
                 style = "bold green"
             has_latency = decision is not None and "total" in decision.latency_ms
+
             table.add_row(
                 escape(camera),
                 f"[{color}]{row.state}[/]",
@@ -143,4 +150,5 @@ class ConsoleSink:
                 str(sum(stats.drops.values())) if stats else "",
                 f"{decision.latency_ms['total']:.0f}" if decision and has_latency else "",
             )
+
         return table

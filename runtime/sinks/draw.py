@@ -50,8 +50,10 @@ def draw(
     Returns:
         `(H, W, 3)` RGB.
     """
+    # The same frame may go to other sinks.
     out = image.copy()
     height, width = out.shape[:2]
+    # Text grows with the picture, but stays legible on small ones.
     scale = max(0.35, min(width / 900.0, height / 500.0))
     line = max(12, int(26 * scale))
     margin = max(4, line // 3)
@@ -61,9 +63,11 @@ def draw(
     # A third of the brightness is dark enough for text, and is one pass over the pixels.
     top = height - panel
     out[top:] = out[top:] // 3
+
     headline = _headline(time_s, decision, event)
     color = _ACTIVE if event else _INK
     _text(out, headline, (margin, top + line), scale, color, room=width - 2 * margin)
+
     if decision is None:
         return out
 
@@ -88,6 +92,7 @@ def draw(
             _INK if row == 1 else _SOFT,
             room=width - left - margin,
         )
+
     _window_bar(out, time_s, decision, margin)
     if event:
         cv2.rectangle(out, (0, 0), (width - 1, height - 1), _ACTIVE, max(2, margin // 2))
@@ -111,6 +116,7 @@ def _window_bar(out: NDArray[np.uint8], time_s: float, decision: Decision, margi
     span = max(time_s, end) - begin
     if span <= 0:
         return
+
     window_px = int((width - 2 * margin) * (end - begin) / span)
     y = height - max(2, margin // 2)
     cv2.line(out, (margin, y), (width - margin, y), (90, 90, 90), 2)
@@ -130,9 +136,11 @@ def _text(
 
     Letters that the font lacks become `?`.
     """
+    # Hershey fonts have only ASCII letters.
     text = text.encode("ascii", "replace").decode()
     size = 0.8 * scale
     thickness = 1 if scale < 0.9 else 2
+
     while len(text) > 4 and cv2.getTextSize(text, _FONT, size, thickness)[0][0] > room:
         text = text[:-4].rstrip() + "..."
     cv2.putText(out, text, at, _FONT, size, color, thickness, cv2.LINE_AA)

@@ -39,6 +39,7 @@ class ExpositionPage:
         if not samples:
             return
         self._lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
+
         for value, labels in samples:
             pairs = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
             # Counters stay whole numbers; `:g` would print a million as 1e+06.

@@ -54,9 +54,11 @@ class JsonlSink:
 
         # The file is closed after a rotation that failed.
         line = text.encode()
+
         if self._stream is None:
             self._open()
         assert self._stream is not None
+
         size = self._stream.tell() if self._regular else 0
         if size and size + len(line) > self._max_bytes:
             self._rotate()
@@ -85,6 +87,7 @@ class JsonlSink:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered: one system call per line, so that errors are raised by its `write`.
             self._stream = self._path.open("ab", buffering=0)
+
             self._regular = stat.S_ISREG(os.fstat(self._stream.fileno()).st_mode)
             if self._regular:
                 self._end_last_line()
@@ -98,6 +101,7 @@ class JsonlSink:
         size = self._stream.seek(0, os.SEEK_END)
         if not size:
             return
+
         with self._path.open("rb") as before:
             before.seek(size - 1)
             if before.read(1) != b"\n":
@@ -106,6 +110,7 @@ class JsonlSink:
     def _rotate(self) -> None:
         self.close()
         try:
+            # From the oldest to the newest; the oldest is overwritten.
             for number in range(self._keep, 0, -1):
                 older = self._numbered(number - 1)
                 if older.exists():
@@ -120,6 +125,7 @@ class JsonlSink:
     def _truncate(self, size: int) -> None:
         assert self._stream is not None
         if self._regular:
+            # The error that led here is the one to report.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._stream.fileno(), size)
                 self._stream.seek(size)

@@ -44,6 +44,7 @@ def parse_address(text: str, port: int = 9464) -> tuple[str, int]:
             f"{text!r} is no address to listen at.",
             "Write 9464, or 0.0.0.0:9464 to be seen from other machines.",
         )
+
     return host.strip("[]") or "127.0.0.1", int(number)
 
 
@@ -67,6 +68,8 @@ class MetricsServer(ThreadingHTTPServer):
         super().__init__((host, port), _Handler)
         self.answer = answer
         self.local = host in ("127.0.0.1", "localhost", "::1")
+
+        # Without a limit, slow clients could start any number of threads.
         self._places = threading.BoundedSemaphore(_MAX_CLIENTS)
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as in the base class

@@ -54,6 +54,7 @@ class MqttSink:
             ) from None
 
         parts = urlsplit(fill_secrets(url))
+        # A missing port gets the default of the scheme.
         try:
             port = parts.port or {"mqtt": 1883, "mqtts": 8883}[parts.scheme]
         except (KeyError, ValueError):
@@ -65,6 +66,8 @@ class MqttSink:
             )
         self._where = f"{parts.hostname}:{port}"
         self._prefix = parts.path.strip("/") or "gasmcast"
+
+        # Wildcards are not valid in topics; in a URL, # and ? would cut the prefix.
         if "+" in self._prefix or "#" in url or "?" in url:
             raise UsageError(
                 f"{redact(url)}: a topic must not hold +, # or ?.", "Choose another prefix."
@@ -74,16 +77,25 @@ class MqttSink:
         self._cameras: set[str] = set()
         self._reason = "not connected yet"
         self._client = client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+
+        # The password may contain any letter, escaped as in a URL.
         if parts.username:
             password = unquote(parts.password or "")
             hide(password)
             client.username_pw_set(unquote(parts.username), password)
+
         if parts.scheme == "mqtts":
             client.tls_set()
+
+        # The broker announces `offline` when this process vanishes.
         client.will_set(f"{self._prefix}/available", "offline", qos=1, retain=True)
+
+        # paho keeps few messages: the queue in front of this sink has them all.
         client.reconnect_delay_set(1, 30)
         client.max_queued_messages_set(64)
         client.on_connect = self._connected
+
+        # Asynchronous: an absent broker must not delay the start.
         client.connect_async(parts.hostname, port, keepalive=20)
         client.loop_start()
 
@@ -106,6 +118,8 @@ class MqttSink:
             )
         for message in messages:
             self._publish(message)
+
+        # Only after success: a retry must send `offline` for the same cameras.
         if isinstance(record, Stats):
             self._cameras = {camera.camera for camera in record.cameras}
 
@@ -116,6 +130,7 @@ class MqttSink:
                 self._client.publish(
                     f"{self._prefix}/available", "offline", qos=1, retain=True
                 ).wait_for_publish(1.0)
+
         self._client.disconnect()
         self._client.loop_stop()
 

@@ -58,9 +58,11 @@ class Pending:
 
     def drop_oldest(self, condition: Callable[[Record | Picture], bool]) -> bool:
         """Remove the oldest item that meets a condition; returns False if there is none."""
+        # A linear search is fine: it runs only when the queue is full.
         index = next((i for i, item in enumerate(self._items) if condition(item)), None)
         if index is None:
             return False
+
         self.droppable -= not must_arrive(self._items[index])
         del self._items[index]
         return True

@@ -36,6 +36,8 @@ class MetricsSink:
     def __init__(self, address: str = "127.0.0.1:9464", health: Health | None = None) -> None:
         host, port = parse_address(address)
         self._health = health
+
+        # Guards the counts: records come on the sink's thread, requests on their own threads.
         self._lock = threading.Lock()
         self._events: Counter[tuple[str, str]] = Counter()
         self._notices: Counter[tuple[str, str]] = Counter()
@@ -49,6 +51,8 @@ class MetricsSink:
                 f"Metrics cannot be served at {host}:{port} ({error.strerror}).",
                 "Give --metrics another port.",
             ) from None
+
+        # Port 0 lets the system choose one.
         self.port: int = self._server.server_address[1]
         threading.Thread(
             target=self._server.serve_forever,
@@ -80,6 +84,7 @@ class MetricsSink:
             return Answer(200, CONTENT_TYPE, self.text())
         if path == "/health" and self._health is not None:
             verdict = self._health.verdict()
+            # Load balancers and container runtimes read only the status.
             status = 200 if verdict and verdict.ready else 503
             return Answer(status, "application/json", json.dumps(verdict.to_json()))
         return Answer(404, "text/plain; charset=utf-8", "/metrics or /health\n")
@@ -92,6 +97,7 @@ class MetricsSink:
             decisions = dict(self._decisions)
             events, notices = dict(self._events), dict(self._notices)
 
+        # The version is a label, because Prometheus has no text values.
         page = ExpositionPage()
         page.gauge("gasmcast_info", "The running version.", [Sample(1, {"version": __version__})])
         page.counter("gasmcast_decisions_total", "Decisions.", _samples("camera", decisions))
@@ -108,11 +114,15 @@ class MetricsSink:
             "Notices.",
             [Sample(n, {"camera": camera, "what": what}) for (camera, what), n in notices.items()],
         )
+
+        # Statistics come every few seconds; there are none at the start.
         if stats is not None:
             _add_cameras(page, stats.cameras)
             _add_process(page, stats)
+
         if self._health is not None:
             _add_health(page, self._health)
+
         return page.text()
 
 
@@ -147,9 +157,12 @@ def _add_cameras(page: ExpositionPage, cameras: tuple[CameraStats, ...]) -> None
             states.append(Sample(int(stats.state == state), labels))
         for cause, count in stats.drops.items():
             skipped.append(Sample(count, {"camera": stats.camera, "cause": cause}))
+
+        # Prometheus recommends base units, so seconds.
         for percentile, ms in stats.latency_ms.items():
             labels = {"camera": stats.camera, "quantile": _quantile(percentile)}
             latencies.append(Sample(ms / 1000, labels))
+
     page.gauge("gasmcast_camera_state", "1 for the state that a camera is in.", states)
     page.counter(
         "gasmcast_skipped_total", "Segments and decisions not computed, by cause.", skipped
@@ -164,6 +177,7 @@ def _add_process(page: ExpositionPage, stats: Stats) -> None:
         for percentile, ms in percentiles.items():
             labels = {"stage": stage, "quantile": _quantile(percentile)}
             stages.append(Sample(ms / 1000, labels))
+
     page.gauge("gasmcast_inference_speed_seconds", "Time of each stage.", stages)
     page.gauge(
         "gasmcast_degradation_level",

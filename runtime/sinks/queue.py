@@ -82,6 +82,7 @@ class Queued:
     def write(self, record: Record) -> None:
         """Enqueue a record. Never raises and never waits: one thread serves all cameras."""
         with self._changed:
+            # A record that the sink does not want neither takes room nor counts as lost.
             if self._wants(record):
                 self._put(record)
 
@@ -142,9 +143,11 @@ class Queued:
 
     def _put(self, item: Record | Picture) -> None:
         """Enqueue an item and drop what exceeds the limits; the lock is held."""
+        # The thread may have ended already, so nothing would write it.
         if self._closing:
             self._counts["closed"] += 1
             return
+
         self._items.append(item)
         if not must_arrive(item):
             while self._items.droppable > self._room and self._drop(self._may_drop, cause="full"):
@@ -156,6 +159,7 @@ class Queued:
                 self.name,
                 self._keep,
             )
+
         self._changed.notify_all()
 
     def _may_drop(self, item: Record | Picture) -> bool:
@@ -264,6 +268,7 @@ class Queued:
         self._trouble = trouble
 
     def _discard_sink(self) -> None:
+        # The next attempt creates a sink, even if closing this one fails.
         broken, self._sink = self._sink, None
         try:
             if broken is not None:

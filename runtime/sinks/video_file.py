@@ -42,6 +42,7 @@ class VideoSink:
                 f"End it in {', '.join(CODECS)}.",
             )
         try:
+            # Find out now, not when the first frame comes hours later.
             path.parent.mkdir(parents=True, exist_ok=True)
             probe = path.with_name(f".{path.stem}.{os.getpid()}.try")
             probe.touch()
@@ -65,12 +66,14 @@ class VideoSink:
 
         A full disk or a missing codec is logged once; further frames of the camera are skipped.
         """
+        # A camera may join after the start, when the path is already in use.
         writer = self._writers.get(camera)
         if writer is None:
             path = film_path(self._path, camera, self._several or bool(self._writers))
             writer = self._writers[camera] = VideoWriter(path)
         if writer.over:
             return
+
         overlay = self._overlays.setdefault(camera, Overlay())
         try:
             writer.add(time_s, overlay.draw(image, time_s))

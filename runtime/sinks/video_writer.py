@@ -51,6 +51,7 @@ class VideoWriter:
         Raises:
             MachineError: the disk is full, or OpenCV lacks the codec.
         """
+        # The rate is known once enough frames have come.
         if self._writer is not None:
             self._write(time_s, image)
             return
@@ -60,6 +61,7 @@ class VideoWriter:
 
     def finish(self) -> bool:
         """Complete the file and give it its name; returns False if there is no complete file."""
+        # A video shorter than the frames for the rate has not begun yet.
         try:
             if not self.over and self._writer is None and self._early:
                 self._begin()
@@ -90,6 +92,7 @@ class VideoWriter:
         self._fps = 25.0
         if spacing_s > 0:
             self._fps = float(np.clip(round(1.0 / spacing_s, 3), 1.0, 120.0))
+
         self._start_s = self._early[0][0]
         height, width = self._early[0][1].shape[:2]
         self._size = (width - width % 2 or 2, height - height % 2 or 2)  # 4:2:0 has no odd sizes
@@ -113,6 +116,7 @@ class VideoWriter:
     def _write(self, time_s: float, image: NDArray[np.uint8]) -> None:
         """Write a frame as often as its time requires."""
         assert self._writer is not None
+        # Frame number at this time, so that rounding errors do not add up.
         due = round((time_s - self._start_s) * self._fps) + 1
         repeats = due - self._count
         if repeats <= 0:
@@ -141,9 +145,11 @@ class VideoWriter:
         if picture.shape[:2] == (height, width):
             return np.asarray(picture, np.uint8)
 
+        # Keep the aspect ratio.
         scale = min(width / picture.shape[1], height / picture.shape[0])
         size = (max(1, int(picture.shape[1] * scale)), max(1, int(picture.shape[0] * scale)))
         small = cv2.resize(picture, size)
+
         canvas = np.zeros((height, width, 3), np.uint8)
         top, left = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
         canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
@@ -160,6 +166,8 @@ class VideoWriter:
         disk = shutil.disk_usage(self._draft.parent)
         if disk.free > min(_SPARE_BYTES, disk.total // 10):
             return
+
+        # What exists so far decides what can be kept.
         if self._writer is None:
             self._give_up()
             what = f"{self._path} was not begun"

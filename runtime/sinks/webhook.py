@@ -81,6 +81,8 @@ class WebhookSink:
                 "Write https://host/path; secrets go into ${NAME} or the header.",
             )
         self._where = f"{parts.hostname}{parts.path}"
+
+        # From the environment only: a flag would be visible in `ps`.
         self._secret = os.environ.get(SECRET_VARIABLE, "")
         hide(self._secret)
         self._timeout_s, self._attempts, self._sleep, self._wall = timeout_s, attempts, sleep, wall
@@ -100,6 +102,8 @@ class WebhookSink:
         """
         if not isinstance(record, Event) or record.phase == "update":
             return
+
+        # Labels and texts may repeat what a user wrote, so secrets are redacted here too.
         body = json.dumps(redact_tree(record.to_json()), ensure_ascii=False).encode()
         event_id = f"{record.phase}-{record.camera}-{record.number}-{record.wall_s * 1000:.0f}"
 
@@ -111,6 +115,7 @@ class WebhookSink:
             failure = self._post(body, event_id)
             if not failure:
                 return
+
         raise MachineError(
             f"The webhook {self._where} does not take events ({failure}).",
             "They wait and are sent again.",
@@ -121,6 +126,7 @@ class WebhookSink:
 
     def _post(self, body: bytes, event_id: str) -> str:
         """Send once; returns why it should be sent again, or an empty text."""
+        # A receiver rejects requests that are too old.
         moment = str(int(self._wall()))
         headers = {
             "Content-Type": "application/json",

@@ -70,6 +70,7 @@ class WindowSink:
             False when the user wants to quit.
         """
         with self._lock:
+            # Without a change only the keyboard is read.
             pictures = dict(self._pictures) if self._changed else {}
             self._changed = False
             drawn = [
@@ -80,8 +81,10 @@ class WindowSink:
         # Without the lock: showing a picture takes milliseconds.
         if self._closed:
             return False
+
         if drawn:
             cv2.imshow(_TITLE, cv2.cvtColor(mosaic(drawn), cv2.COLOR_RGB2BGR))
+        # OpenCV handles the window's events only inside this call; 27 is Escape.
         return cv2.waitKey(wait_ms) & 0xFF not in (ord("q"), 27)
 
     def close(self) -> None:
@@ -110,6 +113,7 @@ def mosaic(
     Returns:
         `(height, width, 3)`; a single picture that fits keeps its size.
     """
+    # Resizing a single picture would only blur it.
     if len(pictures) == 1 and pictures[0].shape[0] <= height and pictures[0].shape[1] <= width:
         return pictures[0]
     columns = math.ceil(math.sqrt(len(pictures)))

@@ -108,6 +108,7 @@ class Camera:
             now = self._clock()
             if self._over:
                 return
+
             if self._retry_at is not None:
                 if now >= self._retry_at and len(self._running) < self._max_hung:
                     self._retry_at = None
@@ -153,6 +154,7 @@ class Camera:
         turn = self._turn
         with self._idle:
             self._running.add(turn)
+
         self._native_since = self._clock()
         self._spawn(lambda: self._read(turn), f"camera-{self.name}")
 
@@ -220,6 +222,7 @@ class Camera:
         outage = error is None or (
             isinstance(error, SourceError) and not isinstance(error, AbsentError)
         )
+
         if not (self.source.reconnects and outage):
             self._over = True
             state = State.ENDED if error is None else State.FAILED
@@ -231,6 +234,7 @@ class Camera:
         self._retry_at = now + wait_s
         self.counts.reconnects += 1
         self._continuity.disconnected()
+
         why = redact(error.what if error else f"the stream of {self.name} ended.")
         state = State.FAILED if self._backoff.hopeless else State.RECONNECTING
         self._report(state, f"{why} Next attempt in {wait_s:.1f} s.")

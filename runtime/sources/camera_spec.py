@@ -13,6 +13,7 @@ from gasmcast.yamlfile import read_yaml
 
 __all__ = ["CameraSpec", "read_cameras"]
 
+# Positions are relative, so the type rules out pixels.
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -62,6 +63,7 @@ class CameraSpec(Frozen):
     def _polygons(
         cls, mask: tuple[tuple[tuple[float, float], ...], ...]
     ) -> tuple[tuple[tuple[float, float], ...], ...]:
+        # OpenCV draws a line for two points, which hides nothing.
         if any(len(polygon) < 3 for polygon in mask):
             raise ValueError("a polygon of a mask needs at least 3 points")
         return mask
@@ -86,6 +88,7 @@ def read_cameras(path: Path) -> list[CameraSpec]:
 
     cameras = []
     for number, entry in enumerate(entries, 1):
+        # A plain line is a source without settings.
         fields = {"source": entry} if isinstance(entry, str | int) else entry
         cameras.append(check_settings(CameraSpec, fields, f"{path}, camera {number}"))
 

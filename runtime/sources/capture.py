@@ -117,6 +117,7 @@ def read_capture(
                 if limit.skips(position_s):
                     continue
 
+            # A single damaged picture is no reason to reconnect.
             ok, image = capture.retrieve()
             if not ok or image is None or image.size == 0:
                 unreadable += 1
@@ -141,5 +142,7 @@ def _to_rgb(image: NDArray[np.uint8], where: str) -> NDArray[np.uint8]:
         raise SourceError(
             f"{where} sends pictures of {width} x {height}.", "Set the camera to 4K or less."
         )
+
+    # Some cameras send gray pictures.
     code = cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB
     return np.asarray(cv2.cvtColor(image, code), np.uint8)

@@ -41,6 +41,7 @@ class Continuity:
             now: monotonic seconds. Not `frame.arrival`: a late frame arrived long ago, but its
                 camera is not silent.
         """
+        # Webcams have no stamps.
         stamp_s = frame.arrival if frame.stamp_s is None else frame.stamp_s
         last = self._last
         if last is not None and self._live and self._gap is None:
@@ -53,6 +54,7 @@ class Continuity:
         if last is not None and self._gap != "reconnect":
             step_s = now - last.at
             self._period_s += (step_s - self._period_s) / 8 if self._period_s else step_s
+
         self._last = _Delivered(stamp_s, now, frame.image.shape)
         gap, self._gap = self._gap, None
         return gap

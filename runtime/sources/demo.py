@@ -69,6 +69,8 @@ class DemoSource:
         """Yield a picture every `1 / fps` s; a slow reader misses pictures, as with a camera."""
         rng = np.random.default_rng(self._seed)
         width, height = self._size
+
+        # Dark background and bright block, so that the motion is obvious.
         ground = _texture(rng, width, height, level=90)
         block = _texture(rng, width, width, level=220)
         order = rng.permutation(len(_MOTIONS))
@@ -81,6 +83,7 @@ class DemoSource:
                 self._sleep(early_s)
             image = _draw(ground, block, order, stamp_s)
             yield Frame(stamp_s=stamp_s, arrival=self._clock(), image=image)
+            # A slow reader skips pictures instead of falling behind.
             number = max(number + 1, int((self._clock() - start) * self._fps))
 
 
@@ -109,5 +112,6 @@ def _draw(
 
 def _texture(rng: np.random.Generator, width: int, height: int, *, level: int) -> NDArray[np.uint8]:
     """Return soft colored noise around a brightness, `(height, width, 3)`."""
+    # Few coarse values, resized smoothly: texture without noise.
     coarse = rng.integers(max(0, level - 60), min(256, level + 36), (6, 8, 3)).astype(np.uint8)
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)

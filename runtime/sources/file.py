@@ -51,6 +51,8 @@ class FileSource:
         reader = iter(read_frames(self.path))
         with ffmpeg_options("file"):  # the file opens with the request for its first frame
             pair = next(reader, None)
+
+        # Time zero is the first decoded frame, which may take long.
         start = self._clock()
         while pair is not None:
             stamp_s, image = pair

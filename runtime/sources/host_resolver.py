@@ -49,7 +49,9 @@ class HostResolver:
             answer = self._pending.get(host)
             if answer is None:
                 answer = self._pending[host] = _Answer()
+                # A daemon thread, because the look-up may never return.
                 start_daemon(lambda: self._look_up(host, answer), f"name-{host}")
+
         if not answer.ready.wait(self._timeout_s):
             return f"its name was not found within {self._timeout_s:g} s."
         return answer.failure
@@ -73,6 +75,7 @@ class _Answer:
 
 def _is_address(host: str) -> bool:
     try:
+        # A scope (`fe80::1%eth0`) is not part of the address.
         ipaddress.ip_address(host.split("%", 1)[0])
     except ValueError:
         return False

@@ -50,6 +50,7 @@ def _open(url: str, kind: Kind) -> Capture | None:
         cv2.CAP_PROP_READ_TIMEOUT_MSEC: timeout_ms,
         cv2.CAP_PROP_N_THREADS: 1,
     }
+    # OpenCV takes properties and values in one flat list.
     flat = [value for setting in settings.items() for value in setting]
     with ffmpeg_options(kind):
         capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, flat)
@@ -89,6 +90,7 @@ class NetworkSource:
         password = urlsplit(url).password
         if password and "${" not in password:
             hide(unquote(password))
+        # Errors and logs show this text, never the URL itself.
         self.where = redact(url)
         self._url, self._max_fps, self._opener = url, max_fps, opener
         self._clock, self._sleep = clock, sleep
@@ -128,10 +130,12 @@ class NetworkSource:
         """
         start: tuple[float, float] | None = None  # position and arrival
         for position_s, arrival, _, image in captured:
+            # Positions count from the first picture of a piece.
             start = start or (position_s, arrival)
             early_s = start[1] + position_s - start[0] - arrival
             if not -_MAX_LATE_S <= early_s <= _MAX_EARLY_S:
                 start, early_s = (position_s, arrival), 0.0
+
             shown_at = arrival
             if early_s > 0:
                 self._sleep(early_s)
@@ -148,10 +152,12 @@ class NetworkSource:
         """
         backlog, lag = ConnectBacklog(), DecodeLag()
         for position_s, arrival, waited_s, image in captured:
+            # Old pictures would anchor the stamps in the past.
             if backlog.includes(position_s, arrival):
                 continue
             stamp_s = stamps.place(position_s, arrival, keeps_up=lag.keeps_up)
             late_s = lag.measure(stamp_s, arrival, waited_s)
+
             if lag.falls_behind:
                 raise SourceError(
                     f"{self.where} is decoded slower than it comes: {late_s:.1f} s behind; "

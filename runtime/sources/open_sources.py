@@ -97,10 +97,12 @@ def open_spec(
         source = NetworkSource(text, name, max_fps=spec.max_fps, clock=clock)
     else:
         source = _open_file(text, name, realtime=realtime, clock=clock)
+
     return RegionSource(source, spec) if spec.region is not None or spec.mask else source
 
 
 def _open_file(text: str, name: str, *, realtime: bool, clock: Callable[[], float]) -> FileSource:
+    # Checked now, as a wrong path is a mistake to report at the start.
     path = Path(text)
     if not path.exists():
         raise SourceError(

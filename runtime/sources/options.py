@@ -69,6 +69,7 @@ class OptionsLock:
                 # Only the first in the queue waits for a holder; the others are notified.
                 first = self._queue[0] is ticket
                 self._changed.wait(self._wait_s(value) if first else None)
+
             self._queue.pop(0)
             self._holders[ticket] = _Holder(value, time.monotonic() + self._patience_s)
             os.environ[_VARIABLE] = value

@@ -46,6 +46,7 @@ def expand(texts: Iterable[str]) -> list[CameraSpec]:
             entries = read_cameras(Path(text[1:]))
         else:
             entries = [CameraSpec.model_construct(source=text.strip())]
+        # A folder or pattern becomes several sources with the same settings.
         for entry in entries:
             sources = _files_of(entry.source)
             specs.extend(entry.model_copy(update={"source": source}) for source in sources)
@@ -79,12 +80,15 @@ def scheme_of(text: str) -> str | None:
     """
     if not text or any(ord(letter) < 32 for letter in text):
         raise UsageError("A source is empty or has control characters.", FORMS)
+
     match = _SCHEME.match(text)
     if match is None or (match.group(0).endswith(",") and ":" not in text):
         return None
+
     scheme = match.group(1).lower()
     if scheme in ("demo", "replay") or (scheme in SCHEMES and "://" in text):
         return scheme
+
     raise UsageError(
         f"{redact(text)}: sources of the kind {scheme!r} are not allowed.",
         f"{FORMS} A file of that name: put ./ before it.",
@@ -111,6 +115,7 @@ def name_of(text: str) -> str:
         name = f"{parts.hostname}{parts.path}"
     else:
         name = Path(text).stem
+
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", redact(name)).strip("-.")[:64] or "camera"
 
 
@@ -140,6 +145,7 @@ def _files_of(text: str) -> list[str]:
     """
     if scheme_of(text) is not None or text.isdecimal():
         return [text]
+
     path = Path(text)
     if path.is_dir():
         files = [

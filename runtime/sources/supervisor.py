@@ -51,12 +51,15 @@ class Cameras:
         camera = self._make(source, listener, gap_s=gap_s)
         with self._lock:
             present = self._cameras.get(source.name)
+            # A camera that has ended may be replaced.
             if present is not None and not present.over:
                 raise UsageError(
                     f"There is a camera {source.name!r} already.", "Give the new one another name."
                 )
+
             self._cameras[source.name] = camera
             self._waiting.append(camera)
+
         self._start_waiting()
         return camera
 
@@ -68,8 +71,10 @@ class Cameras:
         """
         with self._lock:
             camera = self._cameras.pop(name, None)
+            # A file that waits is not read after its removal.
             if camera in self._waiting:
                 self._waiting.remove(camera)
+
         if camera is None:
             raise UsageError(
                 f"There is no camera {name!r}.", f"There are: {', '.join(self.names()) or 'none'}."
@@ -97,10 +102,12 @@ class Cameras:
             threading.Thread(target=camera.stop, args=(timeout_s,), daemon=True)
             for camera in cameras
         ]
+
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(2 * timeout_s + 1.0)
+
         return not any(camera.threads for camera in cameras)
 
     def names(self) -> list[str]:
@@ -118,6 +125,7 @@ class Cameras:
             except Exception:  # noqa: BLE001, PERF203 - a few calls per second
                 _log.exception("camera %s: its supervision failed", camera.name)
         self._start_waiting()
+        # A supervisor that hangs in a camera stops the beat, and the watchdog notices.
         self.beat = time.monotonic()
 
     def _start_waiting(self) -> None:
@@ -126,6 +134,7 @@ class Cameras:
                 not (camera.source.live or camera.over or camera in self._waiting)
                 for camera in self._cameras.values()
             )
+
             ready = []
             for camera in list(self._waiting):
                 if camera.source.live or files < self._max_files:

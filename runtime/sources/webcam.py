@@ -18,6 +18,7 @@ from gasmcast.runtime.sources.options import quiet_ffmpeg
 
 __all__ = ["AbsentError", "WebcamSource"]
 
+# On Linux a camera is identified by its device file, which only V4L2 accepts.
 _BACKENDS = {"linux": cv2.CAP_V4L2, "darwin": cv2.CAP_AVFOUNDATION, "win32": cv2.CAP_DSHOW}
 
 
@@ -33,6 +34,7 @@ def _open(device: str) -> Capture | None:
     if not capture.isOpened():
         capture.release()
         return None
+
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, not the oldest of four
     return capture
 
@@ -80,8 +82,11 @@ class WebcamSource:
 
         delivered = False
         for frame in read_capture(capture, self.device, max_fps=self._max_fps, clock=self._clock):
+            # A camera that once worked is retried after any failure.
             delivered, self._fatal = True, False
             yield Frame(stamp_s=None, arrival=frame.arrival, image=frame.image)
+
+        # The capture has ended: no picture came in time.
         if delivered:
             raise self._error("it sends no more pictures.")
         raise self._error("it opens but sends no picture, so another program may be using it.")
@@ -99,6 +104,7 @@ def _reason(device: str) -> str:
     if not Path(device).exists():
         return "there is no such device."
     try:
+        # Opening the file shows what OpenCV hides; O_NONBLOCK, because some drivers wait.
         os.close(os.open(device, os.O_RDWR | os.O_NONBLOCK))
     except OSError as error:
         if error.errno == errno.EACCES:
@@ -106,4 +112,5 @@ def _reason(device: str) -> str:
         if error.errno == errno.EBUSY:
             return "another program is using it."
         return f"{os.strerror(error.errno or 0).lower()}."
+
     return "another program is using it, or it is not a camera that takes pictures."

@@ -52,11 +52,13 @@ def count_cameras(task: Task, max_cameras: int, progress: Progress) -> Row:
     while count <= max_cameras:
         progress(f"{_cameras(count)} in real time, {task.precision}")
         measured = measure_once(replace(task, cameras=count))
+        # One camera is the common case, so its latency and memory are reported.
         if count == 1:
             row["rss_mb"] = measured["rss_mb"]
             row["busy"] = measured["busy"]
             if measured["kept_up"]:
                 row["latency_ms"] = measured["latency_ms"]
+
         if not measured["kept_up"]:
             row["late"] = {"cameras": count, "segments": measured["late"]}
             break

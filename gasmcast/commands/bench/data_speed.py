@@ -68,6 +68,7 @@ class _Decoded(Dataset[int]):
 
     def __getitem__(self, index: int) -> int:
         """Decode clip `index` and return the number of frames of its training window."""
+        # The same frames as training reads, but no tensor is made of them.
         path = self.clips.samples[index].path
         assert path is not None
         slots = self.clips.spec.slot_times(self.clips.start_s(index))
@@ -101,10 +102,13 @@ def measure_data(
     """
     plain, augmented = ClipDataset(samples, spec), ClipDataset(samples, spec, augment)
     decoded = _Decoded(augmented)
+
+    # Fixed batches, so that every stage reads the same clips.
     order = [
         list(range(first, min(first + batch_size, len(samples))))
         for first in range(0, len(samples), batch_size)
     ]
+
     limit: DataLoader[int] = DataLoader(
         decoded,
         batch_sampler=order,
@@ -116,6 +120,7 @@ def measure_data(
 
     # Clips are written into one reused buffer, as the loader does.
     buffer = torch.empty(spec.clip_shape, dtype=torch.uint8)
+
     stages: dict[str, Callable[[], Any]] = {
         "one_decode": lambda: [decoded[i] for i in range(len(decoded))],
         "one_evaluation": lambda: [plain.write(i, buffer) for i in range(len(plain))],

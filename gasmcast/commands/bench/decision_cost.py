@@ -99,6 +99,7 @@ def _tasks(
     if naive:
         name = "naive: PyTorch eager FP32, whole window"
         tasks[name] = replace(base, kind="naive", precision="fp32")
+
     complete = {
         entry.precision for entry in bundle.manifest.files.values() if entry.graph == "complete"
     }
@@ -125,6 +126,7 @@ def _measure_peak(
     if macs is not None:
         for row in cached:
             precision = row["precision"]
+            # BF16 of INT8 files runs mostly in INT8, so that is its peak.
             rate = rates.get(precision) or rates.get(stored_as(precision)) or rates["fp32"]
             shares[precision] = round(macs / (row["encode_ms"] / 1000) / rate, 3)
     return {
@@ -137,5 +139,6 @@ def _measure_peak(
 
 def _encoder_macs(bundle: Bundle) -> float | None:
     """Return the multiply-adds of one segment through the encoder, as the manifest counts them."""
+    # Counts are optional in a manifest.
     macs = (bundle.manifest.counts or {}).get("macs", {})
     return float(macs["decision"] - macs["head"]) if macs.get("decision") else None

@@ -18,6 +18,7 @@ def print_result(result: dict[str, Any]) -> None:
     for title in _COLUMNS:
         table.add_column(title, justify="right" if title else "left", no_wrap=not title)
     for row in result["rows"]:
+        # Cells of other kinds of rows stay empty.
         table.add_row(
             row["name"],
             f"{row['ms_per_decision']:.1f}",
@@ -41,6 +42,7 @@ def print_result(result: dict[str, Any]) -> None:
 def _camera_lines(result: dict[str, Any]) -> list[str]:
     """Return growth, latency and memory of the fastest precision, one sentence each."""
     growth = result["growth"]
+    # Only the fastest precision was measured with several cameras.
     best = next(
         row
         for row in result["rows"]

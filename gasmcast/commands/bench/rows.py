@@ -60,8 +60,10 @@ def make_row(name: str, task: Task, turns: list[dict[str, Any]], hop_ms: float) 
     The number of cameras is an estimate here; it is measured only for cached segments
     (`camera_load.count_cameras`).
     """
+    # Medians, because the machine may be busy with other work for a while.
     parts = [key for key, value in turns[0].items() if isinstance(value, list)]
     ms = {part: round(median(median(turn[part]) for turn in turns), 3) for part in parts}
+
     row: Row = {
         "name": name,
         "kind": task.kind,
@@ -69,6 +71,7 @@ def make_row(name: str, task: Task, turns: list[dict[str, Any]], hop_ms: float) 
         "engine": turns[0]["engine"],
         "rounds": len(turns),
     }
+
     if task.kind == "cached":
         encode_ms, fuse_ms = ms["encode_1"], ms["fuse_1"]
         return {
@@ -78,6 +81,7 @@ def make_row(name: str, task: Task, turns: list[dict[str, Any]], hop_ms: float) 
             "encode_ms": encode_ms,
             "fuse_ms": fuse_ms,
         }
+
     return {
         **row,
         "ms_per_decision": ms["ms"],

@@ -32,6 +32,7 @@ from gasmcast.runtime.engines.trt.engine_key import (
 
 __all__ = ["DEFAULT_CAMERAS", "Built", "Ensured", "build_plan", "default_workspace", "ensure_plan"]
 
+# Enough for a small site; more cameras run in several parts.
 DEFAULT_CAMERAS = 4
 
 _MEMORY_HINT = (
@@ -95,10 +96,12 @@ def ensure_plan(
         MachineError: the build failed, or the cache cannot be used.
     """
     key = engine_key(onnx, device, version, cameras or DEFAULT_CAMERAS, sha256)
+    # An engine for more cameras serves fewer too, and is there at once.
     if cameras is None:
         key = _widest(cache, key)
 
     with cache.building(key):
+        # Inside the lock: another process may have built it while this one waited.
         cached = cache.load(key)
         if cached.plan is not None and not force:
             return Ensured(key, cached.plan, None)
@@ -118,6 +121,7 @@ def ensure_plan(
             )
             built = build_plan(request, progress)
             plan = built.plan.read_bytes()
+
         cache.store(key, plan, built.seconds)
     return Ensured(key, plan, built.seconds)
 
@@ -135,12 +139,15 @@ def _widest(cache: EngineCache, key: EngineKey) -> EngineKey:
 @contextmanager
 def _status(name: str, device: CudaDevice, why: str) -> Iterator[Progress]:
     """Show a status line on the terminal during a build; yields its progress callback."""
+    # Standard output is for results.
     console = Console(stderr=True)
     console.print(
         f"Building {name} for {device}: {why}. This takes minutes, once.",
         highlight=False,
         soft_wrap=True,
     )
+
+    # The status line replaces itself; the line above it stays in a log.
     with console.status("starting TensorRT") as status:
 
         def progress(stage: str, done: int = 0, total: int = 0) -> None:  # noqa: ARG001 - the text of a stage has its own count
@@ -164,6 +171,7 @@ def build_plan(request: BuildRequest, progress: Progress = silent) -> Built:
     if not Path(request.onnx).is_file():
         raise UsageError(f"There is no file {request.onnx}.", "Export the bundle again.")
 
+    # Output must be read while the child runs, or its pipe fills and it blocks.
     outcome = _Outcome(name, request.module, progress)
     command = [sys.executable, "-m", "gasmcast.runtime.engines.trt.builder_process"]
     with subprocess.Popen(
@@ -208,6 +216,7 @@ class _Outcome:
         if not line.startswith(MARK):
             self._tail.append(line.strip())
             return
+
         message = json.loads(line.removeprefix(MARK))
         if "phase" in message:
             self._progress(message["phase"])
@@ -218,14 +227,18 @@ class _Outcome:
 
     def result(self, request: BuildRequest, code: int) -> Built:
         """Return the plan of a child that ended with `code`, or raise why there is none."""
+        # A reason from TensorRT explains more than the exit code.
         if self._failure is not None:
             raise self._failure
+
+        # A crash leaves no message; the last line of the library's output is the best hint.
         if self._done is None or code != 0:
             last = next((line for line in reversed(self._tail) if line), "")
             detail = f" ({last.rstrip('.')})" if last else ""
             raise MachineError(
                 f"{self._name}: the {self._module} builder {_ending(code)}{detail}.", _MEMORY_HINT
             )
+
         return Built(
             plan=Path(request.plan),
             version=str(self._done["version"]),
@@ -235,6 +248,7 @@ class _Outcome:
 
 
 def _failure(name: str, module: str, message: dict[str, str]) -> GasmcastError:
+    # The reasons end up inside parentheses, where a period would be wrong.
     text = message["error"].rstrip(".")
     if message.get("kind") == "graph":
         return UsageError(

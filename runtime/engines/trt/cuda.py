@@ -16,6 +16,7 @@ from gasmcast.errors import MachineError
 
 __all__ = ["CudaDevice", "check_result", "error_text", "find_device", "load_cudart"]
 
+# Used for both ways in which cuda-bindings report a missing driver.
 _NO_DRIVER_HINT = "Install NVIDIA's driver, then run `nvidia-smi`."
 
 
@@ -63,6 +64,7 @@ def find_device(index: int = 0, cudart: ModuleType | None = None) -> CudaDevice:
         error, count = cudart.cudaGetDeviceCount()
     except RuntimeError as missing:  # raised by cuda-bindings when libcuda itself is missing
         raise MachineError(f"There is no NVIDIA driver ({missing}).", _NO_DRIVER_HINT) from None
+
     _check_driver(cudart, error, count)
     if index >= count:
         raise MachineError(
@@ -85,6 +87,7 @@ def _check_driver(cudart: ModuleType, error: object, count: int) -> None:
     """Raise a MachineError if the driver is missing, too old, or sees no device."""
     if error == cudart.cudaError_t.cudaErrorInsufficientDriver:
         driver, runtime = cudart.cudaDriverGetVersion()[1], cudart.cudaRuntimeGetVersion()[1]
+        # A version of 0 means that there is no driver.
         if not driver:
             raise MachineError("There is no NVIDIA driver.", _NO_DRIVER_HINT)
         raise MachineError(
@@ -112,6 +115,7 @@ def _version(number: int) -> str:
 
 def error_text(cudart: ModuleType, error: object) -> str:
     """Return CUDA's own description of an error code."""
+    # Versions of cuda-bindings return bytes or text.
     text = cudart.cudaGetErrorString(error)[1]
     return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 
@@ -127,9 +131,11 @@ def check_result(cudart: ModuleType, result: tuple[Any, ...], action: str) -> An
     Raises:
         MachineError: the call failed.
     """
+    # Calls without a value return `(error,)`.
     error, *values = result
     if error != cudart.cudaError_t.cudaSuccess:
         out_of_memory = error == cudart.cudaError_t.cudaErrorMemoryAllocation
         hint = "Use fewer cameras, or close what else uses the device." if out_of_memory else ""
         raise MachineError(f"CUDA could not {action} ({error_text(cudart, error)}).", hint)
+
     return values[0] if values else None

@@ -31,6 +31,8 @@ class CudaStream:
         self._device: list[int] = []
         self._host: list[int] = []
         self._graphs: list[object] = []
+
+        # The stream is created on the current device.
         self.use()
         created = cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking)
         self._stream = check_result(cudart, created, "create a stream")
@@ -46,6 +48,7 @@ class CudaStream:
 
     def on_device(self, size: int) -> int:
         """Allocate `size` bytes on the device and return their address."""
+        # A size of 0 is an error in CUDA.
         allocated = self._cudart.cudaMalloc(max(size, 1))
         pointer = int(self._check(allocated, f"take {size / 1e6:.0f} MB of device memory"))
         self._device.append(pointer)
@@ -98,9 +101,11 @@ class CudaStream:
         """
         cudart, graph = self._cudart, None
         failure: Exception | None = None
+        # Thread-local mode: other threads may allocate memory during the capture.
         started = cudart.cudaStreamBeginCapture(
             self._stream, cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         )
+
         try:
             self._check(started, "begin a capture")
             try:
@@ -121,6 +126,8 @@ class CudaStream:
         finally:
             if graph is not None:
                 cudart.cudaGraphDestroy(graph)
+
+        # Graphs are destroyed by `close`, before the memory that they use.
         self._graphs.append(executable)
         return executable
 
@@ -142,6 +149,7 @@ class CudaStream:
             cudart.cudaFree(pointer)
         for pointer in self._host:
             cudart.cudaFreeHost(pointer)
+
         if self._stream is not None:
             cudart.cudaStreamDestroy(self._stream)
         self._graphs, self._device, self._host, self._stream = [], [], [], None

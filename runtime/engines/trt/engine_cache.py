@@ -106,6 +106,7 @@ class EngineCache:
         Raises:
             MachineError: see `open`.
         """
+        # Other users must not be able to place an engine where this one looks.
         self.open()
         path = self.plan_path(key)
         try:
@@ -119,6 +120,7 @@ class EngineCache:
         # The file name is only a digest; the sidecar has the whole key.
         if not isinstance(sidecar, dict) or sidecar.get("key") != asdict(key):
             return Lookup(None, f"{path.name} is the engine of something else")
+        # A damaged engine can crash the process that loads it.
         if hashlib.sha256(plan).hexdigest() != sidecar.get("sha256"):
             return Lookup(None, f"{path.name} is not the file that was built (checksum)")
         return Lookup(plan)
@@ -131,6 +133,7 @@ class EngineCache:
         """
         self.open()
         path = self.plan_path(key)
+        # Size and build time are for listings; the checksum is for `load`.
         record = {
             "key": asdict(key),
             "sha256": hashlib.sha256(plan).hexdigest(),
@@ -154,6 +157,7 @@ class EngineCache:
     def discard(self, key: EngineKey) -> None:
         """Delete the engine of `key`."""
         path = self.plan_path(key)
+        # The sidecar goes first: without it the engine is not loaded.
         for file in (path.with_suffix(".json"), path):
             file.unlink(missing_ok=True)
 
@@ -164,6 +168,7 @@ class EngineCache:
             MachineError: see `open`.
         """
         entries = []
+        # Only sidecars: an engine without one is not valid.
         for path in sorted(self.open().glob("*.json")):
             entry = _entry(path)
             if entry is not None:
@@ -197,6 +202,7 @@ class EngineCache:
         """
         self.open()
         path = self.folder / f"{key.stem}.lock"
+        # The lock file stays: deleting it could let two processes lock different files.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:
@@ -211,10 +217,12 @@ class EngineCache:
 
     def _nearest(self, key: EngineKey) -> str:
         """Return how the most similar engine of the same graph differs from `key`."""
+        # The most similar engine tells the user best what changed.
         fewest: list[str] = []
         for entry in self.entries():
             if (entry.key.graph, entry.key.precision) != (key.graph, key.precision):
                 continue
+
             differing = [
                 field.name
                 for field in fields(key)
@@ -253,6 +261,7 @@ def _read_private(path: Path) -> bytes:
 
     Checks and read use one descriptor, so the file cannot be swapped between them.
     """
+    # Not through a link: its target could belong to somebody else.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     with os.fdopen(descriptor, "rb") as stream:

@@ -34,6 +34,7 @@ class EngineKey:
     @property
     def stem(self) -> str:
         """File name without suffix: the graph's name, and a digest of every field."""
+        # Device names and profiles contain letters that file names cannot.
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
         return f"{self.graph}-{digest[:20]}"
 
@@ -50,6 +51,7 @@ def engine_key(
         cameras: largest batch.
         sha256: checksum of the file, if already known. External weights are hashed in any case.
     """
+    # The known checksum is of the ONNX file alone.
     known = sha256 if not has_external_weights(onnx) else None
     return EngineKey(
         graph=onnx.name.split(".")[0],
@@ -84,5 +86,6 @@ def max_batch_of(key: EngineKey) -> int:
 
 def precision_of(onnx: Path) -> str:
     """Return the precision in a file name: `encoder.int8_fp16.onnx` is int8_fp16, else fp32."""
+    # FP32 is the format without a precision in its name.
     parts = onnx.name.split(".")
     return parts[1] if len(parts) == 3 else "fp32"

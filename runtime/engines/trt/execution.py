@@ -68,6 +68,8 @@ class TensorRTEngine:
         trt = module
         self._trt, self._stream, self._engine = trt, stream, engine
         self._line, self._graphs = line, graphs
+
+        # Batches share buffers and stream, so only one call may run.
         self._lock = Lock()
         self._batches: dict[int, _Batch] = {}
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
@@ -93,6 +95,7 @@ class TensorRTEngine:
             array.fill(0)
         self._device = {name: stream.on_device(array.nbytes) for name, array in self._host.items()}
 
+        # Outputs are copied into FP32 arrays, whatever type the engine has.
         self.inputs = {name: self._input_spec(name, shapes[name]) for name in self._inputs}
         self.outputs = {
             name: TensorSpec((None, *shapes[name][1:]), np.dtype(np.float32))
@@ -116,6 +119,8 @@ class TensorRTEngine:
             self._stream.use()
             for start in range(0, count, self.max_batch):
                 size = min(self.max_batch, count - start)
+                # A context is made when its batch size first occurs, not for all sizes at the
+                # start.
                 if size not in self._batches:
                     self._batches[size] = self._warm(self._shaped_context(size), size)
                 for name in self._inputs:
@@ -150,6 +155,7 @@ class TensorRTEngine:
     def _read_profiles(self) -> list[_Profile]:
         """Return the batch range of each optimization profile; a fixed batch has only its own."""
         engine, first = self._engine, self._inputs[0]
+        # All inputs have the same batch, so the first one stands for all.
         fixed = self._declared(first)[0]
         if fixed != -1:
             return [_Profile(fixed, fixed)]

@@ -44,6 +44,7 @@ def load_tensorrt() -> ModuleType:
 
     # Older and newer versions have other functions and flags.
     version = str(getattr(module, "__version__", "0"))
+
     number = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if not _FLOOR <= number < _CEILING:
         raise MachineError(
@@ -87,6 +88,7 @@ def deserialize(module: ModuleType, plan: bytes) -> trt.ICudaEngine | None:
 def _runtime(module: ModuleType) -> trt.Runtime:
     trt = module
     if trt.__name__ not in _RUNTIMES:
+        # Both are kept: TensorRT holds only pointers to them.
         logger = _logger(trt)
         _RUNTIMES[trt.__name__] = (logger, trt.Runtime(logger))
     return _RUNTIMES[trt.__name__][1]
