@@ -90,7 +90,7 @@ class MqttSink:
         # The broker announces `offline` when this process vanishes.
         client.will_set(f"{self._prefix}/available", "offline", qos=1, retain=True)
 
-        # paho keeps few messages: the queue in front of this sink has them all.
+        # paho keeps few messages, because the queue in front of this sink has them all.
         client.reconnect_delay_set(1, 30)
         client.max_queued_messages_set(64)
         client.on_connect = self._connected

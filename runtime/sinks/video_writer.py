@@ -170,7 +170,7 @@ class VideoWriter:
         # What exists so far decides what can be kept.
         if self._writer is None:
             self._give_up()
-            what = f"{self._path} was not begun"
+            what = f"{self._path} was not started"
         elif self.finish():
             what = f"{self._path} ends at {self._count / max(self._fps, 1.0):.0f} s"
         else:

@@ -161,7 +161,7 @@ class NetworkSource:
             if lag.falls_behind:
                 raise SourceError(
                     f"{self.where} is decoded slower than it comes: {late_s:.1f} s behind; "
-                    "opened anew.",
+                    "it is opened again.",
                     _LAG_HINT,
                 )
             yield Frame(stamp_s, arrival - late_s, image)

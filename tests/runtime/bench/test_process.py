@@ -60,7 +60,7 @@ def test_a_bundle_that_cannot_stream_is_told_before_a_row_is_begun(tiny_bundle, 
 
 @pytest.fixture
 def with_all(tiny_bundle, tmp_path):
-    """The tiny bundle as if it held every precision but BF16 of FP32."""
+    """The tiny bundle, as if it had every precision except BF16 of FP32."""
     path = shutil.copytree(tiny_bundle, tmp_path / "all.gasm") / "manifest.json"
     manifest = json.loads(path.read_text())
     for precision in ("int8", "fp16", "int8_fp16"):
@@ -91,14 +91,14 @@ def test_a_row_is_what_its_name_says(engine, lacking, rows, with_all, monkeypatc
 
     monkeypatch.setattr("gasmcast.commands.bench.decision_cost.missing_bf16", lambda _: lacking)
     monkeypatch.setattr("gasmcast.commands.bench.decision_cost.measure_rows", stop)
-    with pytest.raises(StopIteration) as begun:
+    with pytest.raises(StopIteration) as raised:
         measure_decision(
             Task("cached", str(with_all), "fp32", engine, threads=1, seconds=2.0),
             max_cameras=1,
             naive=False,
             progress=said.append,
         )
-    assert list(begun.value.args) == rows
+    assert list(raised.value.args) == rows
     assert any(
         "without fp16, int8_fp16: OpenVINO computes FP16 in FP32" in line for line in said
     ) == (engine == "openvino")

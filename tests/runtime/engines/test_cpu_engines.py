@@ -81,12 +81,12 @@ def test_a_file_that_is_no_network(tmp_path):
 
 
 def test_auto_says_what_it_took_and_why(monkeypatch):
-    gone = {"tensorrt": "no device", "openvino": "", "onnxruntime": ""}
-    monkeypatch.setattr(choose, "_missing", gone.__getitem__)
+    missing = {"tensorrt": "no device", "openvino": "", "onnxruntime": ""}
+    monkeypatch.setattr(choose, "_missing", missing.__getitem__)
     assert choose_backend() == ("openvino", "auto; no tensorrt: no device")
-    gone["openvino"] = "not installed"
+    missing["openvino"] = "not installed"
     assert choose_backend()[0] == "onnxruntime"
-    gone["onnxruntime"] = "not installed"
+    missing["onnxruntime"] = "not installed"
     with pytest.raises(MachineError, match="No backend can be used here"):
         choose_backend()
     with pytest.raises(MachineError, match="openvino cannot be used here: not installed"):
@@ -296,7 +296,7 @@ def test_bf16_rounds_the_rest_and_keeps_the_ports(tiny_bundle):
 
 
 def test_signals_arrive_after_engines_have_gone(tiny_bundle):
-    """In a process of its own: with a Core an engine, this ends with SIGSEGV on CPUs with AVX-512."""
+    """With one Core per engine, the other process ends with SIGSEGV on CPUs with AVX-512."""
     code = (
         "import signal, sys\n"
         "from pathlib import Path\n"

@@ -1,4 +1,4 @@
-"""On an NVIDIA device: real engines against ONNX Runtime. Written without one; skipped, with the reason, where there is none."""
+"""Real TensorRT engines compared with ONNX Runtime; skipped without an NVIDIA device."""
 
 from __future__ import annotations
 
@@ -81,7 +81,10 @@ def test_the_command_builds_and_compares(tiny_bundle: Path) -> None:
 def test_the_models_own_encoder_in_every_precision(
     precision: str, tiny_export, tmp_path: Path
 ) -> None:
-    """Every branch of the model at a tiny size: attention, 3-D convolutions, the graph's TopK and Gather, Q/DQ around FP16."""
+    """Every branch of the model at a tiny size.
+
+    Attention, 3-D convolutions, the graph's TopK and Gather, Q/DQ around FP16.
+    """
     onnx = pytest.importorskip("onnx")
     from gasmcast.calibration.policy import Policy
     from gasmcast.calibration.qdq import ALL_LEVELS

@@ -1,4 +1,4 @@
-"""The TensorRT session against a fake TensorRT and CUDA (conftest.py): order of calls, batches, graphs, refusals. No GPU."""
+"""The TensorRT engine with a fake TensorRT and CUDA: order of calls, batches, graphs, errors."""
 
 from __future__ import annotations
 

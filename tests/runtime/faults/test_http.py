@@ -273,7 +273,7 @@ def test_a_stream_that_is_decoded_slower_than_it_comes_is_told_late_and_opened_a
     assert max(decision.latency_ms["sample"] for decision in told.decisions()) > 1500
     states = [notice.text for notice in told.notices("state")]
     assert any(
-        "is decoded slower than it comes: 2." in text and "opened anew" in text for text in states
+        "is decoded slower than it comes: 2." in text and "opened again" in text for text in states
     ), states
     assert any("reconnect" in notice.text for notice in told.notices("gap"))
 

@@ -159,7 +159,7 @@ def test_captures_of_one_kind_open_together_those_of_another_wait():
     assert sorted(log) == [1, 2, 3, 4]
 
 
-def test_a_capture_that_hangs_is_waited_for_no_longer_than_the_lock_is_patient_and_never_left_without_options():
+def test_a_hanging_capture_is_waited_for_no_longer_than_the_patience_and_keeps_its_options():
     lock, hangs, let_go = OptionsLock(patience_s=0.3), threading.Event(), threading.Event()
     variable = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
@@ -171,14 +171,14 @@ def test_a_capture_that_hangs_is_waited_for_no_longer_than_the_lock_is_patient_a
     thread = threading.Thread(target=hang)
     thread.start()
     assert hangs.wait(5)
-    begun = time.monotonic()
+    started = time.monotonic()
     with lock.holding("b"):
-        assert 0.2 < time.monotonic() - begun < 2.0
+        assert 0.2 < time.monotonic() - started < 2.0
         assert os.environ[variable] == "b"
     assert os.environ[variable] == "b", "whoever hangs would find no options"
-    begun = time.monotonic()
+    started = time.monotonic()
     with lock.holding("c"), lock.holding("c"):
-        assert time.monotonic() - begun < 0.2, "it is not waited for again"
+        assert time.monotonic() - started < 0.2, "it is not waited for again"
     let_go.set()
     thread.join(5)
     assert variable not in os.environ

@@ -67,9 +67,9 @@ def test_what_piled_up_is_told_from_what_comes_in_time():
         (i / 25, 10 + i / 25 - 0.76) for i in range(20, 60)
     ]
     backlog = ConnectBacklog()
-    held = [backlog.includes(stamp, arrival) for stamp, arrival in pairs]
-    assert sum(held) == 22  # 20 at once, the step to the next, and one to be sure
-    assert held == sorted(held, reverse=True)
+    included = [backlog.includes(stamp, arrival) for stamp, arrival in pairs]
+    assert sum(included) == 22  # 20 at once, the step to the next, and one to be sure
+    assert included == sorted(included, reverse=True)
 
 
 def test_a_stream_without_stamps_is_not_held_for_ever():

@@ -1,4 +1,4 @@
-"""The engine cache: private, keyed by everything an engine depends on, and suspicious of what it reads."""
+"""The engine cache: private, keyed by everything an engine depends on, checked when read."""
 
 from __future__ import annotations
 
