@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the arbiter, and the engine where OpenVINO does not run."""
+"""ONNX Runtime on the CPU: the reference of the checks, and the fallback without OpenVINO."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.runtime.engines import TensorSpec, check_feeds
+from gasmcast.runtime.engines.protocol import TensorSpec, check_feeds
 
 __all__ = ["OnnxRuntimeEngine", "compile_graph", "missing"]
 
+# ONNX Runtime names types as text; the model has no others.
 _DTYPES = {
     "tensor(uint8)": np.uint8,
     "tensor(float)": np.float32,
@@ -25,12 +26,10 @@ _DTYPES = {
 
 
 def missing() -> str:
-    """Why ONNX Runtime cannot be used here; empty when it can."""
-    return (
-        ""
-        if find_spec("onnxruntime")
-        else "the package onnxruntime is not installed (pip install 'gasmcast[onnxruntime]')"
-    )
+    """Return why ONNX Runtime cannot be used here; empty if it can."""
+    if find_spec("onnxruntime"):
+        return ""
+    return "the package onnxruntime is not installed (pip install 'gasmcast[onnxruntime]')"
 
 
 class OnnxRuntimeEngine:
@@ -44,12 +43,19 @@ class OnnxRuntimeEngine:
         self._line = f"onnxruntime {version} on CPU, {threads or 'all'} threads"
 
     def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
-        """Compute all outputs; the arrays returned belong to the caller."""
+        """Compute all outputs; the arrays returned belong to the caller.
+
+        Raises:
+            UsageError: an input is missing, unknown, or has another shape or dtype.
+            MachineError: ONNX Runtime failed.
+        """
+        # Its own message for a wrong feed is a long text about the graph.
         check_feeds(self.inputs, feeds)
+
         with self._lock:
             try:
                 values = self._session.run(list(self.outputs), dict(feeds))
-            except Exception as error:  # noqa: BLE001 - its exceptions have no common base but this
+            except Exception as error:  # noqa: BLE001 - its exceptions have no other common base
                 raise MachineError(
                     f"ONNX Runtime failed ({str(error).splitlines()[0]}).", "Try --engine openvino."
                 ) from None
@@ -59,12 +65,21 @@ class OnnxRuntimeEngine:
         }
 
     def describe(self) -> str:
-        """One line: backend, version, device, threads."""
+        """Return one line: backend, version, device, threads."""
         return self._line
 
 
-def compile_graph(path: Path, threads: int | None, sha256: str | None = None) -> OnnxRuntimeEngine:  # noqa: ARG001 - it keeps no cache
+def compile_graph(
+    path: Path,
+    threads: int | None,
+    sha256: str | None = None,  # noqa: ARG001 - this backend has no cache
+) -> OnnxRuntimeEngine:
     """Open an ONNX file.
+
+    Args:
+        path: the ONNX file.
+        threads: CPU threads; None: one per core.
+        sha256: ignored.
 
     Raises:
         UsageError: ONNX Runtime cannot read the file.
@@ -78,7 +93,7 @@ def compile_graph(path: Path, threads: int | None, sha256: str | None = None) ->
         session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # noqa: BLE001 - its exceptions have no common base but this
+    except Exception as error:  # noqa: BLE001 - its exceptions have no other common base
         raise UsageError(
             f"ONNX Runtime cannot read {path} ({str(error).splitlines()[0]}).",
             "Export the bundle again.",
@@ -87,5 +102,6 @@ def compile_graph(path: Path, threads: int | None, sha256: str | None = None) ->
 
 
 def _spec(value: Any) -> TensorSpec:  # noqa: ANN401 - the package is untyped
+    # A free axis has a name instead of a size.
     shape = tuple(size if isinstance(size, int) else None for size in value.shape)
     return TensorSpec(shape, np.dtype(_DTYPES.get(value.type, np.float32)))
