@@ -35,7 +35,12 @@ def missing() -> str:
 class OnnxRuntimeEngine:
     """A network run by ONNX Runtime's CPU provider."""
 
-    def __init__(self, session: Any, version: str, threads: int) -> None:  # noqa: ANN401 - the package is untyped
+    def __init__(
+        self,
+        session: Any,  # noqa: ANN401 - the package is untyped
+        version: str,
+        threads: int,
+    ) -> None:
         self.inputs = {i.name: _spec(i) for i in session.get_inputs()}
         self.outputs = {o.name: _spec(o) for o in session.get_outputs()}
         self._session = session

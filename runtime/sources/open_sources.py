@@ -89,7 +89,7 @@ def open_spec(
         source = DemoSource(name, seed=_seed(text), clock=clock)
     elif scheme == "replay":
         # Replay depends on the recording, which imports the pipeline.
-        from gasmcast.runtime.recording.replay import ReplaySource  # noqa: PLC0415
+        from gasmcast.runtime.recording.replay import ReplaySource  # noqa: PLC0415 - see above
 
         source = ReplaySource(Path(text.split(":", 1)[1]), name)
     elif scheme is not None:
