@@ -36,7 +36,7 @@ __all__ = ["DEFAULT_CAMERAS", "Built", "Ensured", "build_plan", "default_workspa
 DEFAULT_CAMERAS = 4
 
 _MEMORY_HINT = (
-    "Give it more memory (--workspace), fewer --streams, or close what else uses the device."
+    "Give it more memory (--workspace), fewer --cameras, or close what else uses the device."
 )
 
 
