@@ -7,25 +7,28 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Int8Linear", "constant_values", "match_int8_linear"]
+__all__ = ["Int8Linear", "Node", "constant_values", "match_int8_linear"]
+
+Node = Any
+"""Node of an OpenVINO model; the package is untyped."""
 
 
 class Int8Linear(NamedTuple):
     """An INT8 linear layer that can be rewritten."""
 
-    product: Any
+    product: Node
     """The MatMul node."""
     weights: NDArray[np.int8]
     """`(out, in)`."""
     scales: NDArray[np.floating[Any]]
     """`(out,)`."""
-    quantization: list[Any]
+    quantization: list[Node]
     """Nodes of Q and DQ of the input, last first."""
     rank: int
     """Dimensions of the input."""
 
 
-def match_int8_linear(product: Any) -> Int8Linear | None:  # noqa: ANN401 - as above
+def match_int8_linear(product: Node) -> Int8Linear | None:
     """Return the linear layer of a node; None if it is not one or cannot be rewritten."""
     # A transposed input would need another transpose, so it is left alone.
     if product.get_type_name() != "MatMul" or product.get_attributes()["transpose_a"]:
@@ -38,7 +41,9 @@ def match_int8_linear(product: Any) -> Int8Linear | None:  # noqa: ANN401 - as a
     return Int8Linear(product, *weights, quantization, rank)
 
 
-def _int8_weights(product: Any) -> tuple[NDArray[np.int8], NDArray[np.floating[Any]]] | None:  # noqa: ANN401
+def _int8_weights(
+    product: Node,
+) -> tuple[NDArray[np.int8], NDArray[np.floating[Any]]] | None:
     """Return weights `(out, in)` and scales `(out,)` of a product with constant INT8 weights.
 
     None if the weights are no constant behind a DequantizeLinear with zero points 0.
@@ -63,14 +68,14 @@ def _int8_weights(product: Any) -> tuple[NDArray[np.int8], NDArray[np.floating[A
     return (integers, scales.reshape(-1)) if scales.size == len(integers) else None
 
 
-def constant_values(node: Any) -> NDArray[Any] | None:  # noqa: ANN401
+def constant_values(node: Node) -> NDArray[Any] | None:
     """Return the values of a constant, also through conversions and reshapes; None otherwise."""
     while node.get_type_name() in ("Convert", "Reshape", "Unsqueeze", "Squeeze"):
         node = node.input_value(0).get_node()
     return np.asarray(node.data) if node.get_type_name() == "Constant" else None
 
 
-def _quantization(node: Any) -> list[Any]:  # noqa: ANN401
+def _quantization(node: Node) -> list[Node]:
     """Return the nodes of Q and DQ that end in `node`, last first.
 
     Empty if there are none, or if they are not per tensor.

@@ -15,6 +15,7 @@ import numpy as np
 
 from gasmcast.runtime.engines.int8_linear import (
     Int8Linear,
+    Node,
     constant_values,
     match_int8_linear,
 )
@@ -47,7 +48,7 @@ def linears_to_convolutions(model: Any) -> int:  # noqa: ANN401 - the package is
         The number of layers that were rewritten.
     """
     # Name of a node that transposes a result back -> that result, still transposed.
-    transposed: dict[str, Any] = {}
+    transposed: dict[str, Node] = {}
     for product in model.get_ordered_ops():
         linear = match_int8_linear(product)
         if linear is None:
@@ -66,6 +67,12 @@ def linears_to_convolutions(model: Any) -> int:  # noqa: ANN401 - the package is
     return len(transposed)
 
 
+def _ops() -> Any:  # noqa: ANN401 - the package is untyped
+    from openvino import opset13  # noqa: PLC0415 - takes half a second
+
+    return opset13
+
+
 def _window(linear: Int8Linear) -> list[int]:
     """Return the convolution's window of 1 over all token dimensions.
 
@@ -74,9 +81,9 @@ def _window(linear: Int8Linear) -> list[int]:
     return [1] * max(linear.rank - 2, 2)
 
 
-def _transposed_tokens(linear: Int8Linear, transposed: dict[str, Any]) -> Any:  # noqa: ANN401
+def _transposed_tokens(linear: Int8Linear, transposed: dict[str, Node]) -> Node:
     """Return the layer's input before quantization, as `(B, in, ...)`."""
-    from openvino import opset13 as ops  # noqa: PLC0415 - takes half a second
+    ops = _ops()
 
     x = linear.quantization[-1].input_value(0)
     if x.get_node().get_type_name() == "Gelu":
@@ -94,9 +101,9 @@ def _transposed_tokens(linear: Int8Linear, transposed: dict[str, Any]) -> Any:  
     return ops.transpose(x, ops.constant(np.array([0, rank - 1, *range(1, rank - 1)])))
 
 
-def _convolve(linear: Int8Linear, tokens: Any) -> Any:  # noqa: ANN401
+def _convolve(linear: Int8Linear, tokens: Node) -> Node:
     """Return the convolution of quantized tokens `(B, in, ...)` with the layer's weights."""
-    from openvino import opset13 as ops  # noqa: PLC0415
+    ops = _ops()
 
     window = _window(linear)
     weights = np.ascontiguousarray(linear.weights)
@@ -112,9 +119,9 @@ def _convolve(linear: Int8Linear, tokens: Any) -> Any:  # noqa: ANN401
     return ops.convolution(quantized, kernel, window, padding, padding, window)
 
 
-def _transpose_back(linear: Int8Linear, result: Any) -> Any:  # noqa: ANN401
+def _transpose_back(linear: Int8Linear, result: Node) -> Node:
     """Return `(B, out, ...)` as `(B, ..., out)`."""
-    from openvino import opset13 as ops  # noqa: PLC0415
+    ops = _ops()
 
     rank = max(linear.rank, 4)
     back = ops.transpose(result, ops.constant(np.array([0, *range(2, rank), 1])))
@@ -123,14 +130,14 @@ def _transpose_back(linear: Int8Linear, result: Any) -> Any:  # noqa: ANN401
     return back
 
 
-def _type_of(node: Any) -> str:  # noqa: ANN401
+def _type_of(node: Node) -> str:
     """Return `f32`, or `f16` if the rest of the file is FP16."""
     return str(node.output(0).get_element_type().get_type_name())
 
 
-def _quantize_again(tokens: Any, steps: list[Any]) -> Any:  # noqa: ANN401
+def _quantize_again(tokens: Node, steps: list[Node]) -> Node:
     """Apply the same Q and DQ to other tokens."""
-    from openvino import opset13 as ops  # noqa: PLC0415
+    ops = _ops()
 
     quantize = steps[-1]
     limits = (quantize.input_value(i) for i in range(1, 5))
@@ -145,7 +152,7 @@ def _quantize_again(tokens: Any, steps: list[Any]) -> Any:  # noqa: ANN401
     return result
 
 
-def _with_bias_and_scale(linear: Int8Linear, result: Any) -> tuple[Any, Any]:  # noqa: ANN401
+def _with_bias_and_scale(linear: Int8Linear, result: Node) -> tuple[Node, Node]:
     """Apply the bias and layer scale that follow a layer to `result`, still `(B, out, ...)`.
 
     Before the transpose back they are fused into the convolution and cost nothing.
@@ -153,7 +160,7 @@ def _with_bias_and_scale(linear: Int8Linear, result: Any) -> tuple[Any, Any]:  #
     Returns:
         The last node that is replaced, and its replacement.
     """
-    from openvino import opset13 as ops  # noqa: PLC0415
+    ops = _ops()
 
     channels = len(linear.weights)
     last = linear.product

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gasmcast.errors import UsageError
 
@@ -14,6 +14,7 @@ __all__ = ["Answer", "MetricsServer", "parse_address"]
 
 _MAX_CLIENTS = 16
 _TIMEOUT_S = 2
+_Request = socket.socket | tuple[bytes, socket.socket]  # as in `socketserver`
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]", "")
 
 
@@ -72,21 +73,21 @@ class MetricsServer(ThreadingHTTPServer):
         # Without a limit, slow clients could start any number of threads.
         self._places = threading.BoundedSemaphore(_MAX_CLIENTS)
 
-    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as in the base class
+    def process_request(self, request: _Request, client_address: object) -> None:
         """Start a client's thread, or close its connection if there are too many clients."""
         if self._places.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as in the base class
+    def process_request_thread(self, request: _Request, client_address: object) -> None:
         """Serve one client."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._places.release()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as in the base class
+    def handle_error(self, request: _Request, client_address: object) -> None:
         """Ignore clients that hang up."""
 
 

@@ -89,37 +89,40 @@ def _start(
     return sinks
 
 
+# Each sink imports its libraries only when it is requested.
+
+
 def _console() -> Sink:
-    from gasmcast.runtime.sinks.console import ConsoleSink  # noqa: PLC0415
+    from gasmcast.runtime.sinks.console import ConsoleSink  # noqa: PLC0415 - see above
 
     return ConsoleSink()
 
 
 def _jsonl(path: Path) -> Sink:
-    from gasmcast.runtime.sinks.jsonl import JsonlSink  # noqa: PLC0415
+    from gasmcast.runtime.sinks.jsonl import JsonlSink  # noqa: PLC0415 - see above
 
     return JsonlSink(path)
 
 
 def _video(path: Path, several: bool) -> Sink:
-    from gasmcast.runtime.sinks.video_file import VideoSink  # noqa: PLC0415
+    from gasmcast.runtime.sinks.video_file import VideoSink  # noqa: PLC0415 - see above
 
     return VideoSink(path, several)
 
 
 def _mqtt(url: str) -> Sink:
-    from gasmcast.runtime.sinks.mqtt import MqttSink  # noqa: PLC0415
+    from gasmcast.runtime.sinks.mqtt import MqttSink  # noqa: PLC0415 - see above
 
     return MqttSink(url)
 
 
 def _webhook(url: str) -> Sink:
-    from gasmcast.runtime.sinks.webhook import WebhookSink  # noqa: PLC0415
+    from gasmcast.runtime.sinks.webhook import WebhookSink  # noqa: PLC0415 - see above
 
     return WebhookSink(url)
 
 
 def _metrics(address: str, health: Health | None) -> Sink:
-    from gasmcast.runtime.sinks.prometheus import MetricsSink  # noqa: PLC0415
+    from gasmcast.runtime.sinks.prometheus import MetricsSink  # noqa: PLC0415 - see above
 
     return MetricsSink(address, health)

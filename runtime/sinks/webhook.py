@@ -11,7 +11,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
-from typing import Any
 from urllib.parse import urlsplit
 
 from gasmcast.errors import MachineError, UsageError
@@ -35,7 +34,7 @@ def sign(secret: str, moment: str, body: bytes) -> str:
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Does not follow redirects, which could carry an event and its signature to another host."""
 
-    def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:  # noqa: ANN401 - as in the base class
+    def redirect_request(self, *_args: object, **_kwargs: object) -> None:
         return None
 
 
@@ -136,8 +135,12 @@ class WebhookSink:
         if self._secret:
             headers["X-Gasmcast-Signature"] = sign(self._secret, moment, body)
 
+        # Only http and https: the scheme was checked in `__init__`.
+        request = urllib.request.Request(  # noqa: S310 - as said above
+            self._url, data=body, headers=headers, method="POST"
+        )
+
         # An overloaded or restarting receiver is retried; any other refusal is final.
-        request = urllib.request.Request(self._url, data=body, headers=headers, method="POST")  # noqa: S310 - scheme checked above
         try:
             with self._opener.open(request, timeout=self._timeout_s) as answer:
                 answer.read(1024)

@@ -23,6 +23,7 @@ from gasmcast.runtime.sources.parse import (
     scheme_of,
 )
 from gasmcast.runtime.sources.region import RegionSource
+from gasmcast.runtime.sources.replay_source import ReplaySource
 from gasmcast.runtime.sources.webcam import WebcamSource
 
 __all__ = ["open_sources", "open_spec"]
@@ -88,9 +89,6 @@ def open_spec(
     elif scheme == "demo":
         source = DemoSource(name, seed=_seed(text), clock=clock)
     elif scheme == "replay":
-        # Replay depends on the recording, which imports the pipeline.
-        from gasmcast.runtime.sources.replay_source import ReplaySource  # noqa: PLC0415
-
         source = ReplaySource(Path(text.split(":", 1)[1]), name)
     elif scheme is not None:
         check_url(text)

@@ -162,7 +162,8 @@ def _files_of(text: str) -> list[str]:
 
     # A file whose name looks like a pattern is that file.
     if not path.exists() and glob.has_magic(text):
-        matches = glob.glob(text, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute patterns
+        # `Path.glob` refuses absolute patterns.
+        matches = glob.glob(text, recursive=True)  # noqa: PTH207 - see above
         files = [match for match in matches if Path(match).is_file()]
         if not files:
             raise SourceError(

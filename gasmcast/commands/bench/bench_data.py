@@ -57,7 +57,11 @@ def bench_data(
 
     with Console(stderr=True).status("measuring") as status:
 
-        def progress(stage: str, done: int = 0, total: int = 0) -> None:  # noqa: ARG001 - stages only
+        def progress(
+            stage: str,
+            done: int = 0,  # noqa: ARG001 - only stages are shown
+            total: int = 0,  # noqa: ARG001 - only stages are shown
+        ) -> None:
             status.update(f"measuring {stage.replace('_', ' ')}")
 
         speed = measure_data(

@@ -62,7 +62,11 @@ def bench_live(
     choose_backend(engine)  # a missing backend is an error now, not after minutes of measuring
     started = time.monotonic()
 
-    def progress(stage: str, done: int = 0, total: int = 0) -> None:  # noqa: ARG001 - stages only
+    def progress(
+        stage: str,
+        done: int = 0,  # noqa: ARG001 - only stages are shown
+        total: int = 0,  # noqa: ARG001 - only stages are shown
+    ) -> None:
         typer.echo(f"{time.monotonic() - started:5.0f} s  {stage} ...", err=True)
 
     if bundle is None:

@@ -36,7 +36,7 @@ __all__ = ["DEFAULT_CAMERAS", "Built", "Ensured", "build_plan", "default_workspa
 DEFAULT_CAMERAS = 4
 
 _MEMORY_HINT = (
-    "Give it more memory (--workspace), fewer --streams, or close what else uses the device."
+    "Give it more memory (--workspace), fewer --cameras, or close what else uses the device."
 )
 
 
@@ -150,7 +150,11 @@ def _status(name: str, device: CudaDevice, why: str) -> Iterator[Progress]:
     # The status line replaces itself; the line above it stays in a log.
     with console.status("starting TensorRT") as status:
 
-        def progress(stage: str, done: int = 0, total: int = 0) -> None:  # noqa: ARG001 - the text of a stage has its own count
+        def progress(
+            stage: str,
+            done: int = 0,  # noqa: ARG001 - only stages are shown
+            total: int = 0,  # noqa: ARG001 - only stages are shown
+        ) -> None:
             status.update(f"{name}: {stage}")
 
         yield progress

@@ -249,7 +249,11 @@ def main() -> int:
     """Run the child process: read a request, write lines of the protocol."""
     request = BuildRequest.from_json(sys.stdin.read())
 
-    def progress(stage: str, done: int = 0, total: int = 0) -> None:  # noqa: ARG001 - stages only
+    def progress(
+        stage: str,
+        done: int = 0,  # noqa: ARG001 - only stages are shown
+        total: int = 0,  # noqa: ARG001 - only stages are shown
+    ) -> None:
         _send(phase=stage)
 
     try:

@@ -14,9 +14,11 @@ from typing import Any
 
 from gasmcast.errors import MachineError
 
-__all__ = ["CudaDevice", "check_result", "error_text", "find_device", "load_cudart"]
+__all__ = ["CudaDevice", "CudaValue", "check_result", "error_text", "find_device", "load_cudart"]
 
-# Used for both ways in which cuda-bindings report a missing driver.
+CudaValue = Any
+"""Value of a CUDA call: a handle, an address or a structure; the package is untyped."""
+
 _NO_DRIVER_HINT = "Install NVIDIA's driver, then run `nvidia-smi`."
 
 
@@ -120,7 +122,7 @@ def error_text(cudart: ModuleType, error: object) -> str:
     return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 
 
-def check_result(cudart: ModuleType, result: tuple[Any, ...], action: str) -> Any:  # noqa: ANN401 - CUDA handles have no types
+def check_result(cudart: ModuleType, result: tuple[Any, ...], action: str) -> CudaValue:
     """Return the value of a CUDA call's `(error, value)`; None if it returns no value.
 
     Args:

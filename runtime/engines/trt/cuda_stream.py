@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError
-from gasmcast.runtime.engines.trt.cuda import check_result, load_cudart
+from gasmcast.runtime.engines.trt.cuda import CudaValue, check_result, load_cudart
 
 __all__ = ["CudaStream"]
 
@@ -154,5 +154,5 @@ class CudaStream:
             cudart.cudaStreamDestroy(self._stream)
         self._graphs, self._device, self._host, self._stream = [], [], [], None
 
-    def _check(self, result: tuple[Any, ...], action: str) -> Any:  # noqa: ANN401 - CUDA handles have no types
+    def _check(self, result: tuple[Any, ...], action: str) -> CudaValue:
         return check_result(self._cudart, result, action)

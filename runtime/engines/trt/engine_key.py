@@ -75,7 +75,7 @@ def profiles_for(cameras: int) -> tuple[tuple[int, int, int], ...]:
         UsageError: less than one camera.
     """
     if cameras < 1:
-        raise UsageError(f"--streams {cameras} is less than 1.")
+        raise UsageError(f"--cameras {cameras} is less than 1.")
     return ((1, 1, 1),) if cameras == 1 else ((1, 1, 1), (2, cameras, cameras))
 
 

@@ -214,7 +214,7 @@ class TensorRTEngine:
         ranges = ", ".join(f"{profile.least}..{profile.most}" for profile in self._profiles)
         raise UsageError(
             f"A batch of {size} is in no profile of this engine ({ranges}).",
-            "gasmcast engine build BUNDLE --streams N",
+            "gasmcast engine build BUNDLE --cameras N",
         )
 
     def _warm(self, context: trt.IExecutionContext, size: int) -> _Batch:

@@ -197,7 +197,7 @@ def test_profiles(streams: int, profiles: tuple) -> None:
 
 
 def test_no_streams() -> None:
-    with pytest.raises(UsageError, match="--streams 0"):
+    with pytest.raises(UsageError, match="--cameras 0"):
         profiles_for(0)
 
 
