@@ -23,7 +23,7 @@ from gasmcast.export.origin import open_origin
 from gasmcast.manifest import Graph, Measured
 from gasmcast.precision import PRECISIONS, file_name, stored_as
 from gasmcast.runtime.engines import open_engine
-from gasmcast.runtime.engines.trt.engine_cache import user_cache
+from gasmcast.runtime.engines.user_cache import user_cache
 from gasmcast.spec import ClipSpec
 
 __all__ = ["trial_bundle"]

@@ -14,7 +14,7 @@ from gasmcast.runtime.live_settings import LiveConfig, with_settings
 from gasmcast.runtime.service.secrets import redact
 from gasmcast.runtime.session import Session
 from gasmcast.runtime.sources.camera_spec import CameraSpec
-from gasmcast.runtime.sources.parse import open_sources
+from gasmcast.runtime.sources.open_sources import open_sources
 
 __all__ = ["CameraEntry", "CameraList"]
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from gasmcast.runtime.streaming_model import Model
 from gasmcast.spec import ClipSpec
+from gasmcast.stopwatch import fastest_s
 
-__all__ = ["Capacity", "fastest_s", "measure"]
+__all__ = ["Capacity", "measure"]
 
 # Share of the time that may be planned for.
 _MAX_LOAD = 0.85
@@ -74,16 +73,3 @@ def measure(model: Model, repeats: int = 3) -> Capacity:
     encode_s = fastest_s(lambda: model.encoder.run({"segments": pair}), repeats)
     fuse_s = fastest_s(lambda: model.head.run(window), repeats)
     return Capacity(encode_s, fuse_s)
-
-
-def fastest_s(work: Callable[[], object], repeats: int) -> float:
-    """Return the seconds of the fastest of `repeats` runs, after one warm-up run."""
-    # Engines allocate memory and choose kernels in their first run.
-    work()
-
-    durations_s = []
-    for _ in range(repeats):
-        start_s = time.perf_counter()
-        work()
-        durations_s.append(time.perf_counter() - start_s)
-    return min(durations_s)

@@ -19,6 +19,7 @@ from gasmcast.runtime.engines.trt.build import Ensured, ensure_plan
 from gasmcast.runtime.engines.trt.cuda import CudaDevice, find_device
 from gasmcast.runtime.engines.trt.engine_cache import EngineCache
 from gasmcast.runtime.engines.trt.library import gaps, load_tensorrt
+from gasmcast.video.noise import drifting_noise
 
 __all__ = [
     "LEAST_COSINE",
@@ -26,7 +27,6 @@ __all__ = [
     "DeviceEngine",
     "build_engines",
     "compare_engines",
-    "made_up_pairs",
     "require_tensorrt",
 ]
 
@@ -235,13 +235,13 @@ class _Comparison:
         """Return inputs of a graph for a batch of one."""
         spec = self._bundle.manifest.spec
         if graph == "encoder":
-            return {"segments": made_up_pairs(1, spec.pair_shape)}
+            return {"segments": drifting_noise(1, spec.pair_shape)}
         if graph == "complete":
-            return {"clip": made_up_pairs(1, spec.clip_shape)}
+            return {"clip": drifting_noise(1, spec.clip_shape)}
 
         encoder = self._reference("encoder")
         # Features of the CPU's encoder, because the head expects their distribution.
-        pairs = [made_up_pairs(1, spec.pair_shape, seed) for seed in range(spec.segments)]
+        pairs = [drifting_noise(1, spec.pair_shape, seed) for seed in range(spec.segments)]
         rows = [encoder.run({"segments": pair}) for pair in pairs]
         return {name: np.stack([row[name] for row in rows], axis=1) for name in rows[0]}
 
@@ -252,30 +252,6 @@ def _absent(backend: str) -> bool:
     except MachineError:
         return True
     return False
-
-
-def made_up_pairs(batch: int, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.uint8]:
-    """Return generated pixels `(batch, *shape)`: colored patches that drift over fine noise.
-
-    They resemble video more than pure noise does.
-
-    Args:
-        batch: number of inputs.
-        shape: `(segments, frames, H, W, 3)`.
-        seed: the same seed gives the same pixels.
-    """
-    rng = np.random.default_rng(seed)
-    segments, frames, height, width, channels = shape
-    coarse = rng.integers(0, 200, (batch, height // 8 + 1, width // 8 + 1, channels))
-    patches = coarse.repeat(8, 1).repeat(8, 2)[:, :height, :width]  # (batch, H, W, 3)
-
-    pixels = np.empty((batch, segments, frames, height, width, channels), np.uint8)
-    for segment in range(segments):
-        for frame in range(frames):
-            # One pixel to the right per frame.
-            moved = np.roll(patches, segment * frames + frame, axis=2)
-            pixels[:, segment, frame] = moved + rng.integers(0, 56, patches.shape)
-    return pixels
 
 
 def compare_engines(engine: Engine, reference: Engine, feeds: Mapping[str, NDArray[Any]]) -> float:

@@ -21,8 +21,9 @@ import onnx
 from onnx import ModelProto, TensorProto
 
 from gasmcast.errors import GasmcastError, MachineError
-from gasmcast.runtime.engines.trt.build import build_plan, profiles_for
-from gasmcast.runtime.engines.trt.builder import BuildRequest
+from gasmcast.runtime.engines.trt.build import build_plan
+from gasmcast.runtime.engines.trt.builder_process import BuildRequest
+from gasmcast.runtime.engines.trt.engine_key import profiles_for
 
 __all__ = [
     "PRODUCTS",

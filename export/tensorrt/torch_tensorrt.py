@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.export.graphs.trace import EncoderGraph, HeadGraph, is_streaming
 from gasmcast.models.model import GasmCast
-from gasmcast.runtime.engine_build import LEAST_COSINE, made_up_pairs
+from gasmcast.runtime.engine_build import LEAST_COSINE
 from gasmcast.runtime.engines.trt.engine_cache import EngineCache
+from gasmcast.video.noise import drifting_noise
 
 __all__ = ["TorchEngine", "compile_graphs", "missing"]
 
@@ -98,7 +99,7 @@ def compile_graphs(
         )
     folder.mkdir(parents=True, exist_ok=True)
     model = model.eval().to(device)
-    pair = torch.from_numpy(made_up_pairs(2, model.spec.pair_shape)).to(device)
+    pair = torch.from_numpy(drifting_noise(2, model.spec.pair_shape)).to(device)
     done = []
     with torch.no_grad():
         semantic, motion = EncoderGraph(model)(pair)

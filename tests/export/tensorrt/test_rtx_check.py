@@ -29,8 +29,9 @@ from gasmcast.export.tensorrt.rtx_check import (
     checker_missing,
     read_layers,
 )
-from gasmcast.runtime.engines.trt.build import build_plan, profiles_for
-from gasmcast.runtime.engines.trt.builder import BuildRequest
+from gasmcast.runtime.engines.trt.build import build_plan
+from gasmcast.runtime.engines.trt.builder_process import BuildRequest
+from gasmcast.runtime.engines.trt.engine_key import profiles_for
 
 pytestmark = [
     pytest.mark.skipif(bool(checker_missing()), reason=f"needs TensorRT-RTX: {checker_missing()}"),
@@ -55,8 +56,8 @@ def export_all(preset: str, folder: Path, overrides: dict | None = None) -> Path
     from gasmcast.export.graphs.fp16 import to_fp16
     from gasmcast.export.graphs.trace import compose_complete, export_onnx, save_graph
     from gasmcast.models.model import build_model
-    from gasmcast.runtime.engine_build import made_up_pairs
     from gasmcast.runtime.engines import open_engine
+    from gasmcast.video.noise import drifting_noise
 
     torch.manual_seed(0)
     config = load_config(
@@ -65,7 +66,7 @@ def export_all(preset: str, folder: Path, overrides: dict | None = None) -> Path
     )
     paths = export_onnx(build_model(config), folder)
     spec = config.spec
-    pairs = [{"segments": made_up_pairs(1, spec.pair_shape, seed)} for seed in range(2)]
+    pairs = [{"segments": drifting_noise(1, spec.pair_shape, seed)} for seed in range(2)]
     engine = open_engine(paths["encoder"], "onnxruntime")
     rows = [engine.run(pair) for pair in pairs]
     features = [

@@ -1,4 +1,4 @@
-"""All engines of a bundle: which files TensorRT takes, what a machine without a GPU is told, the comparison with the CPU."""
+"""All engines of a bundle: files for TensorRT, machines without a GPU, comparison with the CPU."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from gasmcast.runtime import engine_build as device
 from gasmcast.runtime.engine_build import (
     build_engines,
     compare_engines,
-    made_up_pairs,
     require_tensorrt,
 )
 from gasmcast.runtime.engines import open_engine
+from gasmcast.video.noise import drifting_noise
 
 pytest.importorskip("onnxruntime", reason="the CPU's side of the comparison")
 
 
 @pytest.fixture
 def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
-    """The tiny bundle with its graphs again under the names of other precisions."""
+    """The tiny bundle with copies of its graphs under the names of other precisions."""
     folder = tmp_path / "many.gasm"
     shutil.copytree(tiny_bundle, folder)
     path = folder / "manifest.json"
@@ -107,8 +107,8 @@ def test_a_machine_without_a_gpu_is_told_everything_at_once(no_gpu, tiny_bundle:
     text = str(caught.value)
     assert "The package tensorrt is missing; The package cuda-bindings is missing" in text
     assert (
-        f"The ONNX files in {tiny_bundle} are ready: on the device, run `gasmcast engine build {tiny_bundle}`"
-        in text
+        f"The ONNX files in {tiny_bundle} are ready: "
+        f"on the device, run `gasmcast engine build {tiny_bundle}`" in text
     )
     assert "pip install" in text
     with pytest.raises(MachineError):
@@ -192,10 +192,10 @@ def test_wrong_words(arguments: list[str], message: str) -> None:
 
 
 def test_made_up_pixels_are_coarse_and_the_same_each_time() -> None:
-    pairs = made_up_pairs(2, (2, 4, 32, 32, 3))
+    pairs = drifting_noise(2, (2, 4, 32, 32, 3))
     assert pairs.shape == (2, 2, 4, 32, 32, 3)
     assert pairs.dtype == np.uint8
-    np.testing.assert_array_equal(pairs, made_up_pairs(2, (2, 4, 32, 32, 3)))
+    np.testing.assert_array_equal(pairs, drifting_noise(2, (2, 4, 32, 32, 3)))
     rough = np.abs(np.diff(pairs.astype(float), axis=3)).mean()
     assert (
         rough
@@ -208,7 +208,7 @@ def test_made_up_pixels_are_coarse_and_the_same_each_time() -> None:
 
 def test_cosine_of_nothing(tiny_bundle: Path) -> None:
     engine = open_engine(tiny_bundle / "encoder.onnx", "onnxruntime")
-    feeds = {"segments": made_up_pairs(1, engine.inputs["segments"].shape[1:])}
+    feeds = {"segments": drifting_noise(1, engine.inputs["segments"].shape[1:])}
     assert compare_engines(engine, engine, feeds) == pytest.approx(1)
     assert compare_engines(Noise(engine, 0.0), engine, feeds) == 0
     assert compare_engines(Noise(engine, 0.0), Noise(engine, 0.0), feeds) == 1

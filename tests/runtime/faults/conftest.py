@@ -24,7 +24,7 @@ from gasmcast.runtime.records import Decision, Event, Notice, Stats
 from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.session import Session
 from gasmcast.runtime.sources.camera import Camera
-from gasmcast.runtime.sources.parse import open_sources
+from gasmcast.runtime.sources.open_sources import open_sources
 from gasmcast.runtime.sources.supervisor import Cameras
 from gasmcast.runtime.streaming_model import Model
 from gasmcast.spec import ClipSpec

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gasmcast.runtime.sources.network import StreamSource
+from gasmcast.runtime.sources.network import NetworkSource
 
 
 class Capture:
@@ -37,7 +37,7 @@ class Capture:
 @pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
 def test_a_camera_that_sets_its_clock_goes_on_deciding(run, jump_s):
     capture = Capture()
-    live_run = run(StreamSource("rtsp://127.0.0.1/x", "cam", opener=lambda url, kind: capture))
+    live_run = run(NetworkSource("rtsp://127.0.0.1/x", "cam", opener=lambda url, kind: capture))
     live_run.until_decides("cam", more=4)
     capture.shift_s = jump_s
     live_run.until_decides("cam", more=6)

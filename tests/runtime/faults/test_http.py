@@ -15,9 +15,15 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import SourceError
-from gasmcast.runtime.sources.network import StreamSource
+from gasmcast.runtime.sources.network import NetworkSource
 from gasmcast.runtime.sources.network import _open as open_capture
-from gasmcast.runtime.sources.parse import open_source
+from gasmcast.runtime.sources.open_sources import open_sources
+
+
+def open_source(text, **settings):
+    ((_, source),) = open_sources([text], **settings)
+    return source
+
 
 pytestmark = pytest.mark.slow
 
@@ -244,7 +250,7 @@ def test_a_stream_that_is_decoded_slower_than_it_comes_is_told_late_and_opened_a
 
     seen = []  # by connection: delivery, stamp and arrival of each frame
 
-    class Watched(StreamSource):
+    class Watched(NetworkSource):
         def frames(self):
             seen.append([])
             for frame in super().frames():
@@ -270,7 +276,7 @@ def test_a_stream_that_is_decoded_slower_than_it_comes_is_told_late_and_opened_a
     assert max(decision.latency_ms["sample"] for decision in live_run.decisions()) > 1500
     states = [notice.text for notice in live_run.notices("state")]
     assert any(
-        "is decoded slower than it comes: 2." in text and "opened anew" in text for text in states
+        "is decoded slower than it comes: 2." in text and "opened again" in text for text in states
     ), states
     assert any("reconnect" in notice.text for notice in live_run.notices("gap"))
 

@@ -7,7 +7,13 @@ import time
 import pytest
 
 from gasmcast.errors import SourceError
-from gasmcast.runtime.sources.parse import open_source
+from gasmcast.runtime.sources.open_sources import open_sources
+
+
+def open_source(text, **settings):
+    ((_, source),) = open_sources([text], **settings)
+    return source
+
 
 pytestmark = pytest.mark.slow
 

@@ -29,7 +29,14 @@ from gasmcast.runtime.recording.replay_decisions import replay
 from gasmcast.runtime.records import Event
 from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.sinks.queue import Queued
-from gasmcast.runtime.sources.parse import open_source
+from gasmcast.runtime.sources.demo import DemoSource
+from gasmcast.runtime.sources.open_sources import open_sources
+
+
+def open_source(text, **settings):
+    ((_, source),) = open_sources([text], **settings)
+    return source
+
 
 SECONDS = float(os.environ.get("GASMCAST_SOAK_S", "60"))
 SEED = int(os.environ.get("GASMCAST_SOAK_SEED", "7"))
@@ -191,7 +198,7 @@ class Faults:
         self._mood("broken", 0.3)
 
     def guest(self):
-        self.live_run.session.add(open_source("demo:9", name="guest"))
+        self.live_run.session.add(DemoSource("guest", seed=9))
         time.sleep(self.dice.uniform(0.5, 2.0))
         assert self.live_run.session.remove("guest")
 

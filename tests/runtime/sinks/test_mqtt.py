@@ -1,4 +1,4 @@
-"""Against a real mosquitto, on loopback."""
+"""The MQTT sink with a real mosquitto, on loopback."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Broker:
 
 
 class Subscriber:
-    """Writes down every message below a topic."""
+    """Records every message below a topic."""
 
     def __init__(self, port, **login):
         self.got, self._lock, ready = [], threading.Lock(), threading.Event()

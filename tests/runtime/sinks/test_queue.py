@@ -14,7 +14,7 @@ from gasmcast.runtime.sinks.queue import Queued, QueuedView
 
 
 class Target:
-    """A sink that does as it is told."""
+    """A sink that raises the errors it is given, and blocks while it is closed."""
 
     def __init__(self):
         self.got, self.frames, self.closed = [], [], 0

@@ -111,5 +111,5 @@ def test_a_disk_that_is_full_from_the_start(small_disk: Path, caplog):
     for i in range(40):
         sink.frame("cam", i / 30, picture(i))
     sink.close()
-    assert "was not begun: the disk is full" in caplog.text
+    assert "was not started: the disk is full" in caplog.text
     assert [p.name for p in small_disk.iterdir()] == ["ballast"]

@@ -118,7 +118,7 @@ def test_after_three_attempts_it_is_the_queues_turn(receiver, make):
 
 
 def test_numbers_that_begin_anew_make_no_doubles(receiver, make):
-    """After a restart, or when a camera is taken in again, its first event is number 1 once more."""
+    """A restart, or a camera that is added again, starts with event number 1 again."""
     first = make.event("start", 1)
     for event in (first, first, replace(first, wall_s=first.wall_s + 60.0)):
         quick(receiver.url).write(event)
@@ -127,7 +127,7 @@ def test_numbers_that_begin_anew_make_no_doubles(receiver, make):
 
 
 def test_a_refusal_for_good_is_not_repeated(receiver, make, caplog):
-    """It is lost, so it must show in the statistics and in the log, and not as written."""
+    """The event is lost, so it must show in the statistics and the log, and not as written."""
     receiver.statuses = [410]
     queued = Queued("webhook", lambda: quick(receiver.url), backoff=Backoff(0.01, 0.02))
     queued.write(make.event())

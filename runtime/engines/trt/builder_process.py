@@ -1,11 +1,14 @@
-"""ONNX to a TensorRT engine, in a process of its own: `python -m gasmcast.runtime.engines.trt.builder` reads a request.
+"""The child process that builds a TensorRT engine from an ONNX file.
 
-One strongly typed path for TensorRT 10.3 to 11 and for TensorRT-RTX: types are those of the graph (FP16 and INT8 are
-in the ONNX file), there is no calibrator and no precision flag, because 11 has neither. A process of its own, because
-TensorRT fails by crashing, keeps gigabytes, and allows one logger a process.
+`python -m gasmcast.runtime.engines.trt.builder_process` reads a request. There is one strongly
+typed path for TensorRT 10.3 to 11 and for TensorRT-RTX: types are those of the graph (FP16 and INT8
+are in the ONNX file); there is no calibrator and no precision flag, because 11 has neither. It is a
+separate process because TensorRT fails by crashing, keeps gigabytes, and allows one logger per
+process.
 
-Protocol: the request is JSON on standard input; each line on standard output that begins with `MARK` is a JSON
-object: `{"phase": ...}` while it goes, then `{"done": {...}}` or `{"error": ..., "kind": "graph" | "build"}`.
+Protocol: the request is JSON on standard input; each line on standard output that begins with
+`MARK` is a JSON object: `{"phase": ...}` during the build, then `{"done": {...}}` or
+`{"error": ..., "kind": "graph" | "build"}`.
 """
 
 from __future__ import annotations
@@ -15,13 +18,13 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from gasmcast.files import write_atomic
+from gasmcast.progress import Progress
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -34,48 +37,51 @@ MARK = "@gasmcast "
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What to build, and how.
-
-    `profiles` are (least, best, most) batches; `targets` (SM86, ...) and `log` are for TensorRT-RTX as a checker,
-    which compiles without a device.
-    """
+    """What to build, and how."""
 
     onnx: str
+    """Path of the graph."""
     plan: str
+    """Path of the engine to write."""
     profiles: tuple[tuple[int, int, int], ...]
+    """Batch profiles (least, best, most)."""
     workspace: int = 2 << 30
+    """Bytes that kernels may take."""
     timing_cache: str | None = None
+    """Path of kernel timings to read and update."""
     module: str = "tensorrt"
     targets: tuple[str, ...] = ()
+    """Architectures (SM86, ...) for TensorRT-RTX as a checker, which compiles without a device."""
     log: str | None = None
+    """Path for the library's log, which the checker reads."""
 
     def to_json(self) -> str:
-        """One line for the child's standard input."""
+        """Return one line for the child's standard input."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> BuildRequest:
-        """The inverse of `to_json`."""
+        """Parse what `to_json` returned."""
         tree = json.loads(text)
         tree["profiles"] = tuple(tuple(p) for p in tree["profiles"])
         tree["targets"] = tuple(tree["targets"])
         return cls(**tree)
 
 
-class BuildFailure(Exception):  # noqa: N818 - it crosses a pipe as a line, and becomes a GasmcastError over there
-    """TensorRT refused: `kind` is `graph` (it does not take the ONNX file) or `build` (it could not compile it)."""
+class BuildFailure(Exception):  # noqa: N818 - crosses a pipe and becomes a GasmcastError there
+    """TensorRT refused: `kind` is `graph` (unsupported ONNX file) or `build` (not compiled)."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
         self.kind = kind
 
 
-def write_plan(request: BuildRequest, report: Callable[[str], None]) -> dict[str, Any]:
+def write_plan(request: BuildRequest, progress: Progress) -> dict[str, Any]:
     """Build and write the engine.
 
     Args:
         request: what to build.
-        report: takes a short line whenever the builder enters another phase.
+        progress: called with each phase of the builder.
 
     Returns:
         `version` of the library, `seconds`, `size` of the plan in bytes.
@@ -84,47 +90,53 @@ def write_plan(request: BuildRequest, report: Callable[[str], None]) -> dict[str
         BuildFailure: the graph or the build was refused.
     """
     trt = importlib.import_module(request.module)
-    began = time.monotonic()
+    started = time.monotonic()
     logger, rows = _logger(trt)
-    # Builder, network and parser are kept in names: each holds native memory of the one before, and none holds a reference.
+
+    # All three stay in local names: each uses native memory of the one before without holding a
+    # reference to it.
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    report("reading the graph")
+    progress("reading the graph")
     if not parser.parse_from_file(request.onnx):
-        raise BuildFailure("graph", _parse_errors(parser) or _worst(rows))
+        raise BuildFailure("graph", _parse_errors(parser) or _errors(rows))
+
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    config.clear_flag(
-        trt.BuilderFlag.TF32
-    )  # FP32 in the file is FP32 in the engine, not 10 bits of mantissa
-    config.progress_monitor = _monitor(trt, report)
+    # FP32 in the file is FP32 in the engine, not 10 bits of mantissa.
+    config.clear_flag(trt.BuilderFlag.TF32)
+    config.progress_monitor = _monitor(trt, progress)
     _add_profiles(builder, network, config, request.profiles)
     if request.targets:
-        _aim(trt, config, request.targets)
+        _set_targets(trt, config, request.targets)
+
+    # Kernel timings of earlier builds on this device save most of the build time.
     timings = None
     if request.timing_cache:
         timings = config.create_timing_cache(_bytes_of(request.timing_cache))
         config.set_timing_cache(timings, False)
+
+    # The log is written before a failure is raised: the checker reads it in both cases.
     plan = builder.build_serialized_network(network, config)
     if request.log:
         write_atomic(Path(request.log), "\n".join(text for _, text in rows))
     if plan is None:
-        raise BuildFailure("build", _worst(rows))
+        raise BuildFailure("build", _errors(rows))
     content = bytes(plan)
     write_atomic(Path(request.plan), content)
     if timings is not None and request.timing_cache:
         write_atomic(Path(request.timing_cache), bytes(timings.serialize()))
     return {
         "version": str(trt.__version__),
-        "seconds": time.monotonic() - began,
+        "seconds": time.monotonic() - started,
         "size": len(content),
     }
 
 
 def _logger(trt: ModuleType) -> tuple[trt.ILogger, list[tuple[str, str]]]:
-    """A logger that keeps (severity, text) instead of printing."""
+    """Return a logger that stores (severity, text) instead of printing, and its rows."""
     rows: list[tuple[str, str]] = []
 
     class Rows(trt.ILogger):  # type: ignore[misc, name-defined]
@@ -137,10 +149,13 @@ def _logger(trt: ModuleType) -> tuple[trt.ILogger, list[tuple[str, str]]]:
     return Rows(), rows
 
 
-def _monitor(trt: ModuleType, report: Callable[[str], None]) -> trt.IProgressMonitor:
-    """A progress monitor that reports phases and, at most twice a second, steps; TensorRT calls it from several threads."""
+def _monitor(trt: ModuleType, progress: Progress) -> trt.IProgressMonitor:
+    """Return a monitor that reports phases and, at most twice a second, steps.
+
+    TensorRT calls it from several threads.
+    """
     steps: dict[str, int] = {}
-    last = [0.0]
+    last = [0.0]  # time of the last report
 
     class Phases(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -149,7 +164,7 @@ def _monitor(trt: ModuleType, report: Callable[[str], None]) -> trt.IProgressMon
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             steps[phase_name] = num_steps
             if not parent_phase:
-                report(phase_name)
+                progress(phase_name)
 
         def phase_finish(self, phase_name: str) -> None:
             steps.pop(phase_name, None)
@@ -157,7 +172,7 @@ def _monitor(trt: ModuleType, report: Callable[[str], None]) -> trt.IProgressMon
         def step_complete(self, phase_name: str, step: int) -> bool:
             if time.monotonic() - last[0] > 0.5:
                 last[0] = time.monotonic()
-                report(f"{phase_name} {step + 1}/{steps.get(phase_name, 0)}")
+                progress(f"{phase_name} {step + 1}/{steps.get(phase_name, 0)}")
             return True
 
     return Phases()
@@ -169,7 +184,7 @@ def _add_profiles(
     config: trt.IBuilderConfig,
     profiles: tuple[tuple[int, int, int], ...],
 ) -> None:
-    """One optimization profile each: the batch is the first axis and the only dynamic one."""
+    """Add optimization profiles; the batch is the first axis and the only dynamic one."""
     shapes = {}
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
@@ -182,6 +197,8 @@ def _add_profiles(
             shapes[tensor.name] = shape[1:]
     if not shapes:
         return
+
+    # One profile per batch range, over all inputs with a free batch.
     for least, best, most in profiles:
         profile = builder.create_optimization_profile()
         for name, rest in shapes.items():
@@ -190,8 +207,8 @@ def _add_profiles(
             raise BuildFailure("build", f"the batch profile {least}..{most} was refused")
 
 
-def _aim(rtx: ModuleType, config: rtx.IBuilderConfig, targets: tuple[str, ...]) -> None:
-    """TensorRT-RTX only: compile for named architectures instead of for the device that is not there."""
+def _set_targets(rtx: ModuleType, config: rtx.IBuilderConfig, targets: tuple[str, ...]) -> None:
+    """Compile for named architectures instead of a device that is present (TensorRT-RTX only)."""
     config.num_compute_capabilities = len(targets)
     for index, target in enumerate(targets):
         config.set_compute_capability(getattr(rtx.ComputeCapability, target), index)
@@ -205,13 +222,13 @@ def _parse_errors(parser: trt.OnnxParser) -> str:
     return "; ".join(dict.fromkeys(lines))
 
 
-def _worst(rows: list[tuple[str, str]]) -> str:
+def _errors(rows: list[tuple[str, str]]) -> str:
     errors = [_clean(text) for severity, text in rows if severity in {"ERROR", "INTERNAL_ERROR"}]
     return "; ".join(dict.fromkeys(errors)) or "TensorRT gave no reason"
 
 
 def _clean(text: str) -> str:
-    """One line, without NVIDIA's own source positions, and without the echo of there being no driver."""
+    """Return one line without NVIDIA's source positions and messages of a missing driver."""
     text = re.sub(r"\s+", " ", text)
     text = re.sub(r"\[checkMacros\.cpp::catchCudaError::\d+\].*$", "", text)
     text = re.sub(r"\[?\S+\.(?:cpp|h)::\S+::\d+\]? ?", "", text)
@@ -223,24 +240,33 @@ def _bytes_of(path: str) -> bytes:
     return file.read_bytes() if file.is_file() else b""
 
 
-def _say(**fields: object) -> None:
+def _send(**fields: object) -> None:
     sys.stdout.write(MARK + json.dumps(fields) + "\n")
     sys.stdout.flush()
 
 
 def main() -> int:
-    """The child process: a request in, lines out."""
+    """Run the child process: read a request, write lines of the protocol."""
     request = BuildRequest.from_json(sys.stdin.read())
+
+    def progress(
+        stage: str,
+        done: int = 0,  # noqa: ARG001 - only stages are shown
+        total: int = 0,  # noqa: ARG001 - only stages are shown
+    ) -> None:
+        _send(phase=stage)
+
     try:
-        done = write_plan(request, lambda text: _say(phase=text))
+        done = write_plan(request, progress)
     except BuildFailure as failure:
-        _say(error=str(failure), kind=failure.kind)
+        _send(error=str(failure), kind=failure.kind)
         return 1
     except (TypeError, RuntimeError, OSError, ImportError, ValueError) as error:
-        # pybind's null factory is a TypeError ("factory function returned nullptr"): no driver, or out of memory.
-        _say(error=f"{type(error).__name__}: {error}", kind="build")
+        # pybind's null factory is a TypeError ("factory function returned nullptr"): no driver, or
+        # out of memory.
+        _send(error=f"{type(error).__name__}: {error}", kind="build")
         return 1
-    _say(done=done)
+    _send(done=done)
     return 0
 
 

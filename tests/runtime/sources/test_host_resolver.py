@@ -1,4 +1,4 @@
-"""Names of hosts, with resolvers that answer, refuse, and never answer."""
+"""Host names, with resolvers that answer, refuse, or never answer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ import time
 import pytest
 
 from gasmcast.errors import SourceError
-from gasmcast.runtime.sources.names import Names
+from gasmcast.runtime.sources.host_resolver import HostResolver
+from gasmcast.runtime.sources.open_sources import open_sources
 from gasmcast.runtime.sources.options import ffmpeg_options
-from gasmcast.runtime.sources.parse import open_source
+
+
+def open_source(text):
+    ((_, source),) = open_sources([text])
+    return source
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +26,7 @@ def no_proxy(monkeypatch):
 
 @pytest.fixture
 def silent():
-    """A resolver that never answers, and the names it was asked for."""
+    """A resolver that never answers, and the names it received."""
     over = threading.Event()
 
     def resolve(host, port=None):
@@ -33,10 +38,10 @@ def silent():
     over.set()
 
 
-def test_a_name_that_is_known_is_no_trouble_and_asked_for_each_time():
+def test_a_name_that_is_known_is_no_trouble_and_pending_for_each_time():
     asked = []
-    names = Names(asked.append)
-    assert [names.trouble("cam.lan"), names.trouble("cam.lan")] == [None, None]
+    resolver = HostResolver(asked.append)
+    assert [resolver.failure("cam.lan"), resolver.failure("cam.lan")] == [None, None]
     assert asked == ["cam.lan", "cam.lan"]
 
 
@@ -47,28 +52,30 @@ def test_a_name_that_is_not_known_is_said_so(error):
     def resolve(host):
         raise error
 
-    assert Names(resolve).trouble("cam.lan") == "the name cam.lan is not known to this network."
+    assert (
+        HostResolver(resolve).failure("cam.lan") == "the name cam.lan is not known to this network."
+    )
 
 
 @pytest.mark.parametrize("host", ["10.0.0.5", "::1", "fe80::1%eth0"])
 def test_an_address_is_not_looked_up(silent, host):
-    assert Names(silent).trouble(host) is None
+    assert HostResolver(silent).failure(host) is None
     assert silent.asked == []
 
 
 def test_behind_a_proxy_a_name_need_not_be_known_here(silent, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://10.0.0.1:3128")
-    assert Names(silent).trouble("cam.example") is None
+    assert HostResolver(silent).failure("cam.example") is None
     assert silent.asked == []
 
 
 def test_a_resolver_that_never_answers_costs_the_limit_and_one_thread_a_name(silent):
-    names, before = Names(silent, timeout_s=0.1), threading.active_count()
-    begun = time.monotonic()
+    resolver, before = HostResolver(silent, timeout_s=0.1), threading.active_count()
+    started = time.monotonic()
     for _ in range(5):
-        assert names.trouble("a.lan") == "its name was not found within 0.1 s."
-    assert names.trouble("b.lan") is not None
-    assert 0.55 < time.monotonic() - begun < 3.0
+        assert resolver.failure("a.lan") == "its name was not found within 0.1 s."
+    assert resolver.failure("b.lan") is not None
+    assert 0.55 < time.monotonic() - started < 3.0
     assert silent.asked == ["a.lan", "b.lan"]
     assert threading.active_count() == before + 2
 
@@ -76,33 +83,33 @@ def test_a_resolver_that_never_answers_costs_the_limit_and_one_thread_a_name(sil
 def test_a_late_answer_is_no_answer_to_a_later_question():
     answers = [threading.Event(), threading.Event()]
     left = iter(answers)
-    names = Names(lambda host: next(left).wait(10), timeout_s=0.05)
-    assert names.trouble("a.lan") is not None
+    resolver = HostResolver(lambda host: next(left).wait(10), timeout_s=0.05)
+    assert resolver.failure("a.lan") is not None
     answers[0].set()
-    while names._asked:
+    while resolver._pending:
         time.sleep(0.001)
-    assert names.trouble("a.lan") is not None  # asked anew
+    assert resolver.failure("a.lan") is not None  # looked up again
     answers[1].set()
 
 
 def test_a_silent_resolver_keeps_no_other_kind_of_capture_from_opening(silent, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", silent)
-    told = []
+    errors = []
 
     def open_it():
         with pytest.raises(SourceError) as error:
             next(open_source("rtsp://viewer:s3cret@cam.example:554/x").frames())
-        told.append(error.value)
+        errors.append(error.value)
 
     thread = threading.Thread(target=open_it)
-    begun = time.monotonic()
+    started = time.monotonic()
     thread.start()
     while not silent.asked:
         time.sleep(0.001)
     with ffmpeg_options("file"):
-        assert time.monotonic() - begun < 1.0
+        assert time.monotonic() - started < 1.0
     thread.join(10)
-    assert 1.9 < time.monotonic() - begun < 5.0
-    assert "cannot be opened: its name was not found within 2 s." in told[0].what
-    assert "s3cret" not in str(told[0])
-    assert "cam.example:554/x" in told[0].what
+    assert 1.9 < time.monotonic() - started < 5.0
+    assert "cannot be opened: its name was not found within 2 s." in errors[0].what
+    assert "s3cret" not in str(errors[0])
+    assert "cam.example:554/x" in errors[0].what
