@@ -1,0 +1,189 @@
+"""Feature caches of a data set: plan them for a model, find one that fits, open it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from gasmcast.config import Config
+from gasmcast.data.dataset import ClipDataset
+from gasmcast.errors import UsageError
+from gasmcast.features.cache_plan import CachePlan, Precision, plan_cache
+from gasmcast.features.feature_dataset import FeatureDataset
+from gasmcast.files import read_json
+from gasmcast.models.checkpoint import build_or_reload
+from gasmcast.models.model import GasmCast, build_model
+
+__all__ = ["CachePart", "FeatureCaches", "find_caches", "plan_caches"]
+
+
+@dataclass(frozen=True)
+class CachePart:
+    """Feature cache of one split."""
+
+    clips: ClipDataset
+    plan: CachePlan
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the cache has been filled; its index is written last."""
+        return (self.plan.folder / "index.json").is_file()
+
+
+@dataclass(frozen=True)
+class FeatureCaches:
+    """Feature caches of a data set for the backbones of one model."""
+
+    config: Config
+    model: GasmCast
+    """Model whose backbones encode the clips."""
+    train: CachePart
+    validation: CachePart | None
+
+    @property
+    def parts(self) -> list[CachePart]:
+        """Caches of the splits that the data set has."""
+        return [self.train] if self.validation is None else [self.train, self.validation]
+
+    @property
+    def name(self) -> str:
+        """Folder name, views and number type of the training cache."""
+        plan = self.train.plan
+        return f"{plan.folder.name} (views {plan.views}, {plan.dtype})"
+
+    def describe_size(self) -> str:
+        """Return size on disk, folder and number of rows as a sentence."""
+        total = sum(part.plan.bytes for part in self.parts)
+        size = f"{total / 1e9:.2f} GB" if total >= 1e9 else f"{total / 1e6:.1f} MB"
+        rows = ", ".join(
+            f"{part.plan.rows} rows of {len(part.clips)} clips" for part in self.parts
+        )
+        return f"{size} in {self.train.plan.folder.parent}: {rows}."
+
+    def open(self, *, verify: bool = True) -> tuple[FeatureDataset, FeatureDataset | None]:
+        """Open the training and validation features.
+
+        Args:
+            verify: compare the digest of every shard.
+
+        Raises:
+            UsageError: a cache is missing, unfinished or damaged.
+        """
+        seed = self.config.train.seed
+        train = FeatureDataset(
+            self.train.plan, self.train.clips.samples, seed=seed, draw=True, verify=verify
+        )
+        if self.validation is None:
+            return train, None
+        validation = FeatureDataset(
+            self.validation.plan, self.validation.clips.samples, seed=seed, verify=verify
+        )
+        return train, validation
+
+
+def plan_caches(
+    config: Config,
+    clips: ClipDataset,
+    validation: ClipDataset | None,
+    folder: Path,
+    *,
+    views: int = 1,
+    dtype: Precision = "float16",
+    run_folder: Path | None = None,
+) -> FeatureCaches:
+    """Plan the feature caches of a data set; nothing is encoded yet.
+
+    Args:
+        config: configuration of the run.
+        clips: training clips.
+        validation: validation clips, if there are any.
+        folder: folder of caches.
+        views: views per training clip; a validation clip has one.
+        dtype: type of the stored numbers.
+        run_folder: run folder whose stored frozen backbones are used, if it has any.
+
+    Raises:
+        UsageError: the backbones are trained, or their weights do not fit.
+        MachineError: pretrained weights are not available.
+    """
+    model = _build(config, run_folder)
+    return _plan(config, model, clips, validation, folder, views=views, dtype=dtype)
+
+
+def find_caches(
+    config: Config, clips: ClipDataset, validation: ClipDataset | None, folder: Path
+) -> FeatureCaches:
+    """Find the feature caches in `folder` that fit the model and the data set.
+
+    When several fit, `train.cache_views` decides. When none fits, the caches that would fit are
+    returned, and opening them explains what is missing.
+
+    Args:
+        config: configuration of the run.
+        clips: training clips.
+        validation: validation clips, if there are any.
+        folder: folder of caches.
+
+    Raises:
+        UsageError: several caches fit, or an index is damaged.
+        MachineError: pretrained weights are not available.
+    """
+    # Views and number type are part of a cache's key, so each pair in the folder is tried.
+    kinds = set()
+    for index in folder.glob("train-*/index.json"):
+        facts = read_json(index, dict, "facts")["facts"]
+        kinds.add((int(facts["views"][0]), str(facts["dtype"])))
+    model = _build(config, None)
+    planned = [
+        _plan(
+            config, model, clips, validation, folder, views=views, dtype=cast("Precision", dtype)
+        )
+        for views, dtype in sorted(kinds)
+    ]
+
+    fitting = [caches for caches in planned if caches.train.is_complete]
+    views = config.train.cache_views
+    if views and len(fitting) > 1:
+        fitting = [caches for caches in fitting if caches.train.plan.views == views] or fitting
+    if len(fitting) > 1:
+        names = ", ".join(caches.name for caches in fitting)
+        raise UsageError(
+            f"{folder} has {len(fitting)} caches that fit this run: {names}.",
+            "Choose with --set train.cache_views=VIEWS, or keep one of them there.",
+        )
+    if not fitting:
+        return _plan(
+            config, model, clips, validation, folder, views=views or 1, dtype="float16"
+        )
+    return fitting[0]
+
+
+def _build(config: Config, run_folder: Path | None) -> GasmCast:
+    """Build the model as the run does, so that random backbones are the same ones."""
+    torch.manual_seed(config.train.seed)
+    return build_model(config) if run_folder is None else build_or_reload(config, run_folder)
+
+
+def _plan(
+    config: Config,
+    model: GasmCast,
+    clips: ClipDataset,
+    validation: ClipDataset | None,
+    folder: Path,
+    *,
+    views: int,
+    dtype: Precision,
+) -> FeatureCaches:
+    """Plan the caches of both splits for a model that is built already."""
+
+    def plan(split: str, part: ClipDataset, count: int) -> CachePart:
+        planned = plan_cache(
+            model, config, part.samples, folder, split, views=count, dtype=dtype
+        )
+        return CachePart(part, planned)
+
+    held_out = None if validation is None else plan("validation", validation, 1)
+    return FeatureCaches(config, model, plan("train", clips, views), held_out)
