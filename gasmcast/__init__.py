@@ -1,4 +1,67 @@
-"""GASM-CAST: video action recognition from training to a camera at the edge."""
+"""GASM-CAST: video action recognition from training to a camera at the edge.
+
+`load` and `live` work in the base install. `train`, `evaluate` and `export` need the extra
+`gasmcast[export]`. Everything is imported on first use, so `import gasmcast` is instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gasmcast.api.live_events import live
+    from gasmcast.api.recognizer import FrameStream, Recognition, Recognizer, load
+    from gasmcast.errors import (
+        GasmcastError,
+        GateError,
+        MachineError,
+        SourceError,
+        UsageError,
+    )
+    from gasmcast.runtime.records import Decision, Event
 
 __version__ = "0.1.0"
-__all__ = ["__version__"]
+
+# Public name -> module that defines it.
+_PUBLIC = {
+    "Decision": "gasmcast.runtime.records",
+    "Event": "gasmcast.runtime.records",
+    "FrameStream": "gasmcast.api.recognizer",
+    "GasmcastError": "gasmcast.errors",
+    "GateError": "gasmcast.errors",
+    "MachineError": "gasmcast.errors",
+    "Recognition": "gasmcast.api.recognizer",
+    "Recognizer": "gasmcast.api.recognizer",
+    "SourceError": "gasmcast.errors",
+    "UsageError": "gasmcast.errors",
+    "live": "gasmcast.api.live_events",
+    "load": "gasmcast.api.recognizer",
+}
+
+__all__ = [
+    "Decision",
+    "Event",
+    "FrameStream",
+    "GasmcastError",
+    "GateError",
+    "MachineError",
+    "Recognition",
+    "Recognizer",
+    "SourceError",
+    "UsageError",
+    "__version__",
+    "live",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public object
+    """Import a public object on first use (PEP 562)."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'gasmcast' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

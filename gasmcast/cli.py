@@ -1,9 +1,9 @@
-"""The command line: one Typer app whose commands import what they need only when they run."""
+"""Command line: one Typer app whose commands import what they need only when they run."""
 
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -22,7 +22,7 @@ app = typer.Typer(
 __all__ = ["app", "main"]
 
 
-def _version(value: bool) -> None:
+def _print_version(value: bool) -> None:
     if value:
         typer.echo(f"gasmcast {__version__}")
         raise typer.Exit
@@ -30,9 +30,12 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version."
-    ),
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
 ) -> None:
     """Video action recognition from training to a camera at the edge."""
 
@@ -50,7 +53,12 @@ _register()
 
 
 def main() -> None:
-    """Run the command line; a `GasmcastError`, a package that is missing, or a refusal of the system becomes one line and its exit code."""
+    """Run the command line.
+
+    A `GasmcastError`, a missing package and an error of the operating system become one line and
+    an exit code. Any other exception is a bug and keeps its traceback.
+    """
+    # Threads that hang in native code must not keep the process alive.
     with end_without():
         _main()
 
@@ -59,26 +67,21 @@ def _main() -> None:
     try:
         app()
     except GasmcastError as error:
-        _leave(error)
+        _exit(error)
     except ImportError as error:
         missing = missing_package(error)
         if missing is None:
             raise
-        _leave(missing)
+        _exit(missing)
     except OSError as error:
-        if (
-            error.errno is None
-        ):  # a library's own error, by its kind only: a bug until somebody has caught it where it belongs
+        # Without an errno it is an error type of a library, and so a bug of ours.
+        if error.errno is None:
             raise
         where = "" if error.filename is None else f"{error.filename}: "
-        _leave(
-            MachineError(
-                f"{where}{error.strerror}.",
-                "Check that the path is right, may be read or written, and has space.",
-            )
-        )
+        hint = "Check that the path is right, may be read or written, and has space."
+        _exit(MachineError(f"{where}{error.strerror}.", hint))
 
 
-def _leave(error: GasmcastError) -> NoReturn:
+def _exit(error: GasmcastError) -> NoReturn:
     typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
     sys.exit(error.exit_code)

@@ -1,7 +1,7 @@
-"""The configuration of a model and its training: pydantic models of the YAML presets.
+"""Configuration of a model and its training, as pydantic models of the YAML presets.
 
-A preset or file states only what differs from the defaults below, which are the `ssv2` preset. An unknown key is an
-error that names the nearest good one.
+A preset states only what differs from the defaults below, which are the `ssv2` preset. An unknown
+key is an error that names the nearest known one.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from gasmcast.errors import UsageError
+from gasmcast.model_config import ModelConfig
 from gasmcast.schema import Frozen, check_settings
 from gasmcast.spec import ClipSpec
 from gasmcast.yamlfile import read_yaml
 
 __all__ = [
-    "MOST_SEED",
+    "MAX_SEED",
     "PRESETS",
     "AugmentConfig",
     "Config",
@@ -28,187 +29,99 @@ __all__ = [
     "parse_config",
 ]
 
-MOST_SEED = 4_000_000  # a run draws from 1000 times its seed, and NumPy takes 32 bits
+# A run seeds its processes with 1000 * seed + rank, and NumPy seeds have 32 bits.
+MAX_SEED = 4_000_000
 PRESETS = ("ssv2", "seed", "edge", "demo", "small-data")
 
 
-class ModelConfig(Frozen):
-    """GASM-CAST and every variant of it that the ablations need (one field a switch)."""
-
-    classes: int = Field(174, ge=1)
-    streams: Literal["both", "semantic", "motion"] = Field(
-        "both", description="single streams are ablations"
-    )
-
-    semantic_backbone: str = Field(
-        "dinov3_b16",
-        description="dinov3_b16, dinov3_s16, dinov2_s14, clip_b16, sup_b16, tiny, or a timm name",
-    )
-    semantic_weights: str = Field(
-        "pretrained", description="pretrained, random, or a file of weights"
-    )
-    semantic_taps: tuple[int, ...] = Field(
-        (4, 8, 12), description="blocks that are read, counted from 1"
-    )
-    semantic_tokens: Literal["patch", "cell"] = Field(
-        "patch", description="a token a patch, or the mean of a motion cell's 2 x 2 patches"
-    )
-    motion_backbone: str = Field(
-        "r3d_18",
-        description="r3d_18, r2plus1d_18, mc3_18, s3d, i3d, c3d, tiny, or a torchvision video name",
-    )
-    motion_weights: str = Field(
-        "pretrained", description="pretrained, random, or a file of weights"
-    )
-    motion_taps: tuple[str, ...] = Field(
-        ("layer2", "layer3", "layer4"), description="stages that are read"
-    )
-    motion_context: Literal["previous", "segment", "clip"] = Field(
-        "previous", description="what of the clip the motion stream sees at once"
-    )
-    motion_pool: Literal["grid", "pooled"] = Field(
-        "grid", description="motion cells, or one vector a segment"
-    )
-    freeze: bool = Field(True, description="backbones frozen, BatchNorm statistics too")
-
-    width: int = Field(512, ge=8, description="D, the common width of both streams")
-    layers: int = Field(
-        3,
-        ge=1,
-        description="progressive fusion layers; layer i adds tap i (the last taps, when fewer)",
-    )
-    heads: int = Field(8, ge=1)
-    bottleneck: float = Field(
-        0.5, gt=0, le=1, description="width of the cross-attention as a share of `width`"
-    )
-    fusion: Literal["bcast", "full", "concat", "add", "mul", "late"] = "bcast"
-    direction: Literal["both", "to_semantic", "to_motion"] = "both"
-    attention_window: Literal["local", "full"] = Field(
-        "local", description="local: over time in a cell / over a segment's patches"
-    )
-    graph_semantic: Literal["none", "topk", "knn"] = "topk"
-    graph_motion: Literal["none", "dense", "gatv2"] = "dense"
-    k: int | None = Field(
-        16,
-        ge=1,
-        description="edges a node of the semantic graph; null: all, the ablation without a graph",
-    )
-    temporal_adapter: int = Field(
-        128, ge=0, description="inner width of the temporal adapter; 0: none"
-    )
-    semantic_contrast: float = Field(
-        0.0,
-        ge=0,
-        description="how much more a token's departure from its mean over the window counts, at first; 0: no more, ever",
-    )
-    ffn_ratio: float = Field(2.0, ge=0)
-    read_out: Literal["joint", "guarded"] = Field(
-        "joint",
-        description="joint: of the fused streams; guarded: each stream also alone, beside the fusion, weighed by `gate`",
-    )
-    gate: tuple[float, float, float] = Field(
-        (1 / 3, 1 / 3, 1 / 3), description="guarded: shares of semantic, motion, fused"
-    )
-    drop_path: float = Field(0.2, ge=0, lt=1)
-    drop_channels: float = Field(
-        0.0, ge=0, lt=1, description="share of each tap's channels left out of a whole clip"
-    )
-    dropout: float = Field(0.5, ge=0, lt=1, description="before the classifier")
-
-    @model_validator(mode="after")
-    def _check(self) -> ModelConfig:
-        inner = round(self.width * self.bottleneck)
-        if self.width % self.heads or inner % self.heads:
-            raise ValueError(
-                f"width {self.width} and its bottleneck {inner} must be multiples of heads {self.heads}"
-            )
-        if min(self.gate) < 0 or sum(self.gate) <= 0:
-            raise ValueError(f"gate {list(self.gate)}: shares are not negative and not all 0")
-        for name, taps in (
-            ("semantic_taps", self.semantic_taps),
-            ("motion_taps", self.motion_taps),
-        ):
-            if len(taps) not in (1, self.layers):
-                raise ValueError(
-                    f"{name} has {len(taps)} entries for {self.layers} layers: give one a layer, or one for all"
-                )
-        return self
-
-
 class AugmentConfig(Frozen):
-    """Augmentation of training clips; one draw for all frames of a clip."""
+    """Augmentation of training clips; one random draw for all frames of a clip."""
 
     crop_scale: tuple[float, float] = Field(
-        (0.4, 1.0), description="share of the area that a random resized crop keeps; (1, 1): none"
+        (0.4, 1.0),
+        description="fraction of the area that a random resized crop keeps; (1, 1) disables it",
     )
-    crop_ratio: tuple[float, float] = (0.75, 1.3333)
-    time_jitter: bool = Field(True, description="the window begins anywhere that it fits")
+    crop_ratio: tuple[float, float] = Field(
+        (0.75, 1.3333), description="range of the aspect ratio of a random resized crop"
+    )
+    time_jitter: bool = Field(
+        True, description="start the window at a random position in the video"
+    )
     flip: bool = Field(
-        False, description="mirror half of the clips, swapping the labels that name left and right"
+        False, description="mirror half of the clips, and swap labels that name left and right"
     )
-    color_jitter: float = Field(0.4, ge=0)
-    randaugment: tuple[int, int] | None = Field((4, 7), description="operations, magnitude")
-    mixup: float = Field(0.8, ge=0, description="alpha; 0: none")
-    cutmix: float = Field(1.0, ge=0, description="alpha; 0: none")
+    color_jitter: float = Field(0.4, ge=0, description="strength; 0 disables it")
+    randaugment: tuple[int, int] | None = Field(
+        (4, 7), description="number of operations and magnitude; null disables it"
+    )
+    mixup: float = Field(0.8, ge=0, description="alpha; 0 disables it")
+    cutmix: float = Field(1.0, ge=0, description="alpha; 0 disables it")
 
 
 class TrainConfig(Frozen):
-    """One training run."""
+    """Settings of one training run."""
 
-    epochs: int = Field(30, ge=1)
+    epochs: int = Field(30, ge=1, description="passes over the training set")
     min_updates: int = Field(
-        0, ge=0, description="weight updates; a small set gets as many more epochs as they take"
+        0,
+        ge=0,
+        description="least number of weight updates; small sets get more epochs to reach it",
     )
-    batch_size: int = Field(8, ge=1, description="clips a process and step")
-    accumulate: int = Field(1, ge=1, description="steps a weight update")
+    batch_size: int = Field(8, ge=1, description="clips per process and step")
+    accumulate: int = Field(1, ge=1, description="steps per weight update")
     lr: float = Field(
         3e-4,
         gt=0,
-        description="peak; 3e-4 is for 64 clips an update: processes x batch_size x accumulate",
+        description="peak learning rate; 3e-4 suits 64 clips per update "
+        "(processes x batch_size x accumulate)",
     )
-    weight_decay: float = Field(0.05, ge=0)
-    warmup_epochs: float = Field(2.5, ge=0)
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.05, ge=0, description="AdamW, on weight matrices only")
+    warmup_epochs: float = Field(2.5, ge=0, description="linear warm-up of the learning rate")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Szegedy et al. 2016")
     stream_loss: float = Field(
-        0.0, ge=0, description="weight of each stream's own read-out in the loss; 0: none"
+        0.0, ge=0, description="weight of the read-out of each stream in the loss; 0 disables them"
     )
     gate_folds: int = Field(
         0,
         ge=0,
-        description="guarded: folds of the training set that the gate is fitted on; 0: take model.gate",
+        description="guarded: cross-validation folds that fit the stream weights; "
+        "0 takes model.gate",
     )
-    clip_norm: float = Field(1.0, ge=0, description="gradient clipping; 0: none")
+    clip_norm: float = Field(1.0, ge=0, description="gradient norm limit; 0 disables it")
     ema: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="decay of the averaged weights that are evaluated and kept; 0: none",
+        description="decay of the weight average that is evaluated and stored; 0 disables it",
     )
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    compile: bool = False
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "bf16", description="precision of autocast; fp32 where the CPU has no bf16"
+    )
+    compile: bool = Field(False, description="use torch.compile")
     balanced: bool = Field(False, description="draw classes equally often")
-    workers: int = Field(4, ge=0)
+    workers: int = Field(4, ge=0, description="data loader processes; 0 loads in the main one")
     cache_views: int = Field(
         0,
         ge=0,
-        description="frozen backbones: encode so many views a clip first, whatever the seed; 0: train from clips",
+        description="frozen backbones: encode this number of views per clip before training; "
+        "0 trains from clips",
     )
     fit_window: bool = Field(
         False,
-        description="choose spec.segment_s so that the window covers three quarters of the training clips",
+        description="choose spec.segment_s so that the window covers 75 % of the training clips",
     )
     memory_gb: float = Field(
         2.0,
         ge=0,
-        description="a set that fits into so much memory is decoded once, and crops are then drawn from frames 1.3 times the clip's size, "
-        "which changes their pixels a little; 0: never",
+        description="decode a set that fits into this memory once; crops are then drawn from "
+        "frames of 1.3 times the clip size, which changes pixels slightly; 0 disables it",
     )
-    seed: int = Field(0, ge=0, le=MOST_SEED)
-    checkpoint_minutes: float = Field(15.0, gt=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="seed of every random draw of the run")
+    checkpoint_minutes: float = Field(15.0, gt=0, description="time between checkpoints")
 
 
 class Config(Frozen):
-    """What a preset file holds, and what a checkpoint carries whole."""
+    """Complete configuration of a run; a preset file states it, a checkpoint stores it."""
 
     spec: ClipSpec = ClipSpec()
     model: ModelConfig = ModelConfig()
@@ -217,44 +130,58 @@ class Config(Frozen):
 
 
 def load_config(source: str | Path, overrides: dict[str, Any] | None = None) -> Config:
-    """A preset's name or a YAML file, with dotted overrides on top.
+    """Load a preset or a YAML file, with dotted overrides on top.
 
     Args:
         source: one of `PRESETS`, or the path of a YAML file.
-        overrides: `{"train.epochs": 3}`; values as YAML would read them.
+        overrides: dotted settings, as `{"train.epochs": 3}`; values as YAML would read them.
 
     Raises:
-        UsageError: no such preset or file, not YAML, an unknown key (the nearest good one is named), a section that is
-            none, a bad value.
+        UsageError: unknown preset or file, not YAML, an unknown key (the nearest known one is
+            named), or a bad value.
+
+    Example:
+        >>> load_config("demo", {"train.epochs": 3}).train.epochs
+        3
     """
-    where = str(source)
-    if where in PRESETS:
-        tree = read_yaml(resources.files("gasmcast").joinpath(f"presets/{where}.yaml"))
-    elif Path(where).is_file():
-        tree = read_yaml(Path(where)) or {}
+    name = str(source)
+    if name in PRESETS:
+        tree = read_yaml(resources.files("gasmcast").joinpath(f"presets/{name}.yaml"))
+    elif Path(name).is_file():
+        tree = read_yaml(Path(name)) or {}
     else:
         raise UsageError(
-            f"No preset or file {where!r}.", f"Presets: {', '.join(PRESETS)}; or give a YAML file."
+            f"No preset or file {name!r}.", f"Presets: {', '.join(PRESETS)}; or give a YAML file."
         )
     if not isinstance(tree, dict):
-        raise UsageError(f"{where} is not a mapping of settings.")
+        raise UsageError(f"{name} is not a mapping of settings.", "Write `section:` and its keys.")
+
     for dotted, value in (overrides or {}).items():
-        node = tree
-        *parents, leaf = dotted.split(".")
-        for depth, key in enumerate(parents, 1):
-            node = node.setdefault(key, {})
-            if not isinstance(node, dict):
-                raise UsageError(
-                    f"{where}: {'.'.join(parents[:depth])} is no section, so {dotted} cannot be set."
-                )
-        node[leaf] = value
-    return parse_config(tree, where)
+        _set_dotted(tree, dotted, value, name)
+    return parse_config(tree, name)
 
 
-def parse_config(tree: dict[str, Any], where: str) -> Config:
-    """A `Config` from plain data; `where` names its origin in errors.
+def parse_config(tree: dict[str, Any], name: str) -> Config:
+    """Validate plain data as a `Config`.
+
+    Args:
+        tree: sections and their settings.
+        name: what error messages call the data.
 
     Raises:
         UsageError: an unknown key or a bad value.
     """
-    return check_settings(Config, tree, where)
+    return check_settings(Config, tree, name)
+
+
+def _set_dotted(tree: dict[str, Any], dotted: str, value: object, name: str) -> None:
+    """Set `section.key` in nested mappings, and create missing sections."""
+    *parents, leaf = dotted.split(".")
+    node = tree
+    for depth, key in enumerate(parents, 1):
+        node = node.setdefault(key, {})
+        if not isinstance(node, dict):
+            section = ".".join(parents[:depth])
+            raise UsageError(f"{name}: {section} is not a section, so {dotted} cannot be set.")
+
+    node[leaf] = value

@@ -1,7 +1,8 @@
-"""The errors a user sees: what happened, where, and what to do next.
+"""Errors that users see: what happened, where, and what to do next.
 
-The command line prints one as a single line and exits with its `exit_code`, and so what the system refuses (a folder that may not be
-written) as a `MachineError`; anything else is a bug and keeps its traceback.
+The command line prints such an error as one line and exits with its `exit_code`. An `OSError`, such
+as a folder that is not writable, becomes a `MachineError`. Any other exception is a bug and keeps
+its traceback.
 """
 
 from __future__ import annotations
@@ -18,47 +19,55 @@ __all__ = [
 
 
 class GasmcastError(Exception):
-    """What went wrong and where (`what`), and what to do about it (`hint`)."""
+    """Base class of all errors that users see.
+
+    Args:
+        what: what went wrong and where, as a sentence.
+        hint: what to do next, as a sentence.
+        exit_code: exit code of the command line, if not that of the class.
+    """
 
     exit_code = 2
 
-    def __init__(self, what: str, hint: str = "") -> None:
+    def __init__(self, what: str, hint: str = "", *, exit_code: int | None = None) -> None:
         super().__init__(f"{what} {hint}".strip())
         self.what = what
         self.hint = hint
+        if exit_code is not None:
+            self.exit_code = exit_code
 
 
 class UsageError(GasmcastError):
-    """A wrong argument, configuration, data set, checkpoint or bundle."""
+    """Raised for a wrong argument, configuration, data set, checkpoint or bundle."""
 
     exit_code = 2
 
 
 class MachineError(GasmcastError):
-    """This machine lacks something: a package, a device, the network, disk space."""
+    """Raised when the machine lacks something: a package, a device, the network, disk space."""
 
     exit_code = 3
 
 
 class GateError(GasmcastError):
-    """A parity or accuracy gate did not hold; nothing that failed it was written."""
+    """Raised when parity or the accuracy gate fails; nothing that failed it was written."""
 
     exit_code = 4
 
 
 class SourceError(GasmcastError):
-    """A video or camera could not be opened or read."""
+    """Raised when a video or camera cannot be opened or read."""
 
     exit_code = 5
 
 
 class StageError(GasmcastError):
-    """The engine of a run that was under way failed; a new start may well go on, so a supervisor should try."""
+    """Raised when the engine of a live run fails; a supervisor should restart the process."""
 
     exit_code = 75
 
 
 class EndedError(GasmcastError):
-    """A signal ended the work before its end; nothing half-written is left."""
+    """Raised when a signal ended the work; no partial files are left."""
 
     exit_code = 130

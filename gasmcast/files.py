@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under a temporary name, then renamed; and JSON of ours that is damaged all the same."""
+"""Write files atomically, read JSON that gasmcast wrote, and hash files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ T = TypeVar("T", dict[str, Any], list[Any])
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, of the same ending; renamed to it on success, removed on any error."""
+    """Yield a temporary path in the folder of `path`; rename it on success, remove it on error.
+
+    Missing parent folders are created. The content is flushed to disk before the rename.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
@@ -32,41 +35,43 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a whole file or nothing."""
+    """Write a complete file, or leave the old one unchanged."""
     with atomic_path(path) as draft:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def read_json(path: Path, kind: type[T], *keys: str) -> T:
-    """What a JSON file holds that a command of ours has written and can write anew.
+    """Read a JSON file that a gasmcast command wrote and can write again.
 
     Args:
         path: the file.
         kind: `dict` or `list`.
-        keys: what a `dict` must have.
+        keys: required keys of a `dict`.
 
     Raises:
-        UsageError: it is damaged: no JSON, something else than a `kind`, or without one of the keys.
+        UsageError: the file is damaged: not JSON, not of this kind, or without a required key.
     """
-    wrong = ""
+    problem = ""
     try:
-        held = json.loads(path.read_bytes())
+        tree = json.loads(path.read_bytes())
     except ValueError as error:
-        wrong = str(error)
+        problem = str(error)
     else:
-        if not isinstance(held, kind):
-            wrong = f"it holds no {kind.__name__}"
-        elif lacking := [key for key in keys if key not in held]:
-            wrong = f"it lacks {', '.join(lacking)}"
-    if wrong:
+        if not isinstance(tree, kind):
+            problem = f"it holds no {kind.__name__}"
+        elif missing := [key for key in keys if key not in tree]:
+            problem = f"it lacks {', '.join(missing)}"
+
+    if problem:
         raise UsageError(
-            f"{path} is damaged ({wrong}).", "Remove it: the command that made it makes it again."
+            f"{path} is damaged ({problem}).",
+            "Remove it; the command that wrote it writes it again.",
         )
-    return cast("T", held)
+    return cast("T", tree)
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):

@@ -1,4 +1,4 @@
-"""Class names in their order, and how a Something-Something-V2 template finds its class."""
+"""Ordered class names, and the mapping from Something-Something-V2 templates to classes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,24 @@ from gasmcast.errors import UsageError
 
 _OTHER = {"left": "right", "right": "left"}
 _SIDE = re.compile(r"(?<![a-z])(left|right)(?![a-z])")
-_NO_SIDE = re.compile(
-    r"(?<![a-z])(right (out|away)|left (over|behind))(?![a-z])"
-)  # 'pulling it right out' is a class of the official set
+# "Pulling [something] right out" is an official class that names no side.
+_NO_SIDE = re.compile(r"(?<![a-z])(right (out|away)|left (over|behind))(?![a-z])")
 
 __all__ = ["Labels", "class_name", "ssv2_labels"]
 
 
 class Labels:
-    """An ordered set of class names, without the brackets of templates; `names[i]` is class `i`."""
+    """Ordered set of class names; `names[i]` is class `i`.
+
+    Names are stored without the brackets that templates have around placeholders.
+
+    Raises:
+        UsageError: no names, or two equal ones.
+
+    Example:
+        >>> Labels(["Pushing [something]", "Nothing"]).index("Pushing something")
+        0
+    """
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = tuple(class_name(name) for name in names)
@@ -29,6 +38,9 @@ class Labels:
             raise UsageError(
                 "The class names are empty or not unique.", "Give each class one name."
             )
+
+    def __repr__(self) -> str:
+        return f"Labels({len(self.names)} classes: {', '.join(self.names[:3])}, ...)"
 
     def __len__(self) -> int:
         return len(self.names)
@@ -40,7 +52,7 @@ class Labels:
         return hash(self.names)
 
     def index(self, template: str) -> int:
-        """The class of a template or class name; brackets of any kind of placeholder are dropped.
+        """Return the class index of a template or class name; brackets are ignored.
 
         Raises:
             KeyError: the name is not among the classes.
@@ -48,13 +60,24 @@ class Labels:
         return self._index[class_name(template)]
 
     def left_right_swap(self) -> dict[int, int]:
-        """Classes that a horizontal flip turns into each other, both ways: their names are the same but for left and right."""
+        """Return pairs of classes that a horizontal flip exchanges, in both directions.
+
+        The names of such classes differ only in "left" and "right".
+        """
         plain = {name.lower(): i for name, i in self._index.items()}
-        mirrored = ((i, _SIDE.sub(lambda side: _OTHER[side[0]], name)) for name, i in plain.items())
-        return {here: plain[name] for here, name in mirrored if plain.get(name, here) != here}
+        swaps: dict[int, int] = {}
+        for name, index in plain.items():
+            mirrored = _SIDE.sub(lambda side: _OTHER[side[0]], name)
+            if plain.get(mirrored, index) != index:
+                swaps[index] = plain[mirrored]
+
+        return swaps
 
     def one_sided(self) -> list[str]:
-        """Names that tell a side and have no partner: a flip makes such a clip one of no class."""
+        """Return names that contain a side but have no mirrored class.
+
+        A flipped clip of such a class belongs to no class.
+        """
         swaps = self.left_right_swap()
         return [
             name
@@ -64,10 +87,10 @@ class Labels:
 
     @classmethod
     def read(cls, path: Path) -> Labels:
-        """From `labels.json` as distributed: class name -> index, the index a string or a number.
+        """Read `labels.json` as distributed: class name -> index, as a string or a number.
 
         Raises:
-            UsageError: not such a file, or its indices are not 0..n-1.
+            UsageError: the file cannot be read as labels, or its indices are not 0..n-1.
         """
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
@@ -86,13 +109,11 @@ class Labels:
 
 
 def class_name(template: str) -> str:
-    """A template without the brackets of its placeholders."""
+    """Return a template without the brackets around its placeholders."""
     return template.replace("[", "").replace("]", "")
 
 
 def ssv2_labels() -> Labels:
-    """The 174 official classes of Something-Something-V2, in the official order."""
-    text = (
-        resources.files("gasmcast").joinpath("presets/ssv2_labels.txt").read_text(encoding="utf-8")
-    )
-    return Labels(text.splitlines())
+    """Return the 174 official classes of Something-Something-V2, in the official order."""
+    file = resources.files("gasmcast").joinpath("presets/ssv2_labels.txt")
+    return Labels(file.read_text(encoding="utf-8").splitlines())

@@ -1,4 +1,4 @@
-"""What to install where an import failed, for people who took the base install or have no screen."""
+"""Turn a failed import into an error that names what to install."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gasmcast.errors import MachineError
 
 __all__ = ["missing_package"]
 
-_OF_EXPORT = frozenset(
+_EXPORT_PACKAGES = frozenset(
     (
         "torch",
         "torchvision",
@@ -23,23 +23,29 @@ _OF_EXPORT = frozenset(
         "onnxruntime",
     )
 )
-"""What the base install leaves out, and training and export need."""
-_OF_A_DESKTOP = re.compile(r"(lib(?:GL|gthread-2\.0|glib-2\.0|xcb|X11)\.so\S*):")
+"""Packages of training and export, which the base install leaves out."""
+_DESKTOP_LIBRARY = re.compile(r"(lib(?:GL|gthread-2\.0|glib-2\.0|xcb|X11)\.so\S*):")
 
 
 def missing_package(error: ImportError) -> MachineError | None:
-    """The error as one that names the remedy; None where it is none of these, but a bug."""
+    """Return an error that names the remedy, or None if the failed import is a bug.
+
+    Args:
+        error: the failed import of an optional package, or of a library that OpenCV needs.
+    """
     package = (error.name or "").partition(".")[0]
-    if isinstance(error, ModuleNotFoundError) and package in _OF_EXPORT:
+    if isinstance(error, ModuleNotFoundError) and package in _EXPORT_PACKAGES:
         return MachineError(
             f"This needs the package {package}, which is not installed.",
             "pip install 'gasmcast[export]'",
         )
-    if library := _OF_A_DESKTOP.match(
-        str(error)
-    ):  # opencv-python brings its windows, and those want the desktop's libraries
+
+    # opencv-python links its window code against libraries of a desktop.
+    library = _DESKTOP_LIBRARY.match(str(error))
+    if library is not None:
         return MachineError(
             f"OpenCV cannot be loaded without {library.group(1)}.",
-            "On Debian and Ubuntu: apt-get install libgl1 libglib2.0-0. Or put opencv-python-headless in the place of opencv-python.",
+            "On Debian and Ubuntu: apt-get install libgl1 libglib2.0-0. "
+            "Or replace opencv-python by opencv-python-headless.",
         )
     return None

@@ -1,8 +1,8 @@
-"""The sampling contract that training, export and runtime share.
+"""Sampling contract that training, export and runtime share.
 
-Time runs on a fixed grid: slot `k` of segment `j` is at `(j * motion_frames + k) / fps` seconds after the source's
-first frame, and takes the frame whose time stamp is nearest. Segment -1 of a source, the first lead-in, is its first
-frame repeated.
+Sampling uses a fixed time grid. Slot `k` of segment `j` is at `(j * motion_frames + k) / fps`
+seconds after the first frame of the source, and takes the frame with the nearest timestamp.
+Segment -1, the first lead-in, repeats the first frame of the source.
 """
 
 from __future__ import annotations
@@ -20,19 +20,22 @@ __all__ = ["ClipSpec", "nearest_frames"]
 
 
 class ClipSpec(Frozen):
-    """What a clip is: a window of `segments`, each `segment_s` long, and the lead-in segment before it."""
+    """Shape and timing of a clip: a window of segments and the lead-in segment before it.
 
-    segments: int = Field(8, ge=1, description="segments a window")
-    segment_s: float = Field(
-        0.5, gt=0, description="seconds a segment; also the hop between decisions"
-    )
-    motion_frames: int = Field(8, ge=1, description="motion frames a segment")
+    Example:
+        >>> ClipSpec().clip_shape
+        (9, 8, 224, 224, 3)
+    """
+
+    segments: int = Field(8, ge=1, description="segments per window")
+    segment_s: float = Field(0.5, gt=0, description="seconds per segment")
+    motion_frames: int = Field(8, ge=1, description="motion frames per segment")
     semantic_frames: int = Field(
-        2, ge=1, description="of the motion frames, those that the semantic stream sees"
+        2, ge=1, description="motion frames per segment that the semantic stream sees"
     )
     pixels: int = Field(224, ge=32, description="height and width of a frame")
     fit: Literal["crop", "squash"] = Field(
-        "crop", description="center crop of the short side, or squash to a square"
+        "crop", description="crop the center square, or squash the frame to a square"
     )
 
     @model_validator(mode="after")
@@ -47,17 +50,17 @@ class ClipSpec(Frozen):
 
     @cached_property
     def fps(self) -> float:
-        """Slots of the time grid a second."""
+        """Slots of the time grid per second."""
         return self.motion_frames / self.segment_s
 
     @cached_property
     def window_s(self) -> float:
-        """Seconds a window, without the lead-in."""
+        """Duration of a window in seconds, without the lead-in."""
         return self.segments * self.segment_s
 
     @cached_property
     def semantic_indices(self) -> tuple[int, ...]:
-        """Which motion frames of a segment are semantic frames: the middles of equal parts (2 and 6 of 8)."""
+        """Indices of the semantic frames in a segment: centers of equal parts (2 and 6 of 8)."""
         return tuple(
             (2 * i + 1) * self.motion_frames // (2 * self.semantic_frames)
             for i in range(self.semantic_frames)
@@ -70,21 +73,25 @@ class ClipSpec(Frozen):
 
     @cached_property
     def pair_shape(self) -> tuple[int, int, int, int, int]:
-        """`(2, motion_frames, pixels, pixels, 3)`: the previous segment and the current one, uint8 RGB."""
+        """`(2, motion_frames, pixels, pixels, 3)`: previous and current segment, uint8 RGB."""
         return (2, *self.clip_shape[1:])
 
     def centered_start(self, length_s: float) -> float:
-        """Where the window of an evaluation begins in a video of so many seconds: in its middle, or at 0 where it is shorter."""
+        """Return the start of the centered window in a video of `length_s` seconds.
+
+        The start is 0 where the video is shorter than the window.
+        """
         return max(0.0, (length_s - self.window_s) / 2)
 
     def slot_times(self, start_s: float = 0.0) -> NDArray[np.float64]:
-        """Times of all slots of lead-in and window.
+        """Return the times of all slots of lead-in and window.
 
         Args:
-            start_s: where the window (not its lead-in) begins, in seconds after the source's first frame.
+            start_s: start of the window without its lead-in, in seconds after the first frame.
 
         Returns:
-            `((1 + segments) * motion_frames,)` seconds, ascending; the lead-in's are before `start_s`.
+            `((1 + segments) * motion_frames,)` seconds, ascending; the lead-in is before
+            `start_s`.
         """
         slots = np.arange(-self.motion_frames, self.segments * self.motion_frames)
         return start_s + slots / self.fps
@@ -93,17 +100,24 @@ class ClipSpec(Frozen):
 def nearest_frames(
     stamps_s: NDArray[np.float64], slots_s: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """The frame nearest each slot; of two equally near ones the earlier; the ends repeat.
+    """Return the frame nearest to each slot; the earlier one of two at equal distance.
+
+    Slots before the first or after the last frame repeat that frame.
 
     Args:
-        stamps_s: `(n,)` ascending time stamps of the frames there are, `n >= 1`.
-        slots_s: `(m,)` times wanted.
+        stamps_s: `(n,)` ascending timestamps of the available frames, `n >= 1`.
+        slots_s: `(m,)` wanted times.
 
     Returns:
         `(m,)` indices into `stamps_s`.
+
+    Raises:
+        ValueError: no frames.
     """
     if len(stamps_s) == 0:
         raise ValueError("no frames to choose from")
+
+    # Compare the neighbors on both sides of each slot.
     after = np.searchsorted(stamps_s, slots_s, side="left").clip(0, len(stamps_s) - 1)
     before = (after - 1).clip(0)
     take_before = slots_s - stamps_s[before] <= stamps_s[after] - slots_s

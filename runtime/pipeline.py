@@ -27,6 +27,8 @@ __all__ = ["Pipeline"]
 
 _log = logging.getLogger(__name__)
 _TICK_S = 0.25
+FILE_GAP_S = 60.0
+"""Step of the timestamps of a file, in seconds, that is a jump and not a long frame."""
 
 
 class Pipeline:
@@ -76,13 +78,17 @@ class Pipeline:
         self._busy_s = 0.0
         self._stats_at = self._counted_at = clock()
 
-    def add(self, name: str, live: bool, config: LiveConfig | None = None) -> Lane:
+    def add(
+        self, name: str, live: bool, config: LiveConfig | None = None, gap_s: float | None = None
+    ) -> Lane:
         """A lane for a new source; cameras may come and go while it runs.
 
         Args:
             name: unique among the lanes that have not ended.
             live: newest wins; else the source waits.
             config: the settings of this source, where they differ.
+            gap_s: step of the timestamps that breaks the window; None: `config.gap_s` for live
+                sources, and `FILE_GAP_S` for files.
 
         Raises:
             UsageError: the name is taken, or the settings name labels that are none.
@@ -95,7 +101,9 @@ class Pipeline:
                 raise UsageError(
                     f"There are two sources called {name!r}.", "Give each a name of its own."
                 )
-            lane = self.lanes[name] = Lane(name, live, self._house, decider, settings)
+            if gap_s is None:
+                gap_s = settings.gap_s if live else FILE_GAP_S
+            lane = self.lanes[name] = Lane(name, live, self._house, decider, settings, gap_s)
         return lane
 
     def remove(self, name: str, timeout_s: float = 10.0) -> bool:
@@ -127,6 +135,15 @@ class Pipeline:
         if self._workers.failure is not None:
             raise self._workers.failure
         return True
+
+    def run_pending(self) -> None:
+        """Encode and fuse everything that waits, on the calling thread.
+
+        For callers that drive the pipeline step by step instead of calling `start`.
+        """
+        while picked := pick(list(self.lanes.values()), self.config.batch):
+            job = encode(self.model, self._house, self.governor, picked)
+            fuse(self.model, self._house, self.governor, self.latencies, job)
 
     def stop(self, timeout_s: float = 10.0) -> bool:
         """End the stages after the work that is waiting; sources must have ended or be told to by their owner.

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C for work that writes: both unwind the stack, so that drafts are removed on the way, and end in one sentence."""
+"""End work cleanly on SIGTERM and Ctrl-C, so that no partial file is left."""
 
 from __future__ import annotations
 
@@ -13,43 +13,45 @@ from gasmcast.errors import EndedError
 __all__ = ["clean_end"]
 
 
-class _Asked(BaseException):
-    """Not an `Exception`: nothing on the way up may take it for a failure of its own and go on."""
+class _SignalReceived(BaseException):
+    """Not an `Exception`, so that no handler on the way up takes it for a failure of its own."""
 
 
 @contextmanager
-def clean_end(what: str) -> Iterator[None]:
-    """Within this, the first SIGTERM or Ctrl-C leaves the block, and further ones wait until what was half-written is gone.
+def clean_end(work: str) -> Iterator[None]:
+    """Turn the first SIGTERM or Ctrl-C in this block into an error that unwinds the stack.
 
-    Outside the main thread, where signals cannot be caught, it does nothing.
+    Further signals are ignored until clean-up is done. Outside the main thread, where Python
+    cannot install signal handlers, the block runs unprotected.
 
     Args:
-        what: the work, as the beginning of a sentence: `The export`.
+        work: name of the work, as the subject of a sentence: "The export".
 
     Raises:
-        EndedError: a signal came; exit code 130 for Ctrl-C and 143 for SIGTERM, as a shell counts them.
+        EndedError: a signal came; exit code 130 for Ctrl-C and 143 for SIGTERM, as in a shell.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
 
-    def leave(number: int, _: FrameType | None) -> None:
-        came.append(number)
-        if len(came) == 1:
-            raise _Asked
+    received: list[int] = []
+
+    def handle(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        if len(received) == 1:
+            raise _SignalReceived
 
     watched = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, leave) for number in watched}
+    previous = {number: signal.signal(number, handle) for number in watched}
     try:
         yield
-    except _Asked:
-        error = EndedError(
-            f"{what} was ended by {signal.Signals(came[0]).name}; nothing half-written is left.",
-            "Start it again.",
-        )
-        error.exit_code = 128 + came[0]
-        raise error from None
+    except _SignalReceived:
+        name = signal.Signals(received[0]).name
+        raise EndedError(
+            f"{work} was ended by {name}; no partial files are left.",
+            "Start again.",
+            exit_code=128 + received[0],
+        ) from None
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""`--set section.name=value` on a command line, read and written."""
+"""Parse and repeat `--set section.name=value` options."""
 
 from __future__ import annotations
 
@@ -7,54 +7,73 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import yaml
-
 from gasmcast.errors import UsageError
+from gasmcast.yamlfile import parse_yaml
 
 __all__ = ["parse_settings", "repeat_options"]
 
 
 def parse_settings(
-    words: list[str] | None,
+    words: Sequence[str] | None,
     *,
     semantic_weights: str | None = None,
     motion_weights: str | None = None,
 ) -> dict[str, Any]:
-    """`["train.epochs=3"]` -> `{"train.epochs": 3}`; values as YAML reads them (`1e-3` too, which YAML 1.1 takes for text).
+    """Return dotted settings from the words of `--set`.
+
+    Values are read as YAML. Numbers such as `1e-3`, which YAML takes for text, become numbers too.
 
     Args:
-        words: of `--set`.
-        semantic_weights: of an option of its own, over what `--set` says.
-        motion_weights: likewise.
+        words: `section.name=value`, as in `["train.epochs=3"]`.
+        semantic_weights: value of `--semantic-weights`; it replaces the one in `words`.
+        motion_weights: value of `--motion-weights`; it replaces the one in `words`.
 
     Raises:
         UsageError: no `=`, no dotted name, or a value that is not YAML.
     """
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for word in words or []:
         name, equals, text = word.partition("=")
         if not equals or "." not in name:
             raise UsageError(
                 f"--set {word!r} is not section.name=value.", "For example: --set train.epochs=3."
             )
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UsageError(
-                f"--set {word!r}: {text!r} is not a value.", "For example: --set train.epochs=3."
-            ) from None
-        if isinstance(value, str):
-            with suppress(ValueError):
-                value = float(value)
-        found[name.strip()] = value
+        settings[name.strip()] = _value(word, text)
+
     weights = {"model.semantic_weights": semantic_weights, "model.motion_weights": motion_weights}
-    return found | {name: given for name, given in weights.items() if given is not None}
+    return settings | {name: value for name, value in weights.items() if value is not None}
+
+
+def _value(word: str, text: str) -> Any:  # noqa: ANN401 - any YAML value
+    try:
+        value = parse_yaml(text, word)
+    except UsageError:
+        raise UsageError(
+            f"--set {word!r}: {text!r} is not a value.", "For example: --set train.epochs=3."
+        ) from None
+
+    # YAML reads 1e-3 as text, because it lacks the decimal point.
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = float(value)
+    return value
 
 
 def repeat_options(settings: Sequence[str] | None, options: Mapping[str, object]) -> str:
-    """The `--set`s and other options of a command as they must be repeated in the next one, a space before each; None is left out."""
-    words = [word for setting in settings or () for word in ("--set", setting)]
-    words += [
-        word for name, value in options.items() if value is not None for word in (name, str(value))
-    ]
+    """Return options as shell text, to repeat them in the next command.
+
+    Args:
+        settings: words of `--set`.
+        options: flag -> value; options with the value None are left out.
+
+    Returns:
+        The quoted words, with a space before each.
+    """
+    words: list[str] = []
+    for setting in settings or ():
+        words += ["--set", setting]
+    for flag, value in options.items():
+        if value is not None:
+            words += [flag, str(value)]
+
     return "".join(f" {shlex.quote(word)}" for word in words)

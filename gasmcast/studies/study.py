@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from gasmcast.config import MOST_SEED, Config, load_config
+from gasmcast.config import MAX_SEED, Config, load_config
 from gasmcast.errors import UsageError
 from gasmcast.schema import Frozen
 from gasmcast.yamlfile import read_yaml
@@ -27,7 +27,7 @@ class Study(Frozen):
     about: str = ""
     base: str = Field("demo", description="a preset or a YAML file")
     settings: dict[str, Any] = Field({}, alias="set", description="dotted settings of every row")
-    seeds: tuple[Annotated[int, Field(ge=0, le=MOST_SEED)], ...] = Field((0, 1, 2), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = Field((0, 1, 2), min_length=1)
     rows: dict[str, dict[str, Any]] = Field({}, description="name -> dotted settings")
     grid: dict[str, list[Any]] = Field(
         {}, description="dotted setting -> values; every combination is a row"

@@ -28,7 +28,13 @@ class Lane:
     """A camera inside the runtime; the `FrameListener` that its source feeds."""
 
     def __init__(
-        self, name: str, live: bool, house: House, decider: Decider, config: LiveConfig
+        self,
+        name: str,
+        live: bool,
+        house: House,
+        decider: Decider,
+        config: LiveConfig,
+        gap_s: float,
     ) -> None:
         self.name = name
         self.live = live
@@ -52,7 +58,7 @@ class Lane:
         self._clock = SegmentClock(
             spec,
             lambda image: fit_frame(image, spec.pixels, spec.fit),
-            config.gap_s if live else 60.0,
+            gap_s,
             live,
         )
         self._run = 0

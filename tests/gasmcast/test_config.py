@@ -10,9 +10,9 @@ from gasmcast.studies.study import read_study
 @pytest.mark.parametrize(
     ("text", "setting", "sentence"),
     [
-        ("train:\n", "train.lr", "train is no section"),
-        ("train: 3\n", "train.lr", "train is no section"),
-        ("train: {lr: 1.0}\n", "train.lr.x", r"train\.lr is no section"),
+        ("train:\n", "train.lr", "train is not a section"),
+        ("train: 3\n", "train.lr", "train is not a section"),
+        ("train: {lr: 1.0}\n", "train.lr.x", r"train\.lr is not a section"),
         ("- train\n", "train.lr", "not a mapping"),
         ("", "trane.lr", "Did you mean 'train'"),
     ],

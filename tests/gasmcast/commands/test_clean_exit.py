@@ -80,7 +80,7 @@ def test_an_export_that_is_ended_leaves_no_draft(tmp_path: Path) -> None:
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 128 + signal.SIGTERM, errors
     assert errors.splitlines()[-1].startswith(
-        "error: The export was ended by SIGTERM; nothing half-written is left."
+        "error: The export was ended by SIGTERM; no partial files are left."
     ), errors
     assert "Traceback" not in errors
     assert [p.name for p in tmp_path.iterdir()] == ["scratch"]
