@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gasmcast.errors import MachineError, UsageError
+from gasmcast.errors import MachineError
 from gasmcast.files import atomic_path
 
 __all__ = ["TornFileError", "is_full", "read_metadata", "read_tensors", "write_tensors"]
@@ -25,7 +25,7 @@ UNREADABLE = (
 )  # the last is torch's, of a file that it cannot map
 
 
-class TornFileError(UsageError):
+class TornFileError(MachineError):
     """The file is cut short, altered, or not a file of tensors."""
 
 

@@ -18,9 +18,10 @@ import torch
 
 from gasmcast.evaluation.metrics import log_softmax
 from gasmcast.models.checkpoint import load_checkpoint
-from gasmcast.training.inputs.cached import open_any
-from gasmcast.training.stacking.folds import NAMES, Part, held_out, split_folds
-from gasmcast.training.stacking.stream_weights import fit_gate
+from gasmcast.training.inputs.training_set import open_training_set
+from gasmcast.training.stacking.clip_subset import ClipSubset
+from gasmcast.training.stacking.folds import READ_OUTS, score_read_outs, split_folds
+from gasmcast.training.stacking.stream_weights import fit_stream_weights
 
 DRAWS = 4000
 
@@ -32,7 +33,7 @@ def mixed(scores: np.ndarray, gate: np.ndarray) -> np.ndarray:
 
 def hits(scores: np.ndarray, gated: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
     """`(N,)` whether each read-out is right, the plain mean of the streams, and the gate's mixture."""
-    found = {name: scores[i].argmax(-1) == truth for i, name in enumerate(NAMES)}
+    found = {name: scores[i].argmax(-1) == truth for i, name in enumerate(READ_OUTS)}
     return found | {
         "mean": scores[:2].mean(0).argmax(-1) == truth,
         "gated": gated.argmax(-1) == truth,
@@ -64,29 +65,30 @@ def read(
     run: Path, data: Path, features: Path
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Of a run: on the validation clips, and on the training clips in their own order, empty where there are no folds."""
-    opened = open_any(run / "config.yaml", data, {}, features)
+    opened = open_training_set(run / "config.yaml", data, {}, cache=features)
     assert opened.validation is not None
     config = load_checkpoint(run / "last.safetensors")[1]
-    rows, truth = held_out(run / "last.safetensors", opened.validation, config)
+    rows, truth = score_read_outs(run / "last.safetensors", opened.validation, config)
     scores = log_softmax(rows.astype(np.float64))
     plain, count = opened.clips.plain(), config.train.gate_folds
     if not count:
         return hits(scores, mixed(scores, np.array(config.model.gate)), truth), {}
     groups = [sample.source or sample.id for sample in opened.clips.samples]
     fold = split_folds(opened.clips.labels, groups, count, config.train.seed)
-    kept = [run / "gate" / f"fold{k}" / "last.safetensors" for k in range(count)]
+    kept = [run / "folds" / f"fold{k}" / "last.safetensors" for k in range(count)]
     parts = [
-        held_out(kept[k], Part(plain, np.flatnonzero(fold == k)), config) for k in range(count)
+        score_read_outs(kept[k], ClipSubset(plain, np.flatnonzero(fold == k)), config)
+        for k in range(count)
     ]
     found, named = (
         np.concatenate([part[0] for part in parts], 1),
         np.concatenate([part[1] for part in parts]),
     )
-    gate = fit_gate(found, named)
+    gate = fit_stream_weights(found, named)
     print(
         run,
         "gate",
-        ", ".join(f"{name} {share:.2f}" for name, share in zip(NAMES, gate, strict=True)),
+        ", ".join(f"{name} {share:.2f}" for name, share in zip(READ_OUTS, gate, strict=True)),
     )
     judged = hits(scores, mixed(scores, gate), truth)
 
@@ -94,7 +96,9 @@ def read(
     scores = log_softmax(found.astype(np.float64))
     gated = np.empty(scores.shape[1:])
     for k in range(count):
-        gated[of == k] = mixed(scores[:, of == k], fit_gate(found[:, of != k], named[of != k]))
+        gated[of == k] = mixed(
+            scores[:, of == k], fit_stream_weights(found[:, of != k], named[of != k])
+        )
     order = np.argsort(np.concatenate([np.flatnonzero(fold == k) for k in range(count)]))
     return judged, {name: hit[order] for name, hit in hits(scores, gated, named).items()}
 

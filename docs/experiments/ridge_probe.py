@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from gasmcast.evaluation.metrics import bootstrap_interval
 from gasmcast.features.feature_dataset import FeatureDataset
 from gasmcast.models.model import build_model
-from gasmcast.training.inputs.cached import open_any
+from gasmcast.training.inputs.training_set import open_training_set
 from gasmcast.training.stacking.folds import split_folds
 
 PENALTIES = 10.0 ** np.arange(-1, 6)
@@ -69,7 +69,7 @@ def main() -> None:
         "model.semantic_weights": given.semantic_weights,
         "model.motion_weights": given.motion_weights,
     }
-    run = open_any("small-data", given.data, {**stated, **weights}, given.features)
+    run = open_training_set("small-data", given.data, {**stated, **weights}, cache=given.features)
     semantic, motion = build_model(run.config).encoder.tap_shapes()
     assert isinstance(run.clips, FeatureDataset)
     assert isinstance(run.validation, FeatureDataset)

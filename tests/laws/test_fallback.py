@@ -10,7 +10,7 @@ from gasmcast.config import load_config
 from gasmcast.evaluation.metrics import top_k
 from gasmcast.models.encoder import Features
 from gasmcast.models.model import GasmCast
-from gasmcast.training.loss import separate_loss, soft_targets
+from gasmcast.training.objective import separate_loss, soft_targets
 from gasmcast.training.stacking.folds import split_folds
 from gasmcast.training.stacking.stream_weights import fit_gate
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -9,7 +10,7 @@ from typing import cast
 import torch
 
 from gasmcast.config import Config
-from gasmcast.data.dataset import ClipDataset
+from gasmcast.data.annotations import Sample
 from gasmcast.errors import UsageError
 from gasmcast.features.cache_plan import CachePlan, Precision, plan_cache
 from gasmcast.features.feature_dataset import FeatureDataset
@@ -24,7 +25,7 @@ __all__ = ["CachePart", "FeatureCaches", "find_caches", "plan_caches"]
 class CachePart:
     """Feature cache of one split."""
 
-    clips: ClipDataset
+    samples: Sequence[Sample]
     plan: CachePlan
 
     @property
@@ -40,31 +41,31 @@ class FeatureCaches:
     config: Config
     model: GasmCast
     """Model whose backbones encode the clips."""
-    train: CachePart
-    validation: CachePart | None
-
-    @property
-    def parts(self) -> list[CachePart]:
-        """Caches of the splits that the data set has."""
-        return [self.train] if self.validation is None else [self.train, self.validation]
+    parts: dict[str, CachePart]
+    """Cache of each split: `train`, and `validation` if the data set has one."""
 
     @property
     def name(self) -> str:
         """Folder name, views and number type of the training cache."""
-        plan = self.train.plan
+        plan = self.parts["train"].plan
         return f"{plan.folder.name} (views {plan.views}, {plan.dtype})"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the caches of all splits have been filled."""
+        return all(part.is_complete for part in self.parts.values())
 
     def describe_size(self) -> str:
         """Return size on disk, folder and number of rows as a sentence."""
-        total = sum(part.plan.bytes for part in self.parts)
+        total = sum(part.plan.bytes for part in self.parts.values())
         size = f"{total / 1e9:.2f} GB" if total >= 1e9 else f"{total / 1e6:.1f} MB"
         rows = ", ".join(
-            f"{part.plan.rows} rows of {len(part.clips)} clips" for part in self.parts
+            f"{part.plan.rows} rows of {len(part.samples)} clips" for part in self.parts.values()
         )
-        return f"{size} in {self.train.plan.folder.parent}: {rows}."
+        return f"{size} in {self.parts['train'].plan.folder.parent}: {rows}."
 
-    def open(self, *, verify: bool = True) -> tuple[FeatureDataset, FeatureDataset | None]:
-        """Open the training and validation features.
+    def open(self, *, verify: bool = True) -> dict[str, FeatureDataset]:
+        """Open the features of each split; training draws one of its views per clip and epoch.
 
         Args:
             verify: compare the digest of every shard.
@@ -73,21 +74,17 @@ class FeatureCaches:
             UsageError: a cache is missing, unfinished or damaged.
         """
         seed = self.config.train.seed
-        train = FeatureDataset(
-            self.train.plan, self.train.clips.samples, seed=seed, draw=True, verify=verify
-        )
-        if self.validation is None:
-            return train, None
-        validation = FeatureDataset(
-            self.validation.plan, self.validation.clips.samples, seed=seed, verify=verify
-        )
-        return train, validation
+        return {
+            split: FeatureDataset(
+                part.plan, part.samples, seed=seed, draw=split == "train", verify=verify
+            )
+            for split, part in self.parts.items()
+        }
 
 
 def plan_caches(
     config: Config,
-    clips: ClipDataset,
-    validation: ClipDataset | None,
+    samples: Mapping[str, Sequence[Sample]],
     folder: Path,
     *,
     views: int = 1,
@@ -98,8 +95,7 @@ def plan_caches(
 
     Args:
         config: configuration of the run.
-        clips: training clips.
-        validation: validation clips, if there are any.
+        samples: clips of each split.
         folder: folder of caches.
         views: views per training clip; a validation clip has one.
         dtype: type of the stored numbers.
@@ -110,11 +106,11 @@ def plan_caches(
         MachineError: pretrained weights are not available.
     """
     model = _build(config, run_folder)
-    return _plan(config, model, clips, validation, folder, views=views, dtype=dtype)
+    return _plan(config, model, samples, folder, views=views, dtype=dtype)
 
 
 def find_caches(
-    config: Config, clips: ClipDataset, validation: ClipDataset | None, folder: Path
+    config: Config, samples: Mapping[str, Sequence[Sample]], folder: Path
 ) -> FeatureCaches:
     """Find the feature caches in `folder` that fit the model and the data set.
 
@@ -123,8 +119,7 @@ def find_caches(
 
     Args:
         config: configuration of the run.
-        clips: training clips.
-        validation: validation clips, if there are any.
+        samples: clips of each split.
         folder: folder of caches.
 
     Raises:
@@ -136,18 +131,19 @@ def find_caches(
     for index in folder.glob("train-*/index.json"):
         facts = read_json(index, dict, "facts")["facts"]
         kinds.add((int(facts["views"][0]), str(facts["dtype"])))
-    model = _build(config, None)
-    planned = [
-        _plan(
-            config, model, clips, validation, folder, views=views, dtype=cast("Precision", dtype)
-        )
-        for views, dtype in sorted(kinds)
-    ]
 
-    fitting = [caches for caches in planned if caches.train.is_complete]
-    views = config.train.cache_views
-    if views and len(fitting) > 1:
-        fitting = [caches for caches in fitting if caches.train.plan.views == views] or fitting
+    model = _build(config, None)
+    fitting = []
+    for views, dtype in sorted(kinds):
+        caches = _plan(config, model, samples, folder, views=views, dtype=cast("Precision", dtype))
+        if caches.parts["train"].is_complete:
+            fitting.append(caches)
+
+    # The wanted number of views chooses, where there is a choice.
+    wanted = config.train.cache_views
+    if wanted and len(fitting) > 1:
+        exact = [caches for caches in fitting if caches.parts["train"].plan.views == wanted]
+        fitting = exact or fitting
     if len(fitting) > 1:
         names = ", ".join(caches.name for caches in fitting)
         raise UsageError(
@@ -155,9 +151,7 @@ def find_caches(
             "Choose with --set train.cache_views=VIEWS, or keep one of them there.",
         )
     if not fitting:
-        return _plan(
-            config, model, clips, validation, folder, views=views or 1, dtype="float16"
-        )
+        return _plan(config, model, samples, folder, views=wanted or 1, dtype="float16")
     return fitting[0]
 
 
@@ -170,20 +164,16 @@ def _build(config: Config, run_folder: Path | None) -> GasmCast:
 def _plan(
     config: Config,
     model: GasmCast,
-    clips: ClipDataset,
-    validation: ClipDataset | None,
+    samples: Mapping[str, Sequence[Sample]],
     folder: Path,
     *,
     views: int,
     dtype: Precision,
 ) -> FeatureCaches:
-    """Plan the caches of both splits for a model that is built already."""
-
-    def plan(split: str, part: ClipDataset, count: int) -> CachePart:
-        planned = plan_cache(
-            model, config, part.samples, folder, split, views=count, dtype=dtype
-        )
-        return CachePart(part, planned)
-
-    held_out = None if validation is None else plan("validation", validation, 1)
-    return FeatureCaches(config, model, plan("train", clips, views), held_out)
+    """Plan the caches of all splits for a model that is built already."""
+    parts = {}
+    for split, clips in samples.items():
+        count = views if split == "train" else 1
+        plan = plan_cache(model, config, clips, folder, split, views=count, dtype=dtype)
+        parts[split] = CachePart(clips, plan)
+    return FeatureCaches(config, model, parts)

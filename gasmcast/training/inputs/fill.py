@@ -39,8 +39,7 @@ def fill_caches(
         TimeRemainingColumn(),
     )
     with Progress(*columns) as bars:
-        for part in caches.parts:
-            split = part.plan.folder.name.rsplit("-", 1)[0]
+        for split, part in caches.parts.items():
             bar = bars.add_task(f"encoding {split}", total=part.plan.rows)
 
             def show(done: int, _: int, bar: int = bar) -> None:
@@ -50,7 +49,7 @@ def fill_caches(
                 part.plan,
                 caches.model,
                 caches.config,
-                part.clips.samples,
+                part.samples,
                 labels.left_right_swap(),
                 batch_size=batch_size,
                 workers=workers,

@@ -79,9 +79,7 @@ def check_counts(labels: NDArray[np.integer], train: TrainConfig, world: int) ->
         raise UsageError("The set has no training clips.", "Check --data.")
     if (labels < 0).any():
         unlabeled = int(np.flatnonzero(labels < 0)[0])
-        raise UsageError(
-            f"Training clip {unlabeled} has no label.", "Train on an annotated split."
-        )
+        raise UsageError(f"Training clip {unlabeled} has no label.", "Train on an annotated split.")
     if len(np.unique(labels)) < 2:
         raise UsageError(
             f"All {len(labels)} training clips are of one class.",

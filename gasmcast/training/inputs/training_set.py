@@ -6,7 +6,7 @@ clips, validation clips, and class names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from gasmcast.config import Config, load_config
-from gasmcast.data.annotations import has_split, read_labels, read_split, usable
+from gasmcast.data.annotations import Sample, has_split, read_labels, read_split, usable
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.errors import UsageError
 from gasmcast.features.feature_dataset import FeatureDataset
@@ -40,6 +40,13 @@ class TrainingSet:
     labels: Labels
     warnings: tuple[str, ...]
     """Sentences to show before the run starts."""
+
+    def samples(self) -> dict[str, Sequence[Sample]]:
+        """Return the annotations of the clips by split."""
+        samples: dict[str, Sequence[Sample]] = {"train": self.clips.samples}
+        if self.validation is not None:
+            samples["validation"] = self.validation.samples
+        return samples
 
     def preload(self) -> None:
         """Decode the clips into memory if they fit into `train.memory_gb`."""
@@ -111,13 +118,14 @@ def open_training_set(
     validation = None
     if validation_samples:
         validation = ClipDataset(validation_samples, config.spec, None, train.seed)
-    opened = TrainingSet(config, clips, validation, labels, _warnings(config, validation, data))
+    warnings = _warnings(config, has_validation=validation is not None, data=data)
+    opened = TrainingSet(config, clips, validation, labels, warnings)
 
     # Features take the place of the clips; otherwise the clips are decoded into memory.
     if cache is not None:
-        return _from_caches(opened, clips, validation, cache)
+        return _from_caches(opened, cache)
     if train.cache_views and run_folder is not None and world == 1:
-        return _encode_first(opened, clips, validation, run_folder)
+        return _encode_first(opened, run_folder)
     if preload:
         opened.preload()
     return opened
@@ -143,7 +151,7 @@ def _check_flip(config: Config, labels: Labels) -> None:
         )
 
 
-def _warnings(config: Config, validation: ClipDataset | None, data: Path) -> tuple[str, ...]:
+def _warnings(config: Config, *, has_validation: bool, data: Path) -> tuple[str, ...]:
     """Return what the user should know before the run: random backbones, no validation."""
     model = config.model
     warnings = []
@@ -162,7 +170,7 @@ def _warnings(config: Config, validation: ClipDataset | None, data: Path) -> tup
             warnings.append(
                 f"The {name} backbone starts from RANDOM weights and is trained from scratch."
             )
-    if validation is None:
+    if not has_validation:
         warnings.append(
             f"WARNING: {data} has no validation split: the last weights are the result, not the "
             "best."
@@ -170,53 +178,44 @@ def _warnings(config: Config, validation: ClipDataset | None, data: Path) -> tup
     return tuple(warnings)
 
 
-def _from_caches(
-    opened: TrainingSet, clips: ClipDataset, validation: ClipDataset | None, folder: Path
-) -> TrainingSet:
+def _from_caches(opened: TrainingSet, folder: Path) -> TrainingSet:
     """Return the set with its clips from a finished cache in `folder`."""
     config = _update(opened.config, "train", memory_gb=0.0)
-    caches = find_caches(config, clips, validation, folder)
-    features, held_out = caches.open()
-    opened = _with_features(opened, config, features, held_out)
-    return replace(
-        opened, warnings=(*opened.warnings, f"Clips come from {folder}: {caches.name}.")
-    )
+    caches = find_caches(config, opened.samples(), folder)
+    opened = _with_features(opened, config, caches.open())
+    return replace(opened, warnings=(*opened.warnings, f"Clips come from {folder}: {caches.name}."))
 
 
-def _encode_first(
-    opened: TrainingSet, clips: ClipDataset, validation: ClipDataset | None, run_folder: Path
-) -> TrainingSet:
+def _encode_first(opened: TrainingSet, run_folder: Path) -> TrainingSet:
     """Return the set with its clips from a cache in the run folder, which is filled first."""
     config = _update(opened.config, "train", memory_gb=0.0)
     caches = plan_caches(
         config,
-        clips,
-        validation,
+        opened.samples(),
         run_folder / FEATURES,
         views=config.train.cache_views,
         run_folder=run_folder,
     )
-    if not all(part.is_complete for part in caches.parts):
+    if not caches.is_complete:
         text = f"Encoding first: {caches.describe_size()}"
         Console().print(text, highlight=False, soft_wrap=True)
     fill_caches(caches, opened.labels, workers=min(1, config.train.workers))
 
     # The digests have just been compared, while missing shards were looked for.
-    features, held_out = caches.open(verify=False)
-    return _with_features(opened, config, features, held_out)
+    return _with_features(opened, config, caches.open(verify=False))
 
 
 def _with_features(
-    opened: TrainingSet,
-    config: Config,
-    features: FeatureDataset,
-    validation: FeatureDataset | None,
+    opened: TrainingSet, config: Config, features: Mapping[str, FeatureDataset]
 ) -> TrainingSet:
     """Return the set with features in place of clips; CutMix, which needs pixels, is off."""
     warnings = opened.warnings
     if config.augment.cutmix:
         warnings = (*warnings, "Features cannot be cut and pasted: cutmix is off.")
-    config = _update(config, "augment", cutmix=0.0)
     return replace(
-        opened, config=config, clips=features, validation=validation, warnings=warnings
+        opened,
+        config=_update(config, "augment", cutmix=0.0),
+        clips=features["train"],
+        validation=features.get("validation"),
+        warnings=warnings,
     )

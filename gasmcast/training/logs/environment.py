@@ -30,7 +30,7 @@ PACKAGES = (
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Return commit and changed files of the tree that holds `folder`; None outside a repository."""
+    """Return commit and changed files of the tree around `folder`; None outside a repository."""
 
     def run_git(*words: str) -> str | None:
         try:

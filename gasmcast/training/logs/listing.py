@@ -49,7 +49,8 @@ def _read_run(run: Path) -> dict[str, Any]:
     # The best epoch so far; the summary of a finished run replaces it below.
     history = _read_metrics(run / "metrics.csv")
     if history:
-        row |= max(history, key=lambda figures: figures.get("top1", 0.0))
+        best = max(history, key=lambda figures: figures.get("top1", 0.0))
+        row |= best
         row["epoch"] = len(history)
 
     starts = read_json(run / "environment.json", list)
@@ -70,14 +71,14 @@ def _read_metrics(table: Path) -> list[dict[str, float]]:
     """
     if not table.is_file():
         return []
-    history = []
     try:
         with table.open(encoding="utf-8", newline="") as file:
-            for line in csv.DictReader(file):
-                history.append({name: float(value) for name, value in line.items() if value})
+            return [
+                {name: float(value) for name, value in line.items() if value}
+                for line in csv.DictReader(file)
+            ]
     except (ValueError, TypeError, csv.Error) as error:
         raise UsageError(f"{table} is damaged ({error}).") from None
-    return history
 
 
 def render_runs(rows: list[dict[str, Any]]) -> list[list[str]]:

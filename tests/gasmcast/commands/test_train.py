@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from gasmcast.cli import app
 from gasmcast.errors import GasmcastError, MachineError, UsageError
+from gasmcast.tensorfile import TornFileError
 
 CLASSES = ("Holding something", "Moving something down", "Moving something up")
 
@@ -330,25 +331,25 @@ def test_videos_that_are_missing_or_broken(data, preset, run, tmp_path):
 
 
 def test_flips_need_the_mirror_image_of_every_class_that_names_a_side(preset, tiny_set, tmp_path):
-    from gasmcast.training.inputs.training_set import open_run
+    from gasmcast.training.inputs.training_set import open_training_set
 
     with pytest.raises(UsageError, match="'Pushing something from left to right' names a side"):
-        open_run(preset, tiny_set, {"augment.flip": True})
+        open_training_set(preset, tiny_set, {"augment.flip": True})
     root = _copy(tiny_set, tmp_path / "set")
     table = json.loads((root / "labels.json").read_text())
     (root / "labels.json").write_text(
         json.dumps({**table, "Pushing something from right to left": len(table)})
     )
-    assert open_run(preset, root, {"augment.flip": True}).clips.swap == {0: 3, 3: 0}
+    assert open_training_set(preset, root, {"augment.flip": True}).clips.swap == {0: 3, 3: 0}
 
 
 def test_only_a_validation_split_that_is_not_there_is_done_without(data, preset, tmp_path):
-    from gasmcast.training.inputs.training_set import open_run
+    from gasmcast.training.inputs.training_set import open_training_set
 
     root = _copy(data, tmp_path / "set")
     split = root / "labels/validation.json"
     rows = json.loads(split.read_text())
-    assert open_run(preset, root, {}).validation is not None
+    assert open_training_set(preset, root, {}).validation is not None
     for content, sentence in (
         ("[{", "is not JSON"),
         ("[]", "lists no clips"),
@@ -360,9 +361,9 @@ def test_only_a_validation_split_that_is_not_there_is_done_without(data, preset,
     ):
         split.write_text(content)
         with pytest.raises(UsageError, match=sentence):
-            open_run(preset, root, {})
+            open_training_set(preset, root, {})
     split.unlink()
-    run = open_run(preset, root, {})
+    run = open_training_set(preset, root, {})
     assert run.validation is None
     assert any("no validation split" in loud for loud in run.warnings)
 
@@ -378,7 +379,7 @@ def test_other_classes_and_no_checkpoint(data, run, tmp_path):
         _call("eval", tmp_path, "--data", data)
     torn = tmp_path / "best.safetensors"
     torn.write_bytes((run / "best.safetensors").read_bytes()[:-50])
-    with pytest.raises(UsageError, match="whole file"):
+    with pytest.raises(TornFileError, match="whole file"):
         _call("eval", torn, "--data", data)
     alone = tmp_path / "alone.safetensors"
     shutil.copy(run / "best.safetensors", alone)
@@ -391,16 +392,16 @@ def test_other_classes_and_no_checkpoint(data, run, tmp_path):
 @pytest.mark.slow
 def test_a_study_resumes_and_writes_its_table(data, preset, tmp_path, monkeypatch):
     from gasmcast.models.backbones.weights import NoWeightsError
-    from gasmcast.training import run as session
+    from gasmcast.training import start
 
-    build = session.build_model
+    build = start.build_model
 
     def without(config):
         if config.model.fusion == "late":
             raise NoWeightsError("These weights are not to be had.")
         return build(config)
 
-    monkeypatch.setattr(session, "build_model", without)
+    monkeypatch.setattr(start, "build_model", without)
     rows = {"joined": {}, "summed": {"model.fusion": "add"}, "no weights": {"model.fusion": "late"}}
     study = tmp_path / "study.yaml"
     study.write_text(

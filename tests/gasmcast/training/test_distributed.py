@@ -1,7 +1,6 @@
 """Precision and compilation, as far as a CPU goes: the same training, within what the numbers can hold."""
 
 import functools
-import importlib
 
 import pytest
 import torch
@@ -12,14 +11,13 @@ from gasmcast.training.loop import train
 from gasmcast.training.resume.state_file import load_state
 
 QUIET = {"model__dropout": 0.0, "model__drop_path": 0.0, "train__epochs": 1}
-setup = importlib.import_module("gasmcast.training.distributed")
 
 
 def _train(fake, folder, **settings):
     config = fake.tiny_config(**QUIET, **settings)
     validation = fake.FakeClips(config, 9, seed=1, augment=False)
     summary = train(config, fake.FakeClips(config), validation, Labels(fake.CLASSES), folder)
-    return summary, load_state(folder)[0]
+    return summary, load_state(folder).tensors
 
 
 @pytest.fixture(scope="module")

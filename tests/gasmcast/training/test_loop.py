@@ -14,10 +14,11 @@ from gasmcast.evaluation.predict import predict
 from gasmcast.labels import Labels
 from gasmcast.models.checkpoint import frozen_names, load_checkpoint, read_checkpoint
 from gasmcast.tensorfile import read_tensors
-from gasmcast.training import loop as loop_module
-from gasmcast.training.distributed import check_counts
+from gasmcast.training import checkpoint_schedule
+from gasmcast.training.inputs.fit import check_counts
 from gasmcast.training.loop import train
 from gasmcast.training.resume.state_file import load_state, save_state
+from gasmcast.training.run import TrainingRun
 
 
 def _train(fake, folder, resume=False, fault="", validation=True, **settings):
@@ -78,7 +79,7 @@ def test_a_worker_that_dies(fake, tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(MachineError, match=r"data worker died.*train\.workers.*--resume"):
         _train(fake, folder, fault="die", train__epochs=2, train__workers=1)
-    assert load_state(folder)[1]["progress"]["updates"] >= 6  # the first epoch is kept
+    assert load_state(folder).record["progress"]["updates"] >= 6  # the first epoch is kept
     summary = _train(fake, folder, resume=True, train__epochs=2)
     assert summary["updates"] == 12
 
@@ -115,21 +116,21 @@ def test_no_space_left_stops_with_the_checkpoint_before(fake, tmp_path, monkeypa
         patch.setattr(os, "fsync", full)
         with pytest.raises(MachineError, match="No space left"):
             _train(fake, folder, resume=True, train__epochs=2)
-    assert load_state(folder)[1]["progress"]["updates"] == 6
+    assert load_state(folder).record["progress"]["updates"] == 6
     assert _train(fake, folder, resume=True, train__epochs=2)["updates"] == 12
 
 
 def test_a_young_state_is_not_written_again_and_an_old_one_is(fake, tmp_path, monkeypatch):
     saved = []
-    save = loop_module.Session.save
+    save = TrainingRun.save
     monkeypatch.setattr(
-        loop_module.Session, "save", lambda self: (saved.append(self.progress.updates), save(self))
+        TrainingRun, "save", lambda self: (saved.append(self.progress.updates), save(self))
     )
-    monkeypatch.setattr(loop_module, "YOUNG_S", 3600.0)  # however slow this machine is
+    monkeypatch.setattr(checkpoint_schedule, "RECENT_S", 3600.0)  # however slow this machine is
     _train(fake, tmp_path / "young", train__epochs=3)
     assert saved == [18]  # the last epoch's end always
     saved.clear()
-    monkeypatch.setattr(loop_module, "YOUNG_S", 0.0)
+    monkeypatch.setattr(checkpoint_schedule, "RECENT_S", 0.0)
     _train(fake, tmp_path / "old", train__epochs=3)
     assert saved == [6, 12, 18]
 
@@ -149,18 +150,18 @@ def test_a_stop_in_the_validation_loses_nothing(fake, tmp_path):
         train(config, fake.FakeClips(config), held, Labels(fake.CLASSES), folder)["stopped"]
         == "SIGTERM"
     )
-    assert load_state(folder)[1]["progress"]["updates"] == 6
+    assert load_state(folder).record["progress"]["updates"] == 6
 
 
 def test_averaged_weights_are_the_ones_kept(fake, tmp_path):
     folder = tmp_path / "run"
     _train(fake, folder, train__epochs=1, train__ema=0.5)
-    state, record, _ = load_state(folder)
+    state = load_state(folder)
     kept, _ = read_tensors(folder / "last.safetensors")
-    assert record["average_updates"] == 6
+    assert state.record["average_updates"] == 6
     name = next(name for name in kept if name.endswith("classifier.weight"))
-    assert kept[name].equal(state[f"average/model.{name}"])
-    assert not kept[name].equal(state[f"weights/{name}"])
+    assert kept[name].equal(state.tensors[f"average/model.{name}"])
+    assert not kept[name].equal(state.tensors[f"weights/{name}"])
 
 
 def test_mixing_balance_and_stream_losses_run(fake, tmp_path):
@@ -239,17 +240,17 @@ def test_resuming_with_other_clips_is_refused(fake, tmp_path, capsys):
             changed = sets()
             rows = getattr(changed[split], what)
             rows[0], rows[1] = rows[1], rows[0]
-            with pytest.raises(UsageError, match="begun with other clips"):
+            with pytest.raises(UsageError, match="started with other clips"):
                 again(*changed)
-    with pytest.raises(UsageError, match="begun with other clips"):
+    with pytest.raises(UsageError, match="started with other clips"):
         again(sets()[0], None)
     assert (folder / "state.safetensors").read_bytes() == before
     again(*sets())
     assert "not checked" not in capsys.readouterr().out
 
-    tensors, record, _ = load_state(folder)  # as they were before clips were kept track of
-    del record["set"]
-    save_state(folder, tensors, record)
+    state = load_state(folder)
+    del state.record["set"]  # as in runs from before clips were recorded
+    save_state(folder, state.tensors, state.record)
     again(*sets())
     assert "not checked" in capsys.readouterr().out
 

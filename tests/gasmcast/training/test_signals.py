@@ -16,10 +16,10 @@ def _send(number: signal.Signals) -> None:
 @pytest.mark.parametrize("later", [signal.SIGTERM, signal.SIGINT])
 def test_a_repeated_signal_waits_for_the_state_to_be_written(later):
     with StopSignal() as stop:
-        assert stop.asked == 0
+        assert stop.number == 0
         _send(signal.SIGTERM)
         _send(later)  # within a second: an echo of the first
-        assert stop.asked == signal.SIGTERM
+        assert stop.number == signal.SIGTERM
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_only_a_second_ctrl_c_ends_at_once(monkeypatch):
         _send(signal.SIGINT)
         now[0] = 5.0
         _send(signal.SIGTERM)
-        assert stop.asked == signal.SIGINT
+        assert stop.number == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             _send(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from gasmcast.training.average import WeightAverage
-from gasmcast.training.loss import fusion_loss, soft_targets
 from gasmcast.training.mixup import mix_batch
-from gasmcast.training.optimizer import build_optimizer, lr_factor
+from gasmcast.training.objective import fusion_loss, soft_targets
+from gasmcast.training.optimizer import WeightAverage, build_optimizer, lr_factor
 
 
 def test_smoothed_targets_are_those_of_torch():

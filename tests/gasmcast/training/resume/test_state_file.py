@@ -14,7 +14,7 @@ from gasmcast.training.resume.state_file import (
     has_state,
     load_state,
     save_state,
-    sweep_drafts,
+    remove_drafts,
 )
 
 
@@ -28,10 +28,10 @@ def _tensors(value: float) -> dict[str, torch.Tensor]:
 
 def test_what_was_saved_comes_back(tmp_path):
     save_state(tmp_path, _tensors(1.0), {"progress": {"loss": 0.1 + 0.2}})
-    tensors, record, passed = load_state(tmp_path)
-    assert tensors["weights/a"].equal(torch.full((64, 64), 1.0))
-    assert record["progress"]["loss"] == 0.1 + 0.2
-    assert passed == []
+    state = load_state(tmp_path)
+    assert state.tensors["weights/a"].equal(torch.full((64, 64), 1.0))
+    assert state.record["progress"]["loss"] == 0.1 + 0.2
+    assert state.damaged == ()
 
 
 def test_nothing_saved(tmp_path):
@@ -51,15 +51,15 @@ def test_a_torn_state_is_passed_over_for_the_one_before(tmp_path, damage):
         "empty": b"",
     }[damage]
     path.write_bytes(content)
-    _, record, passed = load_state(tmp_path)
-    assert record["n"] == 1
-    assert STATE in passed[0]
+    state = load_state(tmp_path)
+    assert state.record["n"] == 1
+    assert STATE in state.damaged[0]
 
 
 def test_killed_between_the_two_renames(tmp_path):
     save_state(tmp_path, _tensors(1.0), {"n": 1})
     (tmp_path / STATE).replace(tmp_path / PREVIOUS)
-    assert load_state(tmp_path)[1]["n"] == 1
+    assert load_state(tmp_path).record["n"] == 1
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
@@ -99,7 +99,7 @@ except MachineError as error:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert "told: No space left" in done.stdout
-    assert load_state(tmp_path)[1]["n"] == 1
+    assert load_state(tmp_path).record["n"] == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [STATE]
 
 
@@ -112,7 +112,7 @@ def test_drafts_of_dead_processes_are_swept(tmp_path):
     ).stdout.strip()
     (tmp_path / f".state.fresh.{gone}.safetensors").write_bytes(b"half")
     (tmp_path / f".last.{os.getpid()}.safetensors").write_bytes(b"being written")
-    sweep_drafts(tmp_path)
+    remove_drafts(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [f".last.{os.getpid()}.safetensors"]
 
 
