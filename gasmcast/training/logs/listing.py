@@ -26,7 +26,7 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
     for config_file in sorted(folder.rglob("config.yaml")):
         run = config_file.parent
         name = run.relative_to(folder)
-        if not (run / "environment.json").is_file() or name.match("gate/fold*"):
+        if not (run / "environment.json").is_file() or name.match("folds/fold*"):
             continue
         row: dict[str, Any] = {"finished": False, "epochs": None}
         try:
