@@ -116,6 +116,7 @@ def train(
         with_stream_weights,
     )
 
+    # Weights are settings with an option of their own.
     data, out = Path(data), Path(out)
     overrides = dict(settings or {})
     if semantic_weights is not None:
@@ -144,10 +145,13 @@ def train(
     # A guarded model first learns on folds how much each of its read-outs counts.
     fitted = with_stream_weights(opened, out, resume=resume)
     sentence = describe_stream_weights(fitted.config)
+
+    # A fold that was stopped leaves nothing to train with.
     summary: dict[str, Any] = {"stopped": fitted.stopped}
     if not fitted.stopped:
         if is_main and sentence:
             progress(sentence)
+
         summary = run_training(
             fitted.config, opened.clips, opened.validation, opened.labels, out, resume=resume
         )

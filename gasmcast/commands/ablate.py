@@ -65,6 +65,7 @@ def ablate(
     from gasmcast.studies.study import read_study
     from gasmcast.studies.table import to_markdown
 
+    # The seeds count from 0, as those of the packaged studies.
     plan = read_study(study)
     if seeds is not None:
         plan = plan.model_copy(update={"seeds": tuple(range(seeds))})

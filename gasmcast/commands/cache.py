@@ -91,9 +91,11 @@ def cache(
     for warning in opened.warnings:
         typer.secho(warning, fg=typer.colors.YELLOW, bold=True, err=True)
 
+    # The size is known before anything is encoded.
     caches = plan_caches(opened.config, opened.samples(), out, views=views, dtype=dtype)
     typer.echo(caches.describe_size())
     undecodable = fill_caches(caches, opened.labels, batch_size=batch_size, workers=workers)
+
     if undecodable:
         names = ", ".join(undecodable[:LISTED_CLIPS])
         rest = ", ..." if len(undecodable) > LISTED_CLIPS else ""

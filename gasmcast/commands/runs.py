@@ -30,6 +30,8 @@ def runs(
             f"There is no folder {folder}.",
             "Give the folder that `gasmcast train --out` wrote into.",
         )
+
+    # JSON is written for no runs, too.
     rows = list_runs(folder)
     if as_json:
         typer.echo(json.dumps(rows))

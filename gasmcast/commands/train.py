@@ -85,9 +85,12 @@ def train(
         progress=lambda stage, *_: typer.echo(stage),
         warn=lambda text: typer.secho(text, fg=typer.colors.YELLOW, bold=True, err=True),
     )
+
+    # Several processes print the result once.
     if not result.is_main:
         return
 
+    # A stopped run repeats the options that resume it.
     if not result:
         options = repeat_options(
             settings,
@@ -102,6 +105,7 @@ def train(
             "--resume"
         )
         raise typer.Exit(130 if result.stopped == "SIGINT" else 0)
+
     if result.best_epoch is not None:
         typer.echo(str(result))
     typer.echo(f"Wrote {result.checkpoint}. Next: gasmcast eval {out} --data {data}")

@@ -15,7 +15,7 @@ from gasmcast.config import Config, load_config, parse_config
 from gasmcast.data.annotations import read_labels
 from gasmcast.errors import UsageError
 from gasmcast.evaluation.classifier import run_model
-from gasmcast.evaluation.metrics import bootstrap_interval, hits
+from gasmcast.evaluation.metrics import hits
 from gasmcast.evaluation.predict import predict
 from gasmcast.files import read_json, write_atomic
 from gasmcast.models.backbones.weights import NoWeightsError
@@ -23,7 +23,7 @@ from gasmcast.models.checkpoint import load_checkpoint
 from gasmcast.models.counts import Counts, count
 from gasmcast.studies.shared_clips import SharedClips
 from gasmcast.studies.study import Study, base_config, row_settings
-from gasmcast.studies.table import TableRow, write_tables
+from gasmcast.studies.table import Hits, TableRow, failed_row, finished_row, write_tables
 from gasmcast.training.distributed import Distributed
 from gasmcast.training.inputs.training_set import TrainingSet
 from gasmcast.training.loop import train
@@ -36,9 +36,6 @@ __all__ = ["run_study"]
 
 # Settings that change how a run is carried out, but not its result.
 HARMLESS = {"train.workers", "train.checkpoint_minutes"}
-
-Hits = NDArray[np.bool_]
-"""`(N,)` whether each validation clip is recognized."""
 
 
 class _Stopped(Exception):  # noqa: N818 - no error: the run ends as requested
@@ -83,18 +80,21 @@ def run_study(
         for name, row in study.all_rows().items()
     }
     _check_names(rows)
+
     classes = len(read_labels(data))
     sizes = {
         name: _measure(start.source, name, {**changed, "model.classes": classes})
         for name, changed in rows.items()
     }
 
+    # Rows in order: each is compared with the first.
     shared = SharedClips(start.source, data, out)
     table: list[TableRow] = []
     first: NDArray[np.float64] | None = None
     for name, changed in rows.items():
         seed_hits: dict[int, Hits] = {}
         seed = study.seeds[0]
+
         try:
             for seed in study.seeds:
                 training_set = shared.open({**changed, "train.seed": seed})
@@ -105,11 +105,17 @@ def run_study(
             # The other rows go on, unless there is nothing to compare them with.
             if not table:
                 raise
-            table.append(_failed_row(name, sizes[name], error, seed))
+            reason = error.what
+            if isinstance(error, DivergedError):
+                # The names of the clips, after the semicolon, are too long for a table.
+                reason = f"diverged (seed {seed}): {error.what.partition(';')[0]}"
+            table.append(failed_row(name, sizes[name], reason))
         else:
-            table.append(_finished_row(name, sizes[name], seed_hits, first))
+            table.append(finished_row(name, sizes[name], seed_hits, first))
             if first is None:
                 first = np.mean(list(seed_hits.values()), axis=0)
+
+        # Tables are complete after each row, should the study be stopped.
         write_tables(out, study.about, table)
     return table, ""
 
@@ -164,9 +170,11 @@ def _train_and_score(training_set: TrainingSet, folder: Path) -> Hits:
         stored = read_json(result, dict, "config", "hits")
         _check_settings(config, stored["config"], folder)
         return np.array(stored["hits"], bool)
+
     for config_file in folder.rglob("config.yaml"):
         _check_settings(config, read_yaml(config_file), folder)
 
+    # Train: folds first, if the stream weights are fitted.
     fitted = with_stream_weights(training_set, folder, resume=True)
     stopped = fitted.stopped
     if not stopped:
@@ -179,6 +187,7 @@ def _train_and_score(training_set: TrainingSet, folder: Path) -> Hits:
             resume=True,
         )
         stopped = summary["stopped"]
+
     if stopped:
         raise _Stopped(stopped)
 
@@ -191,6 +200,8 @@ def _train_and_score(training_set: TrainingSet, folder: Path) -> Hits:
         workers=config.train.workers,
         processes=Distributed(),
     )
+
+    # The result makes the run a finished one.
     recognized = hits(logits, labels)
     content = {
         "config": config.model_dump(mode="json"),
@@ -208,6 +219,7 @@ def _check_settings(ours: Config, theirs: dict[str, Any], folder: Path) -> None:
     """
     # A run that fits its stream weights has others than its row.
     harmless = HARMLESS | ({"model.gate"} if ours.train.gate_folds else set())
+
     changed = [
         name
         for name in differences(ours, parse_config(theirs, str(folder)))
@@ -218,43 +230,3 @@ def _check_settings(ours: Config, theirs: dict[str, Any], folder: Path) -> None:
             f"{folder} holds a run of other settings ({', '.join(changed)}).",
             "Give another --out, or remove it.",
         )
-
-
-def _finished_row(
-    name: str, counts: Counts, seed_hits: dict[int, Hits], first: NDArray[np.float64] | None
-) -> TableRow:
-    """Return the table row of a row that was trained; `first` is the mean of the first row."""
-    mean = np.mean(list(seed_hits.values()), axis=0)  # (N,)
-    difference = None if first is None else mean - first
-    return TableRow(
-        row=name,
-        trainable=counts.parameters.trainable,
-        parameters=counts.parameters.total,
-        macs=counts.macs.total,
-        seeds={seed: float(recognized.mean()) for seed, recognized in seed_hits.items()},
-        top1=float(mean.mean()),
-        interval=bootstrap_interval(mean),
-        difference=None if difference is None else float(difference.mean()),
-        difference_interval=None if difference is None else bootstrap_interval(difference),
-    )
-
-
-def _failed_row(
-    name: str, counts: Counts, error: NoWeightsError | DivergedError, seed: int
-) -> TableRow:
-    """Return the table row of a row that could not be trained."""
-    reason = error.what
-    if isinstance(error, DivergedError):
-        reason = f"diverged (seed {seed}): {error.what.partition(';')[0]}"
-    return TableRow(
-        row=name,
-        trainable=counts.parameters.trainable,
-        parameters=counts.parameters.total,
-        macs=counts.macs.total,
-        seeds={},
-        top1=None,
-        interval=None,
-        difference=None,
-        difference_interval=None,
-        not_run=reason,
-    )

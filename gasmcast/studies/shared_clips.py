@@ -44,6 +44,8 @@ class SharedClips:
         if key not in self._decoded:
             opened.preload()
             self._decoded[key] = opened
+
+        # Settings are those of this run, clips those of the first alike.
         shared = self._decoded[key]
         shared.clips.seed = config.train.seed
         return replace(opened, clips=shared.clips, validation=shared.validation)

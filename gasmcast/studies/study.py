@@ -36,6 +36,8 @@ class Study(Frozen):
         rows = dict(self.rows)
         if not self.grid:
             return rows
+
+        # The name of a row lists its values.
         for values in itertools.product(*self.grid.values()):
             settings = dict(zip(self.grid, values, strict=True))
             parts = [f"{name.rpartition('.')[2]} {value}" for name, value in settings.items()]
@@ -50,6 +52,8 @@ def read_study(source: str) -> Study:
         UsageError: unknown name or file, or the file is not a study.
     """
     content = read_preset(source, STUDIES, kind="study", kinds="studies", folder="presets/studies")
+
+    # Report the first problem only, with its place in the file.
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
@@ -58,6 +62,7 @@ def read_study(source: str) -> Study:
             f"{source}: {'.'.join(map(str, first['loc']))}: {first['msg']}.",
             "See gasmcast/presets/studies.",
         ) from None
+
     if not study.all_rows():
         raise UsageError(
             f"{source} has neither rows nor a grid.",
@@ -106,6 +111,8 @@ def row_settings(row: dict[str, Any], base: Config) -> dict[str, Any]:
         match = re.fullmatch(r"last(?: (\d+))?", str(settings.get(name, "")))
         if match is None:
             continue
+
+        # A base has as many taps as its layers, or a single one.
         taps = base.model.semantic_taps if name == TAPS[0] else base.model.motion_taps
         count = int(match[1] or 1)
         if count > len(taps):
@@ -113,5 +120,6 @@ def row_settings(row: dict[str, Any], base: Config) -> dict[str, Any]:
                 f"{name}: the base has {len(taps)} taps, not {count}.",
                 "Use a base with more taps.",
             )
+
         settings[name] = list(taps[-count:])
     return settings

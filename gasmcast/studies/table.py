@@ -5,15 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from gasmcast.evaluation.metrics import bootstrap_interval
 from gasmcast.files import write_atomic
+from gasmcast.models.counts import Counts
 from gasmcast.report.plots import draw_bars
 
-__all__ = ["TableRow", "to_markdown", "write_tables"]
+__all__ = ["Hits", "TableRow", "failed_row", "finished_row", "to_markdown", "write_tables"]
 
 Interval = tuple[float, float]
+Hits = NDArray[np.bool_]
+"""`(N,)` whether each validation clip is recognized."""
 
 HEADER = (
     "| row | trainable, M | all, M | multiply-adds, G | top-1, % [95 %] | from the first row "
@@ -54,17 +61,56 @@ class TableRow:
     """All parameters."""
     macs: int
     """Multiply-adds per window."""
-    seeds: dict[int, float]
+    seeds: dict[int, float] = field(default_factory=dict)
     """Top-1 by seed."""
-    top1: float | None
+    top1: float | None = None
     """Mean over the seeds; None if the row could not be run."""
-    interval: Interval | None
+    interval: Interval | None = None
     """95 % bootstrap interval over clips of the mean over seeds."""
-    difference: float | None
+    difference: float | None = None
     """Difference from the first row, clip by clip."""
-    difference_interval: Interval | None
+    difference_interval: Interval | None = None
     not_run: str = ""
     """Reason why the row could not be run."""
+
+
+def finished_row(
+    name: str, counts: Counts, seed_hits: dict[int, Hits], first: NDArray[np.float64] | None
+) -> TableRow:
+    """Return the table row of a row that was trained.
+
+    Args:
+        name: name of the row.
+        counts: size of its model.
+        seed_hits: recognized validation clips by seed.
+        first: `(N,)` mean over the seeds of the first row; None for the first row itself.
+    """
+    # Clip by clip, so that differences between rows are paired.
+    mean = np.mean(list(seed_hits.values()), axis=0)  # (N,)
+    difference = None if first is None else mean - first
+
+    return TableRow(
+        row=name,
+        trainable=counts.parameters.trainable,
+        parameters=counts.parameters.total,
+        macs=counts.macs.total,
+        seeds={seed: float(recognized.mean()) for seed, recognized in seed_hits.items()},
+        top1=float(mean.mean()),
+        interval=bootstrap_interval(mean),
+        difference=None if difference is None else float(difference.mean()),
+        difference_interval=None if difference is None else bootstrap_interval(difference),
+    )
+
+
+def failed_row(name: str, counts: Counts, reason: str) -> TableRow:
+    """Return the table row of a row that could not be trained."""
+    return TableRow(
+        row=name,
+        trainable=counts.parameters.trainable,
+        parameters=counts.parameters.total,
+        macs=counts.macs.total,
+        not_run=reason,
+    )
 
 
 def to_markdown(about: str, rows: list[TableRow]) -> str:
@@ -112,6 +158,7 @@ def write_tables(out: Path, about: str, rows: list[TableRow]) -> None:
             names.append(row.row)
             values.append(100 * row.top1)
             intervals.append((100 * row.interval[0], 100 * row.interval[1]))
+
     if names:
         draw_bars(values, names, "top-1, %", out / "table.png", intervals)
 
@@ -121,6 +168,8 @@ def _to_csv(rows: list[TableRow]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(CSV_COLUMNS)
+
+    # Intervals take two columns each; unknown figures are empty.
     for row in rows:
         low, high = row.interval or ("", "")
         difference_low, difference_high = row.difference_interval or ("", "")

@@ -51,6 +51,8 @@ class CheckpointSchedule:
         run = self._run
         if run.processes.world > 1 and run.progress.updates % AGREE_EVERY:
             return
+
+        # A signal outranks the clock, because its number is larger.
         is_due = time.monotonic() - run.saved_at > 60 * run.config.train.checkpoint_minutes
         flag = run.processes.agree(self._stop.number or (SAVE if is_due else 0))
         if flag:
@@ -79,10 +81,11 @@ class CheckpointSchedule:
         if run.processes.world > 1:
             self.stop_if_requested()
 
-    def stop_if_requested(self, stage: str = "", done: int = 0, total: int = 0) -> None:  # noqa: ARG002 - a progress callback
+    def stop_if_requested(self, *_: object) -> None:
         """End the run in all processes if any of them has received a signal.
 
-        All processes must call it, so that none leaves a collective operation alone.
+        It serves as a progress callback, whose arguments do not matter here. All processes must
+        call it, so that none leaves a collective operation alone.
 
         Raises:
             Stopped: a signal has ended the run.

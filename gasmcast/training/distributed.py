@@ -37,12 +37,13 @@ class Distributed:
         self.device: torch.device = state.device
         """Device on which this process trains."""
 
+        # Threads of the process group would outlive the interpreter.
         if self.world > 1:
             atexit.register(_leave_group)
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes the files and prints the messages."""
+        """Return whether this process writes the files and prints the messages."""
         return self.rank == 0
 
     def sum(self, values: Sequence[float]) -> list[float]:
@@ -88,19 +89,22 @@ def open_accelerator(train: TrainConfig) -> tuple[Accelerator, str]:
         MachineError: fp16 without a GPU.
         UsageError: averaged weights together with FSDP.
     """
+    # Precision: what the machine can compute.
     gpu = torch.cuda.is_available()
     precision, note = train.precision, ""
     if not gpu and precision == "fp16":
         raise MachineError(
             "fp16 training needs a GPU.", "Use --set train.precision=fp32 (or bf16)."
         )
-    if not gpu and precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001 - torch has no public name for it
+    cpu_bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported  # noqa: SLF001 - no public name
+    if not gpu and precision == "bf16" and not cpu_bf16():
         precision, note = "fp32", "This CPU has no bf16 arithmetic: training in fp32."
 
     # Accelerate keeps one precision per process. An earlier run in this process may have used
     # another one.
     mixed = "no" if precision == "fp32" else precision
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:  # noqa: SLF001 - no public way to ask
+    is_set = bool(AcceleratorState._shared_state)  # noqa: SLF001 - no public way to ask
+    if is_set and AcceleratorState().mixed_precision != mixed:
         AcceleratorState._reset_state()  # noqa: SLF001 - no public way to reset
     accelerator = Accelerator(mixed_precision=mixed, cpu=not gpu)
 

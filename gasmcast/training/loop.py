@@ -75,6 +75,7 @@ def _train(run: TrainingRun, validation: ClipSet | None) -> dict[str, Any]:
     with StopSignal() as stop, run.display:
         schedule = CheckpointSchedule(run, meter, stop)
         try:
+            # A resumed run begins within an epoch, at the step that its state holds.
             while progress.epoch < run.config.train.epochs:
                 # Train: the remaining updates of the epoch.
                 batches = run.batches()
@@ -94,8 +95,11 @@ def _train(run: TrainingRun, validation: ClipSet | None) -> dict[str, Any]:
                         figures |= validate(run, validation, schedule.stop_if_requested)
                 meter.count_validation(time.monotonic() - started)
                 _finish_epoch(run, meter, figures)
+
+                # Weights and state belong together: both are written, or none.
                 if not schedule.unsaved:
                     run.write_weights("last.safetensors")
+
         except Stopped as request:
             stopped = request.signal
             run.display.note(f"Stopped by {stopped}: the state is saved.")
@@ -107,6 +111,7 @@ def _train(run: TrainingRun, validation: ClipSet | None) -> dict[str, Any]:
 
 def _training_figures(run: TrainingRun) -> dict[str, float]:
     """Return the epoch's figures on the training clips, over all processes."""
+    # Several processes have trained on clips of their own.
     total = run.total_progress()
     count = max(total.clips, 1)
     return {
@@ -129,10 +134,12 @@ def _finish_epoch(run: TrainingRun, meter: Meter, figures: dict[str, float]) -> 
         progress.best, progress.best_epoch = figures["top1"], progress.epoch
         run.write_weights("best.safetensors")
 
+    # Files for people.
     run.display.epoch(progress.epoch, figures)
     if run.records is not None:
         run.records.write_epochs(progress.updates, progress.history)
 
+    # The sums are those of one epoch.
     progress.epoch += 1
     progress.step = progress.clips = 0
     progress.loss_sum = progress.hits1 = progress.hits5 = 0.0
@@ -142,10 +149,12 @@ def _log_update(run: TrainingRun, meter: Meter) -> None:
     """Show the position of the run, in the main process."""
     if run.records is None:
         return
+
     on_gpu = run.processes.device.type == "cuda"
     status = meter.status(run.progress, run.config.train, run.steps, run.lr, gpu=on_gpu)
     run.display.update(status)
 
+    # TensorBoard keeps every point, so it gets fewer.
     if run.progress.updates % LOG_EVERY == 0:
         figures = {
             "loss": status.loss,
@@ -174,6 +183,8 @@ def _summary(run: TrainingRun, stopped: str) -> dict[str, Any]:
         "checkpoint": "best.safetensors" if has_best else "last.safetensors",
         "stopped": stopped,
     }
+
+    # An unfinished run has no summary, by which `gasmcast runs` tells them apart.
     if progress.epoch >= epochs and run.records is not None:
         run.records.finish(summary)
     return summary

@@ -30,10 +30,13 @@ def mix_batch(
     """
     if len(clips) < 2 or (mixup == 0 and cutmix == 0):
         return clips, targets
+
+    # The Beta distribution prefers shares near 0 and 1 where alpha is small.
     use_cutmix = cutmix > 0 and (mixup == 0 or rng.random() < 0.5)
     alpha = cutmix if use_cutmix else mixup
     share = float(rng.beta(alpha, alpha))
 
+    # The neighbor in the batch is as random as any other clip.
     neighbors = clips.roll(1, 0)
     if use_cutmix:
         mixed, share = _cut(clips, neighbors, share, rng)
@@ -48,6 +51,8 @@ def _cut(
 ) -> tuple[Tensor, float]:
     """Paste a box of the neighbors into the clips; return the share of pixels that stays."""
     height, width = clips.shape[-3:-1]
+
+    # A box of the same shape as the frame, centered anywhere in it.
     side = np.sqrt(1 - share)
     y, x = rng.integers(height), rng.integers(width)
     top, bottom = (int(np.clip(y + sign * side * height / 2, 0, height)) for sign in (-1, 1))

@@ -88,9 +88,12 @@ class Objective(nn.Module):
             targets: `(B, classes)` probabilities.
         """
         features = self.model.encode(clips) if isinstance(clips, Tensor) else clips
+
+        # Guarded read-outs learn apart from each other.
         if self.model.head.guarded:
             scores = self.model.classify_streams(features)
             return Outcome(separate_loss(scores, targets), self.model.pool(scores))
+
         if not self.stream_loss:
             logits = self.model.classify(features)
             return Outcome(fusion_loss(logits, {}, targets), logits)

@@ -20,6 +20,7 @@ def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.o
     The betas are 0.9 and 0.999. Weight decay applies to the weights of linear and convolution
     layers only, not to biases, norms, embeddings, scales and bias tables.
     """
+    # Sort the parameters by the layer that owns them.
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     seen: set[int] = set()
@@ -32,6 +33,7 @@ def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.o
             decays = isinstance(module, DECAYED) and name == "weight"
             (decayed if decays else free).append(parameter)
 
+    # A model may lack one of the two kinds.
     groups = [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": free, "weight_decay": 0.0},
@@ -81,6 +83,8 @@ class WeightAverage:
             trained = {name: p.detach().clone() for name, p in self._live.items()}
             for name, parameter in self._live.items():
                 parameter.copy_(self.tensors[name])
+
+        # The original values are copied back in place, so that the optimizer keeps its tensors.
         try:
             yield
         finally:

@@ -104,6 +104,7 @@ class TrainingRun:
         p = self.progress
         sums = self.processes.sum([p.clips, p.loss_sum, p.hits1, p.hits5])
         clips, loss_sum, hits1, hits5 = sums
+
         return replace(p, clips=int(clips), loss_sum=loss_sum, hits1=hits1, hits5=hits5)
 
     def save(self) -> None:
@@ -112,6 +113,7 @@ class TrainingRun:
         Raises:
             MachineError: no space left; the previous state is unchanged.
         """
+        # Collect the state; FSDP gathers it from all processes.
         tensors, record = capture(
             accelerator=self.accelerator,
             processes=self.processes,
@@ -121,12 +123,15 @@ class TrainingRun:
             progress=self.total_progress(),
             frozen=self.frozen,
         )
+
+        # Facts by which a resumed run is checked.
         record |= {
             "config": self.config.model_dump(mode="json"),
             "labels": list(self.labels.names),
             "steps": self.steps,
             "set": self.set_sha,
         }
+
         if self.processes.is_main:
             save_state(self.folder, tensors, record)
         self.write_weights("last.safetensors")
@@ -137,6 +142,7 @@ class TrainingRun:
 
         These are the averaged weights, if there are any.
         """
+        # The checkpoint says which epoch it is from and how good it is.
         history = self.progress.history
         info = {
             "epoch": len(history),

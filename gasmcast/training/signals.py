@@ -43,7 +43,7 @@ class StopSignal:
     ) -> None:
         self._restore()
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler
+    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a handler
         """Remember the first signal; give a later Ctrl-C its usual effect."""
         if not self.number:
             self.number, self._received_at = number, time.monotonic()

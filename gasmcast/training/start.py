@@ -67,8 +67,7 @@ def start_run(
     # Processes and precision.
     processes = Distributed()
     accelerator, precision_note = open_accelerator(train)
-    on_cpu = processes.device.type == "cpu"
-    if on_cpu:
+    if processes.device.type == "cpu":
         keep_memory()
     display = Display(processes.is_main)
 
@@ -88,9 +87,12 @@ def start_run(
     torch.manual_seed(train.seed)
     model = build_model(config) if state is None else build_or_reload(config, folder)
     frozen = frozen_names(model)
+
+    # Counted before FSDP splits the parameters.
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if isinstance(clips, FeatureDataset):
         clips.check(model)
+
     model.to(processes.device)
     if state is None:
         batches = _statistics_clips(config, loader, targets, display)
@@ -108,6 +110,7 @@ def start_run(
     # Compilation, the wrapper for several processes, and a seed of its own for each process.
     if train.compile:
         objective.compile()
+
     prepared, optimizer = accelerator.prepare(
         objective, build_optimizer(objective, train.lr, train.weight_decay)
     )
@@ -131,6 +134,7 @@ def start_run(
     records = RunFolder(folder, config, progress.updates) if processes.is_main else None
     if precision_note:
         display.note(f"note: {precision_note}")
+
     return TrainingRun(
         config=config,
         clips=clips,
@@ -160,9 +164,12 @@ def _statistics_clips(
     """Return batches of the first training clips, from which the taps' statistics are measured."""
     train = config.train
     count = max(1, STATISTICS_CLIPS // train.batch_size) * train.batch_size
+
+    # The clips with which the first epoch begins, in complete batches.
     order = epoch_order(targets, train.seed, 0, train.balanced)[:count]
     size = min(train.batch_size, len(order))
     batches = loader.batches(RankBatches(order, size))
+
     title = "fitting the statistics of the taps"
     for batch in display.track(title, batches, -(-len(order) // size)):
         yield batch.clips
@@ -188,5 +195,6 @@ def _rescale(
             "note: the number of steps per epoch has changed: the run resumes at the same share "
             "of the epoch."
         )
+
     display.note(f"Resuming at epoch {progress.epoch + 1}, step {progress.step} of {steps}.")
     return progress

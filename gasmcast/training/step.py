@@ -45,16 +45,20 @@ def update_weights(run: TrainingRun, meter: Meter, batches: Iterator[Batch]) -> 
     progress, train, augment = run.progress, run.config.train, run.config.augment
     accelerator, objective, optimizer = run.accelerator, run.objective, run.optimizer
 
+    # The learning rate follows the number of the update.
     warmup = round(train.warmup_epochs * run.steps)
     factor = lr_factor(progress.updates, train.epochs * run.steps, warmup)
     for group in optimizer.param_groups:
         group["lr"] = train.lr * factor
 
+    # Accumulate the gradients of the batches.
     rng = np.random.default_rng((train.seed, progress.updates, 2))
     indices: list[int] = []
     for number in range(train.accumulate):
         batch = meter.next(batches)
         indices += batch.indices.tolist()
+
+        # Targets are probabilities, because mixed clips belong to two classes.
         targets = soft_targets(
             batch.labels.to(run.processes.device), len(run.labels), train.label_smoothing
         )
@@ -70,6 +74,7 @@ def update_weights(run: TrainingRun, meter: Meter, batches: Iterator[Batch]) -> 
             if not math.isfinite(loss):
                 raise _diverged("loss", run, indices)
             accelerator.backward(outcome.loss / train.accumulate)
+
         meter.count(progress, outcome.logits.detach(), targets, loss, run.processes.world)
 
     # The scaler of fp16 skips an update whose gradient is not finite; nothing else does.
@@ -81,12 +86,14 @@ def update_weights(run: TrainingRun, meter: Meter, batches: Iterator[Batch]) -> 
     optimizer.zero_grad()
     if run.average is not None:
         run.average.update()
+
     progress.step += 1
     progress.updates += 1
 
 
 def _diverged(quantity: str, run: TrainingRun, indices: Sequence[int]) -> DivergedError:
     """Return the error that names the clips of the failed update and the checkpoint kept."""
+    # A clip may have been drawn twice.
     names = [run.clips.ids[i] for i in dict.fromkeys(indices)]
     listed = ", ".join(names[:LISTED_CLIPS])
     if len(names) > LISTED_CLIPS:

@@ -33,6 +33,7 @@ def validate(run: TrainingRun, clips: ClipSet, progress: Progress = silent) -> d
 
     def classify(batch: Any) -> NDArray[np.float32]:  # noqa: ANN401 - an array, or features
         moved = run.to_device(torch.from_numpy(batch) if isinstance(batch, np.ndarray) else batch)
+
         first = moved if isinstance(moved, torch.Tensor) else moved[0]
         # The objective wants targets, although only its logits are used.
         even = torch.full((len(first), classes), 1 / classes, device=run.processes.device)
@@ -40,6 +41,7 @@ def validate(run: TrainingRun, clips: ClipSet, progress: Progress = silent) -> d
             logits = run.objective(moved, even).logits
         return np.asarray(logits.float().cpu().numpy(), np.float32)
 
+    # Workers of the training serve the validation clips, too.
     with run.averaged_weights():
         logits, labels = predict(
             classify,
@@ -49,6 +51,8 @@ def validate(run: TrainingRun, clips: ClipSet, progress: Progress = silent) -> d
             processes=run.processes,
             on_batch=partial(progress, "validating"),
         )
+
+    # Without label smoothing, unlike the training loss.
     loss = float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
     return {
         "loss": loss,

@@ -30,7 +30,7 @@ class CachePart:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the cache has been filled; its index is written last."""
+        """Return whether the cache has been filled; its index is written last."""
         return (self.plan.folder / "index.json").is_file()
 
 
@@ -52,7 +52,7 @@ class FeatureCaches:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the caches of all splits have been filled."""
+        """Return whether the caches of all splits have been filled."""
         return all(part.is_complete for part in self.parts.values())
 
     def describe_size(self) -> str:
@@ -132,6 +132,7 @@ def find_caches(
         facts = read_json(index, dict, "facts")["facts"]
         kinds.add((int(facts["views"][0]), str(facts["dtype"])))
 
+    # A cache fits if its key is that of a plan for this model and data set.
     model = _build(config, None)
     fitting = []
     for views, dtype in sorted(kinds):
@@ -144,12 +145,15 @@ def find_caches(
     if wanted and len(fitting) > 1:
         exact = [caches for caches in fitting if caches.parts["train"].plan.views == wanted]
         fitting = exact or fitting
+
     if len(fitting) > 1:
         names = ", ".join(caches.name for caches in fitting)
         raise UsageError(
             f"{folder} has {len(fitting)} caches that fit this run: {names}.",
             "Choose with --set train.cache_views=VIEWS, or keep one of them there.",
         )
+
+    # Without a cache that fits, opening this plan explains what is missing.
     if not fitting:
         return _plan(config, model, samples, folder, views=wanted or 1, dtype="float16")
     return fitting[0]

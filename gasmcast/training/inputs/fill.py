@@ -30,6 +30,7 @@ def fill_caches(
         MachineError: not enough space on the disk, or a worker died.
         SourceError: too many clips do not decode.
     """
+    # One process encodes, so the first GPU is enough.
     device = "cuda" if torch.cuda.is_available() else "cpu"
     undecodable: list[str] = []
     columns = (
@@ -38,6 +39,8 @@ def fill_caches(
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
+
+    # One bar per split; rows that are stored already count as done.
     with Progress(*columns) as bars:
         for split, part in caches.parts.items():
             bar = bars.add_task(f"encoding {split}", total=part.plan.rows)

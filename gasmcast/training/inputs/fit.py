@@ -28,11 +28,13 @@ def fit_window(spec: ClipSpec, samples: Sequence[Sample]) -> ClipSpec:
         spec: the clip spec whose `segment_s` is replaced.
         samples: the training clips.
     """
+    # Durations come from the headers of the videos; nothing is decoded.
     durations_s = []
     for sample in samples:
         duration = 0.0 if sample.path is None else duration_s(sample.path)
         if duration > 0:
             durations_s.append(duration)
+
     if not durations_s:
         return spec
 
@@ -75,6 +77,7 @@ def check_counts(labels: NDArray[np.integer], train: TrainConfig, world: int) ->
     Raises:
         UsageError: no clips, a clip without a label, a single class, or fewer clips than a batch.
     """
+    # Labels: there must be something to tell apart.
     if len(labels) == 0:
         raise UsageError("The set has no training clips.", "Check --data.")
     if (labels < 0).any():
@@ -86,6 +89,7 @@ def check_counts(labels: NDArray[np.integer], train: TrainConfig, world: int) ->
             "There is nothing to tell apart: add another class.",
         )
 
+    # Size: an epoch needs at least one update.
     if updates_per_epoch(len(labels), train, world) == 0:
         batch = f"{train.batch_size} clips x {train.accumulate} steps x {world} processes"
         raise UsageError(

@@ -155,6 +155,8 @@ def _warnings(config: Config, *, has_validation: bool, data: Path) -> tuple[str,
     """Return what the user should know before the run: random backbones, no validation."""
     model = config.model
     warnings = []
+
+    # Random weights are rarely meant, and a frozen backbone never leaves them.
     for name, weights in (
         ("semantic", model.semantic_weights),
         ("motion", model.motion_weights),
@@ -170,6 +172,8 @@ def _warnings(config: Config, *, has_validation: bool, data: Path) -> tuple[str,
             warnings.append(
                 f"The {name} backbone starts from RANDOM weights and is trained from scratch."
             )
+
+    # Without validation there is no best epoch.
     if not has_validation:
         warnings.append(
             f"WARNING: {data} has no validation split: the last weights are the result, not the "
@@ -196,6 +200,8 @@ def _encode_first(opened: TrainingSet, run_folder: Path) -> TrainingSet:
         views=config.train.cache_views,
         run_folder=run_folder,
     )
+
+    # A resumed run finds its caches complete and says nothing.
     if not caches.is_complete:
         text = f"Encoding first: {caches.describe_size()}"
         Console().print(text, highlight=False, soft_wrap=True)
@@ -212,6 +218,7 @@ def _with_features(
     warnings = opened.warnings
     if config.augment.cutmix:
         warnings = (*warnings, "Features cannot be cut and pasted: cutmix is off.")
+
     return replace(
         opened,
         config=_update(config, "augment", cutmix=0.0),

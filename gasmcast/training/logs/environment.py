@@ -45,9 +45,11 @@ def git_state(folder: Path) -> dict[str, Any] | None:
             return None
         return done.stdout.strip()
 
+    # Untracked files are left out: data and runs often lie in the tree.
     commit = run_git("rev-parse", "HEAD")
     if commit is None:
         return None
+
     changed = run_git("status", "--porcelain", "--untracked-files=no")
     return {"commit": commit, "changed": (changed or "").splitlines()}
 

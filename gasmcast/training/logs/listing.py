@@ -28,12 +28,15 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
         name = run.relative_to(folder)
         if not (run / "environment.json").is_file() or name.match("folds/fold*"):
             continue
+
+        # A damaged run must not hide the others.
         row: dict[str, Any] = {"finished": False, "epochs": None}
         try:
             row |= _read_run(run)
         except UsageError as error:
             row["damaged"] = error.what
         rows.append(row | {"run": str(name)})
+
     return sorted(rows, key=lambda row: -row.get("top1", -1.0))
 
 
@@ -71,6 +74,8 @@ def _read_metrics(table: Path) -> list[dict[str, float]]:
     """
     if not table.is_file():
         return []
+
+    # Cells are empty where an epoch has no such figure.
     try:
         with table.open(encoding="utf-8", newline="") as file:
             return [
@@ -89,6 +94,7 @@ def render_runs(rows: list[dict[str, Any]]) -> list[list[str]]:
 
     lines = [list(HEAD)]
     for row in rows:
+        # Shares become percent, as in all tables.
         percents = [figure(row, name, "{:.1f}", 100) for name in ("top1", "top5", "mean_class")]
         lines.append(
             [

@@ -29,6 +29,8 @@ class Meter:
         self._started = clock()
         self._first_update = progress.updates
         self._earlier_s = progress.seconds
+
+        # Sums since the (re)start.
         self.wait_s = 0.0
         """Time spent waiting for data."""
         self.clips = 0
@@ -55,8 +57,11 @@ class Meter:
             loss: mean over the batch.
             world: number of processes.
         """
+        # The first of the five best classes decides top-1.
         top = logits.topk(min(5, logits.shape[1])).indices  # (B, 5)
         right = top == targets.argmax(1, keepdim=True)
+
+        # Sums of this process; `Distributed.sum` adds the others.
         progress.loss_sum += loss * len(logits)
         progress.hits1 += float(right[:, 0].sum())
         progress.hits5 += float(right.sum())
@@ -99,6 +104,7 @@ class Meter:
         # Validation takes the same time in each epoch, however many updates an epoch has.
         training_s = self._clock() - self._started - self._all_validations_s
         update_s = training_s / max(progress.updates - self._first_update, 1)
+
         updates_left = train.epochs * steps - progress.updates
         epochs_left = train.epochs - progress.epoch
         remaining_s = updates_left * update_s + epochs_left * self._last_validation_s

@@ -55,6 +55,7 @@ class RunStatus:
         if self.memory_gib is not None:
             cells["GPU"] = f"{self.memory_gib:.1f} GiB"
 
+        # Long runs take more than a day, which is still given in hours.
         minutes, seconds = divmod(int(self.remaining_s), 60)
         hours, minutes = divmod(minutes, 60)
         cells["ETA"] = f"{hours}:{minutes:02}:{seconds:02}"
@@ -79,6 +80,8 @@ class Display:
         self._active = active
         self._console = console or Console()
         self._clock = clock
+
+        # A file or a pipe gets lines instead of a table.
         self._live: Live | None = None
         if active and self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=4)
@@ -125,6 +128,8 @@ class Display:
             "train loss": f"{figures['train_loss']:.4f}",
             "train top-1": f"{100 * figures['train_top1']:.1f} %",
         }
+
+        # Figures of the validation, if there was one.
         for name in ("top1", "top5", "mean_class"):
             if name in figures:
                 cells[name] = f"{100 * figures[name]:.1f} %"

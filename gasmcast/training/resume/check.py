@@ -39,6 +39,7 @@ def find_state(
             spec or data set.
         TornFileError: every state in the folder is damaged.
     """
+    # A fresh run never overwrites another one.
     if not resume:
         if has_state(folder) or (folder / "last.safetensors").exists():
             raise UsageError(
@@ -47,6 +48,7 @@ def find_state(
             )
         return None
 
+    # The newest state that is complete.
     state = load_state(folder)
     if state is None:
         if has_state(folder):
@@ -59,6 +61,7 @@ def find_state(
     for sentence in state.damaged:
         note(f"note: {sentence} The previous state is used.")
 
+    # Model, clip spec and data set must be those of the run; other settings may change.
     changed = differences(config, parse_config(state.record["config"], str(folder)))
     foreign = [name for name in changed if name.startswith(("model.", "spec."))]
     if foreign:
@@ -66,6 +69,7 @@ def find_state(
             f"{folder} was started with another {foreign[0]}.",
             "Resume with the same model and clip spec, or give another --out.",
         )
+
     _check_set(folder, state.record, labels, set_sha, note)
     if changed:
         note(f"note: settings changed since the run was started: {', '.join(changed)}.")
@@ -87,6 +91,8 @@ def _check_set(
     hint = "Give the data set it was started with, or another --out."
     if tuple(record["labels"]) != labels.names:
         raise UsageError(f"{folder} was started with other classes than the data set has.", hint)
+
+    # Class names match, but the clips may still be others.
     if "set" not in record:
         note(
             "note: the run is older than the record of its clips: that this is the same data set "

@@ -82,6 +82,7 @@ def capture(
         progress: position of the run, with the sums of all processes.
         frozen: names of frozen weights, which `frozen.safetensors` holds.
     """
+    # Parts that are always there.
     optimizer_tensors, groups = _capture_optimizer(objective, optimizer)
     parts = {
         "weights": trained_tensors(objective, frozen),
@@ -93,6 +94,8 @@ def capture(
         "world": processes.world,
         "groups": groups,
     }
+
+    # Parts that depend on the configuration.
     if average is not None:
         parts["average"] = average.tensors
         record["average_updates"] = average.updates
@@ -125,12 +128,15 @@ def restore(
         part, _, rest = name.partition("/")
         parts.setdefault(part, {})[rest] = tensor
 
+    # In the order of `capture`; random generators last, so that nothing draws from them
+    # before the training does.
     _restore_weights(objective, parts["weights"])
     _restore_optimizer(objective, optimizer, parts.get("optimizer", {}), record["groups"])
     if average is not None and "average" in parts:
         _restore_average(average, parts["average"], record["average_updates"])
     if accelerator.scaler is not None and "scaler" in record:
         accelerator.scaler.load_state_dict(record["scaler"])
+
     if record["world"] == processes.world:
         _restore_random(parts["random"], processes)
     return RunProgress(**record["progress"])
@@ -179,7 +185,7 @@ def _restore_optimizer(
         parameter, _, moment = name.rpartition("/")
         state.setdefault(parameter, {})[moment] = tensor
 
-    # JSON turned the betas into lists.
+    # JSON has turned the betas into lists.
     groups = [{**group, "betas": tuple(group["betas"])} for group in groups]
     complete: dict[str, Any] = {"state": state, "param_groups": groups}
 
@@ -218,11 +224,15 @@ def _restore_random(tensors: Tensors, processes: Distributed) -> None:
 
 def _random_states(device: torch.device) -> Tensors:
     """Return the states of the global generators of torch, NumPy, Python and the GPU."""
-    legacy: Any = np.random.get_state(legacy=True)  # noqa: NPY002 - libraries draw from the global generator
+    # Libraries draw from the global generators, so these are part of the state.
+    legacy: Any = np.random.get_state(legacy=True)  # noqa: NPY002 - the global generator
+    key, position = np.asarray(legacy[1], np.int64), int(legacy[2])
     python = random.getstate()
+
+    # Tensors, so that they fit into the state file.
     states = {
         "torch": torch.get_rng_state(),
-        "numpy": torch.from_numpy(np.append(np.asarray(legacy[1], np.int64), int(legacy[2]))),
+        "numpy": torch.from_numpy(np.append(key, position)),
         "python": torch.tensor(python[1], dtype=torch.int64),
     }
     if device.type == "cuda":

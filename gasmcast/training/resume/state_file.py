@@ -61,11 +61,14 @@ def load_state(folder: Path) -> SavedState | None:
     for name in (FRESH, STATE, PREVIOUS):
         if not (folder / name).exists():
             continue
+
+        # A damaged file is reported, and the next older one is tried.
         try:
             tensors, texts = read_tensors(folder / name)
         except TornFileError as error:
             damaged.append(error.what)
             continue
+
         return SavedState(tensors, json.loads(texts["record"]), tuple(damaged))
     return None
 

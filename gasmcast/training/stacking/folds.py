@@ -69,6 +69,8 @@ def with_stream_weights(training_set: TrainingSet, folder: Path, *, resume: bool
     config = training_set.config
     if not _wants_fit(config):
         return FittedConfig(config, "")
+
+    # Clips of one source stay together; a clip of unknown source is a source of its own.
     groups = [sample.source or sample.id for sample in training_set.clips.samples]
     return crossfit_stream_weights(
         config,
@@ -118,12 +120,14 @@ def split_folds(
     members: dict[str, list[int]] = {}
     for clip, group in enumerate(groups):
         members.setdefault(group, []).append(clip)
+
     if len(members) < folds:
         raise UsageError(
             f"The training clips come from {len(members)} sources: not enough for {folds} folds.",
             "Use --set train.gate_folds=0, or fewer.",
         )
 
+    # The largest group first, groups of the same size in random order.
     names = sorted(members)
     random.Random(seed).shuffle(names)
     names.sort(key=lambda name: -len(members[name]))
@@ -136,6 +140,7 @@ def split_folds(
         added = np.bincount([labels[clip] for clip in members[name]], minlength=classes)
         growth = ((counts + added) ** 2).sum(1) - (counts**2).sum(1)
         chosen = int(growth.argmin())
+
         counts[chosen] += added
         fold[members[name]] = chosen
     return fold
@@ -181,14 +186,17 @@ def crossfit_stream_weights(
         summary = train(config, others, None, labels, place, resume=resume)
         if summary["stopped"]:
             return FittedConfig(config, str(summary["stopped"]))
+
         held_out = ClipSubset(plain, np.flatnonzero(fold == k))
         scores, truth = score_read_outs(place / str(summary["checkpoint"]), held_out, config)
         parts.append(scores)
         truths.append(truth)
 
+    # The clips of all folds together fit the weights.
     scores, truth = np.concatenate(parts, 1), np.concatenate(truths)  # (R, N, classes), (N,)
     weights = fit_stream_weights(scores, truth).tolist()
 
+    # The result is kept, so that a resumed run takes the same weights.
     accuracy = {
         name: float((part.argmax(-1) == truth).mean())
         for name, part in zip(READ_OUTS, scores, strict=False)
@@ -214,6 +222,7 @@ def score_read_outs(
         clips: clips to score; those that do not decode are left out.
         config: configuration of the run.
     """
+    # The weights of the fold, on the device of this process.
     model = load_checkpoint(checkpoint)[0]
     processes = Distributed()
     model.to(processes.device)
@@ -226,6 +235,7 @@ def score_read_outs(
         present = [scores[name].float().cpu().numpy() for name in READ_OUTS if name in scores]
         return np.concatenate(present, 1)  # (B, R * classes)
 
+    # `predict` knows rows of one width, so the read-outs lie side by side in it.
     rows, labels = predict(
         classify,
         clips,
