@@ -81,11 +81,10 @@ class CheckpointSchedule:
         if run.processes.world > 1:
             self.stop_if_requested()
 
-    def stop_if_requested(self, *_: object) -> None:
+    def stop_if_requested(self) -> None:
         """End the run in all processes if any of them has received a signal.
 
-        It serves as a progress callback, whose arguments do not matter here. All processes must
-        call it, so that none leaves a collective operation alone.
+        All processes must call it, so that none leaves a collective operation alone.
 
         Raises:
             Stopped: a signal has ended the run.
@@ -93,6 +92,10 @@ class CheckpointSchedule:
         flag = self._run.processes.agree(self._stop.number)
         if flag:
             raise Stopped(flag)
+
+    def on_batch(self, stage: str, done: int = 0, total: int = 0) -> None:  # noqa: ARG002 - unused
+        """End the run between two batches of the validation; a progress callback."""
+        self.stop_if_requested()
 
     @contextmanager
     def save_after_failure(self) -> Iterator[None]:

@@ -92,7 +92,7 @@ def _train(run: TrainingRun, validation: ClipSet | None) -> dict[str, Any]:
                 started = time.monotonic()
                 if validation is not None:
                     with schedule.save_after_interruption():
-                        figures |= validate(run, validation, schedule.stop_if_requested)
+                        figures |= validate(run, validation, schedule.on_batch)
                 meter.count_validation(time.monotonic() - started)
                 _finish_epoch(run, meter, figures)
 

@@ -1,4 +1,7 @@
-"""Law: a run that was killed and resumed ends with the weights of one that was not, bit for bit on the CPU."""
+"""Law: a run that was killed and resumed ends with the weights of one that was not.
+
+They are equal bit for bit on the CPU.
+"""
 
 import os
 import signal
@@ -44,8 +47,8 @@ def _start(folder: Path, *words: str, **more) -> subprocess.Popen:
 
 
 def _updates(folder: Path) -> int:
-    found = load_state(folder)
-    return found.record["progress"]["updates"] if found else 0
+    state = load_state(folder)
+    return state.record["progress"]["updates"] if state else 0
 
 
 def _wait(process: subprocess.Popen, folder: Path, updates: int) -> None:

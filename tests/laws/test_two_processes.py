@@ -1,4 +1,7 @@
-"""Law: two processes are one process with twice the batch; evaluation counts every clip once however it is shared out."""
+"""Law: two processes equal one process with twice the batch.
+
+Evaluation counts every clip once, however many processes share the work.
+"""
 
 import os
 import shutil
@@ -18,7 +21,8 @@ from gasmcast.training.loop import train
 from gasmcast.training.resume.state_file import load_state
 
 SCRIPT = Path(__file__).with_name("fake_run.py")
-# What is drawn at random differs between processes by right. The seed: under seed 0 one weight of 512 has a gradient of rounding alone.
+# Random draws differ between processes, so there are none. The seed is 1, because under seed 0 one
+# weight of 512 has a gradient of rounding errors only.
 QUIET = {"model__dropout": 0.0, "model__drop_path": 0.0, "train__seed": 1}
 
 
@@ -47,7 +51,7 @@ def one(fake, tmp_path_factory):
 
 
 def _two(folder: Path, *words: str, **settings: object) -> str:
-    """Train in two gloo processes; what they printed."""
+    """Train in two gloo processes, and return what they printed."""
     given = {**QUIET, **settings}
     flags = [
         word
@@ -80,7 +84,7 @@ def _two(folder: Path, *words: str, **settings: object) -> str:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """The folder of a run of two processes that nothing disturbed."""
+    """Return the folder of an undisturbed run of two processes."""
     folder = tmp_path_factory.mktemp("two") / "run"
     _two(folder)
     return folder
@@ -97,14 +101,13 @@ def test_two_gloo_processes(one, two):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_processes_stop_together_and_go_on(two, tmp_path):
-    """SIGTERM reaches one of them, again and again, in epochs of three updates; then in the validation."""
+    """SIGTERM reaches one of them repeatedly, in epochs of three updates, then in validation."""
     folder = tmp_path / "run"
     assert _two(folder, "--fault", "stop").count("summary 3 SIGTERM\n") == 2
     assert load_state(folder).record["progress"]["updates"] == 3
-    assert "Resuming at epoch 1, step 3 of 3" in (
-        told := _two(folder, "--resume", "--fault", "stop-late")
-    )
-    assert told.count("summary 3 SIGTERM\n") == 2
+    output = _two(folder, "--resume", "--fault", "stop-late")
+    assert "Resuming at epoch 1, step 3 of 3" in output
+    assert output.count("summary 3 SIGTERM\n") == 2
     assert load_state(folder).record["progress"]["history"] == []
     assert _two(folder, "--resume").count("summary 6 \n") == 2
     ours, theirs = (load_state(place).tensors for place in (folder, two))
@@ -114,7 +117,10 @@ def test_two_processes_stop_together_and_go_on(two, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_processes_that_split_the_weights(fake, one, tmp_path):
-    """FSDP2: the same training; its state is whole, so that a run goes on from it bit for bit, in one process too."""
+    """FSDP2 is the same training, and its state is complete.
+
+    A run resumes from it bit for bit, in one process as well.
+    """
     folder = tmp_path / "run"
     _two(folder, "--fsdp")
     whole = load_state(folder)
@@ -142,7 +148,7 @@ def test_two_steps_a_update_are_one_of_twice_the_batch(fake, one, tmp_path):
 
 
 def test_every_clip_counts_once(fake):
-    """Shards of 1, 2, 3 and 5 processes, padded to equal numbers of batches, give the same table."""
+    """Shards of several processes, padded to equal numbers of batches, give the same table."""
     from gasmcast.evaluation.predict import predict
 
     config = fake.tiny_config()

@@ -1,4 +1,4 @@
-"""What a study does with rows that go wrong, and with folders that hold something else; the training itself is a stand-in."""
+"""Studies with rows that fail and with folders of other studies; the training is a stub."""
 
 import json
 
@@ -42,7 +42,10 @@ def data(tmp_path):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The fusions that were trained, in order; one in `faults` raises its error, or is stopped by its signal, with its folder begun."""
+    """Return the fusions that were trained, in order, and a dictionary of faults.
+
+    A fusion in `faults` raises its error, or is stopped by its signal, after its folder was made.
+    """
     done, faults = [], {}
 
     def train(config, clips, validation, labels, folder, *, resume):
@@ -68,7 +71,7 @@ def trained(monkeypatch):
 
 @pytest.fixture
 def sized(monkeypatch):
-    """Only a row of one tap is measured: it takes a second or more."""
+    """Measure rows of one tap only, because it takes a second or more."""
     monkeypatch.setattr(
         ablation,
         "count",
@@ -137,11 +140,11 @@ def test_a_study_that_is_stopped_says_so(data, tmp_path, trained, monkeypatch, s
     )
     for options in ([], ["--json"]):
         done.clear()
-        found = CliRunner().invoke(
+        result = CliRunner().invoke(
             app, ["ablate", "fusion", "--data", str(data), "--out", str(tmp_path / "out"), *options]
         )
-        assert (found.exit_code, done[-1]) == (code, "add"), found.output
-        assert "Stopped." in found.output
+        assert (result.exit_code, done[-1]) == (code, "add"), result.output
+        assert "Stopped." in result.output
 
 
 @pytest.mark.parametrize("stop", STOPS)
@@ -153,11 +156,11 @@ def test_a_training_that_is_stopped_says_how_to_go_on(data, tmp_path, monkeypatc
     fitted = FittedConfig(opened.config, name if where == "folds" else "")
     monkeypatch.setattr(folds, "with_stream_weights", lambda *_, **__: fitted)
     monkeypatch.setattr("gasmcast.training.loop.train", lambda *_, **__: {"stopped": name})
-    found = CliRunner().invoke(
+    result = CliRunner().invoke(
         app, ["train", "demo", "--data", str(data), "--out", str(tmp_path / "run")]
     )
-    assert found.exit_code == code, found.output
-    assert found.output.splitlines()[1:] == [
+    assert result.exit_code == code, result.output
+    assert result.output.splitlines()[1:] == [
         f"Stopped. Resume with: gasmcast train demo --data {data} --out {tmp_path / 'run'} --resume"
     ]
 
@@ -186,7 +189,7 @@ def test_an_interrupted_row_does_not_go_on_under_other_settings(data, tmp_path, 
         run_study(_study("bcast"), data, tmp_path / "out", settings={"train.lr": 2e-3})
     fold = (
         tmp_path / "folds/by-bcast/seed0/folds/fold0"
-    )  # all that a run has that was stopped while it fitted its gate
+    )  # all that a run has that was stopped in its folds
     fold.mkdir(parents=True)
     (fold / "config.yaml").write_text((tmp_path / "out/by-bcast/seed0/config.yaml").read_text())
     with pytest.raises(UsageError, match=r"other settings \(augment\.flip\)"):

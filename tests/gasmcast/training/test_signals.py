@@ -1,4 +1,4 @@
-"""A polite stop: what the first signal does, and what a second one does."""
+"""Effects of the first stop signal, and of a second one."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def test_a_repeated_signal_waits_for_the_state_to_be_written(later):
 
 @pytest.fixture
 def interruptible():
-    """Ctrl-C as in a terminal; a process that a shell has put in the background has it ignored."""
+    """Give Ctrl-C its effect in a terminal; a process in the background ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

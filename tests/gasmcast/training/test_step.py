@@ -1,4 +1,4 @@
-"""What stops one weight update."""
+"""Failures of a weight update."""
 
 import pytest
 
@@ -31,6 +31,7 @@ def test_a_loss_that_is_not_finite_names_the_clips_and_keeps_the_checkpoint(
     with pytest.raises(DivergedError, match="loss is not finite at epoch 1, step 1") as caught:
         _train(fake, tmp_path / "fresh", epochs=1)
     assert "No checkpoint had been written yet" in caught.value.hint
+    assert caught.value.exit_code == 4
     after = read_tensors(folder / "last.safetensors")[0]
     assert [name for name in before if not before[name].equal(after[name])] == []
     assert load_state(folder).record["progress"]["updates"] == 6

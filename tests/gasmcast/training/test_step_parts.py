@@ -1,4 +1,4 @@
-"""Loss, mixing, optimizer, schedule, averaging: the small parts of a step."""
+"""Small parts of a step: loss, mixing, optimizer, schedule, averaging."""
 
 from itertools import pairwise
 
@@ -105,8 +105,8 @@ def test_the_average_follows_and_lends_its_weights():
         for value in range(200):
             net.weight.fill_(value)
             average.update()
-    own = net.weight.detach().clone()
+    trained = net.weight.detach().clone()
     assert 180 < average.tensors["weight"].mean() < 199  # lags by about 1 / (1 - decay) updates
     with average.applied():
         assert net.weight.detach().equal(average.tensors["weight"])
-    assert net.weight.detach().equal(own)
+    assert net.weight.detach().equal(trained)

@@ -1,4 +1,4 @@
-"""The figures of speed, by a clock of our own."""
+"""Figures of speed, with an injected clock."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def test_the_time_left_counts_validation_once():
     now = [100.0]
     progress = RunProgress()
     meter = Meter(progress, lambda: now[0])
-    # Ten updates of 2 s an epoch, and a validation of 30 s.
+    # Ten updates of 2 s per epoch, and a validation of 30 s.
     now[0] += 20.0 + 30.0
     meter.count_validation(30.0)
     now[0] += 20.0

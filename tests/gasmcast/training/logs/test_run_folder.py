@@ -1,4 +1,4 @@
-"""What a run folder says of its run."""
+"""Files of a run folder, and the list of runs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_either_opencv_is_told(monkeypatch: pytest.MonkeyPatch, there: str) -> N
 
 @pytest.fixture
 def runs(fake, tmp_path: Path) -> Path:
-    """Two finished runs; `a` has a gate of two folds."""
+    """Return a folder with two finished runs; `a` has fitted its stream weights on two folds."""
     for name in ("a", "b", "a/folds/fold0", "a/folds/fold1"):
         record = RunFolder(tmp_path / name, fake.tiny_config(), 0)
         record.write_epochs(6, [{"epoch": 1.0, "top1": 0.4}])

@@ -13,8 +13,8 @@ from gasmcast.training.resume.state_file import (
     STATE,
     has_state,
     load_state,
-    save_state,
     remove_drafts,
+    save_state,
 )
 
 
@@ -79,7 +79,7 @@ def test_no_space_left_keeps_both_generations(tmp_path, monkeypatch, code):
 
 
 def test_a_real_refused_write_is_told(tmp_path):
-    """The kernel itself refuses the bytes (a limit on the file's size stands in for a full disk)."""
+    """The kernel refuses the bytes; a limit on the size of files acts like a full disk."""
     code = f"""
 import resource, signal
 from pathlib import Path
@@ -93,12 +93,12 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
 try:
     save_state(folder, {{"a": torch.zeros(1 << 20)}}, {{"n": 2}})
 except MachineError as error:
-    print("told:", error)
+    print("caught:", error)
 """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
-    assert "told: No space left" in done.stdout
+    assert "caught: No space left" in done.stdout
     assert load_state(tmp_path).record["n"] == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [STATE]
 

@@ -1,4 +1,4 @@
-"""What the small-data preset is made of: the fitted window, features encoded first, the gate from folds."""
+"""Parts of the small-data preset: fitted window, encoded features, stream weights from folds."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def frozen(fake, tmp_path: Path) -> Path:
-    """A preset with frozen backbones from files, encoded first."""
+    """Write a preset with frozen backbones from files, whose features are encoded first."""
     import yaml
 
     tree = {section: dict(values) for section, values in fake.TINY.items()}
@@ -138,7 +138,7 @@ def test_views_are_encoded_first_and_drawn_by_epoch(
 
 
 def _fill(
-    source: Path, data: Path, settings: dict, caches: Path, views: int, dtype: str
+    source: Path, data: Path, settings: dict, caches: Path, *, views: int, dtype: str = "float16"
 ) -> FeatureCaches:
     opened = open_training_set(source, data, settings, preload=False)
     planned = plan_caches(opened.config, opened.samples(), caches, views=views, dtype=dtype)
@@ -154,7 +154,7 @@ def test_of_several_caches_that_fit_one_is_chosen_by_views_or_none(
         open_training_set(frozen, data, from_file, cache=caches)
     names = {}
     for views, dtype in ((3, "float16"), (1, "float16"), (2, "float32")):
-        filled = _fill(frozen, data, from_file, caches, views, dtype)
+        filled = _fill(frozen, data, from_file, caches, views=views, dtype=dtype)
         names[views] = filled.parts["train"].plan.folder.name
         if len(names) == 1:
             for settings in (
@@ -164,16 +164,16 @@ def test_of_several_caches_that_fit_one_is_chosen_by_views_or_none(
                 run = open_training_set(frozen, data, settings, cache=caches)
                 assert run.clips.plan.views == 3
                 assert any(f"{names[3]} (views 3, float16)" in text for text in run.warnings)
-    with pytest.raises(UsageError, match="3 caches that fit") as told:
+    with pytest.raises(UsageError, match="3 caches that fit") as caught:
         open_training_set(frozen, data, from_file, cache=caches)
-    assert all(name in told.value.what for name in names.values())
+    assert all(name in caught.value.what for name in names.values())
     with pytest.raises(UsageError, match="3 caches that fit"):  # none of them has so many
         open_training_set(frozen, data, {"train.cache_views": 4}, cache=caches)
     for views in (1, 2, 3):
         run = open_training_set(frozen, data, {"train.cache_views": views}, cache=caches)
         assert (run.clips.plan.folder.name, run.clips.plan.views) == (names[views], views)
         assert any(names[views] in text for text in run.warnings)
-    _fill(frozen, data, from_file, caches, 2, "float16")
+    _fill(frozen, data, from_file, caches, views=2)
     with pytest.raises(UsageError, match="2 caches that fit"):
         open_training_set(frozen, data, {"train.cache_views": 2}, cache=caches)
     (caches / names[1] / "index.json").write_text("{")
@@ -211,9 +211,9 @@ def test_the_gate_is_fitted_on_folds_and_kept(fake, tmp_path: Path) -> None:
     assert (
         fitted.config.model_copy(update={"model": config.model}) == config
     )  # nothing else changed
-    kept = json.loads((tmp_path / "folds" / "stream_weights.json").read_text())
-    assert kept["clips"] == 12
-    assert set(kept["held_out_top1"]) == {"semantic", "motion", "fused"}
+    result = json.loads((tmp_path / "folds" / "stream_weights.json").read_text())
+    assert result["clips"] == 12
+    assert set(result["held_out_top1"]) == {"semantic", "motion", "fused"}
     stamp = (tmp_path / "folds" / "fold0" / "last.safetensors").stat().st_mtime_ns
     again = crossfit_stream_weights(
         config, clips, plain, groups=groups, labels=labels, folder=tmp_path, resume=True
