@@ -277,6 +277,6 @@ def test_a_folder_whose_states_are_all_damaged_cannot_be_resumed(fake, tmp_path)
     _train(fake, folder, train__epochs=1)
     for state in folder.glob("state*.safetensors"):
         state.write_bytes(state.read_bytes()[:-100])
-    with pytest.raises(TornFileError, match="No state in .* is complete") as caught:
+    with pytest.raises(TornFileError, match=r"No state in .* is complete") as caught:
         _train(fake, folder, resume=True, train__epochs=2)
     assert caught.value.exit_code == 3
