@@ -6,6 +6,7 @@ key is an error that names the nearest known one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ __all__ = [
     "TrainConfig",
     "load_config",
     "parse_config",
+    "read_preset",
 ]
 
 # A run seeds its processes with 1000 * seed + rank, and NumPy seeds have 32 bits.
@@ -145,20 +147,38 @@ def load_config(source: str | Path, overrides: dict[str, Any] | None = None) -> 
         3
     """
     name = str(source)
-    if name in PRESETS:
-        tree = read_yaml(resources.files("gasmcast").joinpath(f"presets/{name}.yaml"))
-    elif Path(name).is_file():
-        tree = read_yaml(Path(name)) or {}
-    else:
-        raise UsageError(
-            f"No preset or file {name!r}.", f"Presets: {', '.join(PRESETS)}; or give a YAML file."
-        )
+    tree = read_preset(name, PRESETS, kind="preset") or {}
     if not isinstance(tree, dict):
         raise UsageError(f"{name} is not a mapping of settings.", "Write `section:` and its keys.")
 
     for dotted, value in (overrides or {}).items():
         _set_dotted(tree, dotted, value, name)
     return parse_config(tree, name)
+
+
+def read_preset(
+    source: str | Path, names: Sequence[str], *, kind: str, kinds: str = "", folder: str = "presets"
+) -> Any:  # noqa: ANN401 - whatever the file holds
+    """Return the plain data of a packaged YAML file, by its name, or of any other YAML file.
+
+    Args:
+        source: one of `names`, or the path of a YAML file.
+        names: packaged files, without `.yaml`.
+        kind: noun that error messages use.
+        kinds: its plural, if that is not `kind` + "s".
+        folder: folder of the packaged files.
+
+    Raises:
+        UsageError: unknown name or file, or not YAML.
+    """
+    if source in names:
+        return read_yaml(resources.files("gasmcast").joinpath(f"{folder}/{source}.yaml"))
+    if Path(source).is_file():
+        return read_yaml(Path(source))
+    plural = (kinds or f"{kind}s").capitalize()
+    raise UsageError(
+        f"No {kind} or file {str(source)!r}.", f"{plural}: {', '.join(names)}; or give a YAML file."
+    )
 
 
 def parse_config(tree: dict[str, Any], name: str) -> Config:

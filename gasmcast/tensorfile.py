@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gasmcast.errors import MachineError, UsageError
+from gasmcast.errors import MachineError
 from gasmcast.files import atomic_path
 
 __all__ = ["TornFileError", "digest", "is_full", "read_metadata", "read_tensors", "write_tensors"]
@@ -26,7 +26,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 UNREADABLE = (OSError, SafetensorError, RuntimeError)
 
 
-class TornFileError(UsageError):
+class TornFileError(MachineError):
     """The file is cut short, altered, or not a file of tensors."""
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from gasmcast.data.clip_set import ClipSet
@@ -16,11 +15,27 @@ from gasmcast.data.sampler import shard
 from gasmcast.errors import UsageError
 from gasmcast.evaluation.metrics import log_softmax
 
-__all__ = ["average_views", "predict"]
+__all__ = ["Processes", "average_views", "predict"]
 
 UNREADABLE = -2
 Run = Callable[[Any], NDArray[np.floating]]
 Load = Callable[[Sequence[list[int]]], Iterator[Batch]]
+T = TypeVar("T")
+
+
+class Processes(Protocol):
+    """Processes that evaluate one set together."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+
+    @property
+    def world(self) -> int:
+        """Number of processes."""
+
+    def gather(self, part: T) -> list[T]:
+        """Return the parts of all processes, ordered by rank."""
 
 
 @worker_deaths()
@@ -31,11 +46,12 @@ def predict(
     batch_size: int = 8,
     workers: int = 0,
     load: Load | None = None,
+    processes: Processes | None = None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Logits and labels of every clip of a set, in its order.
 
-    Under torch.distributed each process runs every `world`-th clip and all of them return the whole. Shards are padded to the same number
+    Of several `processes` each runs every `world`-th clip and all of them return the whole. Shards are padded to the same number
     of batches, as FSDP needs, and each clip's row is placed by its number: padding never counts twice, a missing clip is an error.
 
     A clip that does not decode, which the set marks in `failed`, is left out.
@@ -46,6 +62,7 @@ def predict(
         batch_size: clips a call of `run`; the last may be smaller.
         workers: processes that decode.
         load: gives the batches of the set by their indices, from workers that run already.
+        processes: those that share the work, in a distributed training; None: this one alone.
         on_batch: called with clips done and all clips of this process.
 
     Returns:
@@ -58,10 +75,7 @@ def predict(
     count = len(dataset)
     if count == 0:
         raise UsageError("There are no clips to evaluate.", "Check --data and --split.")
-    parallel = torch.distributed.is_available() and torch.distributed.is_initialized()
-    rank, world = (
-        (torch.distributed.get_rank(), torch.distributed.get_world_size()) if parallel else (0, 1)
-    )
+    rank, world = (0, 1) if processes is None else (processes.rank, processes.world)
     own = shard(count, rank, world)
     padded = (
         np.append(own, np.full(-(-count // world) - len(own), rank % count)).astype(int).tolist()
@@ -84,10 +98,7 @@ def predict(
     )  # read now: a part of a set gives the marks as they are when it is asked
     bad = np.zeros(len(indices), bool) if failed is None else np.asarray(failed)[indices] > 0
     part = (indices, rows, np.where(bad, UNREADABLE, targets))
-    parts = [part]
-    if parallel:
-        parts = [part] * world
-        torch.distributed.all_gather_object(parts, part)
+    parts = [part] if processes is None else processes.gather(part)
     return _merge(parts, count)
 
 

@@ -10,9 +10,9 @@ from gasmcast.config import load_config
 from gasmcast.evaluation.metrics import top_k
 from gasmcast.models.shape import Features
 from gasmcast.models.model import GasmCast
-from gasmcast.training.loss import separate_loss, soft_targets
+from gasmcast.training.objective import separate_loss, soft_targets
 from gasmcast.training.stacking.folds import split_folds
-from gasmcast.training.stacking.stream_weights import fit_gate
+from gasmcast.training.stacking.stream_weights import fit_stream_weights
 
 CLASSES = 5
 NAMES = ("semantic", "motion", "fused")
@@ -118,7 +118,7 @@ def scores_of(strength: float, labels: np.ndarray, seed: int, sure: float = 1.0)
 @pytest.mark.parametrize("sure", [0.3, 1.0, 6.0])
 def test_a_stream_that_knows_nothing_costs_nothing_that_counts(seed: int, sure: float) -> None:
     labels = np.random.default_rng(seed).integers(0, CLASSES, 120)
-    gate = fit_gate(
+    gate = fit_stream_weights(
         np.stack([scores_of(0.0, labels, seed + 10, sure=sure), scores_of(3.0, labels, seed + 20)]),
         labels,
     )
@@ -131,7 +131,7 @@ def test_a_stream_that_knows_nothing_costs_nothing_that_counts(seed: int, sure: 
 def test_the_gate_joins_streams_that_each_know_something() -> None:
     labels = np.random.default_rng(0).integers(0, CLASSES, 400)
     found = np.stack([scores_of(1.5, labels, 1), scores_of(1.5, labels, 2)])
-    gate = fit_gate(found, labels)
+    gate = fit_stream_weights(found, labels)
     assert gate.min() > 0.3
     fresh = np.random.default_rng(9).integers(
         0, CLASSES, 400
