@@ -22,10 +22,13 @@ class GasmcastError(Exception):
 
     exit_code = 2
 
-    def __init__(self, what: str, hint: str = "") -> None:
+    def __init__(self, what: str, hint: str = "", *, exit_code: int | None = None) -> None:
         super().__init__(f"{what} {hint}".strip())
         self.what = what
         self.hint = hint
+        # An error that passes on the status of a process overrides the code of its class.
+        if exit_code is not None:
+            self.exit_code = exit_code
 
 
 class UsageError(GasmcastError):

@@ -1,4 +1,7 @@
-"""SIGTERM and Ctrl-C for work that writes: both unwind the stack, so that drafts are removed on the way, and end in one sentence."""
+"""Turn SIGTERM and Ctrl-C into one clean exit of work that writes files.
+
+Both signals unwind the stack, so that drafts are removed on the way, and end in one sentence.
+"""
 
 from __future__ import annotations
 
@@ -13,43 +16,45 @@ from gasmcast.errors import EndedError
 __all__ = ["clean_end"]
 
 
-class _Asked(BaseException):
-    """Not an `Exception`: nothing on the way up may take it for a failure of its own and go on."""
+class _Interrupted(BaseException):
+    """Signal received; not an `Exception`, so that no handler on the way up mistakes it for one."""
 
 
 @contextmanager
 def clean_end(what: str) -> Iterator[None]:
-    """Within this, the first SIGTERM or Ctrl-C leaves the block, and further ones wait until what was half-written is gone.
+    """Leave the block at the first SIGTERM or Ctrl-C, and ignore further ones during cleanup.
 
-    Outside the main thread, where signals cannot be caught, it does nothing.
+    Does nothing outside the main thread, where signals cannot be caught.
 
     Args:
-        what: the work, as the beginning of a sentence: `The export`.
+        what: the work, as the beginning of a sentence, such as "The export".
 
     Raises:
-        EndedError: a signal came; exit code 130 for Ctrl-C and 143 for SIGTERM, as a shell counts them.
+        EndedError: a signal arrived; exit code 130 for Ctrl-C and 143 for SIGTERM, as in a shell.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    received: list[int] = []
 
-    def leave(number: int, _: FrameType | None) -> None:
-        came.append(number)
-        if len(came) == 1:
-            raise _Asked
+    def interrupt(number: int, _: FrameType | None) -> None:
+        # Only the first signal may unwind: a second one would interrupt the cleanup.
+        received.append(number)
+        if len(received) == 1:
+            raise _Interrupted
 
-    watched = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, leave) for number in watched}
+    previous = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)
+    }
     try:
         yield
-    except _Asked:
-        error = EndedError(
-            f"{what} was ended by {signal.Signals(came[0]).name}; nothing half-written is left.",
+    except _Interrupted:
+        name = signal.Signals(received[0]).name
+        raise EndedError(
+            f"{what} was ended by {name}; nothing half-written is left.",
             "Start it again.",
-        )
-        error.exit_code = 128 + came[0]
-        raise error from None
+            exit_code=128 + received[0],
+        ) from None
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

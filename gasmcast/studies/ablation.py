@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gasmcast.config import Config, load_config, parse_config
 from gasmcast.data.annotations import read_labels
 from gasmcast.errors import UsageError
-from gasmcast.evaluation.classifier import run_model
+from gasmcast.evaluation.classifier import model_logits
 from gasmcast.evaluation.metrics import bootstrap_interval, hits
 from gasmcast.evaluation.predict import predict
 from gasmcast.files import read_json, write_atomic
@@ -185,7 +185,7 @@ def _one(ready: Opened, folder: Path) -> NDArray[np.bool_]:
         raise _Stopped(stopped)
     model, _, _, _ = load_checkpoint(folder / "last.safetensors")
     logits, labels = predict(
-        run_model(model),
+        model_logits(model),
         ready.validation,
         batch_size=ready.config.train.batch_size,
         workers=ready.config.train.workers,

@@ -177,7 +177,7 @@ class _Loop:
         if not self.unsaved:
             session.write("last.safetensors")
 
-    def _watch(self, done: int, count: int) -> None:  # noqa: ARG002  # the signature of a progress callback
+    def _watch(self, stage: str, done: int = 0, total: int = 0) -> None:  # noqa: ARG002 - the signature of a progress callback
         self._stop_if_asked()
 
     def _stop_if_asked(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -14,13 +13,14 @@ from numpy.typing import NDArray
 from gasmcast.data.clip_set import ClipSet
 from gasmcast.evaluation.metrics import log_softmax, mean_class, top_k
 from gasmcast.evaluation.predict import predict
+from gasmcast.progress import Progress, silent
 from gasmcast.training.run import Session
 
 __all__ = ["validate"]
 
 
 def validate(
-    session: Session, clips: ClipSet, on_batch: Callable[[int, int], None] | None = None
+    session: Session, clips: ClipSet, progress: Progress = silent
 ) -> dict[str, float]:
     """`loss`, `top1`, `top5`, `mean_class`, under the averaged weights where there are; all processes must call it."""
     session.objective.eval()
@@ -44,7 +44,7 @@ def validate(
             clips,
             batch_size=train.batch_size,
             load=partial(session.loader.batches, of=1),
-            on_batch=on_batch,
+            progress=progress,
         )
     loss = float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
     return {

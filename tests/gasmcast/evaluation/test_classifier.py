@@ -66,8 +66,8 @@ def test_eval_says_what_the_export_judged(bundle, tiny_set, precision):
     judged = Bundle.open(bundle).measured(precision)
     assert (found["clips"], judged.clips) == (12, 12)
     assert found["top1"] == pytest.approx(judged.top1)
-    assert f" {precision} (" in found["subject"]
-    assert ("the rest in BF16" in found["subject"]) == (precision == "int8_bf16")
+    assert f" {precision} (" in found["classifier"]
+    assert ("the rest in BF16" in found["classifier"]) == (precision == "int8_bf16")
     assert not (bundle / "eval").exists()  # a bundle is data, and is left as it was
 
 
