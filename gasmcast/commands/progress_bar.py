@@ -37,12 +37,18 @@ def progress_bars(*, quiet: bool = False) -> Iterator[Progress]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
+    bars = Bars(*columns, console=Console(stderr=True), transient=True)
+    tasks: dict[str, TaskID] = {}
 
-        def show(stage: str, done: int = 0, total: int = 0) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total or None)
-            bars.update(tasks[stage], completed=done, total=total or None)
+    def show(stage: str, done: int = 0, total: int = 0) -> None:
+        # Bars that start before the first report would leave an empty line under an early error.
+        bars.start()
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, total=total or None)
+        bars.update(tasks[stage], completed=done, total=total or None)
 
+    try:
         yield show
+    finally:
+        if tasks:
+            bars.stop()
