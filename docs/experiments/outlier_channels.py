@@ -21,8 +21,8 @@ from onnx import ModelProto, numpy_helper
 from gasmcast.calibration.graph_edit import drop_unread
 from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import SAFE_LEVELS, insert_qdq
-from gasmcast.calibration.quantize import Recipe, calibrate
-from gasmcast.calibration.ranges import collect
+from gasmcast.calibration.quantize import Recipe, collect_ranges
+from gasmcast.calibration.ranges import collect_statistics
 from gasmcast.config import load_config
 from gasmcast.data.annotations import read_split
 from gasmcast.export.checks.parity import compare
@@ -111,7 +111,7 @@ def medians(
     """Median over the channels of each tensor's largest absolute value."""
     watched = [c for c in candidates(model.graph) if c.activation in tensors]
     return {
-        n: float(np.median(s.channel_top)) for n, s in collect(model, watched, feeds[:1]).items()
+        n: float(np.median(s.channel_top)) for n, s in collect_statistics(model, watched, feeds[:1]).items()
     }
 
 
@@ -182,7 +182,7 @@ def main() -> None:
         plant(model, train)
     policy = Policy()
     found = policy.choose(candidates(model.graph))
-    stats = collect(model, found, train)
+    stats = collect_statistics(model, found, train)
     ratios = np.array(sorted(s.outlier_ratio for s in stats.values()))
     print(
         f"{len(found)} linears; largest / median channel of what they read: median {np.median(ratios):.0f}, highest {ratios[-1]:.0f}",
@@ -193,7 +193,7 @@ def main() -> None:
         model, found, {n: s.top for n, s in stats.items()}, SAFE_LEVELS
     )
     for method in args.methods:
-        calibrated = calibrate(model, lambda: iter(train), Recipe(method=method), policy)
+        calibrated = collect_ranges(model, lambda: iter(train), Recipe(method=method), policy)
         rows[f"policy, {method}"] = calibrated.quantize(policy)
         print(
             f"policy, {method}: {len(calibrated.smoothed)} of {len(calibrated.stats)} tensors smoothed",

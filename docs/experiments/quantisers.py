@@ -23,7 +23,7 @@ from outlier_channels import pairs
 from gasmcast.calibration.graph_edit import drop_unread
 from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import ALL_LEVELS
-from gasmcast.calibration.quantize import Recipe, calibrate
+from gasmcast.calibration.quantize import Recipe, collect_ranges
 from gasmcast.export.checks.parity import compare
 from gasmcast.export.checks.reference_engines import open_arbiter
 from gasmcast.export.graphs.rules import check_rules
@@ -31,7 +31,7 @@ from gasmcast.export.graphs.rules import check_rules
 
 def ours(source: Path, out: Path, feeds: list[dict[str, np.ndarray]], method: str) -> None:
     """The policy of this package."""
-    calibrated = calibrate(onnx.load(str(source)), lambda: iter(feeds), Recipe(method=method))  # type: ignore[arg-type]
+    calibrated = collect_ranges(onnx.load(str(source)), lambda: iter(feeds), Recipe(method=method))  # type: ignore[arg-type]
     onnx.save(calibrated.quantize(Policy(), ALL_LEVELS), str(out))
 
 
