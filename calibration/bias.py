@@ -121,4 +121,4 @@ def _mean_shift(
 def _summed_kernel(weight: Array, axis: int) -> Array:
     """Sum a weight over its kernel places, as `(in, out)`; `axis` is its output axis."""
     summed = weight.reshape(*weight.shape[:2], -1).sum(axis=2)
-    return summed if axis == 1 else summed.T
+    return np.asarray(summed if axis == 1 else summed.T, np.float32)
