@@ -57,7 +57,7 @@ class Index(Frozen):
     classes: int
     clips: tuple[ClipEntry, ...]
     segments: int = Field(
-        description="stored segments: clips x segments of a window; an export reports how many it used"
+        description="stored segments: clips x segments of a window; an export may use fewer"
     )
     sha256: str = Field(description="checksum of frames.bin")
 

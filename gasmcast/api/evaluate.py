@@ -114,6 +114,7 @@ def evaluate(
     Raises:
         UsageError: the target or the set is missing, damaged or does not fit the other.
         MachineError: the engine or precision is not available here, or a decoding process died.
+        SourceError: more than 1 % of the clips do not decode.
 
     Example:
         >>> result = gasmcast.evaluate("runs/demo", "demo-data", reversed=True)

@@ -50,6 +50,7 @@ def predict(
     workers: int = 0,
     load: Load | None = None,
     progress: Progress = silent,
+    stage: str = "evaluating",
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return logits and labels of every clip of a set, in the order of the set.
 
@@ -66,6 +67,7 @@ def predict(
         workers: decoding processes; 0 decodes in this process.
         load: returns the batches of the set for lists of indices, for workers that already run.
         progress: reports clips done by this process.
+        stage: name of this work in the reports of progress.
 
     Returns:
         `(N, classes)` logits and `(N,)` labels of the N clips that decode.
@@ -95,7 +97,7 @@ def predict(
         logits = np.asarray(run(batch.clips.numpy()), np.float32)
         found.append(_Rows(batch.indices.numpy(), logits, batch.labels.numpy()))
         done += len(batch.indices)
-        progress("evaluating", done, len(padded))
+        progress(stage, done, len(padded))
 
     part = _mark_unreadable(_concatenate(found), dataset)
     parts = [part]
