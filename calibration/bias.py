@@ -55,6 +55,7 @@ def correct_biases(
 
     for candidate in chosen:
         stat, top = stats.get(candidate.activation), tops.get(candidate.activation, 0.0)
+        # Without samples there is no mean to correct; a tensor that is 0 is not quantized.
         if stat is None or not stat.rows or top <= 0:
             continue
         weight = np.asarray(numpy_helper.to_array(arrays[candidate.weight]), np.float32)
@@ -111,6 +112,7 @@ def _mean_shift(
     q, scales = quantize_weight(weight, candidate.axis, levels)
     quantized = np.asarray(q * scales.reshape(shape), np.float32)
 
+    # The mean over rows commutes with the product, so one row of means is enough.
     exact_mean = rows.mean(axis=0) @ _summed_kernel(weight, candidate.axis)
     quantized_mean = fake_quantize(rows, top).mean(axis=0) @ _summed_kernel(
         quantized, candidate.axis

@@ -137,6 +137,7 @@ class CalibrationSet:
                 yield self._decode(file, self.index.clips[i])
 
     def _decode(self, file: IO[bytes], entry: ClipEntry) -> NDArray[np.uint8]:
+        # The checksum has passed, so only a defect of the writer or of OpenCV fails here.
         side = self.index.spec.pixels
         file.seek(entry.offset)
         frames = []
@@ -228,6 +229,7 @@ def _jpeg(frame: NDArray[np.uint8]) -> bytes:
 
 def _is_whole(index: Index, size: int) -> bool:
     """Check that the clips fill a file of `size` bytes in order, each with all its frames."""
+    # Entries without gaps and overlaps are the only ones that `write_set` makes.
     frames_per_clip = math.prod(index.spec.clip_shape[:2])
     end = 0
     for entry in index.clips:

@@ -109,6 +109,7 @@ def candidates(graph: GraphProto, min_weights: int = 256) -> Iterator[Candidate]
         if len(node.input) < 2 or node.input[1] not in weights:
             continue
         weight = weights[node.input[1]]
+        # Small operators take no time, whatever their type.
         if math.prod(weight.dims) < min_weights:
             continue
 
@@ -128,6 +129,7 @@ def candidates(graph: GraphProto, min_weights: int = 256) -> Iterator[Candidate]
 
 def _output_axis(node: NodeProto, weight: TensorProto) -> int | None:
     """Return the output-channel axis of an operator's weight; None if it is no candidate."""
+    # Weights are (out, in, ...) in Conv, (in, out) in MatMul, and either in Gemm.
     if node.op_type == "Conv":
         dense = _integer(node, "group", 1) == 1 and len(weight.dims) > 2
         return 0 if dense and weight.dims[1] > 3 else None

@@ -35,6 +35,7 @@ def _scale(top: NDArray[np.float32] | float, levels: int = ALL_LEVELS) -> NDArra
     """
     exact = np.asarray(top, np.float32) / np.float32(levels)
     half = exact.astype(np.float16)
+    # Rounding up keeps the largest value inside the range.
     half = np.where(half.astype(np.float32) < exact, np.nextafter(half, np.float16(np.inf)), half)
     return np.maximum(half, np.float16(6e-8)).astype(np.float32)
 
@@ -94,6 +95,7 @@ def insert_qdq(
     arrays = {tensor.name: tensor for tensor in graph.initializer}
     nodes = {node.name: node for node in graph.node}
 
+    # The graph is rewired first and ordered once at the end.
     additions = _Additions(graph)
     for candidate in chosen:
         top = tops.get(candidate.activation, 0.0)
@@ -121,6 +123,7 @@ class _Additions:
     def activation(self, name: str, top: float) -> str:
         """Add Q and DQ for an activation tensor, and return the name of their output."""
         output = f"{name}.qdq"
+        # Several operators may read one tensor; engines fuse best if they share its Q/DQ.
         if output in self.names:
             return output
         self.names.add(output)
@@ -147,6 +150,7 @@ class _Additions:
     def weight(self, tensor: TensorProto, axis: int, levels: int) -> str:
         """Add an INT8 weight and its DQ, and return the name of the output."""
         output = f"{tensor.name}.axis{axis}.dq"
+        # The exporter shares equal weights, which may be read along different axes.
         if output in self.names:
             return output
         self.names.add(output)
@@ -171,6 +175,7 @@ class _Additions:
 
     def apply(self) -> None:
         """Insert the nodes after their inputs, and drop weights that nothing reads any more."""
+        # ONNX requires nodes in topological order.
         ordered = list(self.weight_nodes)
         for value in self.graph.input:
             ordered += self.activation_nodes.pop(value.name, [])

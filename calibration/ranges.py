@@ -75,6 +75,7 @@ def collect_statistics(
             value = feed[name] if name in inputs else values[name]
             stat.update(np.asarray(value, np.float32))
 
+        # Only the outputs of the original graph are the next graph's inputs.
         if keep is not None:
             keep(runs, {name: values[name] for name in outputs})
         runs += 1
@@ -138,6 +139,7 @@ def _entropy_threshold(stats: TensorStats, levels: int = 128) -> float:
     if used <= levels:
         return stats.top
 
+    # Steps of 8 bins are fine enough, and the loop dominates the cost of this method.
     best, best_end = np.inf, used
     for end in range(levels, used + 1, 8):
         divergence = _divergence(counts, end, levels)

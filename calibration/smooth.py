@@ -149,6 +149,7 @@ def _error(rows: Array, weight: Array, top: float) -> float:
         weight: `(in, out)`.
         top: absolute value at which the rows saturate.
     """
+    # A relative error makes layers with large outputs count no more than others.
     q, scales = quantize_weight(weight, 1)
     exact = rows @ weight
     quantized = fake_quantize(rows, top) @ (q * scales)
@@ -197,6 +198,8 @@ def _foldable_norm(graph: GraphProto, tensor: str, layers: Sequence[Candidate]) 
     producer = next((node for node in graph.node if tensor in node.output), None)
     if producer is None or producer.op_type != "LayerNormalization":
         return None
+
+    # Any other reader would see the scaled tensor.
     readers = {node.name for node in graph.node if tensor in node.input}
     is_output = any(value.name == tensor for value in graph.output)
     if is_output or readers != {layer.node for layer in layers}:

@@ -83,6 +83,7 @@ class TensorStats:
                 "Check the checkpoint (did training diverge?) and leave the clip out.",
             )
 
+        # Symmetric INT8 has one limit for both signs.
         top = np.maximum(np.abs(high), np.abs(low))
         self.channel_top = np.maximum(self.channel_top, top) if self.runs else top
         self.low = min(self.low, float(low.min()))
@@ -99,6 +100,7 @@ class TensorStats:
         The result is exact to the width of a bin.
         """
         cumulative = np.cumsum(self.counts)
+        # A tensor that was always 0 has counts but no range.
         if not cumulative[-1] or not self.limit:
             return 0.0
         index = int(np.searchsorted(cumulative, share * cumulative[-1]))
@@ -106,8 +108,10 @@ class TensorStats:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for a report."""
+        # Five channels are enough to recognize the massive activations of a ViT.
         worst = np.argsort(self.channel_top)[::-1][:5]
         limit = OUTLIER_FACTOR * np.median(self.channel_top)
+
         return {
             "tensor": self.name,
             "low": self.low,
@@ -138,6 +142,7 @@ class TensorStats:
 
     def _count(self, x: NDArray[np.float32], top: float) -> None:
         """Add the values to the histogram, whose range grows to include `top`."""
+        # Zeros fit every range, so they do not choose one.
         if top <= 0:
             self.counts[0] += min(x.size, SAMPLED_VALUES)
             return

@@ -15,7 +15,7 @@ MOST_ROWS = 24
 """Rows shown of a long list, worst first."""
 MOST_CLIPS = 12
 OUTLIER_RATIO = 20
-"""Ratio of the largest to the median channel above which ordinary channels keep less than 4 bits."""
+"""Largest over median channel above which ordinary channels keep less than 4 bits."""
 _DEVIATION = ("max error", "mean error", "cosine", "SNR", "top-1", "top-5", "worst clips")
 
 
@@ -27,8 +27,10 @@ def render_page(report: dict[str, Any], labels: Labels, clips: Clips) -> str:
         labels: class names of the model.
         clips: held-out clips that the precisions were judged on.
     """
+    # The template reads the report itself where no figure has to be prepared.
     steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in report["steps_s"].items())
     engines = "; ".join(f"{precision}: {line}" for precision, line in report["engines"].items())
+
     return render(
         "export.html.j2",
         title="gasmcast export",
@@ -139,10 +141,12 @@ def _speed(report: dict[str, Any]) -> dict[str, Any] | None:
     speed = report.get("speed")
     if not speed:
         return None
+
     bars = [
         (f"{timing['component']} {timing['precision']} {timing['engine']}", timing["median_ms"])
         for timing in speed["timings"]
     ]
+    # Sizes stand beside the timings, because both decide the choice of a precision.
     sizes = [(name, f"{size / 1e6:.1f}") for name, size in report["files"].items()]
     return {
         "chart": bar_chart(bars, "ms"),
@@ -175,18 +179,20 @@ def _outliers(calibration: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def _smoothed(entries: list[dict[str, Any]]) -> Table:
-    rows = []
-    for entry in sorted(entries, key=lambda entry: -entry["outlier_ratio"])[:MOST_ROWS]:
-        rows.append(
-            (
-                entry["tensor"][-60:],
-                f"{entry['outlier_ratio']:.0f} x",
-                entry["power"],
-                "LayerNorm" if entry["folded"] else "Mul",
-                f"{entry['error_before']:.2e}",
-                f"{entry['error_after']:.2e}",
-            )
+    worst = sorted(entries, key=lambda entry: -entry["outlier_ratio"])[:MOST_ROWS]
+    rows = [
+        (
+            entry["tensor"][-60:],
+            f"{entry['outlier_ratio']:.0f} x",
+            entry["power"],
+            "LayerNorm" if entry["folded"] else "Mul",
+            f"{entry['error_before']:.2e}",
+            f"{entry['error_after']:.2e}",
         )
+        for entry in worst
+    ]
+
+    # The last two columns are relative errors of the product.
     head = ("smoothed tensor", "outliers before", "power", "into", "error before", "after")
     return Table(head, rows, numbers=(1, 2, 4, 5))
 
@@ -195,6 +201,7 @@ def _searches(searches: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the sensitivity chart, its table and the attempts of each precision's search."""
     shown = []
     for precision, search in searches.items():
+        # The list is ranked already, worst first.
         losses = search["sensitivity"][:MOST_ROWS]
         bars = [(str(loss["block"]), loss["noise"]) for loss in losses]
         moved_back = set(search["moved_back"])
@@ -225,6 +232,7 @@ def _disagreements(
     """Return thumbnail and caption of clips that a precision decides otherwise than FP32."""
     shown = []
     for verdict in verdicts:
+        # A few clips of each precision show which kind of clip changes.
         for i in verdict["disagree"][:4]:
             caption = f"{verdict['precision']}: clip {clips.ids[i]}"
             if clips.labels is not None:

@@ -62,6 +62,8 @@ class EvaluationResult:
             "views": self.views,
             **self.scores.to_json(),
         }
+
+        # Keys of tests that did not run are absent, not null.
         if self.unreadable:
             record["unreadable"] = list(self.unreadable)
         if self.reversal is not None:
@@ -124,6 +126,7 @@ def evaluate(
         raise UsageError(
             f"The split {split!r} has no labels to evaluate with.", "Use validation or train."
         )
+    # Heavy packages load here, so that `import gasmcast` works in the base install.
     from gasmcast.evaluation.classifier import open_classifier  # noqa: PLC0415 - imports torch
     from gasmcast.evaluation.evaluation import evaluate_split  # noqa: PLC0415 - imports torch
 

@@ -64,7 +64,7 @@ def eval(  # noqa: A001 - the name of the verb
     """Measure accuracy, calibration and confusions of a checkpoint or a bundle.
 
     Accuracies come with 95 % confidence intervals. The evaluation of a checkpoint leaves
-    temperature.json beside it: the temperature that fits the validation logits best. `gasmcast
+    temperature.json in its folder: the temperature that fits the validation logits best. `gasmcast
     export` without --data uses it for FP32; with clips of its own it fits a temperature for each
     precision.
 
@@ -94,6 +94,7 @@ def eval(  # noqa: A001 - the name of the verb
             workers=workers,
             progress=progress,
         )
+    # Machines read standard output, so nothing else may be printed there.
     if as_json:
         typer.echo(json.dumps(result.to_json()))
         return
@@ -116,11 +117,13 @@ def _print(result: EvaluationResult) -> None:
     title = f"{result.classifier} on {scores.clips} clips of {result.split}, views {result.views}"
     console.print(_table(title, ("figure", VALUE), _figures(result), right=(VALUE,)))
 
+    # Something-Something has 174 classes; the worst ones are what a reader looks for.
     worst = sorted(scores.classes, key=lambda row: row.accuracy)[:MOST_CLASSES]
     classes = [(row.name, str(row.clips), percent(row.accuracy), row.mistaken_for) for row in worst]
     head = ("class", "clips", "accuracy", "mostly mistaken for")
     console.print(_table("classes, the worst first", head, classes, right=head[1:3]))
 
+    # Confusions often come in pairs, so both directions share a row.
     pairs = [
         (pair.first, pair.second, str(pair.first_as_second), str(pair.second_as_first))
         for pair in scores.confused

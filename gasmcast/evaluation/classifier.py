@@ -105,6 +105,7 @@ def bundle_logits(
         head = bundle.engine("head", precision, engine, threads)
 
         def streamed(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+            # Each pair is a segment and its predecessor; the first one starts at the lead-in.
             segments = []
             for i in range(clips.shape[1] - 1):
                 pair = np.ascontiguousarray(clips[:, i : i + 2])  # (B, 2, F, H, W, 3)
@@ -151,6 +152,7 @@ def _open_checkpoint(target: Path, precision: str) -> Classifier:
             f"A checkpoint has no precision {precision!r}.",
             f"Use {', '.join(CHECKPOINT_PRECISIONS)}; evaluate a bundle for int8.",
         )
+    # Autocast to FP16 is made for GPUs; CPUs have BF16.
     if precision == "fp16" and not torch.cuda.is_available():
         raise MachineError(
             "fp16 in PyTorch needs a GPU.",

@@ -145,6 +145,8 @@ def evaluate_split(
         )
     windows, crops = parse_views(views)
     view_count = windows * crops
+
+    # 1x1 is the plain set; views of one window and one crop would give the same clips.
     samples = usable(read_split(data, split), data)
     clips: ClipDataset | ViewClips
     if view_count == 1:
@@ -200,6 +202,7 @@ def _predict(
     if view_count == 1:
         return parts, labels
 
+    # All views of a clip follow each other, and so do their labels.
     averaged = [
         average_views(part.reshape(-1, view_count, part.shape[1]))  # (N, V, classes)
         for part in parts

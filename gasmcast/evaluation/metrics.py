@@ -41,6 +41,7 @@ def hits(logits: Floats, labels: Ints, k: int = 1) -> NDArray[np.bool_]:
     fewer than `k` other logits are at least as large. A row with a value that is not finite is
     never a hit.
     """
+    # `>=` counts the label itself too, which is subtracted again.
     label_logits = logits[np.arange(len(labels)), labels]
     others_as_large = (logits >= label_logits[:, None]).sum(-1) - 1
     finite = np.isfinite(logits).all(-1)
@@ -70,6 +71,7 @@ def class_accuracy(
     """
     counts = np.bincount(labels, minlength=classes)
     right = np.bincount(labels, weights=correct, minlength=classes)
+    # 0 / 0 is the documented `nan` of a class without clips.
     with np.errstate(invalid="ignore"):
         return right / counts, counts
 
@@ -91,6 +93,7 @@ def bootstrap_interval(
     if len(sample) == 0:
         return 0.0, 0.0
 
+    # One resample at a time: all indices at once would need `resamples x N` integers.
     rng = np.random.default_rng(seed)
     means = np.array(
         [sample[rng.integers(0, len(sample), len(sample))].mean() for _ in range(resamples)]
@@ -114,6 +117,7 @@ def mean_class_interval(
     if len(labels) == 0:
         return 0.0, 0.0
     accuracy, counts = class_accuracy(correct, labels, int(labels.max()) + 1)
+    # Only classes with clips have an accuracy; their number of clips stays fixed.
     occurs = counts > 0
     counts, accuracy = counts[occurs], accuracy[occurs]
 
@@ -126,6 +130,7 @@ def mean_class_interval(
 def confusion(logits: Floats, labels: Ints) -> NDArray[np.int64]:
     """Return the confusion matrix, `(C, C)` counts; rows are true, columns predicted classes."""
     classes = logits.shape[1]
+    # Counting flat positions avoids a loop over clips.
     flat = np.asarray(labels, np.int64) * classes + logits.argmax(-1)
     return np.bincount(flat, minlength=classes * classes).reshape(classes, classes)
 
@@ -146,6 +151,7 @@ def reliability(
     """
     confidence = np.exp(log_softmax(np.asarray(logits, np.float64) / temperature)).max(-1)
     correct = logits.argmax(-1) == labels
+    # A confidence of exactly 1 belongs to the last bin.
     place = np.minimum((confidence * bins).astype(int), bins - 1)
 
     # Sums are 0 in an empty bin, so the divisor does not matter there as long as it is not 0.

@@ -47,6 +47,7 @@ class Bin:
 def _mistake(
     logits: NDArray[np.floating], labels: NDArray[np.integer], names: Sequence[str], index: int
 ) -> Mistake:
+    # Log-probabilities in float64 stay exact for mistakes of very small probability.
     row = log_softmax(logits[index : index + 1])[0]
     predicted, true = int(row.argmax()), int(labels[index])
     return Mistake(
@@ -72,6 +73,7 @@ def worst_clips(
     """
     losses = -log_softmax(logits)[np.arange(len(labels)), labels]
     wrong = np.flatnonzero(logits.argmax(-1) != labels)
+    # A stable sort keeps the page the same for equal losses.
     order = wrong[np.argsort(-losses[wrong], kind="stable")][:most]
     return [_mistake(logits, labels, names, int(i)) for i in order]
 
@@ -114,6 +116,7 @@ def by_quantity(
         correct: `(N,)`, whether each clip was classified correctly.
         bins: number of bins.
     """
+    # Equal quantiles (many clips of one length) would make empty bins.
     edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))
     if len(edges) < 2:
         return [_bin(float(values.min()), float(values.max()), correct)]
@@ -151,6 +154,7 @@ def motion_amount(clips: NDArray[np.uint8]) -> NDArray[np.float64]:
         `(B,)`.
     """
     b, s1, f, h, w, _ = clips.shape
+    # The lead-in repeats a frame at the start of a video and would dilute the motion.
     blocks = clips[:, 1:].reshape(b, (s1 - 1) * f, h // 4, 4, w // 4, 4, 3)
     gray = blocks.mean((3, 5, 6))  # (B, S * F, H / 4, W / 4)
     return np.asarray(np.abs(np.diff(gray, axis=1)).mean((1, 2, 3)), np.float64)

@@ -49,6 +49,7 @@ def write_pictures(evaluation: Evaluation, folder: Path) -> list[Path]:
     matrix, diagram = folder / "confusion.png", folder / "reliability.png"
 
     draw_confusion(confusion(logits, labels), evaluation.classifier.labels.names, matrix)
+    # The fitted temperature shows how much of the error is calibration alone.
     temperature = evaluation.scores.temperature
     tables = {
         "softmax": reliability(logits, labels),
@@ -62,9 +63,11 @@ def write_analysis(evaluation: Evaluation, folder: Path) -> Path:
     """Write the error analysis as `index.html` with its pictures, and return the page."""
     correct = hits(evaluation.logits, evaluation.labels)
     paths = [evaluation.clips.samples[i].path for i in evaluation.positions]
+    # Lengths are read from the videos, because scores do not need them.
     lengths_s = np.array([duration_s(str(path)) for path in paths])
     gallery = _Gallery(evaluation)
 
+    # The page embeds the pictures, so that it can be moved without them.
     pictures = [
         {"uri": data_uri(path.read_bytes(), "png"), "alt": path.stem}
         for path in write_pictures(evaluation, folder)
@@ -106,6 +109,7 @@ class _Gallery:
         pairs = []
         for pair in self.evaluation.scores.confused[:most]:
             clips = self._examples(pair.first, pair.second)
+            # Both directions are shown: often only one of them is systematic.
             clips += self._examples(pair.second, pair.first)
             pairs.append(_ShownPair(pair.first, pair.second, pair.share, clips))
         return pairs
@@ -120,6 +124,7 @@ class _Gallery:
         shown = []
         for mistake in mistakes:
             row = mistake.index
+            # Decoding a clip costs far more than keeping its strip.
             if row not in self.strips:
                 self.strips[row] = data_uri(frame_strip(self.evaluation.clip(row)), "jpeg")
             shown.append(_ShownMistake(mistake, self.ids[row], self.strips[row]))
@@ -143,6 +148,7 @@ def _time_tests(reversal: ReversalScores | None, shuffle: ShuffleScores | None) 
     rows: list[tuple[str, Share]] = []
     if reversal is not None:
         rows.append(("played backwards: another class is given", Share(reversal.changed)))
+        # A set without reversed pairs has only the share of changed answers.
         if reversal.reversed_top1 is not None:
             share = Share(reversal.reversed_top1, reversal.reversed_interval)
             rows.append(("played backwards: the reversed class is given (paired classes)", share))

@@ -99,6 +99,7 @@ def predict(
         done += len(batch.indices)
         progress(stage, done, len(padded))
 
+    # Each process knows only its own failures, so marks travel with the rows.
     part = _mark_unreadable(_concatenate(found), dataset)
     parts = [part]
     if parallel:
@@ -132,6 +133,7 @@ def _merge(parts: Sequence[_Rows], count: int) -> tuple[NDArray[np.float32], NDA
         UsageError: a clip is missing or has no label, or no clip decodes.
     """
     rows = _concatenate(parts)
+    # Padding repeats clips, so rows are placed by index and not counted.
     logits = np.zeros((count, rows.logits.shape[1]), np.float32)
     labels = np.full(count, -1, np.int64)
     evaluated = np.zeros(count, bool)
@@ -144,6 +146,7 @@ def _merge(parts: Sequence[_Rows], count: int) -> tuple[NDArray[np.float32], NDA
             f"Clip {int(np.flatnonzero(~evaluated)[0])} of {count} was not evaluated.",
             "The data set returned other clips than it was asked for.",
         )
+    # A clip without frames has no answer, and would count as a mistake.
     readable = labels != UNREADABLE
     if not readable.any():
         raise UsageError(f"None of the {count} clips decodes.", "Check the videos.")

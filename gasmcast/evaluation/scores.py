@@ -92,6 +92,7 @@ def score(
         labels: `(N,)`.
         names: class names.
     """
+    # Hits and confusions are computed once, because several scores need them.
     first = hits(logits, labels)
     fifth = hits(logits, labels, min(5, logits.shape[1]))
     counts = confusion(logits, labels)
@@ -119,6 +120,7 @@ def _calibrated_ece(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
     Measured on the clips it was fitted on, the temperature would look too good.
     """
     half = np.random.default_rng(0).permutation(len(labels)) % 2 == 0
+    # The halves are scaled apart and measured together, so that bins keep all clips.
     scaled = np.asarray(logits, np.float64).copy()
     for part in (half, ~half):
         scaled[part] /= fit_temperature(logits[~part], labels[~part])
@@ -138,6 +140,7 @@ def _class_scores(
 
     rows = []
     for i, name in enumerate(names):
+        # Classes that the split does not contain have no accuracy.
         if clips[i]:
             other = names[int(wrong[i].argmax())] if wrong[i].any() else ""
             rows.append(ClassScore(name, int(clips[i]), float(accuracy[i]), other))
@@ -154,6 +157,7 @@ def confused_pairs(
         names: class names.
         most: maximum number of pairs.
     """
+    # The upper triangle holds each pair once.
     mutual = np.triu(counts + counts.T, 1)
     clips = counts.sum(1)
 

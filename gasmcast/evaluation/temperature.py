@@ -30,6 +30,7 @@ def write_temperature(checkpoint: Path, scores: Scores, split: str) -> Path:
         split: the split that it was evaluated on.
     """
     path = checkpoint.with_name(FILE)
+    # The file holds an entry for each checkpoint of the folder.
     known: dict[str, Any] = {}
     if path.is_file():
         with suppress(UsageError):
@@ -56,6 +57,7 @@ def read_temperature(checkpoint: Path, sha256: str) -> float | None:
     """
     path = checkpoint.with_name(FILE)
     entry = read_json(path, dict).get(checkpoint.name, {}) if path.is_file() else {}
+    # Training may have continued since, and other weights need another temperature.
     if entry.get("sha256") != sha256:
         return None
     if "temperature" not in entry:

@@ -36,6 +36,7 @@ def _reorder(clips: Clips, order: Callable[[int, int], NDArray[np.int64]]) -> Cl
     b, s1, f = clips.shape[:3]
     window = clips[:, 1:].reshape(b, (s1 - 1) * f, *clips.shape[3:])  # (B, S * F, H, W, 3)
 
+    # Each clip may have an order of its own.
     out = np.empty_like(clips)
     for i in range(b):
         moved = window[i, order(i, window.shape[1])]
@@ -103,6 +104,8 @@ def score_reversed(
     partner = reversals(names)
     predicted = backward.argmax(-1)
     changed = float((forward.argmax(-1) != predicted).mean())
+
+    # The set may have no such classes at all, and then only the changes can be counted.
     paired = np.isin(labels, list(partner))
     if not paired.any():
         return ReversalScores(
@@ -114,6 +117,7 @@ def score_reversed(
             classes_followed=None,
         )
 
+    # The test is passed by the reversed class, not merely by another one.
     expected = np.array([partner[int(label)] for label in labels[paired]])
     correct = predicted[paired] == expected
     classes = {}

@@ -51,6 +51,7 @@ def bar_chart(
         marks: whether each bar is highlighted; missing entries are not.
         log: make lengths proportional to the logarithm of the values.
     """
+    # Lengths are relative to the largest value that has one.
     positive = [value for _, value in rows if np.isfinite(value) and value > 0]
     if not positive:
         return BarChart((), 0)
@@ -94,6 +95,7 @@ def frame_strip(clip: NDArray[np.uint8], frames: int = 8, side: int = 112) -> by
         side: width and height of each frame in pixels.
     """
     window = clip[1:].reshape(-1, *clip.shape[2:])  # (S * F, H, W, 3)
+    # First and last frame are always shown, since they tell most about an action.
     places = np.linspace(0, len(window) - 1, min(frames, len(window))).round().astype(int)
     pictures = [
         cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA) for frame in window[places]

@@ -59,6 +59,7 @@ class Table:
     """Indices of right-aligned columns."""
 
     def __post_init__(self) -> None:
+        # A short row would silently shift its cells to other columns.
         for row in self.rows:
             if len(row) != len(self.head):
                 raise ValueError(f"A row has {len(row)} cells, the table {len(self.head)} columns.")

@@ -67,6 +67,7 @@ def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
     """
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     epochs = [row["epoch"] for row in history]
+    # Markers show single epochs of short runs and would hide the lines of long ones.
     marker = "." if len(epochs) < 40 else ""
 
     for axes, panel in zip(figure.subplots(1, 3), _CURVES, strict=True):
@@ -94,6 +95,7 @@ def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], path: Path) 
         names: class names, shown up to 40 classes.
         path: picture to write.
     """
+    # Shares of rows make rare classes as visible as frequent ones.
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     classes = len(counts)
     side = min(16.0, 4.5 + 0.28 * classes)
@@ -131,6 +133,7 @@ def draw_reliability(tables: dict[str, NDArray[np.float64]], path: Path) -> None
     axes.plot([0, 1], [0, 1], color="gray", linestyle=":", label="perfectly calibrated")
 
     for color, (label, table) in zip((SECOND, INK, THIRD), tables.items(), strict=False):
+        # Empty bins have no accuracy, so the line skips them.
         confidence, accuracy, share = table[table[:, 2] > 0].T
         axes.plot(confidence, accuracy, color=color, label=label)
         axes.scatter(confidence, accuracy, s=15 + 500 * share, color=color, alpha=0.5)
@@ -176,6 +179,7 @@ def draw_bars(
 
 
 def _save(figure: Figure, path: Path) -> None:
+    # The canvas is attached by hand, because pyplot would look for a display.
     FigureCanvasAgg(figure)
     with atomic_path(path) as draft:
         figure.savefig(draft, dpi=110, format=path.suffix[1:])

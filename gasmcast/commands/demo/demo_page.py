@@ -69,7 +69,7 @@ def render_page(
     hits: Hits,
     times: dict[str, float],
 ) -> str:
-    """Return the page as HTML text; pictures are inside it, the video lies beside it.
+    """Return the page as HTML text; pictures are inside it, the video is a file of its folder.
 
     Args:
         folder: folder of the demo.
@@ -80,6 +80,7 @@ def render_page(
         hits: how many decisions are right.
         times: seconds of each verb.
     """
+    # Template variables are plain data; markup is made by the template alone.
     seconds = [(f"gasmcast {verb}", f"{value:.0f}") for verb, value in times.items()]
     return render(
         "demo.html.j2",
@@ -98,6 +99,7 @@ def _targets(
     scores: dict[str, Any], manifest: dict[str, Any]
 ) -> list[tuple[str, Share | str, str]]:
     """Return name, measured share and target of each result."""
+    # A model that ignores time cannot exceed the ceiling, with frames in order or shuffled.
     backwards, shuffled = scores["reversed"], scores["shuffled"]
     ceiling = shuffled["blind_ceiling"]
     rows: list[tuple[str, Share | str, str]] = [
@@ -180,6 +182,7 @@ def _stills(video: Path, decisions: list[dict[str, Any]], count: int = 4) -> str
     frames = []
     try:
         for i in range(count):
+            # The middle of each quarter of the decisions.
             decision = decisions[len(decisions) * (2 * i + 1) // (2 * count)]
             capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * decision["time_s"])
             decoded, frame = capture.read()
@@ -190,6 +193,7 @@ def _stills(video: Path, decisions: list[dict[str, Any]], count: int = 4) -> str
 
     if not frames:
         return ""
+    # PNG, because JPEG blurs the text that `live` draws into the frames.
     _, png = cv2.imencode(".png", np.concatenate(frames, 1))
     return data_uri(png.tobytes(), "png")
 

@@ -83,6 +83,7 @@ def run_demo(folder: Path, clips: int, seed: int, announce: Callable[[str], None
                 "Run the demo again to continue from there.",
                 exit_code=_exit_code(process.returncode),
             )
+        # Written after every step, so that a demo that is stopped keeps its times.
         times[verb] = round(time.monotonic() - started, 1)
         write_atomic(times_file, json.dumps(times))
     return _report(folder, times)
@@ -91,9 +92,11 @@ def run_demo(folder: Path, clips: int, seed: int, announce: Callable[[str], None
 def _steps(folder: Path, clips: int, seed: int) -> list[_Step]:
     data, run, bundle = folder / "data", folder / "run", folder / "demo.gasm"
     video, live = folder / "stream.mp4", folder / "live.jsonl"
+    # Every path is explicit, so that a printed command runs from the same folder as it stands.
     train = ["train", "demo", "--data", str(data), "--out", str(run)]
     export = ["export", str(run), "--data", str(data), "--precision", "int8"]
     watch = ["live", str(video), "--bundle", str(bundle), "--jsonl", str(live)]
+
     return [
         _Step(data, ["demo-data", str(data), "--clips", str(clips), "--seed", str(seed)]),
         _Step(run / "summary.json", [*train, "--set", f"train.seed={seed}", "--resume"]),
@@ -122,6 +125,7 @@ def _report(folder: Path, times: dict[str, float]) -> DemoReport:
     scores = json.loads((folder / "run" / "eval" / "scores.json").read_text())
     manifest = json.loads((folder / "demo.gasm" / "manifest.json").read_text())
     actions = json.loads((folder / "stream.json").read_text())
+    # The file also holds start, event and end records.
     records = [json.loads(line) for line in (folder / "live.jsonl").read_text().splitlines()]
     decisions = [record for record in records if record["kind"] == "decision"]
     hits = live_hits(decisions, actions, ClipSpec.model_validate(manifest["spec"]))
@@ -143,6 +147,7 @@ def _report(folder: Path, times: dict[str, float]) -> DemoReport:
 def _summary(
     scores: dict[str, Any], int8: dict[str, Any] | None, hits: Hits, times: dict[str, float]
 ) -> str:
+    # A bundle without INT8 is a valid result of the gate.
     backwards, shuffled = scores["reversed"], scores["shuffled"]
     quantized = "INT8 failed the gate"
     if int8:
@@ -172,6 +177,7 @@ def live_hits(
     """
     correct = total = 0
     for decision in decisions:
+        # A window that touches two actions has no single right answer.
         begin, end = decision["window"]
         for action in actions:
             if action["start_s"] <= begin - spec.segment_s and end <= action["end_s"]:

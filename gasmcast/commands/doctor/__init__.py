@@ -57,6 +57,7 @@ def _print(findings: list[Finding]) -> None:
     table = Table(show_header=False, box=None, padding=(0, 1))
     for finding in findings:
         mark = "[green]ok[/]" if finding.state == "ok" else "[yellow]warn[/]"
+        # Versions and paths may contain brackets, which rich would take for markup.
         text = escape(finding.text)
         if finding.remedy:
             text += f"\n[dim]{escape(finding.remedy)}[/]"

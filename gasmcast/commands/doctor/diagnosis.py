@@ -19,6 +19,7 @@ def diagnose(folder: Path | None = None, cameras: bool = True) -> list[Finding]:
         folder: folder whose disk is checked; the current folder if None.
         cameras: also look for video devices.
     """
+    # Each check is named, because one that fails must say which part it was about.
     checks: dict[str, Callable[[], Iterable[Finding]]] = {
         "Python": machine.python,
         "CPU": machine.cpu,

@@ -38,6 +38,7 @@ def cpu() -> list[Finding]:
     """Check the processor for the instructions that inference gains from."""
     info = Path("/proc/cpuinfo")
     text = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
+    # x86 and ARM kernels use different keys.
     model = re.search(r"model name\s*:\s*(.+)", text) or re.search(r"Model\s*:\s*(.+)", text)
     model_name = model.group(1).strip() if model else platform.processor() or "unknown"
     name = f"{model_name}, {os.cpu_count()} cores"
@@ -69,6 +70,7 @@ def memory() -> list[Finding]:
     info = Path("/proc/meminfo")
     if not info.exists():
         return []
+    # "Available" includes caches that the kernel gives back, "free" does not.
     values = dict(re.findall(r"(\w+):\s+(\d+) kB", info.read_text(encoding="utf-8")))
     free_gb = int(values.get("MemAvailable", 0)) / 1e6
     total_gb = int(values.get("MemTotal", 0)) / 1e6
@@ -83,6 +85,7 @@ def memory() -> list[Finding]:
 def disk(folder: Path) -> list[Finding]:
     """Check free space on the disk of a folder, which may not exist yet."""
     resolved = folder.resolve()
+    # The disk of a new folder is that of its closest existing parent.
     existing = next(path for path in (resolved, *resolved.parents) if path.exists())
     free_gb = shutil.disk_usage(existing).free / 1e9
 

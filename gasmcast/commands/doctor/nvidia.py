@@ -78,11 +78,13 @@ def tensorrt() -> list[Finding]:
         ]
 
     version = _tensorrt_version()
+    # Major and minor version decide; suffixes of builds do not.
     number = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
     if not OLDEST_TENSORRT <= number < FIRST_UNSUPPORTED_TENSORRT:
         return [
             warning("TensorRT", f"{version} is not supported", "Install TensorRT >= 10.3 and < 12.")
         ]
+    # The package does not depend on its bindings, so they may be missing.
     if find_spec("cuda") is None:
         return [
             warning(
@@ -92,6 +94,7 @@ def tensorrt() -> list[Finding]:
             )
         ]
 
+    # Only opening the device shows whether driver and card really work.
     try:
         find_device()
     except MachineError as error:
@@ -106,6 +109,7 @@ def jetpack() -> list[Finding]:
     version = _output_of("dpkg-query", "--showformat=${Version}", "--show", "nvidia-jetpack")
     text = version or TEGRA_RELEASE.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
 
+    # The package may be missing in a container; then the release file is all there is.
     major = re.match(r"(\d+)", version)
     if major and int(major.group(1)) < OLDEST_JETPACK:
         remedy = "Install JetPack 6 or later, which has TensorRT 10.3, the oldest supported one."

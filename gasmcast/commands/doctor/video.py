@@ -26,11 +26,13 @@ def opencv() -> list[Finding]:
         remedy = missing.hint if missing else "pip install --force-reinstall opencv-python"
         return [warning("OpenCV", f"cannot be loaded ({error})", remedy)]
 
+    # The build information is the only place that names the GUI and FFmpeg of a wheel.
     build = cv2.getBuildInformation()
     has_windows = "GUI:" in build and re.search(r"GUI:\s+NONE", build) is None
     windows = "windows" if has_windows else "no windows (--show needs them)"
     text = f"{cv2.__version__}, {windows}"
 
+    # Two of these packages install the same folder, and the mixture may fail anywhere.
     installed = [name for name in PACKAGES if version_of(name)]
     finding = ok("OpenCV", text)
     if len(installed) > 1:
@@ -49,6 +51,7 @@ def cameras() -> list[Finding]:
         remedy = "Plug a webcam in, or give an RTSP address or a file."
         return [warning("cameras", "no /dev/video*", remedy)]
 
+    # The usual reason is a user that is not in the group "video".
     denied = [device for device in devices if not os.access(device, os.R_OK | os.W_OK)]
     if denied:
         return [

@@ -70,6 +70,7 @@ def _sizes(record: dict[str, Any]) -> Table:
     table = _table("part", "parameters (M)", "multiply-adds a clip (G)")
     table.caption = _caption(record)
 
+    # Some parts have parameters but no multiply-adds, or the other way round.
     for part in parameters["by_part"] | macs["by_part"]:
         count = parameters["by_part"].get(part, 0)
         cost = macs["by_part"].get(part, 0)
@@ -83,6 +84,7 @@ def _caption(record: dict[str, Any]) -> str:
     parameters, macs = record["parameters"], record["macs"]
     trainable = f"{parameters['trainable'] / 1e6:.2f} M trainable"
     sentences = [f"{trainable}, {parameters['frozen_share']:.1%} frozen"]
+    # Models that cannot reuse segments have no cost of one more segment.
     if macs["decision"] is not None:
         sentences.append(f"one more segment and its decision: {macs['decision'] / 1e9:.3f} G")
 

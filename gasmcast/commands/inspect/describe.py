@@ -55,6 +55,7 @@ def shapes(model: ModelConfig, spec: ClipSpec) -> dict[str, list[int]]:
 def _bundle(path: Path) -> dict[str, Any]:
     manifest = read_manifest(path)
     config = Config(spec=manifest.spec, model=ModelConfig.model_validate(manifest.model))
+    # Not every file of a bundle is a graph.
     precisions, graphs = {}, {}
     for name, measured in manifest.precisions.items():
         precisions[name] = measured.model_dump()
