@@ -49,6 +49,7 @@ def write_pictures(evaluation: Evaluation, folder: Path) -> list[Path]:
     matrix, diagram = folder / "confusion.png", folder / "reliability.png"
 
     draw_confusion(confusion(logits, labels), evaluation.classifier.labels.names, matrix)
+
     # The fitted temperature shows how much of the error is calibration alone.
     temperature = evaluation.scores.temperature
     tables = {
@@ -62,8 +63,9 @@ def write_pictures(evaluation: Evaluation, folder: Path) -> list[Path]:
 def write_analysis(evaluation: Evaluation, folder: Path) -> Path:
     """Write the error analysis as `index.html` with its pictures, and return the page."""
     correct = hits(evaluation.logits, evaluation.labels)
-    paths = [evaluation.clips.samples[i].path for i in evaluation.positions]
+
     # Lengths are read from the videos, because scores do not need them.
+    paths = [evaluation.clips.samples[i].path for i in evaluation.positions]
     lengths_s = np.array([duration_s(str(path)) for path in paths])
     gallery = _Gallery(evaluation)
 

@@ -29,7 +29,7 @@ Load = Callable[[Sequence[list[int]]], Iterator[Batch]]
 class LogitsFunction(Protocol):
     """Function from a batch of clips to logits."""
 
-    def __call__(self, clips: Any, /) -> NDArray[np.floating]:  # noqa: ANN401 - pixels, or cached features
+    def __call__(self, clips: Any, /) -> NDArray[np.floating]:  # noqa: ANN401 - pixels or features
         """Return `(B, classes)` logits of clips `(B, 1+S, F, H, W, 3)` uint8."""
 
 

@@ -40,7 +40,7 @@ def diagnose(folder: Path | None = None, cameras: bool = True) -> list[Finding]:
     for topic, check in checks.items():
         try:
             findings += check()
-        except Exception as error:  # noqa: BLE001, PERF203 - one broken driver must not hide the rest
+        except Exception as error:  # noqa: BLE001, PERF203 - one failure must not hide the rest
             findings.append(Finding(topic, "warn", f"could not be checked ({error})"))
     return findings
 
