@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from gasmcast.errors import UsageError
 from gasmcast.files import write_atomic
 from gasmcast.progress import Progress, silent
+from gasmcast.report.percent import percent, percent_interval
 
 if TYPE_CHECKING:  # the evaluation needs torch, and this module must import without it
     from gasmcast.evaluation.evaluation import Evaluation
@@ -26,7 +27,8 @@ EngineChoice = Literal["auto", "tensorrt", "openvino", "onnxruntime"]
 class EvaluationResult:
     """Scores of a checkpoint or bundle on one split.
 
-    Truthy when every clip of the split could be decoded and is part of the scores.
+    Truthy when every clip of the split could be decoded and is part of the scores. As text, it shows
+    the accuracies with their 95 % intervals.
     """
 
     target: str
@@ -52,6 +54,18 @@ class EvaluationResult:
 
     def __bool__(self) -> bool:
         return not self.unreadable
+
+    def __str__(self) -> str:
+        scores = self.scores
+        figures = [
+            f"{name} {percent(share)} {percent_interval(interval)}"
+            for name, share, interval in (
+                ("top-1", scores.top1, scores.top1_interval),
+                ("top-5", scores.top5, scores.top5_interval),
+                ("mean-class", scores.mean_class, scores.mean_class_interval),
+            )
+        ]
+        return f"{self.classifier} on {scores.clips} clips of {self.split}: {', '.join(figures)}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `scores.json`."""
@@ -120,6 +134,7 @@ def evaluate(
 
     Example:
         >>> result = gasmcast.evaluate("runs/demo", "demo-data", reversed=True)
+        >>> print(result)
         >>> result.scores.top1, result.reversal.reversed_top1
     """
     if split not in get_args(LabeledSplit):

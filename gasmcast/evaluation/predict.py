@@ -91,16 +91,16 @@ def predict(
 
     if load is None:
         load = ClipLoader(dataset, workers=workers).batches
-    found: list[_Rows] = []
+    results: list[_Rows] = []
     done = 0
     for batch in load(chunks):
         logits = np.asarray(run(batch.clips.numpy()), np.float32)
-        found.append(_Rows(batch.indices.numpy(), logits, batch.labels.numpy()))
+        results.append(_Rows(batch.indices.numpy(), logits, batch.labels.numpy()))
         done += len(batch.indices)
         progress(stage, done, len(padded))
 
     # Each process knows only its own failures, so marks travel with the rows.
-    part = _mark_unreadable(_concatenate(found), dataset)
+    part = _mark_unreadable(_concatenate(results), dataset)
     parts = [part]
     if parallel:
         parts = [part] * world
@@ -144,7 +144,7 @@ def _merge(parts: Sequence[_Rows], count: int) -> tuple[NDArray[np.float32], NDA
     if not evaluated.all():
         raise UsageError(
             f"Clip {int(np.flatnonzero(~evaluated)[0])} of {count} was not evaluated.",
-            "The data set returned other clips than it was asked for.",
+            "The data set returned other clips than requested.",
         )
     # A clip without frames has no answer, and would count as a mistake.
     readable = labels != UNREADABLE

@@ -51,6 +51,7 @@ def test_the_result_is_what_the_verb_prints(run, tiny_set):
     assert result.scores.clips == 12
     assert result.reversal is not None
     assert result.shuffle is None
+    assert "on 12 clips of validation: top-1 " in str(result)
     assert calls[-1] == ("evaluating", 12, 12)
     assert result.folder == run / "eval"
     assert {file.name for file in result.files} == {
