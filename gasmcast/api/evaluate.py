@@ -27,7 +27,7 @@ EngineChoice = Literal["auto", "tensorrt", "openvino", "onnxruntime"]
 class EvaluationResult:
     """Scores of a checkpoint or bundle on one split.
 
-    Truthy when every clip of the split could be decoded and is part of the scores. As text, it shows
+    Truthy when every clip of the split could be decoded and is part of the scores. Its text shows
     the accuracies with their 95 % intervals.
     """
 

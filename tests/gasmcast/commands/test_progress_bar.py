@@ -24,6 +24,4 @@ def test_stages_of_known_and_unknown_length(capsys: pytest.CaptureFixture[str]) 
         progress("tracing")
         for done in range(3):
             progress("reading", done + 1, 3)
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "reading" in err
+    assert capsys.readouterr().out == ""  # it may be data that another program reads
