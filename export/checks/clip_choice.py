@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from gasmcast.calibration.choose_clips import choose_clips, refuse_judges, training_clips
+from gasmcast.calibration.choose_clips import (
+    choose_clips,
+    refuse_validation_clips,
+    training_clips,
+)
 from gasmcast.calibration.clip_store import CalibrationSet, write_set
 from gasmcast.data.annotations import read_split
 from gasmcast.errors import UsageError
 from gasmcast.export.checks.heldout_clips import Clips, held_out_clips, made_up_clips, stored_clips
 from gasmcast.export.origin import Origin
 from gasmcast.export.plan import ExportPlan
+from gasmcast.progress import Progress
 from gasmcast.spec import ClipSpec
 
 __all__ = ["LEAST_JUDGES", "calibration_set", "check_clips", "judging_clips"]
 
-Say = Callable[[str, int, int], None]
+Say = Progress
 LEAST_JUDGES = 8
 
 
@@ -33,7 +37,7 @@ def check_clips(
     if calibration is not None:
         given = CalibrationSet.open(calibration, spec)
         hint = "Make it from the training split of --data."
-        refuse_judges(
+        refuse_validation_clips(
             str(calibration),
             (entry.id for entry in given.index.clips),
             (s.id for s in judges),
@@ -109,12 +113,12 @@ def calibration_set(
         spec,
         plan.calibration_clips,
         plan.seed,
-        lambda done, of: say("choosing calibration clips", done, of),
+        say,
     )
     return write_set(
         folder / "calibration",
         chosen,
         spec,
         plan.seed,
-        lambda done, of: say("storing calibration clips", done, of),
+        say,
     )

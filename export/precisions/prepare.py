@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,14 @@ from onnx import ModelProto
 from gasmcast.calibration.clip_store import CalibrationSet
 from gasmcast.calibration.policy import Policy
 from gasmcast.calibration.qdq import ALL_LEVELS, SAFE_LEVELS
-from gasmcast.calibration.quantize import Calibrated, Recipe, calibrate
+from gasmcast.calibration.quantize import Calibrated, Recipe, collect_ranges
 from gasmcast.errors import GateError, UsageError
 from gasmcast.export.checks.heldout_clips import pair_chunks
 from gasmcast.export.graphs.fp16 import measure_tops, to_fp16
 from gasmcast.export.graphs.rules import RuleReport, check_rules, load_graph
 from gasmcast.export.graphs.trace import compose_complete, remove_graph, save_graph
 from gasmcast.precision import file_name
+from gasmcast.progress import Progress, silent
 from gasmcast.spec import ClipSpec
 
 __all__ = ["GRAPHS", "Prepared", "prepare", "write_precision"]
@@ -32,7 +33,7 @@ HEAD_CLIPS = 8
 Of every other clip the encoder sees one segment, since ranges gain from clips more than from segments that resemble each other."""
 FP16_SEGMENTS = 16
 """So many, spread over all clips, tell FP16 what is too large in the encoder: every tensor of a run is held at once, so one a run."""
-Each = Callable[[str, int, int], None]
+Each = Progress
 
 
 @dataclass(frozen=True)
@@ -95,30 +96,34 @@ def prepare(
         UsageError: no clips, or activations that are not numbers.
     """
     spec = stored.index.spec
-    say = each or (lambda *_: None)
+    say = each or silent
     seen = _Seen(stored)
     calibrated: dict[str, Calibrated] = {}
     features = _Features(folder, len(seen.whole), spec.segments)
     if int8:
         with seen.named():
-            calibrated["encoder"] = calibrate(
+            calibrated["encoder"] = collect_ranges(
                 load_graph(fp32["encoder"]),
                 seen.feeds,
                 recipe,
                 policy,
-                each=lambda done: say("encoder ranges", done, seen.runs),
+                progress=say,
+                stage="encoder ranges",
+                total=seen.runs,
                 keep=lambda run, values: features.keep(values) if run >= seen.part_runs else None,
                 threads=threads,
             )
     else:
         _fill(features, fp32["encoder"], seen, threads)
     if int8:
-        calibrated["head"] = calibrate(
+        calibrated["head"] = collect_ranges(
             load_graph(fp32["head"]),
             features.feeds,
             recipe,
             policy,
-            each=lambda done: say("head ranges", done, len(features)),
+            progress=say,
+            stage="head ranges",
+            total=len(features),
             threads=threads,
         )
     tops: dict[str, Mapping[str, float]] = {}

@@ -24,7 +24,7 @@ def calibration_figures(stored: CalibrationSet, prepared: Prepared) -> dict[str,
     tensors = {}
     smoothed = {}
     for name, calibrated in prepared.calibrated.items():
-        block = {c.activation: c.block for c in calibrated.found}
+        block = {c.activation: c.block for c in calibrated.candidates}
         tensors[name] = [
             {**stat.to_json(), "top": calibrated.tops[t], "block": block.get(t, "")}
             for t, stat in calibrated.stats.items()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gasmcast.config import Config, load_config, parse_config
 from gasmcast.data.annotations import read_labels
 from gasmcast.errors import UsageError
-from gasmcast.evaluation.classifier import run_model
+from gasmcast.evaluation.classifier import model_logits
 from gasmcast.evaluation.metrics import hits
 from gasmcast.evaluation.predict import predict
 from gasmcast.files import read_json, write_atomic
@@ -194,7 +194,7 @@ def _train_and_score(training_set: TrainingSet, folder: Path) -> Hits:
     # The last weights: the best ones were chosen on these very clips.
     model = load_checkpoint(folder / "last.safetensors")[0]
     logits, labels = predict(
-        run_model(model),
+        model_logits(model),
         validation,
         batch_size=config.train.batch_size,
         workers=config.train.workers,

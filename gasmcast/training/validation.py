@@ -49,7 +49,8 @@ def validate(run: TrainingRun, clips: ClipSet, progress: Progress = silent) -> d
             batch_size=run.config.train.batch_size,
             load=partial(run.loader.batches, of=1),
             processes=run.processes,
-            on_batch=partial(progress, "validating"),
+            progress=progress,
+            stage="validating",
         )
 
     # Without label smoothing, unlike the training loss.

@@ -369,7 +369,7 @@ def test_a_calibration_set_needs_a_precision_and_none_of_the_clips_that_judge(
                 data=tiny_set,
                 calibration=tmp_path / "set",
             )
-    with pytest.raises(UsageError, match="set holds 6 of the clips that judge"):
+    with pytest.raises(UsageError, match="set holds 6 clips of the validation split"):
         pipeline.export_bundle(
             origin, tmp_path / "m.gasm", plan(), data=tiny_set, calibration=tmp_path / "set"
         )
@@ -380,7 +380,7 @@ def test_a_calibration_set_needs_a_precision_and_none_of_the_clips_that_judge(
     ("wrong", "message"),
     [
         ("no set", "has no train.json"),
-        ("leak", "The training split of .* holds 1 of the clips that judge"),
+        ("leak", "The training split of .* holds 1 clips of the validation split"),
         ("no judges", "has no validation.json"),
         ("spec", "was made for another clip spec"),
         ("altered", "is not the file that was written"),

@@ -188,7 +188,7 @@ def test_a_guarded_head_in_other_precisions(precision, least_db, guarded, tmp_pa
     exact = run_streaming(*(open_arbiter(fp32[n], 1) for n in ("encoder", "head")), clips)
     given = run_streaming(*(open_arbiter(paths[n], 1) for n in ("encoder", "head")), clips)
     assert compare("complete", "logits", precision, exact, given).snr_db > least_db
-    chosen = [c.node for c in Policy().choose(ready.calibrated["head"].found)]
+    chosen = [c.node for c in Policy().choose(ready.calibrated["head"].candidates)]
     assert chosen
     assert not [node for node in chosen if "classifier" in node or "read" in node], chosen
 

@@ -78,7 +78,7 @@ def test_all_that_runs_has_the_threads_that_were_asked_for(stored, tmp_path, mon
     def encode(feed):
         return {"semantic": np.zeros((len(feed["segments"]), 1), np.float32)}
 
-    def calibrate(_, feeds, recipe, policy, *, each, threads, keep=None):
+    def collect_ranges(_, feeds, recipe, policy, *, threads, keep=None, **_progress):
         seen.append(("calibrate", threads))
         for run, feed in enumerate(feeds()):
             if keep is not None:
@@ -93,7 +93,7 @@ def test_all_that_runs_has_the_threads_that_were_asked_for(stored, tmp_path, mon
         return SimpleNamespace(run=encode)
 
     monkeypatch.setattr(precisions, "load_graph", lambda _: None)
-    monkeypatch.setattr(precisions, "calibrate", calibrate)
+    monkeypatch.setattr(precisions, "collect_ranges", collect_ranges)
     monkeypatch.setattr(precisions, "measure_tops", measure_tops)
     monkeypatch.setattr(sessions, "open_uncached", open_uncached)
     precisions.prepare({"encoder": None, "head": None}, stored, tmp_path, int8=int8, threads=3)

@@ -51,7 +51,7 @@ def export_all(preset: str, folder: Path, overrides: dict | None = None) -> Path
 
     from gasmcast.calibration.policy import Policy
     from gasmcast.calibration.qdq import ALL_LEVELS, SAFE_LEVELS
-    from gasmcast.calibration.quantize import calibrate
+    from gasmcast.calibration.quantize import collect_ranges
     from gasmcast.config import load_config
     from gasmcast.export.graphs.fp16 import to_fp16
     from gasmcast.export.graphs.trace import compose_complete, export_onnx, save_graph
@@ -79,7 +79,7 @@ def export_all(preset: str, folder: Path, overrides: dict | None = None) -> Path
     fp32 = {name: onnx.load(str(path)) for name, path in paths.items()}
     feeds = {"encoder": pairs, "head": features}
     fp16 = {name: to_fp16(fp32[name]) for name in feeds}
-    seen = {name: calibrate(fp32[name], lambda f=feed: iter(f)) for name, feed in feeds.items()}
+    seen = {name: collect_ranges(fp32[name], lambda f=feed: iter(f)) for name, feed in feeds.items()}
     int8 = {name: seen[name].quantize(Policy(), SAFE_LEVELS) for name in feeds}
     int8_fp16 = {name: to_fp16(seen[name].quantize(Policy(), ALL_LEVELS)) for name in feeds}
     for precision, graphs in (("fp16", fp16), ("int8", int8), ("int8_fp16", int8_fp16)):

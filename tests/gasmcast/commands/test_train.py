@@ -123,9 +123,10 @@ def test_eval_prints_and_keeps_the_figures(run, data, tmp_path):
 
 
 def test_the_analysis_shows_what_went_wrong(data, tmp_path):
-    """A subject predicts the same class always: two of three are wrong, and are shown."""
-    from gasmcast.evaluation.classifier import Subject
-    from gasmcast.evaluation.evaluate import Examination
+    """A classifier predicts the same class always: two of three are wrong, and are shown."""
+    from gasmcast.evaluation.classifier import Classifier
+    from gasmcast.evaluation.evaluation import evaluate_split
+    from gasmcast.evaluation.page import write_analysis
     from gasmcast.labels import Labels
     from gasmcast.spec import ClipSpec
 
@@ -133,10 +134,8 @@ def test_the_analysis_shows_what_went_wrong(data, tmp_path):
         return np.tile(np.array([0.0, 2.0, 1.0], np.float32), (len(clips), 1))
 
     spec = ClipSpec(segments=2, motion_frames=2, semantic_frames=1, pixels=32)
-    exam = Examination(
-        Subject("stub", always_down, spec, Labels(CLASSES), None), data, "validation", quiet=True
-    )
-    page = exam.analysis(tmp_path).read_text()
+    exam = evaluate_split(Classifier("stub", always_down, spec, Labels(CLASSES), None), data)
+    page = write_analysis(exam, tmp_path).read_text()
     pairs, _, worst = page.partition("<h2>Most confused pairs</h2>")[2].partition(
         "<h2>Worst clips</h2>"
     )
@@ -160,15 +159,13 @@ def test_the_analysis_shows_what_went_wrong(data, tmp_path):
 
 
 def test_frames_are_shuffled_alike_whatever_the_batch(run, data, monkeypatch):
-    from gasmcast.evaluation import evaluate as assess
-    from gasmcast.evaluation.classifier import open_subject
+    from gasmcast.evaluation import evaluation as module
+    from gasmcast.evaluation.classifier import open_classifier
 
     seen = []
-    monkeypatch.setattr(assess, "judge_shuffled", lambda _, shuffled, *rest: seen.append(shuffled))
+    monkeypatch.setattr(module, "score_shuffled", lambda _, shuffled, *rest: seen.append(shuffled))
     for size in (1, 4):
-        assess.Examination(
-            open_subject(run), data, "validation", shuffled=True, batch_size=size, quiet=True
-        )
+        module.evaluate_split(open_classifier(run), data, shuffled=True, batch_size=size)
     assert np.allclose(*seen, atol=1e-5)
 
 

@@ -64,7 +64,7 @@ def trained(monkeypatch):
     monkeypatch.setattr(ablation, "train", train)
     monkeypatch.setattr(SharedClips, "open", opened)
     monkeypatch.setattr(ablation, "load_checkpoint", lambda _: (None,) * 4)
-    monkeypatch.setattr(ablation, "run_model", lambda _: None)
+    monkeypatch.setattr(ablation, "model_logits", lambda _: None)
     monkeypatch.setattr(ablation, "predict", lambda *_, **__: (np.eye(2), np.array([0, 1])))
     return done, faults
 

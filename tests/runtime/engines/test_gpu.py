@@ -89,7 +89,7 @@ def test_the_models_own_encoder_in_every_precision(
     onnx = pytest.importorskip("onnx")
     from gasmcast.calibration.policy import Policy
     from gasmcast.calibration.qdq import ALL_LEVELS
-    from gasmcast.calibration.quantize import calibrate
+    from gasmcast.calibration.quantize import collect_ranges
     from gasmcast.export.checks.reference_engines import open_arbiter
     from gasmcast.export.graphs.fp16 import to_fp16
     from gasmcast.export.graphs.trace import save_graph
@@ -101,7 +101,7 @@ def test_the_models_own_encoder_in_every_precision(
         "fp32": lambda: fp32,
         "fp16": lambda: to_fp16(fp32),
         "int8_fp16": lambda: to_fp16(
-            calibrate(fp32, lambda: iter(feeds)).quantize(Policy(), ALL_LEVELS)
+            collect_ranges(fp32, lambda: iter(feeds)).quantize(Policy(), ALL_LEVELS)
         ),
     }[precision]()
     path = save_graph(made, tmp_path / "encoder.onnx")

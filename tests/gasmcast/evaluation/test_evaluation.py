@@ -8,11 +8,11 @@ from gasmcast.data.views import parse_views, view_starts
 from gasmcast.errors import UsageError
 from gasmcast.evaluation.mistakes import by_quantity, examples_of, motion_amount, worst_clips
 from gasmcast.evaluation.predict import average_views
-from gasmcast.evaluation.scores import judge
+from gasmcast.evaluation.scores import score
 from gasmcast.evaluation.time_tests import (
-    judge_reversed,
-    judge_shuffled,
     reverse_clips,
+    score_reversed,
+    score_shuffled,
     shuffle_clips,
 )
 from gasmcast.report.charts import frame_strip
@@ -58,23 +58,23 @@ def test_reversal_counts_the_reversed_class():
     labels = np.array([0, 1, 1, 2, 2])
     forward = np.eye(3)[labels]
     follows = np.eye(3)[[0, 2, 2, 1, 2]]
-    found = judge_reversed(forward, follows, labels, NAMES)
+    found = score_reversed(forward, follows, labels, NAMES)
     assert found.reversed_top1 == pytest.approx(3 / 4)
     assert found.changed == pytest.approx(3 / 5)
     assert found.classes == {NAMES[1]: 1.0, NAMES[2]: 0.5}
     assert found.classes_followed == 0.5
-    other = judge_reversed(forward, follows, labels, ("a", "b", "c"))
+    other = score_reversed(forward, follows, labels, ("a", "b", "c"))
     assert other.reversed_top1 is None
     assert other.changed == pytest.approx(3 / 5)
 
 
 def test_the_ceiling_of_a_model_blind_to_order():
     labels = np.array([0, 0, 1, 1, 1, 2])
-    found = judge_shuffled(np.eye(3)[labels], np.eye(3)[[0, 0, 1, 1, 1, 1]], labels, NAMES)
+    found = score_shuffled(np.eye(3)[labels], np.eye(3)[[0, 0, 1, 1, 1, 1]], labels, NAMES)
     assert found.blind_ceiling == pytest.approx(5 / 6)  # both of 0, and the larger of the pair
     assert found.shuffled_top1 == pytest.approx(5 / 6)
     assert (
-        judge_shuffled(np.eye(3)[labels], np.eye(3)[labels], labels, ("a", "b", "c")).blind_ceiling
+        score_shuffled(np.eye(3)[labels], np.eye(3)[labels], labels, ("a", "b", "c")).blind_ceiling
         is None
     )
 
@@ -82,7 +82,7 @@ def test_the_ceiling_of_a_model_blind_to_order():
 def test_scores_name_what_is_confused():
     labels = np.array([0] * 4 + [1] * 4 + [2] * 4)
     predicted = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 1])
-    scores = judge(np.eye(3)[predicted] * 3.0, labels, NAMES)
+    scores = score(np.eye(3)[predicted] * 3.0, labels, NAMES)
     assert scores.top1 == pytest.approx(8 / 12)
     assert scores.chance == pytest.approx(1 / 3)
     first = scores.confused[0]
