@@ -17,6 +17,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from gasmcast.calibration.policy import Candidate
 from gasmcast.errors import UsageError
+from gasmcast.runtime.engines.onnxruntime import open_session
 
 __all__ = ["BINS", "Method", "TensorStats", "collect", "threshold"]
 
@@ -158,8 +159,6 @@ def collect(
     Raises:
         UsageError: no feeds, or values that are not numbers (the tensor is named).
     """
-    import onnxruntime  # noqa: PLC0415 - heavy
-
     taps: dict[str, _Tap] = {}
     for c in chosen:
         taps.setdefault(c.activation, _Tap(c.activation, c.channels))
@@ -169,13 +168,9 @@ def collect(
     given = {v.name for v in model.graph.input}
     extra = [name for name in taps if name not in own and name not in given]
     watched.graph.output.extend(_value(name) for name in extra)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.enable_mem_pattern = False
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(
-        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    # Memory patterns would keep every tapped tensor alive between runs.
+    session = open_session(
+        watched.SerializeToString(), threads=threads, spinning=False, memory_pattern=False
     )
     del watched
     stats = {name: TensorStats(name, tap.axis, rows) for name, tap in taps.items()}

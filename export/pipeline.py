@@ -1,11 +1,16 @@
-"""`gasmcast export`, step by step: trace, check, compare, calibrate, write, judge, measure, report; each step may stop it."""
+"""Export a checkpoint: the order of the stages and their state.
+
+Trace, rules, parity, calibrate, gate, time, report. Each stage is a function in a module of its
+own; any of them may stop the export, and then nothing is written.
+"""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,307 +19,364 @@ from numpy.typing import NDArray
 
 from gasmcast.errors import GateError
 from gasmcast.export.bundle_writer import draft_bundle, write_manifest
-from gasmcast.export.checks.accuracy_gate import Verdict
-from gasmcast.export.checks.clip_choice import calibration_set, check_clips, judging_clips
+from gasmcast.export.checks.accuracy_gate import GateVerdict
+from gasmcast.export.checks.clip_choice import (
+    calibration_set,
+    check_clips,
+    parity_clips,
+    validation_clips,
+)
 from gasmcast.export.checks.heldout_clips import Clips
-from gasmcast.export.checks.judge import Judge, Judged
-from gasmcast.export.checks.torch_parity import verify_against_torch
-from gasmcast.export.disk import check_disk
-from gasmcast.export.graphs.rules import RuleReport, check_rules
+from gasmcast.export.checks.judge import Judge, JudgedPrecision
+from gasmcast.export.checks.torch_parity import require_parity, verify_against_torch
+from gasmcast.export.graphs.rule_report import RuleReport
+from gasmcast.export.graphs.rules import require_rules
 from gasmcast.export.graphs.trace import export_onnx, is_streaming
-from gasmcast.export.origin import Origin
-from gasmcast.export.plan import ExportPlan, ExportResult
+from gasmcast.export.plan import ExportPlan, check_disk
 from gasmcast.export.precisions.attempt import attempt
-from gasmcast.export.precisions.prepare import prepare
-from gasmcast.export.precisions.search import sensitivity
-from gasmcast.export.precisions.timing import pick
-from gasmcast.export.report.write import calibration_figures, write_reports
+from gasmcast.export.precisions.prepare import Prepared, prepare
+from gasmcast.export.precisions.search import sensitivity, sensitivity_report
+from gasmcast.export.precisions.speed_notes import add_notes
+from gasmcast.export.precisions.timing import time_graphs
+from gasmcast.export.report.write import calibration_section, clips_section, write_reports
+from gasmcast.export.result import ExportResult
+from gasmcast.export.source import ExportSource
 from gasmcast.manifest import Graph, Manifest, Measured
 from gasmcast.precision import file_name, in_bf16, stored_as
+from gasmcast.progress import Progress, silent
 
 __all__ = ["export_bundle"]
 
-Say = Callable[[str, int, int], None]
-
 
 def export_bundle(
-    origin: Origin,
+    source: ExportSource,
     out: Path,
     plan: ExportPlan,
     *,
     data: Path | None = None,
     calibration: Path | None = None,
-    say: Say | None = None,
+    progress: Progress = silent,
 ) -> ExportResult:
     """Write a verified bundle.
 
     Args:
-        origin: the model and where it comes from.
-        out: the bundle's folder; an older bundle there is replaced when all is done.
+        source: model and where it comes from.
+        out: folder of the bundle; an older bundle there is replaced when the export is complete.
         plan: precisions and thresholds.
-        data: a set in Something-Something-V2's format: its training split calibrates, its validation split judges.
-        calibration: a set made by `gasmcast calibrate`, in place of choosing clips from `data`.
-        say: called with the step, and how much of how much is done.
+        data: data set in Something-Something-V2's format: its training split calibrates, its
+            validation split judges.
+        calibration: set made by `gasmcast calibrate`, used instead of the training split.
+        progress: called with each stage.
 
     Returns:
-        what was written; precisions that failed the gate are in `failed` and not in the bundle.
+        What was written. Precisions that failed the gate are in `failed` and not in the bundle.
 
     Raises:
-        GateError: FP32 parity does not hold, FP32 gives what are no numbers, or a graph breaks a rule; nothing was written.
-        UsageError: a precision was asked for without clips to calibrate and judge it on; bad data.
-        MachineError: no room on the disk.
+        GateError: FP32 parity does not hold, FP32's outputs are not numbers, or a graph breaks a
+            rule; nothing was written.
+        UsageError: a precision without clips to calibrate and judge it, or bad data.
+        MachineError: not enough disk space.
     """
-    plan.check(data, is_streaming(origin.model), calibration)
-    check_clips(origin.config.spec, plan, data=data, calibration=calibration)
-    check_disk(out, origin, plan.held_out if data is not None else plan.parity_clips)
+    plan.check(data, is_streaming(source.model), calibration)
+    check_clips(
+        source.config.spec, data=data, calibration=calibration, calibrates=bool(plan.calibrated)
+    )
+    check_disk(out, source, plan.held_out if data is not None else plan.parity_clips)
+
     with (
         tempfile.TemporaryDirectory(prefix="gasmcast-export-") as scratch,
         draft_bundle(out) as draft,
     ):
-        work = _Export(
-            origin,
+        export = _Export(
+            source,
             plan,
             data,
             calibration,
-            say=say or (lambda *_: None),
             draft=draft,
             scratch=Path(scratch),
+            progress=progress,
         )
-        work.graphs()
-        work.precisions()
-        manifest = work.finish()
-    return ExportResult(out, manifest, tuple(work.verdicts), work.not_judged, work.report)
+        export.trace()
+        export.check_rules()
+        export.read_clips()
+        export.verify_parity()
+        if data is not None:
+            judge = export.gate_fp32()
+            if plan.calibrated:
+                prepared = export.calibrate()
+                export.gate_calibrated(prepared, judge)
+                export.measure_sensitivity(prepared)
+            export.gate_bf16(judge)
+        if plan.measure:
+            export.time_precisions()
+        manifest = export.write_reports()
+
+    return ExportResult(
+        path=out,
+        manifest=manifest,
+        verdicts=tuple(export.verdicts),
+        not_judged=export.not_judged,
+        report=export.report,
+    )
 
 
 class _Export:
-    """The state of one export; its methods run in order."""
+    """State of one export; its methods are the stages, called in order."""
 
     def __init__(
         self,
-        origin: Origin,
+        source: ExportSource,
         plan: ExportPlan,
         data: Path | None,
         calibration: Path | None,
         *,
-        say: Say,
         draft: Path,
         scratch: Path,
+        progress: Progress,
     ) -> None:
-        self.origin, self.plan, self.say = origin, plan, say
+        self.source, self.plan, self.progress = source, plan, progress
         self.data, self.calibration = data, calibration
         self.draft, self.scratch = draft, scratch
-        self.spec = origin.config.spec
-        self.written: dict[str, tuple[Graph, str]] = {}
-        self.verdicts: list[Verdict] = []
-        self.not_judged = dict(plan.left_out)
-        self.rules: list[RuleReport] = []
-        self.report: dict[str, Any] = {"steps_s": {}, "engines": {}, "deviation": {}}
-        self.paths: dict[str, Path] = {}
-        self.total_ms: Mapping[str, float] = {}
-        self._clips: Clips | None = None
-        self._fp32: Mapping[
-            str, NDArray[np.float32]
-        ] = {}  # features and logits of the first clips, from parity
-        self._since = time.monotonic()
+        self.spec = source.config.spec
 
-    def graphs(self) -> None:
-        """FP32: trace, check the rules, compare with torch."""
-        self.paths = export_onnx(
-            self.origin.model, self.draft, lambda name: self.say(f"tracing {name}", 0, 0)
-        )
-        self._done("trace")
-        self.rules = [check_rules(path) for path in self.paths.values()]
-        broken = next((r for r in self.rules if not r), None)
-        if broken is not None:
-            raise GateError(f"{broken}.", "Nothing was written. Report the model's configuration.")
-        self._record("fp32", self.paths)
-        probe = self.clips().first(self.plan.parity_clips)
-        self._done("held-out clips")
-        parity = verify_against_torch(
-            self.origin.model,
-            self.paths,
-            probe.pixels,
-            threads=self.plan.threads,
-            each=lambda what: self.say(f"parity: {what}", 0, 0),
-        )
-        self._done("parity")
+        self.clips: Clips
+        """Held-out clips, or the best that there are for parity."""
+        self.paths: dict[str, Path] = {}
+        """FP32 files by component."""
+        self.graph_files: dict[str, tuple[Graph, str]] = {}
+        """Component and precision of each file of the bundle."""
+        self.fp32_outputs: Mapping[str, NDArray[np.float32]] = {}
+        """Features and logits of the first clips, from the parity check."""
+        self.rules: list[RuleReport] = []
+        self.verdicts: list[GateVerdict] = []
+        self.not_judged = dict(plan.left_out)
+        self.total_ms: Mapping[str, float] = {}
+        self.report: dict[str, Any] = {"steps_s": {}, "engines": {}, "deviation": {}}
+
+    def trace(self) -> None:
+        """Trace the FP32 graphs."""
+        with self._timed("trace"):
+            self.paths = export_onnx(self.source.model, self.draft, self.progress)
+        self._record_files("fp32", self.paths)
+
+    def check_rules(self) -> None:
+        """Check the FP32 graphs against the rules of TensorRT's parser."""
+        hint = "Nothing was written. Report the model's configuration."
+        self.rules += require_rules(self.paths.values(), hint)
+
+    def read_clips(self) -> None:
+        """Read the held-out clips; without a data set, clips for parity alone."""
+        plan = self.plan
+        with self._timed("held-out clips"):
+            if self.data is None:
+                self.clips = parity_clips(
+                    self.spec,
+                    self.scratch,
+                    calibration=self.calibration,
+                    count=plan.parity_clips,
+                )
+                return
+            self.clips = validation_clips(
+                self.data,
+                self.spec,
+                self.source.labels,
+                self.scratch,
+                count=plan.held_out,
+                seed=plan.seed,
+                judged=plan.precisions[0] if plan.precisions else None,
+                progress=self.progress,
+            )
+
+    def verify_parity(self) -> None:
+        """Compare the FP32 graphs with torch on the first clips."""
+        clips = self.clips.first(self.plan.parity_clips)
+        with self._timed("parity"):
+            parity = verify_against_torch(
+                self.source.model,
+                self.paths,
+                clips.pixels,
+                threads=self.plan.threads,
+                progress=self.progress,
+            )
+        require_parity(parity)
+
         self.report["parity"] = {
-            "clips": list(probe.ids),
-            "origin": probe.origin,
+            "clips": list(clips.ids),
+            "origin": clips.origin,
             **parity.to_json(),
         }
-        self._fp32 = parity.streamed.get("openvino", {})
-        if not parity:
-            raise GateError(f"{str(parity)[0].upper()}{str(parity)[1:]}.", "Nothing was written.")
+        self.fp32_outputs = parity.streamed.get("openvino", {})
 
-    def clips(self) -> Clips:
-        """Held-out clips, or the best there is for parity; read once."""
-        if self._clips is None:
-            self._clips = judging_clips(
-                self.origin,
-                self.plan,
+    def gate_fp32(self) -> Judge:
+        """Judge FP32 for its own temperature and threshold, and return the judge."""
+        judge = Judge(
+            self.clips, self.fp32_outputs, self.plan.gate, self.plan.threads, self.progress
+        )
+        with self._timed("fp32"):
+            judged = judge("fp32", self.paths)
+        self._record_verdict("fp32", judged)
+
+        if not judged:
+            raise GateError(
+                f"fp32 does not pass its own gate: {judged.verdict.reasons[0]}.",
+                "Nothing was written. Check the weights.",
+            )
+        return judge
+
+    def calibrate(self) -> Prepared:
+        """Choose calibration clips and collect the ranges of all precisions."""
+        plan = self.plan
+        with self._timed("calibration clips"):
+            stored = calibration_set(
+                self.spec,
                 self.scratch,
                 data=self.data,
                 calibration=self.calibration,
-                say=self.say,
+                count=plan.calibration_clips,
+                seed=plan.seed,
+                progress=self.progress,
             )
-        return self._clips
+        with self._timed("calibration"):
+            prepared = prepare(
+                self.paths,
+                stored,
+                self.scratch,
+                recipe=plan.recipe,
+                policy=plan.policy,
+                int8=any(p.startswith("int8") for p in plan.calibrated),
+                fp16=any(p.endswith("fp16") for p in plan.calibrated),
+                progress=self.progress,
+                threads=plan.threads or 0,
+            )
+            self.report["calibration"] = calibration_section(prepared, plan.recipe, plan.policy)
+        return prepared
 
-    def precisions(self) -> None:
-        """FP16, INT8, BF16: calibrate once, then write and judge each; FP32 is judged too, for its own temperature and threshold."""
-        if self.clips().origin == "validation":
-            judge = Judge(self.clips(), self._fp32, self.plan.gate, self.plan.threads, self.say)
-            self._take("fp32", judge("fp32", self.paths))
-            if not self.verdicts[0]:
-                raise GateError(
-                    f"fp32 does not pass its own gate: {self.verdicts[0].reasons[0]}.",
-                    "Nothing was written. Check the weights.",
+    def gate_calibrated(self, prepared: Prepared, judge: Judge) -> None:
+        """Write and judge the precisions that have files of their own."""
+        policy = self.plan.policy
+        for precision in self.plan.calibrated:
+            with self._timed(precision):
+                result = attempt(
+                    prepared,
+                    precision,
+                    policy,
+                    judge,
+                    folder=self.draft,
+                    scratch=self.scratch,
+                    search=self.plan.search,
+                    threads=self.plan.threads,
+                    progress=self.progress,
                 )
-            if self.plan.calibrated:
-                self._calibrated(judge)
-            for precision in filter(in_bf16, self.plan.precisions):
-                if (stored := stored_as(precision)) in ("fp32", *self._passed()):
-                    self._take(precision, judge(precision, self._files(precision)))
-                else:
-                    self.not_judged[precision] = f"{stored}, whose files it runs, did not pass"
-        if self.plan.measure:
-            picked = pick(
-                {p: self._files(p) for p in ("fp32", *self._passed())},
-                self.spec,
-                self.plan.threads,
-                lambda what: self.say(f"measuring {what}", 0, 0),
+            # Blocks that INT8 does not bear stay in high precision in the next one too.
+            policy = result.policy
+            self.rules += result.rules
+            self._record_files(precision, result.paths)
+            self._record_verdict(precision, result.judged)
+            if result.search is not None:
+                self.report.setdefault("search", {})[precision] = result.search
+
+    def measure_sensitivity(self, prepared: Prepared) -> None:
+        """Rank the blocks by their loss under INT8, if asked for and not done by a search."""
+        int8 = next((p for p in self.plan.calibrated if p.startswith("int8")), None)
+        if not self.plan.sensitivity or int8 is None or "search" in self.report:
+            return
+
+        with self._timed("sensitivity"):
+            losses = sensitivity(
+                prepared,
+                int8,
+                self.plan.policy,
+                self.scratch,
+                threads=self.plan.threads,
+                progress=self.progress,
             )
-            self.report["speed"] = picked.to_json()
-            self.total_ms = picked.total_ms
-            self._done("measuring")
+        self.report["search"] = {int8: sensitivity_report(losses)}
+
+    def gate_bf16(self, judge: Judge) -> None:
+        """Judge the precisions that compute the files of another one in BF16."""
+        for precision in self.plan.precisions:
+            if not in_bf16(precision):
+                continue
+
+            stored = stored_as(precision)
+            if stored not in self._passed():
+                self.not_judged[precision] = f"{stored}, whose files it runs, did not pass"
+                continue
+
+            with self._timed(precision):
+                judged = judge(precision, self._files(precision))
+            self._record_verdict(precision, judged)
+
+    def time_precisions(self) -> None:
+        """Time every precision that passed on this machine."""
+        graphs = {precision: self._files(precision) for precision in self._passed()}
+        with self._timed("measuring"):
+            timings = time_graphs(graphs, threads=self.plan.threads, progress=self.progress)
+            speed = add_notes(timings, self.spec)
+        self.report["speed"] = speed.to_json()
+        self.total_ms = speed.total_ms
+
+    def write_reports(self) -> Manifest:
+        """Write reports and manifest."""
+        # Without labels no temperature can be fitted: `gasmcast eval` may have done it.
+        eval_temperature = self.source.temperature if self.clips.labels is None else None
+        if eval_temperature is not None:
+            self.verdicts = [replace(v, temperature=eval_temperature) for v in self.verdicts]
+
+        self.report |= {
+            "checkpoint": self.source.name,
+            "temperature_of_eval": eval_temperature,
+            "random_weights": self.source.random,
+            "clips": clips_section(self.clips),
+            "rules": [report.to_json() for report in self.rules],
+            "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            "not_judged": self.not_judged,
+            "files": {path.name: path.stat().st_size for path in sorted(self.draft.iterdir())},
+        }
+        write_reports(self.draft, self.report, self.source.labels, self.clips)
+        return write_manifest(
+            self.draft,
+            self.graph_files,
+            labels=self.source.labels,
+            spec=self.spec,
+            model=self.source.config.model.model_dump(mode="json"),
+            checkpoint_sha256=self.source.sha256,
+            precisions=self._measured(eval_temperature),
+        )
+
+    def _measured(self, eval_temperature: float | None) -> dict[str, Measured]:
+        """Return the manifest's record of every precision in the bundle."""
+        measured = {v.precision: v.measured() for v in self.verdicts if v}
+        if eval_temperature is not None and not measured:
+            measured["fp32"] = Measured(clips=0, temperature=eval_temperature)
+        return {
+            precision: record.model_copy(update={"ms": self.total_ms.get(precision)})
+            for precision, record in measured.items()
+        }
+
+    def _passed(self) -> tuple[str, ...]:
+        """Return the precisions in the bundle, FP32 first."""
+        judged = [v.precision for v in self.verdicts if v and v.precision != "fp32"]
+        return ("fp32", *judged)
 
     def _files(self, precision: str) -> dict[str, Path]:
         return {name: self.draft / file_name(name, precision) for name in self.paths}
 
-    def _passed(self) -> tuple[str, ...]:
-        return tuple(v.precision for v in self.verdicts if v and v.precision != "fp32")
+    def _record_files(self, precision: str, paths: Mapping[str, Path]) -> None:
+        for name, path in paths.items():
+            graph: Graph = name  # type: ignore[assignment]
+            self.graph_files[path.name] = (graph, precision)
 
-    def _take(self, precision: str, judged: Judged) -> None:
-        """Into the report."""
+    def _record_verdict(self, precision: str, judged: JudgedPrecision) -> None:
         self.verdicts.append(judged.verdict)
         self.report["engines"][precision] = judged.verdict.engine
         if judged.deviation:
             self.report["deviation"][precision] = [c.to_json() for c in judged.deviation]
-        self._done(precision)
 
-    def _calibrated(self, judge: Judge) -> None:
-        """The precisions that have files of their own."""
-        plan = self.plan
-        wanted = plan.calibrated
-        stored = calibration_set(
-            self.spec,
-            plan,
-            self.scratch,
-            data=self.data,
-            calibration=self.calibration,
-            say=self.say,
-        )
-        self._done("calibration clips")
-        prepared = prepare(
-            self.paths,
-            stored,
-            self.scratch,
-            recipe=plan.recipe,
-            policy=plan.policy,
-            int8=any(p.startswith("int8") for p in wanted),
-            fp16=any(p.endswith("fp16") for p in wanted),
-            each=self.say,
-            threads=plan.threads or 0,
-        )
-        self.report["calibration"] = {
-            **calibration_figures(stored, prepared),
-            "recipe": asdict(plan.recipe),
-            "policy": asdict(plan.policy),
-        }
-        self._done("calibration")
-        policy = plan.policy
-        for precision in wanted:
-            tried = attempt(
-                prepared,
-                precision,
-                policy,
-                judge,
-                plan,
-                folder=self.draft,
-                scratch=self.scratch,
-                say=self.say,
-            )
-            policy = tried.policy
-            self.rules += tried.rules
-            self._record(precision, tried.paths)
-            if tried.search is not None:
-                self.report.setdefault("search", {})[precision] = tried.search
-            self._take(precision, tried.judged)
-        int8 = next((p for p in wanted if p.startswith("int8")), None)
-        if plan.sensitivity and int8 and "search" not in self.report:
-            losses = sensitivity(
-                prepared, int8, plan.policy, self.scratch, threads=plan.threads, say=self.say
-            )
-            self.report["search"] = {
-                int8: {
-                    "sensitivity": [loss.to_json() for loss in losses],
-                    "moved_back": [],
-                    "passed": True,
-                    "tried": [],
-                }
-            }
-            self._done("sensitivity")
-
-    def _record(self, precision: str, paths: dict[str, Path]) -> None:
-        for name, path in paths.items():
-            graph: Graph = name  # type: ignore[assignment]
-            self.written[path.name] = (graph, precision)
-
-    def finish(self) -> Manifest:
-        """Reports and manifest."""
-        clips = self.clips()
-        lent = (
-            self.origin.temperature if clips.labels is None else None
-        )  # no labels to fit one to: the one that `gasmcast eval` fitted
-        if lent is not None:
-            self.verdicts = [replace(v, temperature=lent) for v in self.verdicts]
-        measured = {v.precision: v.measured() for v in self.verdicts if v}
-        if lent is not None and not measured:
-            measured["fp32"] = Measured(clips=0, temperature=lent)
-        self.report |= {
-            "checkpoint": self.origin.name,
-            "temperature_of_eval": lent,
-            "random_weights": self.origin.random,
-            "clips": {
-                "count": len(clips),
-                "origin": clips.origin,
-                "labeled": clips.labels is not None,
-                "unread": list(clips.unread),
-            },
-            "rules": [r.to_json() for r in self.rules],
-            "verdicts": [v.to_json() for v in self.verdicts],
-            "not_judged": self.not_judged,
-            "files": {
-                path.name: path.stat().st_size for path in sorted(self.draft.iterdir())
-            },  # weights beside their graphs too
-        }
-        write_reports(self.draft, self.report, self.origin.labels, clips)
-        return write_manifest(
-            self.draft,
-            self.written,
-            labels=self.origin.labels,
-            spec=self.spec,
-            model=self.origin.config.model.model_dump(mode="json"),
-            checkpoint_sha256=self.origin.sha256,
-            precisions={
-                name: one.model_copy(update={"ms": self.total_ms.get(name)})
-                for name, one in measured.items()
-            },
-        )
-
-    def _done(self, step: str) -> None:
-        now = time.monotonic()
-        self.report["steps_s"][step] = round(
-            self.report["steps_s"].get(step, 0.0) + now - self._since, 2
-        )
-        self._since = now
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        """Add the time of the block, in seconds, to the report."""
+        started = time.monotonic()
+        yield
+        steps_s = self.report["steps_s"]
+        steps_s[step] = round(steps_s.get(step, 0.0) + time.monotonic() - started, 2)

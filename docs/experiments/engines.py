@@ -18,8 +18,10 @@ import torch
 from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import insert_qdq
 from gasmcast.config import load_config
+from gasmcast.export.graphs.compose import compose_complete
 from gasmcast.export.graphs.fp16 import to_fp16
-from gasmcast.export.graphs.trace import compose_complete, export_onnx, save_graph
+from gasmcast.export.graphs.graph_file import save_graph
+from gasmcast.export.graphs.trace import export_onnx
 from gasmcast.export.tensorrt.rtx_check import check_engine
 from gasmcast.models.model import build_model
 

@@ -23,9 +23,9 @@ from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import SAFE_LEVELS, insert_qdq
 from gasmcast.calibration.quantize import Recipe, calibrate
 from gasmcast.calibration.ranges import collect
+from gasmcast.comparison import compare
 from gasmcast.config import load_config
 from gasmcast.data.annotations import read_split
-from gasmcast.export.checks.parity import compare
 from gasmcast.export.checks.reference_engines import open_arbiter, open_uncached
 from gasmcast.video.clip import read_clip
 from gasmcast.video.reader import duration_s

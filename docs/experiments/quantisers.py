@@ -24,7 +24,7 @@ from gasmcast.calibration.graph_edit import drop_unread
 from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import ALL_LEVELS
 from gasmcast.calibration.quantize import Recipe, calibrate
-from gasmcast.export.checks.parity import compare
+from gasmcast.comparison import compare
 from gasmcast.export.checks.reference_engines import open_arbiter
 from gasmcast.export.graphs.rules import check_rules
 

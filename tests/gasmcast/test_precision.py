@@ -1,6 +1,12 @@
 import pytest
 
-from gasmcast.precision import PRECISIONS, file_name, in_bf16, stored_as
+from gasmcast.precision import (
+    PRECISIONS,
+    TENSORRT_PRECISIONS,
+    file_name,
+    in_bf16,
+    stored_as,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,3 +28,9 @@ def test_what_another_runs_on_is_made_before_it():
     for precision in PRECISIONS:
         assert PRECISIONS.index(stored_as(precision)) <= PRECISIONS.index(precision)
         assert in_bf16(precision) == (stored_as(precision) != precision)
+
+
+def test_tensorrt_runs_precisions_with_files_of_their_own():
+    for precision in TENSORRT_PRECISIONS:
+        assert precision in PRECISIONS
+        assert stored_as(precision) == precision

@@ -8,11 +8,12 @@ import torch
 from gasmcast.calibration.choose_clips import Choice
 from gasmcast.calibration.clip_store import write_set
 from gasmcast.calibration.policy import Policy
+from gasmcast.comparison import compare
 from gasmcast.config import ModelConfig
 from gasmcast.data.annotations import read_split
-from gasmcast.export.checks.heldout_clips import made_up_clips, run_streaming
-from gasmcast.export.checks.parity import compare
+from gasmcast.export.checks.heldout_clips import made_up_clips
 from gasmcast.export.checks.reference_engines import open_arbiter, open_uncached
+from gasmcast.export.checks.run_clips import run_streaming
 from gasmcast.export.checks.torch_parity import verify_against_torch
 from gasmcast.export.graphs.rules import check_rules
 from gasmcast.export.graphs.trace import export_onnx

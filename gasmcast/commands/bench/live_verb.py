@@ -54,13 +54,13 @@ def bench_live(
     choose_backend(engine)  # what is missing is said before minutes of measuring
     begun = time.monotonic()
 
-    def say(text: str) -> None:
-        typer.echo(f"{time.monotonic() - begun:5.0f} s  {text} ...", err=True)
+    def say(stage: str, done: int = 0, total: int = 0) -> None:  # noqa: ARG001 - steps have no count
+        typer.echo(f"{time.monotonic() - begun:5.0f} s  {stage} ...", err=True)
 
     if bundle is None:
-        from gasmcast.export.random_bundle import trial_bundle
+        from gasmcast.export.random_bundle import random_bundle
 
-        bundle = trial_bundle(preset, say)
+        bundle = random_bundle(preset, say)
     common: dict[str, Any] = {"bundle": str(bundle), "engine": engine, "threads": threads}
     result = {
         **measure(common, seconds, most, naive, say),

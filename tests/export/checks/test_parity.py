@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from gasmcast.export.checks.parity import ParityReport, Tolerance, compare, compare_logits
+from gasmcast.comparison import Tolerance, compare
+from gasmcast.export.checks.parity import ParityReport, compare_logits
 
 RNG = np.random.default_rng(0)
 A = RNG.normal(size=(6, 3, 20)).astype(np.float32)

@@ -7,7 +7,8 @@ import pytest
 from gasmcast.calibration.quantize import quantize
 from gasmcast.errors import UsageError
 from gasmcast.export.graphs.fp16 import to_fp16
-from gasmcast.export.precisions.timing import Picked, pick, time_engine
+from gasmcast.export.precisions.speed_notes import add_notes
+from gasmcast.export.precisions.timing import SpeedReport, time_engine, time_graphs
 from gasmcast.runtime.engines import TensorSpec
 from gasmcast.spec import ClipSpec
 
@@ -44,14 +45,14 @@ def test_the_budget_bounds_the_runs(step, runs):
 def picked(tmp_path, monkeypatch):
     """Picks among graphs that take the given times: `{precision: {component: ms}}`; ONNX Runtime takes a third of what OpenVINO does."""
 
-    def picked(ms: dict[str, dict[str, float]]) -> Picked:
+    def picked(ms: dict[str, dict[str, float]]) -> SpeedReport:
         def opener(path, threads, **_):
             return float(path.read_text())
 
         monkeypatch.setattr("gasmcast.export.precisions.timing.open_uncached", opener)
         monkeypatch.setattr("gasmcast.export.precisions.timing.open_arbiter", opener)
         monkeypatch.setattr(
-            "gasmcast.export.precisions.timing._plain",
+            "gasmcast.export.precisions.timing._open_optimized",
             lambda path, threads: opener(path, threads) / 3,
         )
         monkeypatch.setattr(
@@ -64,7 +65,7 @@ def picked(tmp_path, monkeypatch):
             }
             for component, took in parts.items():
                 graphs[precision][component].write_text(str(took))
-        return pick(graphs, ClipSpec())
+        return add_notes(time_graphs(graphs), ClipSpec())
 
     return picked
 
@@ -113,7 +114,8 @@ def test_every_precision_is_timed_on_both_engines(vit_block, tmp_path):
         "int8": {"head": tmp_path / "head.int8.onnx"},
     }
     said = []
-    picked = pick(graphs, ClipSpec(), threads=1, each=said.append)
+    report = time_graphs(graphs, threads=1, progress=said.append)
+    picked = add_notes(report, ClipSpec())
     assert {(t.precision, t.engine) for t in picked.timings} == {
         (p, e) for p in graphs for e in ("openvino", "onnxruntime")
     }
@@ -133,7 +135,7 @@ def test_fp16_is_timed_where_it_was_judged_and_nowhere_else(vit_block, tmp_path)
         "fp32": {"head": tmp_path / "head.onnx"},
         "fp16": {"head": tmp_path / "head.fp16.onnx"},
     }
-    picked = pick(graphs, ClipSpec(), threads=1)
+    picked = time_graphs(graphs, threads=1)
     assert [t.engine for t in picked.timings if t.precision == "fp16"] == ["onnxruntime"]
 
 
@@ -145,6 +147,7 @@ def test_a_file_that_one_engine_cannot_read_is_told_and_the_rest_is_timed(
 
     monkeypatch.setattr("gasmcast.export.precisions.timing.open_uncached", refuse)
     onnx.save(vit_block[0], str(tmp_path / "encoder.onnx"))
-    picked = pick({"fp32": {"encoder": tmp_path / "encoder.onnx"}}, ClipSpec())
+    picked = time_graphs({"fp32": {"encoder": tmp_path / "encoder.onnx"}})
     assert [t.engine for t in picked.timings] == ["onnxruntime"]
-    assert picked.notes[0].startswith("encoder fp32: OpenVINO cannot read")
+    assert picked.unread[0].startswith("encoder fp32: OpenVINO cannot read")
+    assert picked.to_json()["notes"][0] == picked.unread[0]

@@ -22,12 +22,12 @@ from typer.testing import CliRunner
 from gasmcast.cli import app
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.export.graphs.rules import check_rules
+from gasmcast.export.tensorrt.layer_log import read_layers
 from gasmcast.export.tensorrt.rtx_check import (
     EngineCheck,
     Product,
     check_engine,
     checker_missing,
-    read_layers,
 )
 from gasmcast.runtime.engines.trt.build import build_plan, profiles_for
 from gasmcast.runtime.engines.trt.builder import BuildRequest
@@ -103,7 +103,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_graph_builds_in_the_precision_of_its_file(
     small: Path, graph: str, precision: str
 ) -> None:
-    check = check_engine(file_of(small, graph, precision), streams=2)
+    check = check_engine(file_of(small, graph, precision), cameras=2)
     assert check, str(check)
     assert_types(check, precision)
 
@@ -297,7 +297,7 @@ def test_known_bad_graphs_are_refused_by_tensorrt_and_by_our_rules(
 ) -> None:
     make, reason = BAD[name]
     path = make(tmp_path / f"{name}.onnx")
-    check = check_engine(path, streams=2, targets=("SM86",))
+    check = check_engine(path, cameras=2, targets=("SM86",))
     assert not check
     assert re.search(reason, check.failure), check.failure
     assert path.name in check.failure
@@ -310,7 +310,7 @@ def test_known_bad_graphs_are_refused_by_tensorrt_and_by_our_rules(
 
 
 def test_the_good_twin_of_the_bad_ones_builds(tmp_path: Path) -> None:
-    check = check_engine(quantized(tmp_path / "good.onnx"), streams=2)
+    check = check_engine(quantized(tmp_path / "good.onnx"), cameras=2)
     assert check, str(check)
     assert check.count("Conv") == {"int8": 1}
     assert check_rules(tmp_path / "good.onnx")
@@ -384,7 +384,7 @@ def test_the_command_checks_a_bundle(small: Path, tmp_path: Path) -> None:
         precisions={},
     )
     (bundle / "manifest.json").write_text(manifest.model_dump_json())
-    result = CliRunner().invoke(app, ["engine", "check", str(bundle), "--streams", "2", "--json"])
+    result = CliRunner().invoke(app, ["engine", "check", str(bundle), "--cameras", "2", "--json"])
     assert result.exit_code == 0, result.exception
     records = json.loads(result.stdout)
     assert [record["passed"] for record in records] == [True, True]

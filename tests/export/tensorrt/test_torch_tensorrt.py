@@ -143,8 +143,10 @@ def test_encoder_and_head_are_compiled_saved_and_compared(
 ) -> None:
     fake = compiler()
     names: list[str] = []
-    done = route.compile_graphs(model, tmp_path / "out", streams=3, device="cpu", each=names.append)
-    assert names == ["encoder", "head"]
+    done = route.compile_graphs(
+        model, tmp_path / "out", cameras=3, device="cpu", progress=names.append
+    )
+    assert names == ["compiling encoder", "compiling head"]
     assert [engine.path.name for engine in done] == ["encoder.ep", "head.ep"]
     assert all(done)
     assert all(engine.path.read_bytes() == b"a program" for engine in done)
@@ -186,6 +188,6 @@ def test_a_machine_without_a_gpu(model: Stand, tmp_path: Path) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_on_a_gpu(tmp_path: Path, precision: str) -> None:
     model = build_model(load_config("demo"))
-    done = route.compile_graphs(model, tmp_path, streams=2, precision=precision)
+    done = route.compile_graphs(model, tmp_path, cameras=2, precision=precision)
     assert all(done), [str(engine) for engine in done]
     assert all(engine.path.stat().st_size > 1000 for engine in done)
