@@ -14,7 +14,6 @@ __all__ = [
     "PRECISIONS",
     "TENSORRT_PRECISIONS",
     "Precision",
-    "TensorRTPrecision",
     "file_name",
     "in_bf16",
     "stored_as",
@@ -23,8 +22,7 @@ __all__ = [
 Precision = Literal["fp32", "int8", "int8_bf16", "bf16", "fp16", "int8_fp16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 """All precisions of a bundle, in the order in which an export makes them."""
-TensorRTPrecision = Literal["fp32", "fp16", "int8_fp16"]
-TENSORRT_PRECISIONS: tuple[TensorRTPrecision, ...] = get_args(TensorRTPrecision)
+TENSORRT_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8_fp16")
 """Precisions that TensorRT runs: INT8 with an FP16 rest; INT8 with an FP32 rest is for CPUs."""
 _STORED_AS = {"bf16": "fp32", "int8_bf16": "int8"}
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from gasmcast.precision import TensorRTPrecision
 
 if TYPE_CHECKING:
     from gasmcast.manifest import Graph
@@ -16,12 +15,21 @@ if TYPE_CHECKING:
 
 __all__ = ["engine"]
 
+
+class PrecisionChoice(str, Enum):
+    """Values of `--precision`; Typer takes no list of literals."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8_FP16 = "int8_fp16"
+
+
 Bundle = Annotated[Path, typer.Argument(help="Bundle of `gasmcast export`.")]
 Cameras = Annotated[
     int, typer.Option("--cameras", min=1, help="Cameras at once: the largest batch.")
 ]
 Precisions = Annotated[
-    list[TensorRTPrecision] | None,
+    list[PrecisionChoice] | None,
     typer.Option("--precision", help="Precision, repeatable; all of the bundle by default."),
 ]
 Complete = Annotated[
@@ -77,7 +85,7 @@ def build(
     engines = build_engines(
         bundle,
         streams=cameras,
-        precisions=tuple(precision or ()),
+        precisions=_names(precision),
         graphs=_graphs(complete),
         workspace=workspace_bytes,
         force=force or workspace_bytes is not None,
@@ -120,7 +128,7 @@ def check(
     from gasmcast.export.graphs.rules import require_rules
     from gasmcast.export.tensorrt.rtx_check import check_engine
 
-    names = _graph_files(bundle, tuple(precision or ()), complete)
+    names = _graph_files(bundle, _names(precision), complete)
 
     # The rules take a second and explain a refusal better than minutes of compiling.
     require_rules(
@@ -217,6 +225,10 @@ def _clear_bundle(bundle: Path) -> int:
             cache.discard(entry.key)
             freed += entry.size
     return freed
+
+
+def _names(precision: list[PrecisionChoice] | None) -> tuple[str, ...]:
+    return tuple(choice.value for choice in precision or ())
 
 
 def _graphs(complete: bool) -> tuple[Graph, ...]:

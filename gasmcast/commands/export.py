@@ -4,25 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
-
-from gasmcast.precision import Precision
 
 if TYPE_CHECKING:
     from gasmcast.errors import GateError
     from gasmcast.export.result import ExportResult
+    from gasmcast.precision import Precision
     from gasmcast.progress import Progress
 
 __all__ = ["export"]
 
-PrecisionChoice = Literal[Precision, "all"]
 GATE = "Accuracy gate"
 INT8 = "INT8"
 ENGINES = "Engines for this device"
 MACHINE = "Machine"
+
+
+class PrecisionChoice(str, Enum):
+    """Values of `--precision`; Typer takes no list of literals."""
+
+    ALL = "all"
+    INT8 = "int8"
+    INT8_BF16 = "int8_bf16"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    INT8_FP16 = "int8_fp16"
+    FP32 = "fp32"
 
 
 def export(
@@ -174,13 +185,17 @@ def export(
         warning = "The weights are RANDOM: this bundle recognizes nothing."
         typer.secho(warning, fg=typer.colors.YELLOW, err=True)
 
+    precisions = cast(
+        "list[Precision | Literal['all']]", [choice.value for choice in precision or ()]
+    )
+
     # Engines are built below, so that the bundle's figures are printed even if that fails.
     with _progress_bar() as progress:
         result = export_model(
             checkpoint,
             out,
             data=data,
-            precisions=precision or (),
+            precisions=precisions,
             calibration=calibration,
             calibration_clips=calibration_clips,
             held_out=held_out,
@@ -210,7 +225,7 @@ def export(
             checkpoint,
             out,
             cameras=cameras,
-            fp16=not {"fp16", "all"}.isdisjoint(precision or ()),
+            fp16=not {"fp16", "all"}.isdisjoint(precisions),
             random_weights=random_weights,
             seed=seed,
             on_engine=lambda engine: None if as_json else typer.echo(str(engine)),

@@ -1,3 +1,5 @@
+from importlib import import_module
+
 import pytest
 
 from gasmcast.precision import (
@@ -7,6 +9,9 @@ from gasmcast.precision import (
     in_bf16,
     stored_as,
 )
+
+export_verb = import_module("gasmcast.commands.export")
+engine_verb = import_module("gasmcast.commands.engine")
 
 
 @pytest.mark.parametrize(
@@ -34,3 +39,8 @@ def test_tensorrt_runs_precisions_with_files_of_their_own():
     for precision in TENSORRT_PRECISIONS:
         assert precision in PRECISIONS
         assert stored_as(precision) == precision
+
+
+def test_the_verbs_offer_the_same_precisions():
+    assert {choice.value for choice in export_verb.PrecisionChoice} == {*PRECISIONS, "all"}
+    assert [choice.value for choice in engine_verb.PrecisionChoice] == list(TENSORRT_PRECISIONS)

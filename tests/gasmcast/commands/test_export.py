@@ -117,7 +117,7 @@ def test_an_engine_that_is_none(exporter, tmp_path: Path) -> None:
         app, ["export", "demo", "--out", str(tmp_path / "m"), "--build-engines", "cudnn"]
     )
     assert result.exit_code == 2
-    assert "'cudnn' is not one of 'tensorrt', 'torch-tensorrt'" in result.output
+    assert "'cudnn' is not one of" in result.output
     assert not (tmp_path / "m").exists()
 
 
