@@ -20,7 +20,6 @@ def output_shape(model: ModelProto, name: str) -> list[int]:
 
 
 # The complete graph. B clips become B * S pairs in one batch of the encoder:
-# ------------------------------------------------------------------------------------------------
 #   clip uint8 (B, 1 + S, F, H, W, 3)
 #     | Cast                               pairs.float     (B, 1 + S, F, H, W, 3)
 #     |-- Slice 0 : S     -- Unsqueeze     pairs.previous  (B, S, 1, F, H, W, 3)
@@ -30,7 +29,7 @@ def output_shape(model: ModelProto, name: str) -> list[int]:
 #     | Reshape                            semantic (B, S, L, f, P, D), motion (B, S, L, C, D)
 #   head
 #     |
-#   logits (B, classes)
+#   logits float (B, classes)
 def compose_complete(encoder: ModelProto, head: ModelProto, spec: ClipSpec) -> ModelProto:
     """Compose `clip -> logits` of the streaming pair of graphs, whatever their precision.
 
