@@ -53,6 +53,8 @@ def draft_bundle(out: Path) -> Iterator[Path]:
         UsageError: `out` exists and is not a bundle.
     """
     check_target(out)
+
+    # The draft lies beside its target: a rename is atomic only within one file system.
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
     old = out.with_name(f".{out.name}.{os.getpid()}.old")
@@ -61,6 +63,8 @@ def draft_bundle(out: Path) -> Iterator[Path]:
 
     try:
         yield draft
+
+        # A folder cannot replace another one that has files, so the old bundle moves away first.
         if out.exists():
             out.replace(old)
         draft.replace(out)
@@ -97,11 +101,13 @@ def write_manifest(
     for path in sorted(folder.iterdir()):
         if path.name == "manifest.json" or not path.is_file():
             continue
+        # Reports, and weights stored beside their graph, are files without a component.
         graph, precision = graphs.get(path.name, (None, None))
         files[path.name] = BundleFile(
             sha256=sha256_of(path), size=path.stat().st_size, graph=graph, precision=precision
         )
 
+    # `gasmcast inspect` shows the counts without building the model.
     config = Config(spec=spec, model=ModelConfig.model_validate(model))
     manifest = Manifest(
         gasmcast=__version__,

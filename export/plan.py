@@ -12,7 +12,7 @@ from pathlib import Path
 from gasmcast.calibration.policy import Policy
 from gasmcast.calibration.quantize import Recipe
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.export.checks.accuracy_gate import GateRecipe
+from gasmcast.export.checks.gate_verdict import GateRecipe
 from gasmcast.export.source import ExportSource
 from gasmcast.precision import PRECISIONS, in_bf16, stored_as
 from gasmcast.runtime.engines import missing_bf16
@@ -39,6 +39,7 @@ def wanted_precisions(requested: Sequence[str]) -> tuple[str, ...]:
                 f"No precision {name!r}.", f"Precisions: {', '.join(PRECISIONS)}, all."
             )
 
+    # BF16 is looked up only if it matters: the look-up opens OpenVINO.
     everything = "all" in requested
     named_bf16 = [p for p in requested if in_bf16(p)]
     lacking = missing_bf16("openvino") if everything or named_bf16 else ""
@@ -48,6 +49,7 @@ def wanted_precisions(requested: Sequence[str]) -> tuple[str, ...]:
             "Export on a machine that has it.",
         )
 
+    # A precision without files needs the one whose files it runs.
     needed = {*requested, *(stored_as(p) for p in requested)}
     able = [p for p in PRECISIONS if p != "fp32" and not (lacking and in_bf16(p))]
     return tuple(p for p in able if everything or p in needed)
@@ -107,6 +109,8 @@ class ExportPlan:
                 "there are none.",
                 "Give --data with a training and a validation split.",
             )
+
+        # Without a data set, a calibration set still serves the parity check.
         if calibration is not None and data is not None and not self.calibrated:
             raise UsageError(
                 "A calibration set is for INT8 and FP16, and neither was asked for.",

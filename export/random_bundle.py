@@ -49,6 +49,8 @@ def random_bundle(preset: str, progress: Progress = silent) -> Path:
         UsageError: no such preset.
     """
     source = open_source(preset, random_weights=True)
+
+    # With both digests in its name, a cached bundle is of exactly these weights and this code.
     name = f"{Path(preset).stem}-{source.sha256[:12]}-{_code_digest()}.gasm"
     out = user_cache("trial") / name
     if (out / "manifest.json").is_file():
@@ -62,6 +64,7 @@ def random_bundle(preset: str, progress: Progress = silent) -> Path:
 
         progress("checksums")
         graphs = {file_name(g, p): (g, p) for g in _GRAPHS for p in _STORED}
+        # Random weights have no accuracy.
         not_measured = Measured(clips=0, temperature=1.0, no_action=None)
         write_manifest(
             folder,
@@ -77,6 +80,7 @@ def random_bundle(preset: str, progress: Progress = silent) -> Path:
 
 def _quantized(paths: dict[str, Path], spec: ClipSpec, progress: Progress) -> dict[str, ModelProto]:
     """Return encoder, head and complete graph in INT8."""
+    # Smoothing changes values, not speed.
     recipe = Recipe(smoothing=False)
     pairs = np.stack([clip[i : i + 2] for clip in _clips(spec) for i in range(spec.segments)])
 
@@ -113,10 +117,12 @@ def _clips(spec: ClipSpec) -> Iterator[NDArray[np.uint8]]:
     rng = np.random.default_rng(0)
     frames = range((1 + spec.segments) * spec.motion_frames)
     for _ in range(_CLIPS):
+        # A canvas of twice the size, so that the drift never leaves it.
         canvas = rng.integers(0, 256, (spec.pixels * 2, spec.pixels * 2, 3)).astype(np.float32)
         for axis in (0, 1):
             canvas = np.mean([np.roll(canvas, k, axis) for k in range(8)], axis=0)
 
+        # Each frame sees the canvas a little further along.
         shifted = [
             np.roll(canvas, (k, 2 * k), (0, 1))[: spec.pixels, : spec.pixels] for k in frames
         ]

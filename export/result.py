@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gasmcast.export.checks.accuracy_gate import GateVerdict
+from gasmcast.export.checks.gate_verdict import GateVerdict
 from gasmcast.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class ExportResult:
         lines = [str(verdict) for verdict in self.verdicts]
         lines += [f"{name} was not judged: {why}." for name, why in self.not_judged.items()]
 
+        # The size is that of the files in the manifest, not of the folder.
         files = self.manifest.files
         megabytes = sum(entry.size for entry in files.values()) / 1e6
         lines.append(

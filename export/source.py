@@ -45,6 +45,7 @@ def open_source(source: str, random_weights: bool = False, seed: int = 0) -> Exp
     if random_weights:
         return _random_source(source, seed)
 
+    # A folder may have a preset's name: `make demo` leaves one called demo.
     if source in PRESETS and not Path(source).exists():
         raise UsageError(
             f"{source} is a preset, not a checkpoint.",
@@ -75,6 +76,8 @@ def _random_source(source: str, seed: int) -> ExportSource:
     config = load_config(
         source, {"model.semantic_weights": "random", "model.motion_weights": "random"}
     )
+
+    # The same seed gives the same weights, which the digest below relies on.
     torch.manual_seed(seed)
     model = _fill_zero_branches(build_model(config)).eval()
 

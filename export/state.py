@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gasmcast.export.checks.accuracy_gate import GateVerdict
+from gasmcast.export.checks.gate_verdict import GateVerdict
 from gasmcast.export.checks.heldout_clips import Clips
 from gasmcast.export.checks.judge import JudgedPrecision
 from gasmcast.export.graphs.rule_report import RuleReport

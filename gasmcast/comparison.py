@@ -67,6 +67,7 @@ class Comparison:
     def why(self) -> str:
         """The first figure that is out of tolerance, in words; empty when all are within it."""
         limit = self.tolerance
+        # In the order in which a reader should look for causes.
         if not np.isfinite(self.max_error):
             return "values that are not numbers"
 
@@ -156,9 +157,12 @@ def compare(
     cosines = np.where(norms > 0, products / np.maximum(norms, _TINY), 1.0 * (error_of_clip == 0))
 
     signal, noise = float((right**2).mean()), float((error**2).mean())
+
+    # Zeros on both sides give a ratio of 1, equal tensors the largest one.
     ratio = max(signal, _TINY) / max(noise, _TINY)
     snr_db = float(10 * np.log10(ratio)) if np.isfinite(noise) else -np.inf
 
+    # The stray share counts single values, the tolerance is one of the whole tensor.
     scale = float(np.abs(right).max())
     return Comparison(
         component=component,

@@ -77,6 +77,7 @@ class Manifest(Frozen):
             if entry.graph == graph and entry.precision == precision:
                 return name
 
+        # The remedy depends on what is there.
         available = sorted(
             {f.precision for f in self.files.values() if f.graph == graph and f.precision}
         )
@@ -127,6 +128,7 @@ def _parse(path: Path) -> Manifest:
     try:
         return Manifest.model_validate(tree)
     except ValidationError as error:
+        # One mistake is enough to know that the bundle must be exported again.
         first = error.errors()[0]
         raise UsageError(
             f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.",
@@ -145,6 +147,8 @@ def _check_file(bundle: Path, name: str, entry: BundleFile, verify: bool) -> Non
     file = bundle / name
     if not file.is_file():
         raise UsageError(f"{bundle} lacks {name}.", "Copy the whole directory, or export again.")
+
+    # The size is compared first because it costs nothing.
     if verify and (file.stat().st_size != entry.size or sha256_of(file) != entry.sha256):
         raise UsageError(
             f"{file} is not the file that was exported (checksum).",

@@ -35,6 +35,7 @@ def check_clips(
         UsageError: a split that is needed is missing, the calibration set is damaged or of another
             clip spec, or clips of the validation split are to calibrate.
     """
+    # Clips that calibrate a precision would judge it too favorably.
     judges = [] if data is None else read_split(data, "validation")
 
     if calibration is not None:
@@ -76,6 +77,8 @@ def validation_clips(
         UsageError: bad data, or fewer than `LEAST_JUDGES` clips to judge a precision with.
     """
     clips = held_out_clips(data, spec, labels, folder, count=count, seed=seed, progress=progress)
+
+    # Shares of very few clips pass or fail by chance.
     if judged is not None and len(clips) < LEAST_JUDGES:
         raise UsageError(
             f"{len(clips)} validation clips that can be read are too few to judge {judged} by.",
@@ -126,6 +129,8 @@ def calibration_set(
         return CalibrationSet.open(calibration, spec)
 
     assert data is not None, "ExportPlan.check has refused this"
+
+    # Clips that cannot be read are skipped; `gasmcast calibrate` reports them.
     chosen, _ = choose_clips(
         training_clips(data),
         spec,

@@ -73,6 +73,8 @@ def held_out_clips(
     samples = [
         s for s in read_split(data, "validation") if s.path is not None and s.label is not None
     ]
+
+    # Sorted, so that a report lists the clips in the order of the split.
     order = np.random.default_rng(seed).permutation(len(samples))[:count]
     chosen = [samples[i] for i in sorted(order)]
 
@@ -96,6 +98,7 @@ def held_out_clips(
             "Check the videos, and `gasmcast doctor`.",
         )
 
+    # Indices of other classes would be counted as mistakes.
     same_classes = read_labels(data) == labels
     return Clips(
         pixels=pixels[: len(read)],

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.comparison import Comparison
-from gasmcast.export.checks.accuracy_gate import GateRecipe, GateVerdict, judge_precision
+from gasmcast.export.checks.accuracy_gate import judge_precision
+from gasmcast.export.checks.gate_verdict import GateRecipe, GateVerdict
 from gasmcast.export.checks.heldout_clips import Clips
 from gasmcast.export.checks.reference_engines import open_for
 from gasmcast.export.checks.run_clips import run_streaming
@@ -78,6 +79,7 @@ class Judge:
         else:
             outcome = self._run_complete(precision, paths["complete"])
 
+        # FP32 is its own reference.
         if self._fp32 is None:
             assert precision == "fp32", "FP32 is judged first, others are compared with it"
             self._fp32 = outcome.logits
@@ -116,6 +118,7 @@ class Judge:
         def report(stage: str, done: int = 0, total: int = 0) -> None:  # noqa: ARG001 - of all clips
             self._progress(stage, first + done, len(self._clips))
 
+        # Clips are run as in production, segment by segment, not as complete windows.
         logits = run_streaming(
             encoder,
             head,

@@ -74,6 +74,7 @@ def compare_logits(
     near = reference[clips, logits.argmax(1)] >= reference.max(1) - slack
     first = near & np.isfinite(logits).all(1)
 
+    # A model may have fewer than five classes.
     most = min(5, reference.shape[1])
     among_five = hits(logits, reference.argmax(1), most) | first
     return replace(figures, top1=float(first.mean()), top5=float(among_five.mean()))

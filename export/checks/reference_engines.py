@@ -49,6 +49,7 @@ def open_for(precision: str, path: Path, threads: int | None = None) -> Engine:
     Raises:
         UsageError: the engine cannot read the file.
     """
+    # The gate must see the rounding that a GPU will do.
     if precision.endswith("fp16"):
         return open_arbiter(path, threads)
     return open_uncached(path, threads, bf16=in_bf16(precision))
@@ -63,6 +64,7 @@ def torch_run(function: Callable[..., Any], names: tuple[str, ...]) -> RunGraph:
         with torch.inference_mode():
             result = function(*inputs)
 
+        # numpy has no BF16, which a model may compute in.
         values = result if isinstance(result, tuple) else (result,)
         return {name: value.float().numpy() for name, value in zip(names, values, strict=True)}
 

@@ -35,6 +35,8 @@ def pair_chunks(
         most_pixels: largest number of pixels in a chunk, both segments of a pair counted.
     """
     chosen = np.arange(len(clip) - 1) if segments is None else np.asarray(segments)
+
+    # At least one pair: a single one may exceed the limit.
     size = max(1, most_pixels // int(np.prod(clip.shape[1:4])) // 2)
 
     for start in range(0, len(chosen), size):
@@ -92,6 +94,7 @@ def run_streaming(
         if on_features is not None:
             on_features(i, features)
 
+        # Features are dropped after each clip, because a set of them fills gigabytes.
         rows.append(head.run(features)["logits"][0])
         progress(stage, i + 1, len(clips))
     return np.asarray(rows, np.float32)

@@ -91,6 +91,7 @@ def verify_against_torch(
                 )
             del head
 
+        # The complete graph is the largest: the head's engine is freed before.
         progress(f"parity: complete on {engine}")
         some = clips[:COMPOSED_CLIPS] if "encoder" in paths else clips
         logits = _run_complete(open_graph(paths["complete"], threads), some)
@@ -128,6 +129,8 @@ def compare_with_fp32(
         head: the precision's head.
     """
     limits = {"semantic": _NO_LIMIT, "motion": _NO_LIMIT}
+
+    # Without limits: these figures explain a verdict and cause none.
     features = _compare_features(precision, fp32, outputs, limits)
 
     right, alone = fp32["logits"], _classify(head, fp32)
@@ -176,11 +179,14 @@ def _run_torch(model: GasmCast, clips: NDArray[np.uint8]) -> Outputs:
     That the logits equal those of the whole clip is a law of the model, with a test of its own.
     """
     if not is_streaming(model):
+        # A motion stream that sees the whole clip has no features per segment.
         complete = torch_run(model, ("logits",))
         return _joined([complete({"clip": clip[None]}) for clip in clips])
 
     encode = torch_run(EncoderGraph(model), ("semantic", "motion"))
     classify = torch_run(HeadGraph(model), ("logits",))
+
+    # Torch must be run as the runtime runs the graphs, with the same pairs.
     rows = []
     for clip in clips:
         features = encode_clip(encode, clip)

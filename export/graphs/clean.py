@@ -45,6 +45,7 @@ def clean(model: ModelProto, batch: str = "batch") -> ModelProto:
         `model`.
     """
     graph = model.graph
+    # Names come from metadata, so they are made before it is dropped.
     _rename(graph)
     _cast_first(graph)
     _drop_metadata(model)
@@ -54,6 +55,7 @@ def clean(model: ModelProto, batch: str = "batch") -> ModelProto:
         if not dim.dim_value:
             dim.dim_param = batch
 
+    # Two exports of the same weights should give equal files.
     graph.name = "gasmcast"
     model.producer_name, model.producer_version = "gasmcast", ""
     drop_unread(graph)
@@ -119,6 +121,7 @@ def _cast_first(graph: GraphProto) -> None:
     for value in graph.input:
         if value.type.tensor_type.elem_type != TensorProto.UINT8:
             continue
+        # Nothing to do if the first Cast reads the pixels.
         casts = _casts_of(graph, value.name)
         if not casts or (len(casts) == 1 and casts[0].input[0] == value.name):
             continue

@@ -79,6 +79,7 @@ class _Converter:
         for value in self.graph.output:
             self._restore_output(value.name, value.type.tensor_type.elem_type)
 
+        # Inferred types are those of the FP32 graph and would contradict the new ones.
         replace_nodes(self.graph, self.nodes)
         del self.graph.value_info[:]
         self.graph.initializer.extend(self.halves)
@@ -90,6 +91,7 @@ class _Converter:
             self.nodes.append(node)
             return
 
+        # The types of a Q/DQ node are those of its scale.
         if node.op_type in _QDQ:
             self._append_typed(node, self._scale_type(node))
             return
@@ -116,6 +118,7 @@ class _Converter:
         return names
 
     def _is_too_large(self, node: NodeProto) -> bool:
+        # Inputs count too: FP16 would overflow before the node can make them small.
         if any(self.largest.get(name, 0.0) > LARGEST for name in (*node.input, *node.output)):
             return True
         return any(name in self.constants and not self._fits(name) for name in node.input)
@@ -125,6 +128,7 @@ class _Converter:
         tensor = self.constants[constant]
         if tensor.data_type != _FLOAT:
             return True
+        # Values below FP16's smallest would all become 0.
         values = np.abs(numpy_helper.to_array(tensor))
         top = float(values.max()) if values.size else 0.0
         return top <= LARGEST and (top == 0.0 or top >= _SMALLEST)
@@ -147,6 +151,7 @@ class _Converter:
             self._append_cast(node, kind)
             return
 
+        # A node sees one type on all its floating-point inputs, as strong typing demands.
         for i, name in enumerate(node.input):
             if self._is_float(name):
                 node.input[i] = self._in_type(name, kind)
@@ -175,6 +180,7 @@ class _Converter:
         key = (name, kind)
         if key not in self.copies:
             copy = f"{name}.{'fp16' if kind == _HALF else 'fp32'}"
+            # Constants are converted in the file, everything else by a Cast at run time.
             if is_constant:
                 values = numpy_helper.to_array(self.constants[name]).astype(np.float16)
                 self.halves.append(numpy_helper.from_array(values, copy))
@@ -190,6 +196,7 @@ class _Converter:
         if kind != _FLOAT or self.current.get(name, kind) == kind:
             return
 
+        # The node that makes the output gets another name for it, and a Cast the old one.
         inner = f"{name}.half"
         for node in self.nodes:
             for names in (node.input, node.output):

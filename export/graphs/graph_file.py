@@ -45,6 +45,7 @@ def save_graph(model: ModelProto, path: Path) -> Path:
     Returns:
         `path`.
     """
+    # A single file cannot be separated from its weights by accident.
     if model.ByteSize() < INLINE_BYTES:
         with atomic_path(path) as draft:
             onnx.save(model, str(draft))

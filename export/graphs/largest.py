@@ -56,6 +56,7 @@ def measure_largest(
     )
     session = open_session(watched.SerializeToString(), threads=threads, spinning=False)
 
+    # Only the maxima are kept: all tensors of one run may take gigabytes.
     largest = dict.fromkeys(names, 0.0)
     for feed in feeds:
         for name, value in zip(names, session.run(names, dict(feed)), strict=True):
@@ -65,6 +66,7 @@ def measure_largest(
 
 
 def _largest(name: str, value: NDArray[np.floating[Any]]) -> float:
+    # Without a copy of the tensor, which `np.abs` would make.
     top = max(float(value.max()), -float(value.min()))
     if np.isnan(top):
         raise UsageError(

@@ -46,6 +46,7 @@ class GraphLookup:
     def __init__(self, model: ModelProto) -> None:
         self.nodes = model.graph.node
         self.constants: dict[str, TensorProto] = {t.name: t for t in model.graph.initializer}
+        # The exporter stores small constants as nodes.
         for node in self.nodes:
             if node.op_type == "Constant":
                 for attribute in node.attribute:
@@ -64,6 +65,7 @@ def operator_breaks(graph: GraphLookup) -> Iterator[RuleBreak]:
     for node in graph.nodes:
         where = node_place(node)
 
+        # Every break has a rule of its own, so that its message can name the remedy.
         if node.op_type == "Attention":
             what = "the Attention operator; export attention as MatMul, Softmax, MatMul (opset 20)"
             yield RuleBreak("attention", where, what)
@@ -71,6 +73,7 @@ def operator_breaks(graph: GraphLookup) -> Iterator[RuleBreak]:
             what = f"{node.op_type} is not among the operators of TensorRT 10.3's parser"
             yield RuleBreak("operators", where, what)
 
+        # TensorRT fixes shapes at build time, and these inputs decide shapes.
         if node.op_type in _REDUCERS and _is_computed(graph, node, 1):
             what = f"{node.op_type}'s axes are computed; they must be constant"
             yield RuleBreak("reduce-axes", where, what)
@@ -100,6 +103,7 @@ def quantization_breaks(graph: GraphLookup) -> Iterator[RuleBreak]:
             continue
         where = node_place(node)
 
+        # The engine folds scales into its kernels.
         scale = graph.array(node.input[1])
         if scale is None:
             yield RuleBreak("qdq-scale", where, "its scale is computed; it must be constant")
@@ -109,6 +113,7 @@ def quantization_breaks(graph: GraphLookup) -> Iterator[RuleBreak]:
             )
             yield RuleBreak("qdq-scale", where, what)
 
+        # The quantized type is known from the zero point or the stored weights.
         stored = graph.constants.get(node.input[0])
         has_zero_point = len(node.input) > 2 and node.input[2]
         zero_point = graph.constants.get(node.input[2]) if has_zero_point else None
@@ -142,6 +147,7 @@ def _is_square(graph: GraphLookup, name: str) -> bool:
     if source is None:
         return False
     if source.op_type == "Pow":
+        # The exponent may be a tensor, of which every value must be 2.
         exponent = graph.array(source.input[1])
         return exponent is not None and bool(np.all(exponent == 2))
     return bool(source.op_type == "Mul" and source.input[0] == source.input[1])

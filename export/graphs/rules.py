@@ -61,6 +61,7 @@ def require_rules(paths: Iterable[Path], hint: str) -> list[RuleReport]:
         GateError: a graph breaks a rule.
         UsageError: a file cannot be read.
     """
+    # All files are read before one is refused, so that a damaged file is reported as such.
     reports = [check_rules(path) for path in paths]
     for report in reports:
         if not report:
@@ -74,6 +75,7 @@ def _external_breaks(model: ModelProto, folder: Path) -> Iterator[RuleBreak]:
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.get("location", "")
+        # A path could lead out of the bundle to any file of the machine.
         if Path(location).name != location or not (folder / location).is_file():
             what = f"its data is in {location!r}, which is not a file beside the graph"
             yield RuleBreak("external-data", tensor.name, what)
@@ -108,6 +110,7 @@ def _uint8_breaks(model: ModelProto) -> Iterator[RuleBreak]:
         v.name for v in model.graph.input if v.type.tensor_type.elem_type == TensorProto.UINT8
     }
     for node in model.graph.node:
+        # Shapes are read at build time, not on the device.
         if node.op_type in {"Cast", "Shape"} or pixels.isdisjoint(node.input):
             continue
         what = (

@@ -100,6 +100,7 @@ def export_onnx(model: GasmCast, folder: Path, progress: Progress = silent) -> d
         return {"complete": save_graph(complete, folder / "complete.onnx")}
 
     progress("tracing encoder")
+    # Values do not matter for a trace, only shapes and types.
     pair = torch.zeros((2, *spec.pair_shape), dtype=torch.uint8)
     encoder = trace(EncoderGraph(model), {"segments": pair}, ("semantic", "motion"))
 
@@ -112,6 +113,7 @@ def export_onnx(model: GasmCast, folder: Path, progress: Progress = silent) -> d
     head = trace(HeadGraph(model), window, ("logits",))
 
     progress("tracing complete")
+    # Composed, not traced, so that it cannot differ from the pair.
     graphs = {
         "encoder": encoder,
         "head": head,
@@ -143,6 +145,8 @@ def trace(module: nn.Module, feeds: dict[str, Tensor], outputs: tuple[str, ...])
         )
 
     assert program is not None
+
+    # The traced graph holds paths of this machine.
     model: ModelProto = program.model_proto
     return clean(model, "batch")
 
@@ -160,5 +164,6 @@ def _quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
+        # The levels are the user's, not ours.
         for log, level in zip(logs, levels, strict=True):
             log.setLevel(level)

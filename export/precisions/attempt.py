@@ -72,6 +72,7 @@ def attempt(
         return bool(tries[-1])
 
     if not passes(paths) and search and precision.startswith("int8"):
+        # The files above are overwritten only if the search succeeds.
         result = relax(
             prepared,
             precision,
@@ -89,6 +90,8 @@ def attempt(
     # The last try that passed is what the search has found, so it is not judged a second time.
     passed = [judged for judged in tries if judged]
     judged = passed[-1] if passed else tries[0]
+
+    # A bundle holds nothing that failed the gate.
     if not judged:
         for path in paths.values():
             remove_graph(path)

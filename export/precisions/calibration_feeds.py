@@ -42,6 +42,7 @@ class EncoderFeeds:
         early = spec.segments // 4
         self.positions = early, spec.segments - 1 - early
 
+        # Progress and the store need the number of runs in advance.
         chunks = sum(1 for _ in pair_chunks(np.empty(spec.clip_shape, np.uint8)))
         self.single_runs = len(self.single)
         self.runs = self.single_runs + len(self.whole) * chunks
@@ -63,6 +64,7 @@ class EncoderFeeds:
         last = len(self.stored) * segments - 1
         places = np.unique(np.linspace(0, last, count).round().astype(int))
 
+        # Clips are read once each, in order, however many of their segments are wanted.
         clip_of, segment_of = places // segments, places % segments
         clips = np.unique(clip_of).tolist()
         for i, clip in zip(clips, self._clips(clips), strict=True):
@@ -104,11 +106,13 @@ class FeatureStore:
     def append(self, features: Feed) -> None:
         """Append encoded segments `(n, ...)` by tensor; more than the clips have are ignored."""
         rows = len(next(iter(features.values())))
+
         room = self.clips * self.segments - self._filled
         if room <= 0:
             return
 
         for name, values in features.items():
+            # Shapes are known from the first features only.
             if name not in self._arrays:
                 shape = (self.clips * self.segments, *values.shape[1:])
                 path = self.folder / f"features-{name}.f32"

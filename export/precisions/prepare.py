@@ -115,6 +115,7 @@ def prepare(
     else:
         encode_features(fp32["encoder"], feeds, features, threads)
 
+    # FP16 is measured on the smoothed graphs, so it comes after INT8.
     largest: dict[str, Mapping[str, float]] = {}
     prepared = Prepared(
         spec=stored.index.spec,
@@ -144,6 +145,7 @@ def encoder_ranges(
     path: Path, feeds: EncoderFeeds, features: FeatureStore, settings: _Settings
 ) -> Calibrated:
     """Collect the encoder's INT8 ranges, and store the features of whole clips on the way."""
+    # The clip that broke a range is what a user can look at.
     with feeds.name_clip_in_errors():
         return calibrate(
             load_graph(path),
@@ -170,6 +172,7 @@ def head_ranges(path: Path, features: FeatureStore, settings: _Settings) -> Cali
 
 def encode_features(path: Path, feeds: EncoderFeeds, features: FeatureStore, threads: int) -> None:
     """Store the features of whole clips without collecting ranges."""
+    # The head needs features although nothing is quantized.
     engine = open_uncached(path, threads or None)
     for clip in feeds.whole_clips():
         for pairs in pair_chunks(clip):
@@ -185,6 +188,7 @@ def fp16_ranges(
 ) -> dict[str, Mapping[str, float]]:
     """Measure the largest absolute value of every tensor of encoder and head, by graph."""
     progress("FP16 ranges", 0, 2)
+    # All clips are sampled, because one large value decides.
     segments = feeds.spread(FP16_SEGMENTS)
     encoder = measure_largest(prepared.base("encoder"), segments, threads)
 
@@ -219,6 +223,7 @@ def write_precision(
     """
     policy = policy or Policy()
     graphs = {name: prepared.graph(name, precision, policy) for name in GRAPHS}
+    # Composed of the same graphs, so that it equals the pair in this precision too.
     if complete:
         graphs["complete"] = compose_complete(graphs["encoder"], graphs["head"], prepared.spec)
     paths = {
@@ -228,6 +233,7 @@ def write_precision(
 
     try:
         reports = require_rules(paths.values(), "Leave this precision out, and report the model.")
+    # Nothing that breaks a rule may stay in the bundle's folder.
     except GateError:
         for path in paths.values():
             remove_graph(path)

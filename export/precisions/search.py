@@ -85,6 +85,8 @@ def sensitivity(
         progress: called after each block.
     """
     chosen = [clip for _, clip in zip(range(clips), prepared.stored.clips(), strict=False)]
+
+    # Ranking uses calibration clips; the held-out ones must not choose what they judge.
     encoder, head = (open_for("fp32", prepared.fp32[name], threads) for name in GRAPHS)
     features = [encode_clip(encoder.run, clip) for clip in chosen]
     exact = np.concatenate([head.run(encoded)["logits"] for encoded in features])
@@ -132,9 +134,11 @@ def relax(
         threads: CPU threads; all cores if None.
         progress: called after each block of the ranking.
     """
+    # The ranking makes the search short: blocks move back in this order.
     losses = sensitivity(prepared, precision, policy, folder, threads=threads, progress=progress)
 
     def passes_without(back: tuple[str, ...]) -> bool:
+        # Only encoder and head: the complete graph is composed when the search is over.
         relaxed_policy = policy.without(back)
         paths = {}
         for name in GRAPHS:

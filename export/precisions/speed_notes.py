@@ -35,6 +35,7 @@ def add_notes(speed: SpeedReport, spec: ClipSpec) -> SpeedReport:
         notes += _lost_notes(component, [t for t in judged if t.component == component])
         notes.append(_fastest_note(component, best))
 
+    # The fastest engine of this machine was not timed: an export builds none.
     if choose_backend("auto")[0] == "tensorrt":
         notes.append(
             "TensorRT is here: `gasmcast engine build`, "
@@ -55,6 +56,7 @@ def _lost_notes(component: str, timings: Sequence[GraphTiming]) -> list[str]:
 
 
 def _against(one: GraphTiming, other: GraphTiming) -> str:
+    # A difference between engines is not one between precisions.
     if one.engine == other.engine:
         return f"{one.median_ms:.1f} ms against {other.median_ms:.1f} ms"
     return (
@@ -67,6 +69,8 @@ def _fastest_note(component: str, best: GraphTiming) -> str:
         f"{component}: {best.precision} on {best.engine} is the fastest here, "
         f"{best.median_ms:.1f} ms"
     )
+
+    # The fastest may be a precision that a CPU does not run in production.
     if best.precision.endswith("fp16"):
         note += "; it was timed to compare, `live` does not take it on a CPU"
     return note
@@ -75,6 +79,8 @@ def _fastest_note(component: str, best: GraphTiming) -> str:
 def _cost_notes(speed: SpeedReport, spec: ClipSpec) -> list[str]:
     if speed.taken is None or speed.taken not in speed.total_ms:
         return []
+
+    # A decision is due once per segment.
     total_ms, segment_ms = speed.total_ms[speed.taken], 1000 * spec.segment_s
     share = 100 * total_ms / segment_ms
     note = (

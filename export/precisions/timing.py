@@ -105,6 +105,7 @@ def time_engine(
         feeds[name] = values.astype(dtype)
     engine.run(feeds)
 
+    # The warm-up is not timed: some engines compile kernels on their first call.
     times_ms: list[float] = []
     started = clock()
     while len(times_ms) < LEAST_RUNS or (
@@ -133,6 +134,7 @@ def time_graphs(
     unread: list[str] = []
     for precision, parts in graphs.items():
         for component, path in parts.items():
+            # The runtime never runs the complete graph beside an encoder.
             if component == "complete" and "encoder" in parts:
                 continue
             for backend, open_graph in _backends(precision):
@@ -167,6 +169,7 @@ def judged_timings(timings: Sequence[GraphTiming]) -> list[GraphTiming]:
 def _summarize(
     precisions: Mapping[str, object], timings: list[GraphTiming], unread: list[str]
 ) -> SpeedReport:
+    # Another engine's time would be that of another rounding.
     judged = judged_timings(timings)
     fastest: dict[str, GraphTiming] = {}
     for timing in judged:
@@ -174,6 +177,7 @@ def _summarize(
         if best is None or timing.median_ms < best.median_ms:
             fastest[timing.component] = timing
 
+    # A CPU runs all components in one precision.
     totals = _totals(judged, components=set(fastest))
     return SpeedReport(
         timings=tuple(timings),
@@ -186,6 +190,7 @@ def _summarize(
 
 def _totals(timings: list[GraphTiming], components: set[str]) -> dict[str, float]:
     """Return the time of all components by precision, where all of them were timed."""
+    # A precision that one engine could not read has no total.
     by_precision: dict[str, dict[str, float]] = {}
     for timing in timings:
         by_precision.setdefault(timing.precision, {})[timing.component] = timing.median_ms
@@ -208,8 +213,10 @@ def _backends(precision: str) -> tuple[_Backend, ...]:
     # OpenVINO would compute FP16 files in FP32 on a CPU.
     if precision.endswith("fp16"):
         return (_Backend("onnxruntime", open_arbiter),)
+    # Only OpenVINO runs FP32 files in BF16.
     if in_bf16(precision):
         return (_Backend("openvino", partial(open_uncached, bf16=True)),)
+    # Both can run FP32 and INT8, and a user may choose either.
     return _Backend("openvino", open_uncached), _Backend("onnxruntime", _open_optimized)
 
 

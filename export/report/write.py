@@ -25,6 +25,7 @@ __all__ = ["calibration_section", "clips_section", "write_reports"]
 
 def calibration_section(prepared: Prepared, recipe: Recipe, policy: Policy) -> dict[str, Any]:
     """Return the section about calibration: its clips, and the ranges of every tensor."""
+    # Candidates know their block, statistics only their tensor.
     tensors, smoothed = {}, {}
     for name, calibrated in prepared.calibrated.items():
         block_of = {candidate.activation: candidate.block for candidate in calibrated.found}
@@ -38,6 +39,7 @@ def calibration_section(prepared: Prepared, recipe: Recipe, policy: Policy) -> d
         ]
         smoothed[name] = [s.to_json() for s in calibrated.smoothed]
 
+    # The digest of the set makes a report reproducible.
     index = prepared.stored.index
     return {
         "clips": len(prepared.stored),
@@ -65,6 +67,7 @@ def clips_section(clips: Clips) -> dict[str, Any]:
 
 def write_reports(folder: Path, report: dict[str, Any], labels: Labels, clips: Clips) -> None:
     """Write both reports into a bundle's folder."""
+    # Strict JSON: other readers refuse NaN.
     text = json.dumps(_to_plain(report), indent=1, allow_nan=False)
     write_atomic(folder / "report.json", text)
     write_atomic(folder / "report.html", render_page(report, labels, clips))

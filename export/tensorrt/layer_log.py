@@ -34,6 +34,7 @@ def read_layers(log: str) -> dict[str, CompiledLayer]:
     Args:
         log: verbose log of the builder.
     """
+    # The last table is that of the finished engine.
     start = log.rfind("\nLayers:\n")
     table = log[start : log.find("\nI/O Tensors:", start)] if start >= 0 else ""
 
@@ -43,9 +44,11 @@ def read_layers(log: str) -> dict[str, CompiledLayer]:
         if match is None:
             continue
 
+        # A layer computes in the lowest type that it reads; the rest is converted on the way.
         named = re.findall(r"Datatype: (\w+)", match["inputs"])
         types = [_TYPES[name] for name in named if name in _TYPES]
         layer = CompiledLayer(match["kernel"], min(types, key=LOWEST_FIRST.index, default=""))
+        # A fused layer holds many nodes.
         for node in re.findall(r"\[ONNX Layer: ([^\]]+)\]", match["nodes"]):
             if node not in layers or _rank(layer.kernel) > _rank(layers[node].kernel):
                 layers[node] = layer

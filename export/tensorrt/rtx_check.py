@@ -144,6 +144,7 @@ def check_engine(
     if checker_missing():
         raise MachineError(f"Engines cannot be checked: {checker_missing()}.")
 
+    # The log is read from a file: it is too long for a pipe that is shared with the progress.
     with tempfile.TemporaryDirectory(prefix="gasmcast-engine-") as folder:
         log = Path(folder) / "log"
         request = BuildRequest(
@@ -159,11 +160,13 @@ def check_engine(
         except GasmcastError as error:
             return EngineCheck(path.name, targets, failure=error.what.rstrip("."))
 
+        # Without the table nothing is proved, even if the engine was built.
         layers = read_layers(log.read_text(encoding="utf-8"))
         if not layers:
             failure = f"{request.module} {built.version} writes no layer table that this reads"
             return EngineCheck(path.name, targets, failure=failure)
 
+    # Weights are not needed to know what a node asks for.
     model = onnx.load(str(path), load_external_data=False)
     return EngineCheck(
         file=path.name,
@@ -176,6 +179,7 @@ def check_engine(
 
 
 def _is_lost(product: Product) -> bool:
+    # A node that no layer shows may have been computed in any type.
     if product.got not in LOWEST_FIRST:
         return True
     return LOWEST_FIRST.index(product.got) > LOWEST_FIRST.index(product.asks)
@@ -186,6 +190,8 @@ def _products(model: ModelProto, layers: Mapping[str, CompiledLayer]) -> Iterato
     types = {t.name: t.data_type for t in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         types[value.name] = value.type.tensor_type.elem_type
+
+    # A file asks for INT8 by Q/DQ around a product.
     quantized = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
 
     for node in graph.node:
@@ -202,6 +208,7 @@ def _products(model: ModelProto, layers: Mapping[str, CompiledLayer]) -> Iterato
 
 def _asked_precision(node: NodeProto, types: Mapping[str, int], quantized: set[str]) -> str:
     """Return the precision that the file asks a product to be computed in."""
+    # Both operands must be dequantized, else the kernel has nothing to multiply in INT8.
     if set(node.input[:2]) <= quantized:
         return "int8"
     if TensorProto.FLOAT16 in {types.get(node.output[0]), types.get(node.input[1])}:

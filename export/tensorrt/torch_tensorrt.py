@@ -138,9 +138,12 @@ def _check(model: GasmCast, precision: str, device: str) -> None:
 def _compile(
     module: nn.Module, feeds: list[Tensor], path: Path, cameras: int, precision: str
 ) -> TorchEngine:
+    # Without a driver the import fails, so it must not happen at module level.
     torch_tensorrt = importlib.import_module("torch_tensorrt")
     started = time.monotonic()
     most = max(cameras, 2)
+
+    # A dimension of size 1 would become a constant.
     batch = torch.export.Dim("batch", min=1, max=most)
     shapes = tuple({0: batch} for _ in feeds)
     program = torch.export.export(module, tuple(feeds), dynamic_shapes=shapes)
@@ -189,5 +192,6 @@ def _as_list(result: Tensor | tuple[Tensor, ...] | list[Tensor]) -> list[Tensor]
 
 def _cosine(output: Tensor, expected: Tensor) -> float:
     flat, right = output.double().flatten(), expected.double().flatten()
+    # NaN must fail the comparison: as 0 it is below every limit.
     value = torch.nn.functional.cosine_similarity(flat, right, dim=0)
     return float(torch.nan_to_num(value, nan=0.0))

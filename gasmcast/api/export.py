@@ -93,7 +93,7 @@ def export(
     """
     from gasmcast.calibration.quantize import Recipe  # noqa: PLC0415 - heavy
     from gasmcast.export.bundle_writer import check_target  # noqa: PLC0415 - heavy
-    from gasmcast.export.checks.accuracy_gate import GateRecipe  # noqa: PLC0415 - heavy
+    from gasmcast.export.checks.gate_verdict import GateRecipe  # noqa: PLC0415 - heavy
     from gasmcast.export.pipeline import export_bundle  # noqa: PLC0415 - heavy
     from gasmcast.export.plan import (  # noqa: PLC0415 - heavy
         ExportPlan,
@@ -119,6 +119,7 @@ def export(
         measure=measure,
     )
 
+    # A signal or an error from here on leaves no half-written bundle.
     result = export_bundle(
         open_source(str(source), random_weights, seed),
         Path(out),
@@ -127,6 +128,8 @@ def export(
         calibration=None if calibration is None else Path(calibration),
         progress=progress,
     )
+
+    # Engines of a bundle that lacks a requested precision would be of little use.
     if build_engines is not None and result:
         engines = build_device_engines(
             build_engines,
@@ -184,6 +187,7 @@ def build_device_engines(
     from gasmcast.export.source import open_source  # noqa: PLC0415 - heavy
     from gasmcast.export.tensorrt.torch_tensorrt import compile_graphs  # noqa: PLC0415 - heavy
 
+    # Programs hold native code and pickles, so they stay outside the bundle.
     folder = bundle.with_name(f"{bundle.name}.torch-tensorrt")
     programs = compile_graphs(
         open_source(str(source), random_weights, seed).model,

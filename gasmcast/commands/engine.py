@@ -77,10 +77,13 @@ def build(
     from gasmcast.api.export import require_equal_outputs
     from gasmcast.runtime.engine_build import build_engines
 
+    # Builds take minutes, so each engine is reported when it is ready.
     def print_engine(built: DeviceEngine) -> None:
         if not as_json:
             typer.echo(str(built))
 
+    # The size of the workspace is not part of an engine's key, so a cached engine must not be
+    # reused.
     workspace_bytes = None if workspace is None else workspace << 20
     engines = build_engines(
         bundle,

@@ -172,10 +172,10 @@ def export(
 
         gasmcast export runs/a --out gestures.gasm --data ~/ssv2 --precision int8 --precision fp16
 
-        gasmcast export runs/a --out gestures.gasm --data ~/ssv2 --precision fp16 --build-engines tensorrt
+        gasmcast export runs/a --data ~/ssv2 --precision fp16 --build-engines tensorrt
 
         gasmcast export ssv2 --random-weights --out try.gasm
-    """  # noqa: E501 - an example is one line, to be copied
+    """
     import json
 
     from gasmcast.api.export import build_device_engines
@@ -248,6 +248,7 @@ def _progress_bar() -> Iterator[Progress]:
 
     from gasmcast.commands.clean_exit import clean_end
 
+    # Progress goes to stderr: stdout is for results and JSON.
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with clean_end("The export"), Bar(*columns, transient=True, console=console) as bar:
@@ -257,6 +258,7 @@ def _progress_bar() -> Iterator[Progress]:
         def progress(stage: str, done: int = 0, total: int = 0) -> None:
             nonlocal last
             bar.update(task, description=stage, completed=done, total=total or None)
+            # A log file has no bar that could be redrawn.
             if stage != last and not console.is_terminal:
                 typer.echo(f"{time.monotonic() - started:6.0f} s  {stage}", err=True)
             last = stage

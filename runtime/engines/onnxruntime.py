@@ -63,6 +63,7 @@ def open_session(
     import onnxruntime  # noqa: PLC0415 - another backend may be in use
 
     options = onnxruntime.SessionOptions()
+    # Errors are raised, and warnings about folding help nobody.
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = threads or 0
     options.enable_mem_pattern = memory_pattern
@@ -99,6 +100,7 @@ class OnnxRuntimeEngine:
             MachineError: ONNX Runtime failed.
         """
         check_feeds(self.inputs, feeds)
+        # Two calls at once would share the same threads, and both would take longer.
         with self._lock:
             try:
                 values = self._session.run(list(self.outputs), dict(feeds))
@@ -148,5 +150,6 @@ def _first_line(error: Exception) -> str:
 
 
 def _spec(value: Any) -> TensorSpec:  # noqa: ANN401 - the package is untyped
+    # A dynamic axis has a name instead of a size.
     shape = tuple(size if isinstance(size, int) else None for size in value.shape)
     return TensorSpec(shape, np.dtype(_DTYPES.get(value.type, np.float32)))

@@ -14,7 +14,7 @@ from gasmcast.errors import GateError, MachineError, UsageError
 from gasmcast.export import pipeline
 from gasmcast.export import plan as export_plan
 from gasmcast.export.checks import judge as judging
-from gasmcast.export.checks.accuracy_gate import GateRecipe
+from gasmcast.export.checks.gate_verdict import GateRecipe
 from gasmcast.export.checks.parity import ParityReport
 from gasmcast.export.graphs import graph_file
 from gasmcast.export.plan import ExportPlan, left_out, wanted_precisions

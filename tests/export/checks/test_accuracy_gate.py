@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from gasmcast.export.checks.accuracy_gate import GateRecipe, judge_precision, no_action_threshold
+from gasmcast.export.checks.accuracy_gate import judge_precision, no_action_threshold
+from gasmcast.export.checks.gate_verdict import GateRecipe
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 5, 200)

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gasmcast.cli import app
-from gasmcast.errors import GateError, MachineError, UsageError
+from gasmcast.errors import GateError, MachineError
 from gasmcast.files import sha256_of
 from gasmcast.manifest import BundleFile, Manifest
 from gasmcast.spec import ClipSpec
@@ -80,7 +80,8 @@ def test_what_is_not_in_the_bundle_is_told_with_the_reason(
     exporter, failed, hint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gasmcast.export import pipeline, plan
-    from gasmcast.export.checks.accuracy_gate import GateRecipe, judge_precision
+    from gasmcast.export.checks.accuracy_gate import judge_precision
+    from gasmcast.export.checks.gate_verdict import GateRecipe
     from gasmcast.export.result import ExportResult
 
     logits = np.eye(3)

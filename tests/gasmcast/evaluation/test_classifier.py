@@ -10,7 +10,7 @@ from gasmcast.cli import app
 from gasmcast.data.annotations import read_labels
 from gasmcast.errors import UsageError
 from gasmcast.export import pipeline
-from gasmcast.export.checks.accuracy_gate import GateRecipe
+from gasmcast.export.checks.gate_verdict import GateRecipe
 from gasmcast.export.plan import ExportPlan
 from gasmcast.export.source import ExportSource
 from gasmcast.runtime.bundle import Bundle
