@@ -13,7 +13,7 @@ from gasmcast.labels import Labels
 from gasmcast.progress import Progress, silent
 from gasmcast.spec import ClipSpec
 
-__all__ = ["LEAST_JUDGES", "calibration_set", "check_clips", "parity_clips", "validation_clips"]
+__all__ = ["calibration_set", "check_clips", "parity_clips", "validation_clips"]
 
 LEAST_JUDGES = 8
 

@@ -18,7 +18,7 @@ from gasmcast.spec import ClipSpec
 from gasmcast.video.clip import read_clip
 from gasmcast.video.reader import duration_s
 
-__all__ = ["ClipOrigin", "Clips", "held_out_clips", "made_up_clips", "stored_clips"]
+__all__ = ["Clips", "held_out_clips", "made_up_clips", "stored_clips"]
 
 ClipOrigin = Literal["validation", "calibration", "made up"]
 

@@ -115,7 +115,7 @@ class Judge:
             if i < known and not first:
                 features.append(encoded)
 
-        def report(stage: str, done: int = 0, total: int = 0) -> None:  # noqa: ARG001 - of all clips
+        def report(stage: str, done: int = 0, total: int = 0) -> None:  # noqa: ARG001 - own counts
             self._progress(stage, first + done, len(self._clips))
 
         # Clips are run as in production, segment by segment, not as complete windows.

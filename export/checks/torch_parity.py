@@ -21,8 +21,6 @@ from gasmcast.progress import Progress, silent
 from gasmcast.runtime.engines import Engine
 
 __all__ = [
-    "FP32_TOLERANCE",
-    "REFERENCE_ENGINES",
     "compare_with_fp32",
     "require_parity",
     "verify_against_torch",

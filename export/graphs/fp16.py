@@ -16,7 +16,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from gasmcast.calibration.graph_edit import drop_unread, replace_nodes
 from gasmcast.export.graphs.largest import tensor_types
 
-__all__ = ["KEEP_OPS", "LARGEST", "to_fp16"]
+__all__ = ["LARGEST", "to_fp16"]
 
 KEEP_OPS = frozenset(
     {

@@ -31,7 +31,7 @@ def load_graph(path: Path, weights: bool = True) -> ModelProto:
         return onnx.load(str(path), load_external_data=weights)
     except FileNotFoundError:
         raise UsageError(f"There is no ONNX file {path}.", "Export the checkpoint again.") from None
-    except Exception as error:  # noqa: BLE001 - protobuf and onnx raise many types for a damaged file
+    except Exception as error:  # noqa: BLE001 - many types for a damaged file
         detail = (str(error).splitlines() or ["unreadable"])[0]
         raise UsageError(
             f"{path} is truncated or not an ONNX file ({detail}).",

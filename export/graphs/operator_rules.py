@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from gasmcast.export.graphs.rule_report import RuleBreak, node_place
 
-__all__ = ["ALLOWED_OPS", "GraphLookup", "operator_breaks", "quantization_breaks"]
+__all__ = ["GraphLookup", "operator_breaks", "quantization_breaks"]
 
 _OPERATORS = """
 Abs Add And ArgMax ArgMin AveragePool BatchNormalization Cast Ceil Clip Concat Constant

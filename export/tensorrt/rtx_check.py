@@ -27,8 +27,6 @@ from gasmcast.runtime.engines.trt.build import build_plan, profiles_for
 from gasmcast.runtime.engines.trt.builder import BuildRequest
 
 __all__ = [
-    "PRODUCTS",
-    "TARGETS",
     "EngineCheck",
     "Product",
     "check_engine",

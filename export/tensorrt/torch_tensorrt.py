@@ -179,7 +179,7 @@ def _fp16_options() -> dict[str, Any]:
     }
 
 
-def _input_range(torch_tensorrt: Any, feed: Tensor, most: int) -> Any:  # noqa: ANN401 - untyped package
+def _input_range(torch_tensorrt: Any, feed: Tensor, most: int) -> Any:  # noqa: ANN401 - untyped
     rest = tuple(feed.shape[1:])
     return torch_tensorrt.Input(
         min_shape=(1, *rest), opt_shape=(most, *rest), max_shape=(most, *rest), dtype=feed.dtype

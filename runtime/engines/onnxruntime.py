@@ -40,7 +40,7 @@ def open_session(
     literal_qdq: bool = False,
     spinning: bool = True,
     memory_pattern: bool = True,
-) -> Any:  # noqa: ANN401 - the package is untyped
+) -> Any:  # noqa: ANN401 - untyped package
     """Open an ONNX graph on the CPU provider; the only place that creates sessions.
 
     Args:
@@ -85,7 +85,7 @@ def open_session(
 class OnnxRuntimeEngine:
     """Network that ONNX Runtime's CPU provider runs."""
 
-    def __init__(self, session: Any, version: str, threads: int) -> None:  # noqa: ANN401 - the package is untyped
+    def __init__(self, session: Any, version: str, threads: int) -> None:  # noqa: ANN401 - untyped package
         self.inputs = {i.name: _spec(i) for i in session.get_inputs()}
         self.outputs = {o.name: _spec(o) for o in session.get_outputs()}
         self._session = session
@@ -149,7 +149,7 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _spec(value: Any) -> TensorSpec:  # noqa: ANN401 - the package is untyped
+def _spec(value: Any) -> TensorSpec:  # noqa: ANN401 - untyped package
     # A dynamic axis has a name instead of a size.
     shape = tuple(size if isinstance(size, int) else None for size in value.shape)
     return TensorSpec(shape, np.dtype(_DTYPES.get(value.type, np.float32)))

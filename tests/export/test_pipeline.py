@@ -209,7 +209,8 @@ def test_fp32_that_gives_no_numbers_writes_nothing(origin, tiny_set, tmp_path, m
     )
     with pytest.raises(
         GateError,
-        match=r"fp32 does not pass its own gate: logits of 12 clips are not numbers\. Nothing was written\.",
+        match=r"fp32 does not pass its own gate: logits of 12 clips are not numbers\. "
+        r"Nothing was written\.",
     ):
         pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
     assert list(tmp_path.iterdir()) == []

@@ -43,7 +43,10 @@ def test_the_budget_bounds_the_runs(step, runs):
 
 @pytest.fixture
 def picked(tmp_path, monkeypatch):
-    """Picks among graphs that take the given times: `{precision: {component: ms}}`; ONNX Runtime takes a third of what OpenVINO does."""
+    """Report of graphs with the given times: `{precision: {component: ms}}`.
+
+    ONNX Runtime takes a third of the time of OpenVINO.
+    """
 
     def picked(ms: dict[str, dict[str, float]]) -> SpeedReport:
         def opener(path, threads, **_):
@@ -100,7 +103,10 @@ def test_a_decision_costs_what_one_precision_takes_and_no_mix(picked):
         "a decision in int8, which a CPU takes, costs 15 ms of the 500 ms of a segment (3 %)"
         in found.notes
     )
-    compared = "encoder: fp16 on onnxruntime is the fastest here, 5.0 ms; it was timed to compare, `live` does not take it on a CPU"
+    compared = (
+        "encoder: fp16 on onnxruntime is the fastest here, 5.0 ms; "
+        "it was timed to compare, `live` does not take it on a CPU"
+    )
     assert compared in found.notes
     assert "head: fp32 on openvino is the fastest here, 4.0 ms" in found.notes
 

@@ -1,6 +1,9 @@
-"""Every graph in every precision through TensorRT-RTX, which compiles for NVIDIA cards where there is none; and what must be refused.
+"""Every graph in every precision through TensorRT-RTX, which compiles for NVIDIA cards without one.
 
-Here a small model of every part; at real size (`make test-engines`, or GASMCAST_REAL_SIZE=1) the `ssv2` preset.
+And graphs that must be refused.
+
+Here a small model of every part; at real size (`make test-engines`, or GASMCAST_REAL_SIZE=1) the
+`ssv2` preset.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ GRAPHS = ("encoder", "head", "complete")
 
 
 def export_all(preset: str, folder: Path, overrides: dict | None = None) -> Path:
-    """All graphs in all precisions that have files of their own, of random weights, calibrated on made-up pixels."""
+    """All graphs in all precisions with files of their own; random weights, synthetic pixels."""
     import torch
 
     from gasmcast.calibration.policy import Policy
@@ -109,7 +112,7 @@ def test_every_graph_builds_in_the_precision_of_its_file(
 
 
 def assert_types(check: EngineCheck, precision: str) -> None:
-    """What the layer report must say: nothing above the file's precision, and INT8 wherever the policy put it."""
+    """The layer report must show no product above the file's precision, and INT8 by policy."""
     assert check.products
     assert all(product.got for product in check.products), [
         p.node for p in check.products if not p.got
@@ -118,7 +121,8 @@ def assert_types(check: EngineCheck, precision: str) -> None:
         assert set(check.count()) == {precision}
         return
     high = [p.node for p in check.products if p.op == "Conv" and p.got != "int8"]
-    # The two stems (three input channels) and the depthwise convolutions of the temporal adapter; every other one is INT8.
+    # The two stems (three input channels) and the depthwise convolutions of the temporal adapter;
+    # every other one is INT8.
     assert all("stem" in node or "patch_embed" in node or "adapter" in node for node in high), high
     linears = vit_linears(check)
     assert all(p.got == "int8" for p in linears), [p.node for p in linears if p.got != "int8"]
@@ -135,7 +139,7 @@ def vit_linears(check: EngineCheck) -> list[Product]:
 
 
 def test_the_profiles_of_a_device_build(small: Path, tmp_path: Path) -> None:
-    """One profile for a single stream, one for 2..N: what `gasmcast engine build` asks of the device."""
+    """One profile for a single camera, one for 2..N, as `gasmcast engine build` requests them."""
     request = BuildRequest(
         str(small / "encoder.fp16.onnx"),
         str(tmp_path / "plan"),

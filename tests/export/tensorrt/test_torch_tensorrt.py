@@ -1,4 +1,7 @@
-"""The torch-tensorrt route: every call against the package's sources, the flow against a fake compiler, on a GPU if there is one."""
+"""The torch-tensorrt route.
+
+Every call against the package's sources, the flow against a fake compiler, or on a GPU if present.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,8 @@ def mistakes(source: str) -> list[str]:
         keywords = {k.arg for k in node.keywords if k.arg}
         if any(k.arg is None for k in node.keywords):
             keywords |= splats
-        # compile and save swallow unknown keywords silently, so a misspelt one would do nothing: names count although any is taken.
+        # compile and save ignore unknown keywords silently, so a misspelt one would do nothing:
+        # names count although any is accepted.
         found += [
             f"{name}: no argument {keyword}"
             for keyword in sorted(keywords - set(entry["keywords"]))
@@ -79,7 +83,7 @@ SPEC = ClipSpec(segments=2, motion_frames=2, semantic_frames=1, pixels=32)
 
 
 class Stand(torch.nn.Module):
-    """A model's outside with next to nothing inside: tracing the real one is tested with the ONNX route."""
+    """Interface of a model with almost nothing inside; tests of the ONNX route trace real ones."""
 
     def __init__(self) -> None:
         super().__init__()

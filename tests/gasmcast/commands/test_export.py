@@ -1,4 +1,6 @@
-"""`export --build-engines` and `bench live --engine tensorrt` without a GPU: the bundle is there, exit code 3 says what is not.
+"""`export --build-engines` and `bench live --engine tensorrt` without a GPU.
+
+The bundle is written, and exit code 3 says what is missing.
 
 And what `export` prints of precisions that are not in the bundle.
 """

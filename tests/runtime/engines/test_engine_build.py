@@ -1,4 +1,4 @@
-"""All engines of a bundle: which files TensorRT takes, what a machine without a GPU is told, the comparison with the CPU."""
+"""All engines of a bundle: files for TensorRT, machines without a GPU, comparison with the CPU."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def test_a_machine_without_a_gpu_is_told_everything_at_once(no_gpu, tiny_bundle:
     text = str(caught.value)
     assert "The package tensorrt is missing; The package cuda-bindings is missing" in text
     assert (
-        f"The ONNX files in {tiny_bundle} are ready: on the device, run `gasmcast engine build {tiny_bundle}`"
-        in text
+        f"The ONNX files in {tiny_bundle} are ready: "
+        f"on the device, run `gasmcast engine build {tiny_bundle}`" in text
     )
     assert "pip install" in text
     with pytest.raises(MachineError):
