@@ -25,21 +25,21 @@ TABLE = json.loads((Path(__file__).parent / "api" / "torch_tensorrt-2.14.json").
 
 
 def mistakes(source: str) -> list[str]:
-    """Calls on `tt` that the table does not have, or with arguments that it does not have."""
+    """Calls on `torch_tensorrt` that the table does not have, or with arguments that it does not have."""
     found = []
     tree = ast.parse(source)
     splats = {
         key.value
         for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
+        if isinstance(node, ast.Assign | ast.Return) and isinstance(node.value, ast.Dict)
         for key in node.value.keys
         if isinstance(key, ast.Constant)
     }
     for node in ast.walk(tree):
         name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-        if not name.startswith("tt."):
+        if not name.startswith("torch_tensorrt."):
             continue
-        entry = TABLE.get(name[3:])
+        entry = TABLE.get(name.removeprefix("torch_tensorrt."))
         if entry is None:
             found.append(f"no {name}")
             continue
@@ -60,19 +60,19 @@ def mistakes(source: str) -> list[str]:
 def test_every_call_is_in_the_packages_sources() -> None:
     source = (ROOT / "export" / "tensorrt" / "torch_tensorrt.py").read_text()
     assert mistakes(source) == []
-    assert all(f"tt.{name}(" in source for name in ("dynamo.compile", "save", "Input"))
+    assert all(f"torch_tensorrt.{name}(" in source for name in ("dynamo.compile", "save", "Input"))
 
 
 @pytest.mark.parametrize(
     ("line", "mistake"),
     [
         (
-            "tt.dynamo.compile(program, arg_inputs=x, enabled_precisions={1})",
-            "tt.dynamo.compile: no argument enabled_precisions",
+            "torch_tensorrt.dynamo.compile(program, arg_inputs=x, enabled_precisions={1})",
+            "torch_tensorrt.dynamo.compile: no argument enabled_precisions",
         ),
-        ("tt.dynamo.trace(program)", "no tt.dynamo.trace"),
-        ("tt.Input(min_shap=(1,))", "tt.Input: no argument min_shap"),
-        ("tt.save(a, b, c)", "tt.save: too many arguments"),
+        ("torch_tensorrt.dynamo.trace(program)", "no torch_tensorrt.dynamo.trace"),
+        ("torch_tensorrt.Input(min_shap=(1,))", "torch_tensorrt.Input: no argument min_shap"),
+        ("torch_tensorrt.save(a, b, c)", "torch_tensorrt.save: too many arguments"),
     ],
 )
 def test_mistakes_are_found(line: str, mistake: str) -> None:
