@@ -132,6 +132,8 @@ def _broken_limits(scores: _LabeledScores, recipe: GateRecipe) -> list[str]:
             f"top-1 falls by {100 * scores.top1_loss:.1f} points "
             f"(95 %: {100 * low:.1f} to {100 * high:.1f}), {100 * recipe.top1_loss:.1f} allowed"
         )
+
+    # Confidence may suffer even if every decision stays the same.
     if scores.ece_shift > recipe.ece_shift:
         reasons.append(
             f"calibration error rises by {100 * scores.ece_shift:.1f} points, "

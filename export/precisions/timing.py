@@ -137,27 +137,32 @@ def time_graphs(
             # The runtime never runs the complete graph beside an encoder.
             if component == "complete" and "encoder" in parts:
                 continue
-            for backend, open_graph in _backends(precision):
-                progress(f"measuring {component} {precision} on {backend}")
+
+            for backend in _backends(precision):
+                progress(f"measuring {component} {precision} on {backend.name}")
                 try:
-                    engine = open_graph(path, threads)
+                    engine = backend.open_graph(path, threads)
                 except UsageError as error:
                     # Another engine has judged the graph, so the export goes on.
                     unread.append(f"{component} {precision}: {error.what}")
                     continue
-                median_ms, p90_ms, runs = time_engine(engine)
-                timings.append(
-                    GraphTiming(
-                        component=component,
-                        precision=precision,
-                        engine=backend,
-                        median_ms=median_ms,
-                        p90_ms=p90_ms,
-                        runs=runs,
-                        bytes=path.stat().st_size,
-                    )
-                )
+                call = time_engine(engine)
+                timings.append(_timing(component, precision, backend.name, path, call))
     return _summarize(graphs, timings, unread)
+
+
+def _timing(
+    component: str, precision: str, backend: str, path: Path, call: CallTime
+) -> GraphTiming:
+    return GraphTiming(
+        component=component,
+        precision=precision,
+        engine=backend,
+        median_ms=call.median_ms,
+        p90_ms=call.p90_ms,
+        runs=call.runs,
+        bytes=path.stat().st_size,
+    )
 
 
 def judged_timings(timings: Sequence[GraphTiming]) -> list[GraphTiming]:

@@ -123,11 +123,14 @@ def _check(model: GasmCast, precision: str, device: str) -> None:
             f"torch-tensorrt compiles no {precision!r} here.",
             "Give fp32 or fp16; INT8 is on the route of --build-engines tensorrt.",
         )
+
     if not is_streaming(model):
         raise UsageError(
             "A model whose motion stream sees the whole clip has no encoder to compile.",
             "Use --build-engines tensorrt.",
         )
+
+    # A test compiles on the CPU with a fake library.
     if device == "cuda" and missing():
         raise MachineError(
             f"torch-tensorrt cannot be used here: {missing()}.",

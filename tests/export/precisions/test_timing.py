@@ -8,7 +8,7 @@ from gasmcast.calibration.quantize import quantize
 from gasmcast.errors import UsageError
 from gasmcast.export.graphs.fp16 import to_fp16
 from gasmcast.export.precisions.speed_notes import add_notes
-from gasmcast.export.precisions.timing import SpeedReport, time_engine, time_graphs
+from gasmcast.export.precisions.timing import CallTime, SpeedReport, time_engine, time_graphs
 from gasmcast.runtime.engines import TensorSpec
 from gasmcast.spec import ClipSpec
 
@@ -59,7 +59,7 @@ def picked(tmp_path, monkeypatch):
             lambda path, threads: opener(path, threads) / 3,
         )
         monkeypatch.setattr(
-            "gasmcast.export.precisions.timing.time_engine", lambda took: (took, took, 3)
+            "gasmcast.export.precisions.timing.time_engine", lambda took: CallTime(took, took, 3)
         )
         graphs = {}
         for precision, parts in ms.items():

@@ -25,7 +25,7 @@ TABLE = json.loads((Path(__file__).parent / "api" / "torch_tensorrt-2.14.json").
 
 
 def mistakes(source: str) -> list[str]:
-    """Calls on `torch_tensorrt` that the table does not have, or with arguments that it does not have."""
+    """Calls on `torch_tensorrt` that the table lacks, or with arguments that it lacks."""
     found = []
     tree = ast.parse(source)
     splats = {

@@ -196,16 +196,20 @@ def test_wrong_words(arguments: list[str], message: str) -> None:
     assert message in result.output
 
 
-def test_the_engines_of_one_bundle_are_cleared(machine, bundle: Path, tiny_bundle: Path) -> None:
-    """The FP32 files of both bundles are the same: their engines serve both."""
+def test_the_engines_of_one_bundle_are_cleared(machine, bundle: Path, tmp_path: Path) -> None:
+    """Another bundle with the same head shares its engines, and has none of this encoder."""
     build_engines(bundle, streams=1, precisions=("fp32", "fp16"), compare=False)
     listed = json.loads(CliRunner().invoke(app, ["engine", "list", "--json"]).stdout)
+    assert len(listed) == 4
     assert all(0 <= entry["age_s"] < 600 for entry in listed)
-    encoder = bundle / "encoder.fp16.onnx"
-    encoder.write_bytes(encoder.read_bytes() + b"\0")  # another graph now
-    result = CliRunner().invoke(app, ["engine", "clear", str(bundle)])
+    other = shutil.copytree(bundle, tmp_path / "other.gasm")
+    for encoder in other.glob("encoder*.onnx"):
+        encoder.write_bytes(encoder.read_bytes() + b"\0")
+    result = CliRunner().invoke(app, ["engine", "clear", str(other)])
     assert "Removed" in result.stdout
-    assert "1 engines in" in CliRunner().invoke(app, ["engine", "list"]).stdout
+    assert "2 engines in" in CliRunner().invoke(app, ["engine", "list"]).stdout
+    CliRunner().invoke(app, ["engine", "clear", str(bundle)])
+    assert "0 engines in" in CliRunner().invoke(app, ["engine", "list"]).stdout
 
 
 def test_made_up_pixels_are_coarse_and_the_same_each_time() -> None:
