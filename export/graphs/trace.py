@@ -99,8 +99,8 @@ def export_onnx(model: GasmCast, folder: Path, progress: Progress = silent) -> d
         complete = trace(_CompleteGraph(model), {"clip": clip}, ("logits",))
         return {"complete": save_graph(complete, folder / "complete.onnx")}
 
-    progress("tracing encoder")
     # Values do not matter for a trace, only shapes and types.
+    progress("tracing encoder")
     pair = torch.zeros((2, *spec.pair_shape), dtype=torch.uint8)
     encoder = trace(EncoderGraph(model), {"segments": pair}, ("semantic", "motion"))
 
@@ -112,8 +112,8 @@ def export_onnx(model: GasmCast, folder: Path, progress: Progress = silent) -> d
     }
     head = trace(HeadGraph(model), window, ("logits",))
 
-    progress("tracing complete")
     # Composed, not traced, so that it cannot differ from the pair.
+    progress("tracing complete")
     graphs = {
         "encoder": encoder,
         "head": head,

@@ -106,7 +106,6 @@ class FeatureStore:
     def append(self, features: Feed) -> None:
         """Append encoded segments `(n, ...)` by tensor; more than the clips have are ignored."""
         rows = len(next(iter(features.values())))
-
         room = self.clips * self.segments - self._filled
         if room <= 0:
             return

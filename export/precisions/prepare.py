@@ -72,6 +72,16 @@ class Prepared:
         return to_fp16(quantized, self.largest[name])
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """Settings that both graphs are calibrated with."""
+
+    recipe: Recipe | None
+    policy: Policy | None
+    threads: int
+    progress: Progress
+
+
 def prepare(
     fp32: Mapping[str, Path],
     stored: CalibrationSet,
@@ -131,21 +141,11 @@ def prepare(
     return prepared
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """Settings that both graphs are calibrated with."""
-
-    recipe: Recipe | None
-    policy: Policy | None
-    threads: int
-    progress: Progress
-
-
 def encoder_ranges(
     path: Path, feeds: EncoderFeeds, features: FeatureStore, settings: _Settings
 ) -> Calibrated:
     """Collect the encoder's INT8 ranges, and store the features of whole clips on the way."""
-    # The clip that broke a range is what a user can look at.
+    # An error names its clip, so that a user can look at it.
     with feeds.name_clip_in_errors():
         return calibrate(
             load_graph(path),
