@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -14,7 +12,6 @@ if TYPE_CHECKING:
     from gasmcast.errors import GateError
     from gasmcast.export.result import ExportResult
     from gasmcast.precision import Precision
-    from gasmcast.progress import Progress
 
 __all__ = ["export"]
 
@@ -180,6 +177,7 @@ def export(
 
     from gasmcast.api.export import build_device_engines
     from gasmcast.api.export import export as export_model
+    from gasmcast.commands.progress_bar import progress_bar
 
     if random_weights:
         warning = "The weights are RANDOM: this bundle recognizes nothing."
@@ -190,7 +188,7 @@ def export(
     )
 
     # Engines are built below, so that the bundle's figures are printed even if that fails.
-    with _progress_bar() as progress:
+    with progress_bar("The export") as progress:
         result = export_model(
             checkpoint,
             out,
@@ -220,7 +218,7 @@ def export(
         raise _gate_error(result)
 
     if build_engines is not None:
-        build_device_engines(
+        engines = build_device_engines(
             build_engines,
             checkpoint,
             out,
@@ -231,39 +229,23 @@ def export(
             on_engine=lambda engine: None if as_json else typer.echo(str(engine)),
             progress=_print_stage,
         )
+        if not as_json:
+            typer.echo(_engines_hint(build_engines, len(engines), out))
 
 
 def _print_stage(stage: str, done: int = 0, total: int = 0) -> None:  # noqa: ARG001 - no counts
     typer.echo(stage, err=True)
 
 
-@contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    """Show progress as a bar on a terminal, and as one line per stage in a log file."""
-    import time
-
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    from gasmcast.commands.clean_exit import clean_end
-
-    # Progress goes to stderr: stdout is for results and JSON.
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with clean_end("The export"), Bar(*columns, transient=True, console=console) as bar:
-        task = bar.add_task("starting", total=None)
-        started, last = time.monotonic(), ""
-
-        def progress(stage: str, done: int = 0, total: int = 0) -> None:
-            nonlocal last
-            bar.update(task, description=stage, completed=done, total=total or None)
-            # A log file has no bar that could be redrawn.
-            if stage != last and not console.is_terminal:
-                typer.echo(f"{time.monotonic() - started:6.0f} s  {stage}", err=True)
-            last = stage
-
-        yield progress
+def _engines_hint(route: str, count: int, bundle: Path) -> str:
+    if route == "tensorrt":
+        return (
+            f"{count} engines are ready. Next: gasmcast live 0 --bundle {bundle} --engine tensorrt"
+        )
+    return (
+        f"Wrote {bundle}.torch-tensorrt: programs of torch-tensorrt for this machine alone. "
+        "Load one with torch_tensorrt.load(...).module()."
+    )
 
 
 def _gate_error(result: ExportResult) -> GateError:
