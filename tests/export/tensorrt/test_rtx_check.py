@@ -55,8 +55,10 @@ def export_all(preset: str, folder: Path, overrides: dict | None = None) -> Path
     from gasmcast.calibration.qdq import ALL_LEVELS, SAFE_LEVELS
     from gasmcast.calibration.quantize import calibrate
     from gasmcast.config import load_config
+    from gasmcast.export.graphs.compose import compose_complete
     from gasmcast.export.graphs.fp16 import to_fp16
-    from gasmcast.export.graphs.trace import compose_complete, export_onnx, save_graph
+    from gasmcast.export.graphs.graph_file import save_graph
+    from gasmcast.export.graphs.trace import export_onnx
     from gasmcast.models.model import build_model
     from gasmcast.runtime.engine_build import made_up_pairs
     from gasmcast.runtime.engines import open_engine
