@@ -17,6 +17,7 @@ from gasmcast.calibration.policy import Candidate
 from gasmcast.calibration.tensor_stats import BINS, TensorStats
 from gasmcast.errors import UsageError
 from gasmcast.progress import Progress, silent
+from gasmcast.runtime.engines.onnxruntime import open_session
 
 __all__ = ["Method", "collect_statistics", "threshold"]
 
@@ -112,8 +113,6 @@ def threshold(stats: TensorStats, method: Method, percentile: float = 0.9999) ->
 
 def _open_session(model: ModelProto, extra_outputs: Sequence[str], threads: int) -> Any:  # noqa: ANN401 - the package is untyped
     """Open the graph with more outputs in ONNX Runtime."""
-    import onnxruntime  # noqa: PLC0415 - heavy
-
     watched = ModelProto()
     watched.CopyFrom(model)
     for name in extra_outputs:
@@ -122,13 +121,8 @@ def _open_session(model: ModelProto, extra_outputs: Sequence[str], threads: int)
 
     # Threads that spin between two runs would slow the decoding of the next clip down, and a memory
     # pattern would allocate all activations of a run in one block.
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.enable_mem_pattern = False
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(
-        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    return open_session(
+        watched.SerializeToString(), threads=threads, spinning=False, memory_pattern=False
     )
 
 

@@ -1,1 +1,1 @@
-"""From a checkpoint to a verified bundle."""
+"""Turn a checkpoint into a verified bundle."""

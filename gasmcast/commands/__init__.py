@@ -13,7 +13,7 @@ from gasmcast.commands.calibrate import calibrate
 from gasmcast.commands.demo import demo as demo_verb
 from gasmcast.commands.demo_data import demo_data, demo_video
 from gasmcast.commands.doctor import doctor as doctor_verb
-from gasmcast.commands.engine import engine
+from gasmcast.commands.engine import engine as engine_group
 from gasmcast.commands.eval import eval as evaluate
 from gasmcast.commands.export import export
 from gasmcast.commands.inspect import inspect as inspect_verb
@@ -35,11 +35,10 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     ablate,
     calibrate,
     export,
-    engine,
     live,
     replay,
     inspect_verb,
     doctor_verb,
 )
-GROUPS: dict[str, typer.Typer] = {"bench": bench_group}
+GROUPS: dict[str, typer.Typer] = {"bench": bench_group, "engine": engine_group}
 """Verbs with verbs of their own."""

@@ -1,9 +1,12 @@
-"""Show progress of long work as bars on standard error."""
+"""Show progress of long work on standard error: bars on a terminal, lines in a log file."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import typer
 
 from gasmcast.progress import Progress, silent
 
@@ -14,8 +17,10 @@ __all__ = ["progress_bars"]
 def progress_bars(*, quiet: bool = False) -> Iterator[Progress]:
     """Yield a progress callback that draws one bar for each stage; the bars vanish at the end.
 
+    In a log file, where a bar cannot be redrawn, it prints one line for each stage.
+
     Args:
-        quiet: draw nothing.
+        quiet: draw and print nothing.
     """
     if quiet:
         yield silent
@@ -37,12 +42,18 @@ def progress_bars(*, quiet: bool = False) -> Iterator[Progress]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    bars = Bars(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    bars = Bars(*columns, console=console, transient=True)
     tasks: dict[str, TaskID] = {}
+    started = time.monotonic()
 
     def show(stage: str, done: int = 0, total: int = 0) -> None:
         # Bars that start before the first report would leave an empty line under an early error.
-        bars.start()
+        if console.is_terminal:
+            bars.start()
+        elif stage not in tasks:
+            typer.echo(f"{time.monotonic() - started:6.0f} s  {stage}", err=True)
+
         if stage not in tasks:
             tasks[stage] = bars.add_task(stage, total=total or None)
         bars.update(tasks[stage], completed=done, total=total or None)
@@ -50,5 +61,5 @@ def progress_bars(*, quiet: bool = False) -> Iterator[Progress]:
     try:
         yield show
     finally:
-        if tasks:
+        if tasks and console.is_terminal:
             bars.stop()

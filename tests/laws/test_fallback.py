@@ -1,4 +1,7 @@
-"""The fusion is never worse than its best stream, because it can be that stream: exactly, weight by weight and logit by logit."""
+"""The fusion is never worse than its best stream, because it can be that stream exactly.
+
+Weight by weight and logit by logit.
+"""
 
 from __future__ import annotations
 

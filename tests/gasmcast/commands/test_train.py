@@ -111,10 +111,10 @@ def test_eval_prints_and_keeps_the_figures(run, data, tmp_path):
     assert {"confusion.png", "reliability.png", "scores.json"} <= {
         path.name for path in (run / "eval").iterdir()
     }
-    from gasmcast.export.origin import open_origin
+    from gasmcast.export.source import open_source
 
-    assert 0.05 <= open_origin(str(run)).temperature <= 20
-    assert open_origin(str(run / "last.safetensors")).temperature is None  # it was not evaluated
+    assert 0.05 <= open_source(str(run)).temperature <= 20
+    assert open_source(str(run / "last.safetensors")).temperature is None  # it was not evaluated
     page = (tmp_path / "errors" / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 2
     assert "http" not in page

@@ -10,9 +10,9 @@ from gasmcast.cli import app
 from gasmcast.data.annotations import read_labels
 from gasmcast.errors import UsageError
 from gasmcast.export import pipeline
-from gasmcast.export.checks.accuracy_gate import GateRecipe
-from gasmcast.export.origin import Origin
+from gasmcast.export.checks.gate_verdict import GateRecipe
 from gasmcast.export.plan import ExportPlan
+from gasmcast.export.source import ExportSource
 from gasmcast.runtime.bundle import Bundle
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,9 @@ def bundle(tiny_export, tiny_set, tmp_path_factory):
         search=False,
         gate=gate,
     )
-    origin = Origin(model, config, read_labels(tiny_set), "0" * 64, "runs/test/best.safetensors")
+    origin = ExportSource(
+        model, config, read_labels(tiny_set), "0" * 64, "runs/test/best.safetensors"
+    )
     with pytest.MonkeyPatch.context() as patch:  # the graphs are there already
         patch.setattr(
             pipeline,

@@ -151,7 +151,7 @@ def test_engines_are_compared_with_the_cpu(
         lambda path, *_, **__: Noise(open_engine(path, "onnxruntime"), value),
     )
     result = CliRunner().invoke(
-        app, ["engine", "build", str(bundle), "--precision", "fp16", "--streams", "1"]
+        app, ["engine", "build", str(bundle), "--precision", "fp16", "--cameras", "1"]
     )
     if exit_code:
         assert isinstance(result.exception, GateError)
@@ -183,12 +183,33 @@ def test_json(machine, bundle: Path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["bild"], "No action 'bild'"), (["build"], "needs a bundle"), (["check"], "needs a bundle")],
+    [
+        (["bild"], "No such command 'bild'"),
+        (["build"], "Missing argument"),
+        (["check"], "Missing argument"),
+        (["build", "m.gasm", "--precision", "int8"], "'int8' is not one of"),
+    ],
 )
 def test_wrong_words(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["engine", *arguments])
-    assert isinstance(result.exception, UsageError)
-    assert message in str(result.exception)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_the_engines_of_one_bundle_are_cleared(machine, bundle: Path, tmp_path: Path) -> None:
+    """Another bundle with the same head shares its engines, and has none of this encoder."""
+    build_engines(bundle, streams=1, precisions=("fp32", "fp16"), compare=False)
+    listed = json.loads(CliRunner().invoke(app, ["engine", "list", "--json"]).stdout)
+    assert len(listed) == 4
+    assert all(0 <= entry["age_s"] < 600 for entry in listed)
+    other = shutil.copytree(bundle, tmp_path / "other.gasm")
+    for encoder in other.glob("encoder*.onnx"):
+        encoder.write_bytes(encoder.read_bytes() + b"\0")
+    result = CliRunner().invoke(app, ["engine", "clear", str(other)])
+    assert "Removed" in result.stdout
+    assert "2 engines in" in CliRunner().invoke(app, ["engine", "list"]).stdout
+    CliRunner().invoke(app, ["engine", "clear", str(bundle)])
+    assert "0 engines in" in CliRunner().invoke(app, ["engine", "list"]).stdout
 
 
 def test_made_up_pixels_are_coarse_and_the_same_each_time() -> None:

@@ -73,7 +73,7 @@ def test_a_damaged_engine_is_built_again(encoder: Path) -> None:
 
 
 def test_the_command_builds_and_compares(tiny_bundle: Path) -> None:
-    result = CliRunner().invoke(app, ["engine", "build", str(tiny_bundle), "--streams", "2"])
+    result = CliRunner().invoke(app, ["engine", "build", str(tiny_bundle), "--cameras", "2"])
     assert result.exit_code == 0, result.output
     assert result.output.count("ok  ") == 2
 
@@ -92,7 +92,7 @@ def test_the_models_own_encoder_in_every_precision(
     from gasmcast.calibration.quantize import collect_ranges
     from gasmcast.export.checks.reference_engines import open_arbiter
     from gasmcast.export.graphs.fp16 import to_fp16
-    from gasmcast.export.graphs.trace import save_graph
+    from gasmcast.export.graphs.graph_file import save_graph
 
     fp32 = onnx.load(str(tiny_export[2]["encoder"]))
     shape = tiny_export[1].spec.pair_shape

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gasmcast.export.checks.heldout_clips import encode_clip, pair_chunks
+from gasmcast.export.checks.run_clips import encode_clip, pair_chunks
 
 
 def clip_of(*shades: int, side: int = 8) -> np.ndarray:
