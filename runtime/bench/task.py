@@ -18,7 +18,7 @@ Turn = Callable[[], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Task:
-    """What one process measures."""
+    """Measurement of one process."""
 
     kind: Literal["naive", "complete", "cached", "cameras", "peak", "profile"]
     bundle: str

@@ -104,6 +104,7 @@ class ConsoleSink:
         if isinstance(record, Notice):
             # Notices of the process itself have no camera.
             return f"{start}{record.text}" if record.camera else record.text
+
         if isinstance(record, Decision):
             return f"{start}{record.label}  {record.p:.2f}"
         return ""

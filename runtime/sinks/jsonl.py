@@ -52,9 +52,9 @@ class JsonlSink:
             sys.stdout.flush()
             return
 
-        # The file is closed after a rotation that failed.
         line = text.encode()
 
+        # The file is closed after a rotation that failed.
         if self._stream is None:
             self._open()
         assert self._stream is not None

@@ -85,7 +85,7 @@ class Camera:
 
     @property
     def over(self) -> bool:
-        """Whether no further frame will come."""
+        """True when no further frame will come."""
         return self._over
 
     @property
@@ -171,6 +171,7 @@ class Camera:
                 f"{self.name}: its reader broke ({type(failure).__name__}: {redact(failure)})."
             )
         finally:
+            # First the policy, then the thread: `join` must not return before the end is reported.
             with self._calls:
                 self._finish(turn, error)
             with self._idle:

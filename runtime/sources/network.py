@@ -130,7 +130,7 @@ class NetworkSource:
         """
         start: tuple[float, float] | None = None  # position and arrival
         for position_s, arrival, _, image in captured:
-            # Positions count from the first picture of a piece.
+            # Positions count from the first picture, or from the first after a jump.
             start = start or (position_s, arrival)
             early_s = start[1] + position_s - start[0] - arrival
             if not -_MAX_LATE_S <= early_s <= _MAX_EARLY_S:

@@ -201,7 +201,7 @@ def build_plan(request: BuildRequest, progress: Progress = silent) -> Built:
 
 
 class _Outcome:
-    """What a builder process has printed so far.
+    """Reads the output of a builder process and keeps its result or failure.
 
     Args:
         name: file name of the graph, for error messages.

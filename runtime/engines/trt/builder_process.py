@@ -37,7 +37,7 @@ MARK = "@gasmcast "
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What to build, and how."""
+    """Request to the builder: the graph, the output, and how to build."""
 
     onnx: str
     """Path of the graph."""

@@ -95,8 +95,9 @@ class TensorRTEngine:
             array.fill(0)
         self._device = {name: stream.on_device(array.nbytes) for name, array in self._host.items()}
 
-        # Outputs are copied into FP32 arrays, whatever type the engine has.
         self.inputs = {name: self._input_spec(name, shapes[name]) for name in self._inputs}
+
+        # Outputs are copied into FP32 arrays, whatever type the engine has.
         self.outputs = {
             name: TensorSpec((None, *shapes[name][1:]), np.dtype(np.float32))
             for name in self._outputs

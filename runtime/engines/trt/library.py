@@ -125,6 +125,8 @@ def numpy_type(module: ModuleType, dtype: trt.DataType) -> np.dtype[Any]:
         trt.DataType.INT64: np.int64,
         trt.DataType.UINT8: np.uint8,
     }
+
+    # Other types exist, but `run` copies between NumPy arrays and needs to know each.
     if dtype not in known:
         raise MachineError(
             f"The engine has an input or output of type {dtype}, which gasmcast does not use."
