@@ -215,7 +215,8 @@ def clear(
 def _clear_bundle(bundle: Path) -> int:
     """Remove the engines of a bundle's graphs and return the bytes freed."""
     from gasmcast.manifest import read_manifest
-    from gasmcast.runtime.engines.trt.engine_cache import EngineCache, graph_sha256
+    from gasmcast.runtime.engines.graph_files import graph_sha256
+    from gasmcast.runtime.engines.trt.engine_cache import EngineCache
 
     # Engines are found by the content of their graph, so the bundle may have moved.
     files = read_manifest(bundle, verify=False).files

@@ -1,4 +1,4 @@
-"""A base install, or a machine without a screen, is told what to install, in one line and with exit code 3."""
+"""A base install, or a machine without a screen, names what to install in one line, exit code 3."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from gasmcast.commands.doctor import diagnosis
 from gasmcast.commands.doctor.video import opencv
 from gasmcast.missing import missing_package
 
-BLOCKED = "import sys; sys.modules.update(dict.fromkeys({names})); sys.argv[1:] = {words}\nfrom gasmcast.cli import main; main()"
+BLOCKED = (
+    "import sys; sys.modules.update(dict.fromkeys({names})); sys.argv[1:] = {words}\n"
+    "from gasmcast.cli import main; main()"
+)
 
 
 @pytest.mark.parametrize(
@@ -71,9 +74,9 @@ def test_a_verb_of_the_base_install_says_what_it_needs(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert done.returncode == 3
-    assert (
-        done.stderr
-        == f"error: This needs the package {package}, which is not installed. pip install 'gasmcast[export]'\n"
+    assert done.stderr == (
+        f"error: This needs the package {package}, which is not installed. "
+        "pip install 'gasmcast[export]'\n"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""The package list in pyproject.toml is kept by hand, so it is compared with the folders; the mapped names stay off the top level."""
+"""The package list of pyproject.toml names all folders; mapped names stay off the top level."""
 
 from __future__ import annotations
 

@@ -70,9 +70,9 @@ def bench_live(
         typer.echo(f"{time.monotonic() - started:5.0f} s  {stage} ...", err=True)
 
     if bundle is None:
-        from gasmcast.export.random_bundle import trial_bundle
+        from gasmcast.export.random_bundle import random_bundle
 
-        bundle = trial_bundle(preset, progress)
+        bundle = random_bundle(preset, progress)
     base = Task(
         "cached", str(bundle), precision="fp32", engine=engine, threads=threads, seconds=seconds
     )

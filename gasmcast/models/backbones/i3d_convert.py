@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gasmcast.errors import UsageError
 from gasmcast.models.backbones.tf_checkpoint import read_tf_checkpoint
-from gasmcast.models.backbones.weights import read_tensors
+from gasmcast.models.backbones.weights import read_weights
 
 __all__ = ["convert_i3d"]
 
@@ -58,7 +58,7 @@ def convert_i3d(source: Path) -> dict[str, Tensor]:
         UsageError: the file is missing, damaged, or of another network.
     """
     if source.suffix in (".pt", ".pth", ".safetensors"):
-        tensors = _from_port(read_tensors(source))
+        tensors = _from_port(read_weights(source))
     else:
         tensors = _from_tensorflow(source)
 

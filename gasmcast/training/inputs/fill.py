@@ -52,7 +52,7 @@ def fill_caches(
         for split, part in caches.parts.items():
             bar = bars.add_task(f"encoding {split}", total=part.plan.rows)
 
-            def show(stage: str, done: int = 0, total: int = 0, *, bar: TaskID = bar) -> None:
+            def show(_: str, done: int = 0, __: int = 0, *, bar: TaskID = bar) -> None:
                 bars.update(bar, completed=done)
 
             undecodable += fill_cache(

@@ -84,7 +84,9 @@ def export_all(preset: str, folder: Path, overrides: dict | None = None) -> Path
     fp32 = {name: onnx.load(str(path)) for name, path in paths.items()}
     feeds = {"encoder": pairs, "head": features}
     fp16 = {name: to_fp16(fp32[name]) for name in feeds}
-    seen = {name: collect_ranges(fp32[name], lambda f=feed: iter(f)) for name, feed in feeds.items()}
+    seen = {
+        name: collect_ranges(fp32[name], lambda f=feed: iter(f)) for name, feed in feeds.items()
+    }
     int8 = {name: seen[name].quantize(Policy(), SAFE_LEVELS) for name in feeds}
     int8_fp16 = {name: to_fp16(seen[name].quantize(Policy(), ALL_LEVELS)) for name in feeds}
     for precision, graphs in (("fp16", fp16), ("int8", int8), ("int8_fp16", int8_fp16)):
