@@ -1,10 +1,10 @@
 """Choose the operators that become INT8 and those that stay in high precision.
 
-Reported by others (docs/decisions.md): quantizing the residual adds, LayerNorms and softmax of a
-ViT-B takes it from 85 % to under 5 % top-1, while quantizing only its linear layers costs under a
-point; 3-D convolutions lose nothing. Therefore only linear layers and dense convolutions with
-constant weights are candidates. Stems, read-out and the scores of the graph attention stay in high
-precision, because they cost little time and lose most accuracy.
+Reported by others (docs/decisions/0013-own-qdq-writer.md): quantizing the residual adds, LayerNorms
+and softmax of a ViT-B takes it from 85 % to under 5 % top-1, while quantizing only its linear
+layers costs under a point; 3-D convolutions lose nothing. Therefore only linear layers and dense
+convolutions with constant weights are candidates. Stems, read-out and the scores of the graph
+attention stay in high precision, because they cost little time and lose most accuracy.
 """
 
 from __future__ import annotations

@@ -30,7 +30,10 @@ Feeds = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of quantization; docs/decisions.md gives the reasons for the defaults."""
+    """Settings of quantization.
+
+    docs/decisions/0017-max-with-smoothing.md gives the reasons for the defaults.
+    """
 
     method: Method = "max"
     """Method that chooses where an activation saturates; see `threshold`."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from gasmcast import calibration, export, models
+from gasmcast import calibration, models
 from gasmcast.calibration.quantize import Recipe, quantize
 from gasmcast.export.bundle_writer import draft_bundle, write_manifest
 from gasmcast.export.graphs.compose import compose_complete
@@ -106,8 +106,12 @@ def _quantized(paths: dict[str, Path], spec: ClipSpec, progress: Progress) -> di
 def _code_digest() -> str:
     """Return a digest of the code that makes such bundles, so that a change makes a new one."""
     digest = hashlib.sha256()
-    for package in (models, calibration, export):
-        for file in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
+    folders = (
+        Path(__file__).parent,
+        *(Path(str(p.__file__)).parent for p in (models, calibration)),
+    )
+    for folder in folders:
+        for file in sorted(folder.rglob("*.py")):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:8]
 

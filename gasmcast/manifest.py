@@ -34,18 +34,22 @@ class Measured(Frozen):
     clips: int = Field(description="number of held-out clips")
     top1: float | None = None
     top5: float | None = None
-    agreement: float | None = Field(None, description="share of clips with the same top-1 as FP32")
-    temperature: float = Field(1.0, description="divides the logits before the softmax")
-    no_action: float | None = Field(None, description="below this maximal logit there is no action")
+    agreement: float | None = Field(
+        default=None, description="share of clips with the same top-1 as FP32"
+    )
+    temperature: float = Field(default=1.0, description="divides the logits before the softmax")
+    no_action: float | None = Field(
+        default=None, description="below this maximal logit there is no action"
+    )
     loss_interval: tuple[float, float] | None = Field(
-        None, description="95 % interval of the paired top-1 loss against FP32"
+        default=None, description="95 % interval of the paired top-1 loss against FP32"
     )
     ece: float | None = Field(
-        None, description="calibration error of the top-1 probability, temperature applied"
+        default=None, description="calibration error of the top-1 probability, temperature applied"
     )
-    engine: str | None = Field(None, description="engine that it was measured on, in words")
+    engine: str | None = Field(default=None, description="engine that it was measured on, in words")
     ms: float | None = Field(
-        None,
+        default=None,
         description="median time of encoder and head together, batch 1, on that engine of the "
         "exporting machine",
     )
@@ -64,7 +68,8 @@ class Manifest(Frozen):
     files: dict[str, BundleFile]
     precisions: dict[str, Measured]
     counts: dict[str, Any] | None = Field(
-        None, description="parameters and multiply-adds by part, as `gasmcast inspect` prints them"
+        default=None,
+        description="parameters and multiply-adds by part, as `gasmcast inspect` prints them",
     )
 
     def file(self, graph: Graph, precision: str) -> str:

@@ -20,63 +20,72 @@ _RUN_WIDE = ("budget_s", "max_cameras", "degrade", "batch", "stats_s")
 class LiveConfig(Frozen):
     """Settings of decisions and events, and of service when the machine is too slow."""
 
-    hop: int = Field(1, ge=1, description="segments between decisions")
+    hop: int = Field(default=1, ge=1, description="segments between decisions")
     smooth_s: float = Field(
-        0.5, ge=0, description="time constant of the moving average of the logits, seconds; 0: none"
+        default=0.5,
+        ge=0,
+        description="time constant of the moving average of the logits, seconds; 0: none",
     )
     temperature: float | None = Field(
-        None, gt=0, description="replaces the temperature in the bundle's manifest"
+        default=None, gt=0, description="replaces the temperature in the bundle's manifest"
     )
     no_action: float | None = Field(
-        None,
+        default=None,
         description="replaces the manifest's threshold on the largest logit, below which there is "
         "no action",
     )
-    on: float = Field(0.5, gt=0, le=1, description="probability at which an event starts")
-    off: float = Field(0.3, ge=0, le=1, description="probability below which an event ends")
+    on: float = Field(default=0.5, gt=0, le=1, description="probability at which an event starts")
+    off: float = Field(default=0.3, ge=0, le=1, description="probability below which an event ends")
     min_s: float = Field(
-        0.0, ge=0, description="seconds that an action must last before its start is reported"
+        default=0.0,
+        ge=0,
+        description="seconds that an action must last before its start is reported",
     )
     refractory_s: float = Field(
-        1.0, ge=0, description="seconds after an event in which the same label starts none"
+        default=1.0, ge=0, description="seconds after an event in which the same label starts none"
     )
     groups: dict[str, tuple[str, ...]] = Field(
-        {}, description="name -> labels that are reported as one; their probabilities add up"
+        default={},
+        description="name -> labels that are reported as one; their probabilities add up",
     )
     only: tuple[str, ...] = Field(
-        (), description="labels or groups that are reported; all if empty"
+        default=(), description="labels or groups that are reported; all if empty"
     )
-    top: int = Field(5, ge=1, description="labels that a decision lists")
+    top: int = Field(default=5, ge=1, description="labels that a decision lists")
 
     budget_s: float | None = Field(
-        None, gt=0, description="target latency from capture to decision; None: one segment"
+        default=None, gt=0, description="target latency from capture to decision; None: one segment"
     )
     max_cameras: int | Literal["auto"] | None = Field(
-        None, description="live cameras served at once; auto: as measured; None: no limit"
+        default=None, description="live cameras served at once; auto: as measured; None: no limit"
     )
     degrade: bool = Field(
-        True,
+        default=True,
         description="reduce service in a fixed order when late: hop x2, still-scene filter, "
         "round-robin, whole windows",
     )
     still_filter: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         le=255,
         description="gray levels of change below which a segment is still and not encoded again; "
         "0: off",
     )
-    batch: int = Field(4, ge=1, description="segments, of all cameras, in one encoder batch")
+    batch: int = Field(
+        default=4, ge=1, description="segments, of all cameras, in one encoder batch"
+    )
     pending: int = Field(
-        2,
+        default=2,
         ge=1,
         description="segments of one camera that may wait; beyond it a live camera drops and a "
         "file waits",
     )
     gap_s: float = Field(
-        2.0, gt=0, description="seconds without a frame of a live camera that break the window"
+        default=2.0,
+        gt=0,
+        description="seconds without a frame of a live camera that break the window",
     )
-    stats_s: float = Field(5.0, gt=0, description="seconds between statistics")
+    stats_s: float = Field(default=5.0, gt=0, description="seconds between statistics")
 
     @model_validator(mode="after")
     def _check(self) -> LiveConfig:

@@ -19,7 +19,7 @@ from gasmcast.runtime.records import Record, Sink, View
 from gasmcast.runtime.service.health import Health
 from gasmcast.runtime.service.watchdog import Watchdog, stop_signals
 from gasmcast.runtime.sinks.open_sinks import sink_stats
-from gasmcast.runtime.sinks.queue import Queued
+from gasmcast.runtime.sinks.queue import QueuedSink
 from gasmcast.runtime.sources.supervisor import Cameras
 from gasmcast.runtime.streaming_model import Model
 
@@ -208,7 +208,7 @@ class Session:
     def _close_sinks(self) -> None:
         """Close all sinks and log what each of them lost."""
         # Sinks with threads of their own drain at the same time; each gives up by itself.
-        threaded = [sink for sink in self.sinks if isinstance(sink, Queued | Recorder)]
+        threaded = [sink for sink in self.sinks if isinstance(sink, QueuedSink | Recorder)]
         closers = [
             threading.Thread(target=sink.close, args=(_SINKS_S,), daemon=True) for sink in threaded
         ]
@@ -242,4 +242,6 @@ class Session:
             sink.write(record)
 
     def _wait_for_room(self, camera: str) -> bool:
-        return all(sink.wait_for_room(camera) for sink in self.sinks if isinstance(sink, Queued))
+        return all(
+            sink.wait_for_room(camera) for sink in self.sinks if isinstance(sink, QueuedSink)
+        )

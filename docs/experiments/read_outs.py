@@ -93,7 +93,7 @@ def print_table(title: str, runs: list[Hits]) -> None:
 
 def score_folds(run: Path, clips: FeatureDataset, config: Config) -> FoldScores:
     """Score every training clip by the fold of the run that did not see it."""
-    count = config.train.gate_folds
+    count = config.train.stream_weight_folds
     # The run split its clips by source; the same seed gives the same folds.
     groups = [sample.source or sample.id for sample in clips.samples]
     fold = split_folds(clips.labels, groups, count, config.train.seed)
@@ -140,8 +140,8 @@ def score_run(run: Path, data: Path, features: Path) -> RunHits:
     config = load_checkpoint(run / "last.safetensors")[1]
     rows, truth = score_read_outs(run / "last.safetensors", opened.validation, config)
     logs = log_softmax(rows.astype(np.float64))
-    if not config.train.gate_folds:
-        return RunHits(find_hits(logs, mix(logs, np.array(config.model.gate)), truth), {})
+    if not config.train.stream_weight_folds:
+        return RunHits(find_hits(logs, mix(logs, np.array(config.model.stream_weights)), truth), {})
 
     # Today's fit on the run's folds, which may differ from what the run stored.
     folds = score_folds(run, opened.clips, config)

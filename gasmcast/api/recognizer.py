@@ -194,8 +194,8 @@ class FrameStream:
         `gap_s` starts a new window, and ends an open event.
 
         Args:
-            frame_rgb: `(H, W, 3)` uint8 in RGB order. OpenCV delivers BGR, which cannot be told
-                apart: convert it with `cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)`.
+            frame_rgb: `(H, W, 3)` uint8 in RGB order. OpenCV delivers BGR, which looks the
+                same: convert it with `cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)`.
             timestamp_s: capture time in seconds, of any origin; it must increase.
 
         Returns:

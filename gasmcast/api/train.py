@@ -163,7 +163,9 @@ def train(
         best_epoch=int(summary["epoch"]) if "top1" in summary else None,
         metrics=summary,
         warnings=opened.warnings,
-        stream_weights=fitted.config.model.gate if sentence and not fitted.stopped else None,
+        stream_weights=fitted.config.model.stream_weights
+        if sentence and not fitted.stopped
+        else None,
         is_main=is_main,
         **counts,
     )

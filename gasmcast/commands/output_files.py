@@ -25,14 +25,14 @@ class OutputFiles:
 
     def videos(self, entries: Sequence[CameraEntry]) -> list[Path]:
         """Return the annotated videos of a run, one per source."""
-        from gasmcast.runtime.sinks.video_file import film_path
+        from gasmcast.runtime.sinks.video_file import video_path
 
         if self.save is None:
             return []
 
         # Several sources have a video each, named after the source.
         several = len(entries) > 1
-        return [film_path(self.save, entry.source.name, several) for entry in entries]
+        return [video_path(self.save, entry.source.name, several) for entry in entries]
 
     def check(self, entries: Sequence[CameraEntry]) -> None:
         """Check that no output replaces a source or another output.

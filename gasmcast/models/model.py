@@ -112,7 +112,9 @@ class GasmCast(nn.Module):
             return torch.stack(list(scores.values())).mean(0)
 
         # A guarded model without fusion has no `fused` scores: the other weights fill the whole.
-        weights = dict(zip(("semantic", "motion", "fused"), self.config.gate, strict=True))
+        weights = dict(
+            zip(("semantic", "motion", "fused"), self.config.stream_weights, strict=True)
+        )
         weights = {name: weight for name, weight in weights.items() if name in scores}
         total = sum(weights.values()) or 1.0
 

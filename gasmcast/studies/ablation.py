@@ -218,7 +218,7 @@ def _check_settings(ours: Config, theirs: dict[str, Any], folder: Path) -> None:
         UsageError: the run has other settings.
     """
     # A run that fits its stream weights has others than its row.
-    harmless = HARMLESS | ({"model.gate"} if ours.train.gate_folds else set())
+    harmless = HARMLESS | ({"model.stream_weights"} if ours.train.stream_weight_folds else set())
 
     changed = [
         name

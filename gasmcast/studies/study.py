@@ -22,13 +22,17 @@ TAPS = ("model.semantic_taps", "model.motion_taps")
 class Study(Frozen):
     """Content of a study file."""
 
-    about: str = Field("", description="title of the table")
-    base: str = Field("demo", description="a preset or a YAML file")
-    settings: dict[str, Any] = Field({}, alias="set", description="dotted settings of every row")
-    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = Field((0, 1, 2), min_length=1)
-    rows: dict[str, dict[str, Any]] = Field({}, description="name -> dotted settings")
+    about: str = Field(default="", description="title of the table")
+    base: str = Field(default="demo", description="a preset or a YAML file")
+    settings: dict[str, Any] = Field(
+        default={}, alias="set", description="dotted settings of every row"
+    )
+    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = Field(
+        default=(0, 1, 2), min_length=1
+    )
+    rows: dict[str, dict[str, Any]] = Field(default={}, description="name -> dotted settings")
     grid: dict[str, list[Any]] = Field(
-        {}, description="dotted setting -> values; every combination is a row"
+        default={}, description="dotted setting -> values; every combination is a row"
     )
 
     def all_rows(self) -> dict[str, dict[str, Any]]:

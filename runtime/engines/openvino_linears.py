@@ -1,8 +1,8 @@
 """INT8 linear layers as convolutions with a window of 1, for x86 processors without VNNI.
 
 On these processors OpenVINO's kernel for INT8 convolutions is about twice as fast as the one for
-INT8 matrix products (docs/performance.md). Each linear layer becomes a convolution over its tokens
-with the same integers, so results do not change; the file is not modified.
+INT8 matrix products (docs/experiments/performance.md). Each linear layer becomes a convolution over
+its tokens with the same integers, so results do not change; the file is not modified.
 """
 
 from __future__ import annotations

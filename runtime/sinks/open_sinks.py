@@ -10,7 +10,7 @@ from gasmcast.runtime.recording.recorder import Recorder
 from gasmcast.runtime.records import Sink
 from gasmcast.runtime.service.health import Health
 from gasmcast.runtime.service.secrets import warn_of_secret
-from gasmcast.runtime.sinks.queue import Queued, QueuedView
+from gasmcast.runtime.sinks.queue import QueuedSink, QueuedViewSink
 
 __all__ = ["build_sinks", "sink_stats"]
 
@@ -26,7 +26,7 @@ def build_sinks(
     several: bool = False,
     files: Collection[str] = (),
     health: Health | None = None,
-) -> list[Queued]:
+) -> list[QueuedSink]:
     """Create the requested sinks now, so that a wrong setting is an error before the run starts.
 
     Args:
@@ -66,17 +66,17 @@ def build_sinks(
 
 def sink_stats(sinks: Collection[Sink]) -> dict[str, dict[str, int]]:
     """Return what each sink wrote and dropped, for `Stats.sinks`."""
-    return {sink.name: sink.stats() for sink in sinks if isinstance(sink, Queued | Recorder)}
+    return {sink.name: sink.stats() for sink in sinks if isinstance(sink, QueuedSink | Recorder)}
 
 
 def _start(
     makers: dict[str, Callable[[], Sink]], files: Collection[str], health: Health | None
-) -> list[Queued]:
-    sinks: list[Queued] = []
+) -> list[QueuedSink]:
+    sinks: list[QueuedSink] = []
     try:
         for name, make in makers.items():
             # Pictures are large, so few of them may wait.
-            kind, room = (QueuedView, 48) if name == "video" else (Queued, 1024)
+            kind, room = (QueuedViewSink, 48) if name == "video" else (QueuedSink, 1024)
             sink = kind(name, make, room=room, lossless=files)
             sinks.append(sink)
             if health is not None:

@@ -24,14 +24,14 @@ from gasmcast.runtime.service.secrets import redact
 from gasmcast.runtime.service.threads import DaemonThread
 from gasmcast.runtime.sinks.pending import Pending, Picture, camera_of, must_arrive
 
-__all__ = ["Queued", "QueuedView"]
+__all__ = ["QueuedSink", "QueuedViewSink"]
 
 _log = logging.getLogger(__name__)
 _MAX_BREAKS = 5  # times that one record may break a sink before it is given up
 _HANG_S = 30.0  # for one record; webhooks and brokers time out well before
 
 
-class Queued:
+class QueuedSink:
     """A sink's queue and thread.
 
     Args:
@@ -277,7 +277,7 @@ class Queued:
             _log.debug("sink %s: closing the broken one failed: %s", self.name, redact(error))
 
 
-class QueuedView(Queued):
+class QueuedViewSink(QueuedSink):
     """A queue for a sink that also takes pictures, in order with the records.
 
     Keep its `room` small: it holds whole pictures.

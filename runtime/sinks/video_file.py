@@ -15,13 +15,13 @@ from gasmcast.runtime.sinks.draw import Overlay
 from gasmcast.runtime.sinks.video_writer import CODECS, VideoWriter
 from gasmcast.runtime.sources.options import quiet_ffmpeg
 
-__all__ = ["VideoSink", "film_path"]
+__all__ = ["VideoSink", "video_path"]
 
 _log = logging.getLogger(__name__)
 
 
 class VideoSink:
-    """Writes `path` for one camera; with several cameras one file each (`film_path`).
+    """Writes `path` for one camera; with several cameras one file each (`video_path`).
 
     When the disk is full the video ends there, complete and playable, and the run continues without
     it. A file that the disk refused otherwise, and that does not open, keeps its temporary name.
@@ -69,7 +69,7 @@ class VideoSink:
         # A camera may join after the start, when the path is already in use.
         writer = self._writers.get(camera)
         if writer is None:
-            path = film_path(self._path, camera, self._several or bool(self._writers))
+            path = video_path(self._path, camera, self._several or bool(self._writers))
             writer = self._writers[camera] = VideoWriter(path)
         if writer.over:
             return
@@ -86,6 +86,6 @@ class VideoSink:
             writer.finish()
 
 
-def film_path(path: Path, camera: str, several: bool) -> Path:
+def video_path(path: Path, camera: str, several: bool) -> Path:
     """Return the path of a camera's video."""
     return path.with_name(f"{path.stem}-{camera}{path.suffix}") if several else path

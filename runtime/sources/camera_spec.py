@@ -25,19 +25,21 @@ class CameraSpec(Frozen):
 
     source: str = Field(min_length=1, description="as on the command line; secrets as ${NAME}")
     name: str = Field(
-        "",
+        default="",
         pattern=r"^[A-Za-z0-9_.-]{0,64}$",
         description="for topics, files and metrics; derived from the source when empty",
     )
     region: tuple[Share, Share, Share, Share] | None = Field(
-        None, description="x, y, width, height of the only part that is analyzed"
+        default=None, description="x, y, width, height of the only part that is analyzed"
     )
     mask: tuple[tuple[tuple[Share, Share], ...], ...] = Field(
-        (), description="polygons of (x, y), blacked out"
+        default=(), description="polygons of (x, y), blacked out"
     )
-    max_fps: float | None = Field(None, gt=0, description="pictures beyond this rate are skipped")
+    max_fps: float | None = Field(
+        default=None, gt=0, description="pictures beyond this rate are skipped"
+    )
     settings: dict[str, Any] = Field(
-        {}, description="settings of `gasmcast live` that differ for this camera"
+        default={}, description="settings of `gasmcast live` that differ for this camera"
     )
 
     @field_validator("source", mode="before")

@@ -151,10 +151,10 @@ VARIANTS = {
     "streams-semantic": {"streams": "semantic", "k": None},
     "streams-motion": {"streams": "motion"},
     "full-window": {"attention_window": "full"},
-    "guarded": {"read_out": "guarded", "gate": (0.2, 0.5, 0.3), "semantic_contrast": 1.0},
+    "guarded": {"read_out": "guarded", "stream_weights": (0.2, 0.5, 0.3), "semantic_contrast": 1.0},
     "guarded-one-stream": {
         "read_out": "guarded",
-        "gate": (0.0, 1.0, 0.0),
+        "stream_weights": (0.0, 1.0, 0.0),
         "direction": "to_motion",
     },
     "s3d": {"motion_backbone": "s3d", "motion_taps": ("layer2",)},

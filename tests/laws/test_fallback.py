@@ -55,7 +55,7 @@ def features_of(model: GasmCast, clips: int = 4) -> Features:
 
 @pytest.mark.parametrize("chosen", [0, 1, 2])
 def test_all_of_the_gate_on_one_read_out_is_that_read_out(chosen: int) -> None:
-    model = guarded(gate=[float(i == chosen) for i in range(3)])
+    model = guarded(stream_weights=[float(i == chosen) for i in range(3)])
     features = features_of(model)
     own = model.classify_streams(features)[NAMES[chosen]].log_softmax(-1)
     torch.testing.assert_close(model.classify(features), own, rtol=0, atol=0)

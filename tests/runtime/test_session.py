@@ -25,7 +25,7 @@ from gasmcast.runtime.recording.recorder import Recorder
 from gasmcast.runtime.recording.replay_decisions import replay
 from gasmcast.runtime.records import Decision, Event, Notice, Stats
 from gasmcast.runtime.session import Session
-from gasmcast.runtime.sinks.queue import Queued
+from gasmcast.runtime.sinks.queue import QueuedSink
 from gasmcast.runtime.sources.demo import DemoSource
 from gasmcast.runtime.sources.file import FileSource
 from gasmcast.runtime.sources.replay_source import ReplaySource
@@ -385,7 +385,7 @@ def test_a_slow_sink_that_a_file_waits_for_is_no_stage_that_hangs(opened, moving
 
     slow = Slow()
     session = Session(
-        opened[0], LiveConfig(hop=3), [Queued("slow", lambda: slow, room=1, lossless={"m"})]
+        opened[0], LiveConfig(hop=3), [QueuedSink("slow", lambda: slow, room=1, lossless={"m"})]
     )
     session.health.patience_s = 0.5
     session.add(FileSource(moving_video, "m"))
@@ -405,7 +405,7 @@ def test_a_sink_that_a_file_waits_for_holds_up_no_camera(opened, moving_video):
 
     stuck, kept = Stuck(), Kept()
     session = Session(
-        opened[0], LiveConfig(), [Queued("stuck", lambda: stuck, room=1, lossless={"m"}), kept]
+        opened[0], LiveConfig(), [QueuedSink("stuck", lambda: stuck, room=1, lossless={"m"}), kept]
     )
     session.add(FileSource(moving_video, "m"))
     session.add(DemoSource("cam"))
@@ -553,7 +553,7 @@ def test_an_end_has_one_deadline_and_ends_events_whatever_hangs(opened, monkeypa
     session = Session(
         model,
         LiveConfig(on=0.05, off=0.0),
-        [sink, Queued("stuck", Stuck), Queued("stuck too", Stuck)],
+        [sink, QueuedSink("stuck", Stuck), QueuedSink("stuck too", Stuck)],
     )
     session.add(DemoSource("cam", fps=60))
     began = []

@@ -37,7 +37,7 @@ def measure_decision(
         progress: called with each step.
 
     Returns:
-        JSON-compatible figures; docs/performance.md explains them.
+        JSON-compatible figures; docs/experiments/performance.md explains them.
 
     Raises:
         UsageError: a bundle without streaming graphs.

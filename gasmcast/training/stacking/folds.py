@@ -88,16 +88,17 @@ def describe_stream_weights(config: Config) -> str:
     if not _wants_fit(config):
         return ""
     weights = ", ".join(
-        f"{name} {weight:.2f}" for name, weight in zip(READ_OUTS, config.model.gate, strict=True)
+        f"{name} {weight:.2f}"
+        for name, weight in zip(READ_OUTS, config.model.stream_weights, strict=True)
     )
-    folds = config.train.gate_folds
+    folds = config.train.stream_weight_folds
     return f"Stream weights, fitted on {folds} folds of the training clips: {weights}."
 
 
 def _wants_fit(config: Config) -> bool:
     """Return whether the run has stream weights and asks to fit them."""
     is_guarded = config.model.read_out == "guarded" and config.model.streams == "both"
-    return is_guarded and config.train.gate_folds > 0
+    return is_guarded and config.train.stream_weight_folds > 0
 
 
 def split_folds(
@@ -124,7 +125,7 @@ def split_folds(
     if len(members) < folds:
         raise UsageError(
             f"The training clips come from {len(members)} sources: not enough for {folds} folds.",
-            "Use --set train.gate_folds=0, or fewer.",
+            "Use --set train.stream_weight_folds=0, or fewer.",
         )
 
     # The largest group first, groups of the same size in random order.
@@ -159,7 +160,7 @@ def crossfit_stream_weights(
     """Train the folds, fit the stream weights and write them to `folds/stream_weights.json`.
 
     Args:
-        config: configuration of the run; `train.gate_folds` is the number of folds.
+        config: configuration of the run; `train.stream_weight_folds` is the number of folds.
         clips: augmented training clips.
         plain: the same clips without augmentation.
         groups: source of each clip; the clip's name if it is unknown.
@@ -176,7 +177,7 @@ def crossfit_stream_weights(
         return FittedConfig(_set_stream_weights(config, stored), "")
 
     # Each fold is scored by a model that was trained on the other folds.
-    count = config.train.gate_folds
+    count = config.train.stream_weight_folds
     fold = split_folds(clips.labels, groups, count, config.train.seed)
     parts: list[NDArray[np.float32]] = []
     truths: list[NDArray[np.int64]] = []
@@ -209,7 +210,9 @@ def crossfit_stream_weights(
 def _set_stream_weights(config: Config, weights: list[float]) -> Config:
     """Return the configuration with these weights; missing ones are 0."""
     padded = (*weights, 0.0, 0.0)[: len(READ_OUTS)]
-    return config.model_copy(update={"model": config.model.model_copy(update={"gate": padded})})
+    return config.model_copy(
+        update={"model": config.model.model_copy(update={"stream_weights": padded})}
+    )
 
 
 def score_read_outs(

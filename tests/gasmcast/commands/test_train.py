@@ -430,7 +430,7 @@ def test_a_study_resumes_and_writes_its_table(data, preset, tmp_path, monkeypatc
 
 @pytest.mark.slow
 def test_the_rows_of_a_study_share_features_of_frozen_backbones(data, preset, tmp_path):
-    joined = {"model.read_out": "guarded", "train.gate_folds": 2}
+    joined = {"model.read_out": "guarded", "train.stream_weight_folds": 2}
     rows = {
         "guarded": joined,
         "joint": {},

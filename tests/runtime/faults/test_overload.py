@@ -15,7 +15,7 @@ from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.recording.recorder import Recorder
 from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.sinks.jsonl import JsonlSink
-from gasmcast.runtime.sinks.queue import Queued, QueuedView
+from gasmcast.runtime.sinks.queue import QueuedSink, QueuedViewSink
 from gasmcast.runtime.sinks.video_file import VideoSink
 from gasmcast.runtime.sources.demo import DemoSource
 
@@ -96,9 +96,9 @@ def test_a_sink_that_is_slow_and_one_that_is_down_hold_up_nothing(run, until):
 
     slow = Slow()
     sinks = [
-        Queued("down", Down, room=8, backoff=Backoff(0.05, 0.2)),
-        Queued("slow", lambda: slow, room=4),
-        Queued("broken", Broken, room=8, backoff=Backoff(0.01, 0.02)),
+        QueuedSink("down", Down, room=8, backoff=Backoff(0.05, 0.2)),
+        QueuedSink("slow", lambda: slow, room=4),
+        QueuedSink("broken", Broken, room=8, backoff=Backoff(0.01, 0.02)),
     ]
     live_run = run(Color("a", seconds=6), Color("b", seconds=6), sinks=sinks)
     until(lambda: len(live_run.decisions()) >= 20)
@@ -112,8 +112,10 @@ def test_a_sink_that_is_slow_and_one_that_is_down_hold_up_nothing(run, until):
 
 
 def test_a_disk_that_fills_up_stops_neither_decisions_nor_events(run, until, small_disk, caplog):
-    lines = Queued("jsonl", lambda: JsonlSink(small_disk / "a.jsonl"), backoff=Backoff(0.05, 0.2))
-    film = QueuedView("video", lambda: VideoSink(small_disk / "a.avi"), room=48)
+    lines = QueuedSink(
+        "jsonl", lambda: JsonlSink(small_disk / "a.jsonl"), backoff=Backoff(0.05, 0.2)
+    )
+    film = QueuedViewSink("video", lambda: VideoSink(small_disk / "a.avi"), room=48)
     live_run = run(Color("a"), sinks=[lines, film])
     live_run.until_decides("a", more=4)
     ballast = small_disk / "ballast"

@@ -28,7 +28,7 @@ from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.recording.replay_decisions import replay
 from gasmcast.runtime.records import Event
 from gasmcast.runtime.service.backoff import Backoff
-from gasmcast.runtime.sinks.queue import Queued
+from gasmcast.runtime.sinks.queue import QueuedSink
 from gasmcast.runtime.sources.demo import DemoSource
 from gasmcast.runtime.sources.open_sources import open_sources
 
@@ -235,7 +235,7 @@ def test_soak(second_camera, run, until, network):
     way = network(mjpeg.port)
     servers, url = second_camera
     Receiver.got, Receiver.mood = [], "well"
-    queued = Queued("receiver", Receiver, room=64, backoff=Backoff(0.05, 0.5))
+    queued = QueuedSink("receiver", Receiver, room=64, backoff=Backoff(0.05, 0.5))
     urls = f"http://127.0.0.1:{way.port}/video", url or f"http://127.0.0.1:{mjpeg.port}/second"
     live_run = run(*map(open_source, urls), hanging, sinks=[queued], keep=False, hang_s=8.0)
     live_run.session.add(open_source("demo:3"))

@@ -11,7 +11,7 @@ import pytest
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.records import RefusedError
 from gasmcast.runtime.service.backoff import Backoff
-from gasmcast.runtime.sinks.queue import Queued
+from gasmcast.runtime.sinks.queue import QueuedSink
 from gasmcast.runtime.sinks.webhook import WebhookSink, sign
 
 
@@ -103,7 +103,7 @@ def test_after_three_attempts_it_is_the_queues_turn(receiver, make):
         sink.write(make.event())
     assert len(receiver.got) == 3
     receiver.statuses = [503] * 4
-    queued = Queued("webhook", lambda: quick(receiver.url), backoff=Backoff(0.01, 0.02))
+    queued = QueuedSink("webhook", lambda: quick(receiver.url), backoff=Backoff(0.01, 0.02))
     queued.write(make.event("end", 1))
     queued.write(make.event("start", 2))
     end = time.monotonic() + 10
@@ -129,7 +129,7 @@ def test_numbers_that_begin_anew_make_no_doubles(receiver, make):
 def test_a_refusal_for_good_is_not_repeated(receiver, make, caplog):
     """The event is lost, so it must show in the statistics and the log, and not as written."""
     receiver.statuses = [410]
-    queued = Queued("webhook", lambda: quick(receiver.url), backoff=Backoff(0.01, 0.02))
+    queued = QueuedSink("webhook", lambda: quick(receiver.url), backoff=Backoff(0.01, 0.02))
     queued.write(make.event())
     queued.write(make.event("end"))
     queued.close()

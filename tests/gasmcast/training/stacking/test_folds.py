@@ -199,7 +199,9 @@ def test_a_resumed_run_needs_no_weight_files(data: Path, frozen: Path, tmp_path:
 
 
 def test_the_gate_is_fitted_on_folds_and_kept(fake, tmp_path: Path) -> None:
-    config = fake.tiny_config(model__read_out="guarded", train__gate_folds=2, train__epochs=1)
+    config = fake.tiny_config(
+        model__read_out="guarded", train__stream_weight_folds=2, train__epochs=1
+    )
     clips, plain = fake.FakeClips(config, 12), fake.FakeClips(config, 12, augment=False)
     groups = [f"v{i // 3}" for i in range(12)]
     labels = Labels(fake.CLASSES)
@@ -207,7 +209,7 @@ def test_the_gate_is_fitted_on_folds_and_kept(fake, tmp_path: Path) -> None:
         config, clips, plain, groups=groups, labels=labels, folder=tmp_path
     )
     assert fitted.stopped == ""
-    assert sum(fitted.config.model.gate) == pytest.approx(1)
+    assert sum(fitted.config.model.stream_weights) == pytest.approx(1)
     assert (
         fitted.config.model_copy(update={"model": config.model}) == config
     )  # nothing else changed
@@ -243,7 +245,9 @@ def test_a_held_out_clip_that_does_not_decode_does_not_speak_for_a_stream(fake) 
 
 
 def test_fewer_sources_than_folds_is_an_error(fake, tmp_path: Path) -> None:
-    config = fake.tiny_config(model__read_out="guarded", train__gate_folds=4, train__epochs=1)
+    config = fake.tiny_config(
+        model__read_out="guarded", train__stream_weight_folds=4, train__epochs=1
+    )
     clips = fake.FakeClips(config, 6)
     with pytest.raises(UsageError, match="sources"):
         crossfit_stream_weights(
