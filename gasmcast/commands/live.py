@@ -144,6 +144,12 @@ def live(
     webhook: Annotated[
         str | None, typer.Option(help="URL that takes events.", rich_help_panel=_SERVICE)
     ] = None,
+    webhook_timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.1, max=25.0, help="Seconds for one attempt.", rich_help_panel=_SERVICE
+        ),
+    ] = 5.0,
 ) -> None:
     """Recognize actions in cameras and files, live.
 
@@ -194,6 +200,7 @@ def live(
         save=save,
         mqtt=mqtt,
         webhook=webhook,
+        webhook_timeout_s=webhook_timeout,
         metrics=metrics,
         several=len(cameras.entries) > 1,
         files=cameras.files,
