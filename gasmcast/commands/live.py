@@ -146,9 +146,7 @@ def live(
     ] = None,
     webhook_timeout: Annotated[
         float,
-        typer.Option(
-            min=0.1, max=25.0, help="Seconds for one attempt.", rich_help_panel=_SERVICE
-        ),
+        typer.Option(min=0.1, max=25.0, help="Seconds for one attempt.", rich_help_panel=_SERVICE),
     ] = 5.0,
 ) -> None:
     """Recognize actions in cameras and files, live.

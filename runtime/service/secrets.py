@@ -82,9 +82,7 @@ def redact_tree(tree: Any) -> Any:  # noqa: ANN401 - plain data of any shape
     return tree
 
 
-def fill_secrets(
-    text: str, environment: Mapping[str, str] | None = None, *, safe: str = ""
-) -> str:
+def fill_secrets(text: str, environment: Mapping[str, str] | None = None, *, safe: str = "") -> str:
     """Replace each `${NAME}` by the percent-encoded value of the variable, and hide the value.
 
     Args:

@@ -110,4 +110,3 @@ def _fill_webhook(url: str) -> str:
     if not slash:
         return fill_secrets(url)
     return f"{fill_secrets(scheme)}://{fill_secrets(host)}/{fill_secrets(path, safe='/')}"
-
