@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from gasmcast.terminal_text import printable
+
 __all__ = ["runs"]
 
 
@@ -41,21 +43,42 @@ def runs(
             f"{folder} holds no run.", "Make one with `gasmcast train demo --data DIR --out RUN`."
         )
 
-    from rich.console import Console
-    from rich.table import Table
-
-    # Names may wrap, and figures are compared by column.
-    header, *lines = render_runs(rows)
-    table = Table()
-    for name in header:
-        is_text = name in ("run", "git")
-        table.add_column(name, justify="left" if is_text else "right", overflow="fold")
-    for line in lines:
-        table.add_row(*line)
-    Console().print(table)
-
+    _print(render_runs(rows))
     for row in rows:
         if "damaged" in row:
-            typer.echo(f"{row['run']}: {row['damaged']}")
+            typer.echo(printable(f"{row['run']}: {row['damaged']}"))
     best = folder / rows[0]["run"]
     typer.echo(f"{len(rows)} runs, accuracies in percent. Next: gasmcast eval {best} --data DIR")
+
+
+def _print(lines: list[list[str]]) -> None:
+    """Print the columns that fit the terminal; figures are compared by column."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from gasmcast.report.columns import fitting_columns
+    from gasmcast.training.logs.listing import IMPORTANCE
+
+    console = Console(markup=False)
+    header, *body = [[printable(cell) for cell in line] for line in lines]
+    rows = [dict(zip(header, line, strict=True)) for line in body]
+
+    # Only a name may wrap, where it alone would take the place of the figures.
+    room = max(20, console.width // 2)
+    clipped = [row | {"run": row["run"][:room]} for row in rows]
+    shown = fitting_columns(clipped, IMPORTANCE, console.width)
+    table = Table()
+    for name in shown:
+        is_text = name in ("run", "git")
+        justify = "left" if is_text else "right"
+        if name == "run":
+            table.add_column(name, justify=justify, overflow="fold", max_width=room)
+        else:
+            table.add_column(name, justify=justify, no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(row[name]) for name in shown))
+    console.print(table)
+    if len(shown) < len(header):
+        left_out = [name for name in header if name not in shown]
+        typer.echo(f"A wider terminal also shows {', '.join(left_out)}; --json has all.")

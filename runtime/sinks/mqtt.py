@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.records import Decision, Event, Notice, Record, Stats
-from gasmcast.runtime.service.secrets import fill_secrets, hide, redact, redact_tree
+from gasmcast.runtime.service.secrets import fill_secrets, hide, redact_tree
 from gasmcast.runtime.sinks.sink_address import shown_address, split_address
 
 __all__ = ["MqttSink"]

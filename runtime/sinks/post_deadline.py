@@ -11,7 +11,7 @@ import io
 import socket
 import time
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -45,8 +45,10 @@ class _DeadlineReader(io.RawIOBase):
 class _Response(http.client.HTTPResponse):
     """Response whose status and headers must arrive within the timeout of its socket."""
 
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
+    def __init__(
+        self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: None = None
+    ) -> None:
+        super().__init__(sock, debuglevel, method, url)
         deadline = time.monotonic() + (sock.gettimeout() or 0.0)
         self.fp.close()
         self.fp = io.BufferedReader(_DeadlineReader(sock, deadline))

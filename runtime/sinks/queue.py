@@ -211,14 +211,8 @@ class QueuedSink:
                 if self._sink is None:
                     self._sink = self._make()
                 self._pass_on(self._sink, item)
-            except ReaderGoneError:
-                # `live ... --jsonl - | head` is no fault, so nothing is logged.
-                self.reader_gone = True
-                self._finished("unread")
-                return
             except RefusedError as error:
-                _log.error("sink %s: %s", self.name, redact(error))
-                self._finished("refused")
+                self._refused(error)
                 return
             except GasmcastError as error:
                 self._set_trouble(redact(error))
@@ -246,6 +240,16 @@ class QueuedSink:
                 self._counts["closed"] += 1
                 _log.error("sink %s: closed before an event could be written", self.name)
                 return
+
+    def _refused(self, error: RefusedError) -> None:
+        """Count a record that the receiver never takes."""
+        # `live ... --jsonl - | head` is no fault, so nothing is logged.
+        if isinstance(error, ReaderGoneError):
+            self.reader_gone = True
+            self._finished("unread")
+            return
+        _log.error("sink %s: %s", self.name, redact(error))
+        self._finished("refused")
 
     def _finished(self, cause: str) -> None:
         """Count an item that the sink is done with; the sink works."""

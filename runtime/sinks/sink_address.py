@@ -18,7 +18,7 @@ _WHOLE_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _ALLOWED = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 _CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _HOST = re.compile(r"[0-9a-f:.]+(%[\w.]+)?|[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
-_USER = re.compile(r"[^\s]*@")
+_USER = re.compile(r".*@", re.DOTALL)
 
 
 class WebhookAddress(NamedTuple):
