@@ -12,6 +12,9 @@ from gasmcast.terminal_text import printable
 
 __all__ = ["runs"]
 
+_NAME_WIDTH = 24
+"""Characters of a run's name that never wrap."""
+
 
 def runs(
     folder: Annotated[
@@ -64,16 +67,16 @@ def _print(lines: list[list[str]]) -> None:
     header, *body = [[printable(cell) for cell in line] for line in lines]
     rows = [dict(zip(header, line, strict=True)) for line in body]
 
-    # Only a name may wrap, where it alone would take the place of the figures.
-    room = max(20, console.width // 2)
-    clipped = [row | {"run": row["run"][:room]} for row in rows]
+    # Only a long name may wrap, where it alone would take the place of the figures.
+    clipped = [row | {"run": row["run"][:_NAME_WIDTH]} for row in rows]
     shown = fitting_columns(clipped, IMPORTANCE, console.width)
+    width = max(len(row["run"]) for row in clipped)
     table = Table()
     for name in shown:
         is_text = name in ("run", "git")
         justify = "left" if is_text else "right"
         if name == "run":
-            table.add_column(name, justify=justify, overflow="fold", max_width=room)
+            table.add_column(name, justify=justify, overflow="fold", min_width=width)
         else:
             table.add_column(name, justify=justify, no_wrap=True)
     for row in rows:

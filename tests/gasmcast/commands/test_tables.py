@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
-from gasmcast.commands import eval as eval_verb
-from gasmcast.commands import runs as runs_verb
 from gasmcast.training.logs.listing import HEAD
 
 RUN = ["tennis", "best 12 of 60", "81.5", "97.0", "79.9", "1.234", "17.12M", "123.4", "1.25"]
@@ -27,8 +27,7 @@ def columns(monkeypatch):
 @pytest.mark.parametrize("width", [60, 80, 140])
 def test_no_figure_of_a_run_is_folded(width: int, columns, capsys) -> None:
     columns(width)
-    runs_module = __import__("sys").modules[runs_verb.__module__]
-    runs_module._print(LINES)
+    importlib.import_module("gasmcast.commands.runs")._print(LINES)
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines()[:8])) <= width
     assert "…" not in text
@@ -44,7 +43,7 @@ def test_the_title_of_a_table_takes_the_width_of_the_terminal(width: int, column
     from rich.console import Console
 
     columns(width)
-    eval_module = __import__("sys").modules[eval_verb.__module__]
+    eval_module = importlib.import_module("gasmcast.commands.eval")
     title = "checkpoint runs/tennis/best.safetensors on 14 clips, views 1x1"
     rows = [
         ("Pushing [something] from left to right so that it falls off the table", "3", "33.3 %")

@@ -81,14 +81,18 @@ def test_scores_have_the_same_names_everywhere() -> None:
         (
             {"train": {"stream_loss": 0.5}},
             False,
-            "loss: cross-entropy + 0.5 x semantic + 0.5 x motion, on mixed clips and smoothed "
-            "labels. A guess among 7 classes has 3.89.",
+            (
+                "loss: cross-entropy + 0.5 x semantic + 0.5 x motion, on mixed clips and smoothed "
+                "labels. A guess among 7 classes has 3.89."
+            ),
         ),
         (
             {},
             True,
-            "loss: the cross-entropies of all read-outs, on mixed clips and smoothed labels. "
-            "A guess among 7 classes has 1.95 for each.",
+            (
+                "loss: the cross-entropies of all read-outs, on mixed clips and smoothed labels. "
+                "A guess among 7 classes has 1.95 for each."
+            ),
         ),
     ],
 )
