@@ -73,12 +73,10 @@ def _print(lines: list[list[str]]) -> None:
     width = max(len(row["run"]) for row in clipped)
     table = Table()
     for name in shown:
-        is_text = name in ("run", "git")
-        justify = "left" if is_text else "right"
         if name == "run":
-            table.add_column(name, justify=justify, overflow="fold", min_width=width)
+            table.add_column(name, overflow="fold", min_width=width)
         else:
-            table.add_column(name, justify=justify, no_wrap=True)
+            table.add_column(name, justify="left" if name == "git" else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(row[name]) for name in shown))
     console.print(table)

@@ -42,9 +42,9 @@ class ExpositionPage:
 
         for value, labels in samples:
             pairs = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
-            # Whole numbers stay whole, and a float keeps its digits: `:g` has six, which makes an
-            # uptime of weeks jump by tens of seconds.
-            number = f"{value:.15g}" if isinstance(value, float) else str(value)
+            # 15 digits: with the six of `:g` an uptime of weeks would jump by tens of seconds, and
+            # a million events would read 1e+06.
+            number = f"{value:.15g}"
             self._lines.append(f"{name}{{{pairs}}} {number}" if pairs else f"{name} {number}")
 
 

@@ -151,8 +151,8 @@ def _targets(
             "frames shuffled: top-1",
             Share(shuffled["shuffled_top1"], passed=shuffled["shuffled_top1"] <= ceiling + 0.1),
             f"near or below {100 * ceiling:.0f} %",
-            "with the frames in random order only as many answers can be right as without "
-            "any knowledge of time; more would mean that the model does not use the order",
+            "without the order of its frames an action looks like its opposite: a model that "
+            "uses the order falls to what looks alone can give",
         ),
     ]
 
