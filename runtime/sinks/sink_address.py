@@ -22,7 +22,7 @@ _USER = re.compile(r".*@", re.DOTALL)
 
 
 class WebhookAddress(NamedTuple):
-    """Where events are posted."""
+    """Checked address of a webhook."""
 
     text: str
     """The URL, with its secrets."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.records import Record, Stats
 from gasmcast.runtime.sinks.draw import Overlay, enlarge
-from gasmcast.runtime.sinks.video_writer import SUFFIXES, VideoWriter
+from gasmcast.runtime.sinks.video_codecs import SUFFIXES
+from gasmcast.runtime.sinks.video_writer import VideoWriter
 
 __all__ = ["VideoSink", "video_path"]
 

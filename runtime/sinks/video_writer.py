@@ -7,7 +7,6 @@ import os
 import shutil
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import cv2
@@ -17,40 +16,12 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError
+from gasmcast.runtime.sinks.video_codecs import find_codec
 
-__all__ = ["SUFFIXES", "VideoWriter"]
+__all__ = ["VideoWriter"]
 
 _log = logging.getLogger(__name__)
 
-
-class _Codec(NamedTuple):
-    """Encoder of FFmpeg with what makes it fast enough to write while recognition runs."""
-
-    name: str
-    options: dict[str, str]
-    pixels: str = "yuv420p"  # the one that every browser plays
-
-
-# Two threads: the engine has the other cores.
-_X264 = _Codec("libx264", {"preset": "veryfast", "crf": "23", "threads": "2", "rc-lookahead": "10"})
-_VP9 = _Codec(
-    "libvpx-vp9",
-    {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "crf": "33", "b": "0", "threads": "2"},
-)
-_AV1 = _Codec("libsvtav1", {"preset": "12", "crf": "40", "svtav1-params": "lp=2"})
-_VP8 = _Codec("libvpx", {"deadline": "realtime", "cpu-used": "8", "crf": "20", "b": "4M"})
-_MPEG4 = _Codec("mpeg4", {"q": "4"})
-_MJPEG = _Codec("mjpeg", {"q": "3"}, "yuvj420p")
-
-# The first of them that this FFmpeg has. Browsers play all but the last of .mp4.
-_CODECS = {
-    ".mp4": (_X264, _Codec("libopenh264", {"b": "4M"}), _VP9, _AV1, _MPEG4),
-    ".mkv": (_X264, _VP9, _AV1, _MJPEG),
-    ".webm": (_VP9, _AV1, _VP8),
-    ".avi": (_MJPEG,),
-}
-SUFFIXES = tuple(_CODECS)
-"""Suffixes of video files that can be written."""
 
 _RATE_FRAMES = 8  # frames whose spacing determines the frame rate
 _SPARE_BYTES = 64_000_000  # space that is left free on the disk
@@ -63,7 +34,7 @@ class VideoWriter:
     another size are resized to fit.
 
     Args:
-        path: the file; its suffix must be one of `SUFFIXES`.
+        path: the file; its suffix must be one of `video_codecs.SUFFIXES`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -172,7 +143,7 @@ class VideoWriter:
             MachineError: FFmpeg has none of them.
         """
         suffix = self._path.suffix.lower()
-        codec = next((c for c in _CODECS[suffix] if c.name in av.codecs_available), None)
+        codec = find_codec(suffix)
         if codec is None:
             self._give_up()
             raise MachineError(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import MachineError, UsageError
+from gasmcast.runtime.sinks import video_codecs
 from gasmcast.runtime.sinks.queue import QueuedViewSink
 from gasmcast.runtime.sinks.video_file import VideoSink, video_path
 from gasmcast.video.reader import read_frames
@@ -221,3 +222,17 @@ def test_a_film_of_files_loses_no_record_however_slow_it_is(tmp_path, make):
         sink.write(make.stats())
     sink.close(30.0)
     assert sink.stats() == {"written": 180, "waiting": 0}
+
+
+@pytest.mark.parametrize(
+    ("available", "codecs"),
+    [
+        ({"libx264", "libvpx-vp9", "mjpeg"}, ["libx264", "libx264", "libvpx-vp9", "mjpeg"]),
+        ({"libvpx-vp9", "mjpeg", "mpeg4"}, ["libvpx-vp9", "libvpx-vp9", "libvpx-vp9", "mjpeg"]),
+        ({"mjpeg", "mpeg4"}, ["mpeg4", "mjpeg", None, "mjpeg"]),
+    ],
+)
+def test_the_best_encoder_at_hand_is_taken(monkeypatch, available, codecs):
+    monkeypatch.setattr(video_codecs.av, "codecs_available", available)
+    found = [video_codecs.find_codec(suffix) for suffix in (".mp4", ".mkv", ".webm", ".avi")]
+    assert [codec and codec.name for codec in found] == codecs
