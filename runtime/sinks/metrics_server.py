@@ -64,7 +64,7 @@ def parse_address(text: str, port: int = 9464) -> tuple[str, int]:
 
 
 class MetricsServer:
-    """Serves GET and HEAD requests on a thread of its own, one request per connection.
+    """Serve GET and HEAD requests on a thread of its own, one request per connection.
 
     Slow clients cannot keep others out: a connection ends after 5 s, and when there are too many
     the oldest makes room for the newest.

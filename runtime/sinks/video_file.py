@@ -24,7 +24,7 @@ _MIN_WIDTH = 640
 
 
 class VideoSink:
-    """Writes `path` for one camera; with several cameras one file each (`video_path`).
+    """Write `path` for one camera; with several cameras one file each (`video_path`).
 
     A file is complete when its source has ended, or at the end of the run. A source that comes back
     after that has another file, `out-door-2.mp4`. Pictures are enlarged to a width of at least 640

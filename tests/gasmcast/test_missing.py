@@ -74,7 +74,8 @@ def test_a_verb_of_the_base_install_says_what_it_needs(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert done.returncode == 3
-    assert done.stderr == (
+    # Warnings, as that of random weights, may come before.
+    assert done.stderr.endswith(
         f"error: This needs the package {package}, which is not installed. "
         "pip install 'gasmcast[export]'\n"
     )
