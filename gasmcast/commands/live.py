@@ -13,6 +13,7 @@ import typer
 
 from gasmcast.commands.output_files import OutputFiles
 from gasmcast.errors import GasmcastError, UsageError
+from gasmcast.terminal_text import printable
 
 if TYPE_CHECKING:
     from gasmcast.runtime.capacity import Capacity
@@ -267,7 +268,7 @@ def _raise_first(errors: Sequence[GasmcastError], *, ordered: bool) -> None:
     A requested end is no fault of the sources, so its exit status is 0.
     """
     for error in errors if ordered else errors[1:]:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        typer.secho(f"error: {printable(str(error))}", fg=typer.colors.RED, err=True)
     if errors and not ordered:
         raise errors[0]
 
@@ -289,7 +290,8 @@ def _summary(session: Session, written: list[Path], recording: Path | None) -> s
 
 
 def _print_status(text: str) -> None:
-    typer.echo(text, err=True)
+    # Names of files and cameras come from outside.
+    typer.echo(printable(text), err=True)
 
 
 def _print_nothing(_: str) -> None:
