@@ -78,11 +78,15 @@ def _main() -> None:
         app()
     except GasmcastError as error:
         _exit(error)
+
+    # The base install leaves out what only training and export need.
     except ImportError as error:
         missing = missing_package(error)
         if missing is None:
             _exit_with_traceback(error)
         _exit(missing)
+
+    # A full disk or a path that may not be read.
     except OSError as error:
         # Without an errno it is an error type of a library, and so a bug of ours.
         if error.errno is None:
