@@ -1,18 +1,20 @@
-"""Write files atomically, read JSON that gasmcast wrote, and hash files."""
+"""Write files atomically, open named pipes, read JSON that gasmcast wrote, and hash files."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
-from gasmcast.errors import UsageError
+from gasmcast.errors import MachineError, UsageError
 
-__all__ = ["atomic_path", "read_json", "sha256_of", "write_atomic"]
+__all__ = ["atomic_path", "open_fifo", "read_json", "sha256_of", "write_atomic"]
 
 T = TypeVar("T", dict[str, Any], list[Any])
 
@@ -38,6 +40,36 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a complete file, or leave the old one unchanged."""
     with atomic_path(path) as draft:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def open_fifo(path: Path, timeout_s: float = 5.0) -> BinaryIO:
+    """Open a named pipe for unbuffered writing as soon as somebody reads it.
+
+    Args:
+        path: the named pipe.
+        timeout_s: how long to wait for a reader; the plain `open` would wait forever.
+
+    Raises:
+        MachineError: nobody reads it.
+        OSError: it cannot be opened.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            if time.monotonic() >= deadline:
+                raise MachineError(
+                    f"{path} is a named pipe that nobody reads.", "Start its reader first."
+                ) from None
+            time.sleep(0.05)
+            continue
+
+        # Only opening must not block: a slow reader may make a writer wait.
+        os.set_blocking(descriptor, True)
+        return open(descriptor, "wb", buffering=0)  # noqa: PTH123 - a descriptor has no path
 
 
 def read_json(path: Path, kind: type[T], *keys: str) -> T:

@@ -17,6 +17,7 @@ __all__ = [
     "Decision",
     "Event",
     "Notice",
+    "ReaderGoneError",
     "Record",
     "RefusedError",
     "SelectiveSink",
@@ -141,6 +142,10 @@ Record = Decision | Event | Notice | Stats
 
 class RefusedError(MachineError):
     """Refusal of one record by a sink's receiver: a retry cannot help, the next record may pass."""
+
+
+class ReaderGoneError(RefusedError):
+    """Nobody reads standard output any more, so the run has lost its purpose and ends."""
 
 
 class Sink(Protocol):

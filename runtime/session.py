@@ -33,7 +33,7 @@ _CLOSE_S = 40.0
 _SINKS_S = 8.0
 _STAGES_S = 2.0
 # Counters of a sink that are no losses.
-_NO_LOSS = ("written", "waiting", "retries", "restarts")
+_NO_LOSS = ("written", "waiting", "retries", "restarts", "unread")
 # Stages that the watchdog restarts.
 _STAGES = ("encode", "fuse")
 
@@ -167,6 +167,9 @@ class Session:
                         reload()
                     if self.pipeline.wait(0.0 if idle else 0.2) or (idle and not idle()):
                         break
+                    # `--jsonl - | head`: a command ends when its reader has gone.
+                    if any(getattr(sink, "reader_gone", False) for sink in self.sinks):
+                        self.stop()
             finally:
                 watchdog.stop()
                 self.close()

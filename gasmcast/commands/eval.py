@@ -11,9 +11,10 @@ import typer
 
 from gasmcast.api.evaluate import EngineChoice, EvaluationResult, LabeledSplit
 from gasmcast.report.percent import percent, percent_interval
+from gasmcast.terminal_text import printable
 
 if TYPE_CHECKING:  # rich is loaded only to print
-    from rich.table import Table
+    from rich.console import Group
 
 __all__ = ["eval"]
 
@@ -132,20 +133,30 @@ def _print(result: EvaluationResult) -> None:
         head = ("first", "second", "first as second", "second as first")
         console.print(_table("most confused pairs", head, pairs, right=head[2:]))
     for name in result.unreadable:
-        console.print(f"Not counted, because it does not decode: {name}.")
+        text = printable(f"Not counted, because it does not decode: {name}.")
+        console.print(text, markup=False)
 
 
 def _table(
     title: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str]
-) -> Table:
+) -> Group:
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    table = Table()
     for name in head:
-        table.add_column(name, justify="right" if name in right else "left")
+        # Names of classes may wrap, figures may not.
+        if name in right:
+            table.add_column(name, justify="right", no_wrap=True)
+        else:
+            table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    return table
+        # Labels may hold brackets, which rich would take for markup.
+        table.add_row(*(Text(printable(cell)) for cell in row))
+
+    # A title of the table would wrap at the width of the table, not of the terminal.
+    return Group(Text(printable(title), style="italic"), table)
 
 
 def _figures(result: EvaluationResult) -> list[tuple[str, str]]:

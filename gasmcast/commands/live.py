@@ -13,6 +13,7 @@ import typer
 
 from gasmcast.commands.output_files import OutputFiles
 from gasmcast.errors import GasmcastError, UsageError
+from gasmcast.terminal_text import printable
 
 if TYPE_CHECKING:
     from gasmcast.runtime.capacity import Capacity
@@ -144,6 +145,10 @@ def live(
     webhook: Annotated[
         str | None, typer.Option(help="URL that takes events.", rich_help_panel=_SERVICE)
     ] = None,
+    webhook_timeout: Annotated[
+        float,
+        typer.Option(min=0.1, max=25.0, help="Seconds for one attempt.", rich_help_panel=_SERVICE),
+    ] = 5.0,
 ) -> None:
     """Recognize actions in cameras and files, live.
 
@@ -194,6 +199,7 @@ def live(
         save=save,
         mqtt=mqtt,
         webhook=webhook,
+        webhook_timeout_s=webhook_timeout,
         metrics=metrics,
         several=len(cameras.entries) > 1,
         files=cameras.files,
@@ -262,7 +268,7 @@ def _raise_first(errors: Sequence[GasmcastError], *, ordered: bool) -> None:
     A requested end is no fault of the sources, so its exit status is 0.
     """
     for error in errors if ordered else errors[1:]:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        typer.secho(f"error: {printable(str(error))}", fg=typer.colors.RED, err=True)
     if errors and not ordered:
         raise errors[0]
 
@@ -284,7 +290,8 @@ def _summary(session: Session, written: list[Path], recording: Path | None) -> s
 
 
 def _print_status(text: str) -> None:
-    typer.echo(text, err=True)
+    # Names of files and cameras come from outside.
+    typer.echo(printable(text), err=True)
 
 
 def _print_nothing(_: str) -> None:

@@ -75,14 +75,15 @@ def render(template: str, **context: object) -> str:
     return _environment().get_template(template).render(context)
 
 
-def data_uri(content: bytes, kind: Literal["png", "jpeg"]) -> str:
-    """Return a picture file as a data URI.
+def data_uri(content: bytes, kind: Literal["png", "jpeg", "mp4"]) -> str:
+    """Return a picture or video file as a data URI.
 
     Args:
-        content: bytes of the PNG or JPEG file.
+        content: bytes of the PNG, JPEG or MP4 file.
         kind: its format.
     """
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    media = "video" if kind == "mp4" else "image"
+    return f"data:{media}/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 @cache

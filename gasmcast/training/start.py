@@ -24,7 +24,7 @@ from gasmcast.models.model import build_model
 from gasmcast.training.distributed import Distributed, open_accelerator
 from gasmcast.training.inputs.fit import check_counts, updates_per_epoch
 from gasmcast.training.logs.run_folder import RunFolder
-from gasmcast.training.logs.terminal import Display
+from gasmcast.training.logs.terminal import Display, describe_loss
 from gasmcast.training.objective import Objective
 from gasmcast.training.optimizer import WeightAverage, build_optimizer
 from gasmcast.training.resume.check import find_state
@@ -134,6 +134,7 @@ def start_run(
     records = RunFolder(folder, config, progress.updates) if processes.is_main else None
     if precision_note:
         display.note(f"note: {precision_note}")
+    display.note(describe_loss(config, len(labels), guarded=model.head.guarded))
 
     return TrainingRun(
         config=config,

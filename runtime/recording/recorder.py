@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from gasmcast import __version__
 from gasmcast.errors import MachineError
+from gasmcast.files import open_fifo
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.records import Record
 from gasmcast.runtime.service.secrets import redact, redact_tree
@@ -247,8 +248,10 @@ def _open_new(path: Path) -> tuple[Path, BinaryIO]:
 
     A restart must not erase what the previous run recorded.
     """
+    if path.is_fifo():
+        return path, open_fifo(path)
     if path.exists() and not path.is_file():
-        # A pipe or a device cannot be overwritten.
+        # A device cannot be overwritten.
         return path, path.open("wb")
     for number in itertools.count(1):
         candidate = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gasmcast.errors import UsageError
+from gasmcast.terminal_text import printable
 
 __all__ = [
     "RedactFilter",
@@ -81,12 +82,13 @@ def redact_tree(tree: Any) -> Any:  # noqa: ANN401 - plain data of any shape
     return tree
 
 
-def fill_secrets(text: str, environment: Mapping[str, str] | None = None) -> str:
+def fill_secrets(text: str, environment: Mapping[str, str] | None = None, *, safe: str = "") -> str:
     """Replace each `${NAME}` by the percent-encoded value of the variable, and hide the value.
 
     Args:
         text: a URL.
         environment: replaces `os.environ`.
+        safe: characters that are not percent-encoded, such as `/` in a path.
 
     Raises:
         UsageError: a variable is not set.
@@ -103,7 +105,7 @@ def fill_secrets(text: str, environment: Mapping[str, str] | None = None) -> str
             )
 
         hide(values[name])
-        return quote(values[name], safe="")
+        return quote(values[name], safe=safe)
 
     return _VARIABLE.sub(value_of, text)
 
@@ -119,15 +121,19 @@ def warn_of_secret(text: str) -> None:
 
 
 class RedactFilter(logging.Filter):
-    """Logging filter that removes secrets from the message and the traceback of a record."""
+    """Logging filter that removes secrets and control characters from a record.
+
+    It changes the message and the traceback.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Redact the record in place; always return True."""
-        record.msg, record.args = redact(record.getMessage()), None
+        # A message is one line, so that a name with a line break cannot forge another.
+        record.msg, record.args = printable(redact(record.getMessage())), None
         if record.exc_info:
             # Format the traceback here, or the handler would do so with the secrets in it.
             text = record.exc_text or logging.Formatter().formatException(record.exc_info)
-            record.exc_text = redact(text)
+            record.exc_text = printable(redact(text), keep="\n")
             record.exc_info = None
         return True
 

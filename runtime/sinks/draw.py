@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gasmcast.runtime.records import NO_ACTION, Decision, Event, Record
 
-__all__ = ["Overlay", "draw"]
+__all__ = ["Overlay", "draw", "enlarge"]
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _INK, _SOFT, _BAR, _ACTIVE = (255, 255, 255), (190, 190, 190), (70, 150, 240), (60, 200, 110)  # RGB
@@ -31,13 +31,26 @@ class Overlay:
         elif isinstance(record, Event):
             self.event = None if record.phase == "end" else record
 
-    def draw(self, image: NDArray[np.uint8], time_s: float) -> NDArray[np.uint8]:
+    def draw(self, image: NDArray[np.uint8], time_s: float, camera: str = "") -> NDArray[np.uint8]:
         """Return a copy of a frame with the state drawn on it."""
-        return draw(image, time_s, self.decision, self.event)
+        return draw(image, time_s, self.decision, self.event, camera=camera)
+
+
+def enlarge(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    """Return a picture `(H, W, 3)` at least `width` pixels wide, in its own aspect ratio."""
+    if image.shape[1] >= width:
+        return image
+    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def draw(
-    image: NDArray[np.uint8], time_s: float, decision: Decision | None, event: Event | None = None
+    image: NDArray[np.uint8],
+    time_s: float,
+    decision: Decision | None,
+    event: Event | None = None,
+    *,
+    camera: str = "",
 ) -> NDArray[np.uint8]:
     """Return a copy of a frame with a panel at the bottom.
 
@@ -46,6 +59,7 @@ def draw(
         time_s: time of the frame, in seconds like the decision's.
         decision: the newest decision; None before the first window is full.
         event: the current event, if any; it draws a green border.
+        camera: name to draw at the top; empty for none.
 
     Returns:
         `(H, W, 3)` RGB.
@@ -63,6 +77,11 @@ def draw(
     # A third of the brightness is dark enough for text, and is one pass over the pixels.
     top = height - panel
     out[top:] = out[top:] // 3
+
+    if camera:
+        bottom = min(height, line + 2 * margin)
+        out[:bottom] = out[:bottom] // 3
+        _text(out, camera, (margin, line), scale, _INK, room=width - 2 * margin)
 
     headline = _headline(time_s, decision, event)
     color = _ACTIVE if event else _INK

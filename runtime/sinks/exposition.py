@@ -42,10 +42,13 @@ class ExpositionPage:
 
         for value, labels in samples:
             pairs = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
-            # Counters stay whole numbers; `:g` would print a million as 1e+06.
-            number = f"{value:g}" if pairs and isinstance(value, float) else str(value)
+            # 15 digits: with the six of `:g` an uptime of weeks would jump by tens of seconds, and
+            # a million events would read 1e+06.
+            number = f"{value:.15g}"
             self._lines.append(f"{name}{{{pairs}}} {number}" if pairs else f"{name} {number}")
 
 
 def _escape(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    escaped = text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    # The page is UTF-8, which has no lone surrogates.
+    return escaped.encode(errors="backslashreplace").decode()

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gasmcast.errors import MachineError
-from gasmcast.runtime.records import Record
+from gasmcast.files import open_fifo
+from gasmcast.runtime.records import ReaderGoneError, Record
 from gasmcast.runtime.service.secrets import redact_tree
 
 __all__ = ["JsonlSink"]
@@ -30,7 +31,7 @@ class JsonlSink:
         keep: number of rotated files.
 
     Raises:
-        MachineError: the file cannot be written.
+        MachineError: the file cannot be written, or is a pipe that nobody reads.
     """
 
     def __init__(self, path: Path, *, max_bytes: int = 100_000_000, keep: int = 5) -> None:
@@ -44,15 +45,15 @@ class JsonlSink:
 
         Raises:
             MachineError: it could not be written; the file is as it was before.
+            ReaderGoneError: nobody reads standard output any more.
         """
         tree = redact_tree(record.to_json())
         text = json.dumps(tree, ensure_ascii=False, separators=(",", ":")) + "\n"
+        # A lone surrogate, from a file name that is not UTF-8, is no UTF-8 either: write `\\udce9`.
+        line = text.encode(errors="backslashreplace")
         if str(self._path) == "-":
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            self._write_to_stdout(line)
             return
-
-        line = text.encode()
 
         # The file is closed after a rotation that failed.
         if self._stream is None:
@@ -80,13 +81,29 @@ class JsonlSink:
             self._stream.close()
             self._stream = None
 
+    def _write_to_stdout(self, line: bytes) -> None:
+        # Bytes, because the encoding of a pipe follows the locale and may lack letters.
+        try:
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            # Python would report the same error again when it flushes at exit.
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise ReaderGoneError("Nobody reads standard output any more.") from None
+        except OSError as error:
+            raise self._error(error) from None
+
     def _open(self) -> None:
         if str(self._path) == "-":
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered: one system call per line, so that errors are raised by its `write`.
-            self._stream = self._path.open("ab", buffering=0)
+            if self._path.is_fifo():
+                self._stream = open_fifo(self._path)
+            else:
+                self._stream = self._path.open("ab", buffering=0)
 
             self._regular = stat.S_ISREG(os.fstat(self._stream.fileno()).st_mode)
             if self._regular:

@@ -1,21 +1,33 @@
-"""A small HTTP server for metrics and health."""
+"""A small HTTP server for metrics and health: uvicorn with a deadline for each connection."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
 import threading
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gasmcast.errors import UsageError
 
+if TYPE_CHECKING:
+    from uvicorn.server import ServerState
+
 __all__ = ["Answer", "MetricsServer", "parse_address"]
 
-_MAX_CLIENTS = 16
-_TIMEOUT_S = 2
-_Request = socket.socket | tuple[bytes, socket.socket]  # as in `socketserver`
+_log = logging.getLogger(__name__)
+_MAX_CONNECTIONS = 64
+# From the connection to the end of the answer, however slowly the client sends and reads.
+_DEADLINE_S = 5.0
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]", "")
+
+_Scope = dict[str, Any]
+_Receive = Callable[[], Awaitable[dict[str, Any]]]
+_Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Answer(NamedTuple):
@@ -40,7 +52,9 @@ def parse_address(text: str, port: int = 9464) -> tuple[str, int]:
 
     # An IPv6 address without brackets: nobody knows which part is the port.
     ambiguous = ":" in host and not (host.startswith("[") and host.endswith("]"))
-    if ambiguous or not number.isdecimal() or not 0 <= int(number) < 65536:
+    is_port = number.isdecimal() and number.isascii() and len(number) <= 5 and int(number) < 65536
+    # The look-up of a name with other letters raises errors of many kinds.
+    if ambiguous or not is_port or not host.isascii() or not host.isprintable():
         raise UsageError(
             f"{text!r} is no address to listen at.",
             "Write 9464, or 0.0.0.0:9464 to be seen from other machines.",
@@ -49,8 +63,11 @@ def parse_address(text: str, port: int = 9464) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(number)
 
 
-class MetricsServer(ThreadingHTTPServer):
-    """Serve GET requests, each on its own thread, for a limited number of clients at once.
+class MetricsServer:
+    """Serve GET and HEAD requests on a thread of its own, one request per connection.
+
+    Slow clients cannot keep others out: a connection ends after 5 s, and when there are too many
+    the oldest makes room for the newest.
 
     Args:
         host: address to listen at.
@@ -61,57 +78,111 @@ class MetricsServer(ThreadingHTTPServer):
         OSError: the address is in use, or not one of this machine.
     """
 
-    daemon_threads = True
-    block_on_close = False
-
     def __init__(self, host: str, port: int, answer: Callable[[str], Answer]) -> None:
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), _Handler)
-        self.answer = answer
-        self.local = host in ("127.0.0.1", "localhost", "::1")
+        self._answer = answer
+        self._local = host in ("127.0.0.1", "localhost", "::1")
 
-        # Without a limit, slow clients could start any number of threads.
-        self._places = threading.BoundedSemaphore(_MAX_CLIENTS)
+        # Bound here, so that an address in use is an error at the start.
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, port), family=family, backlog=128)
+        self.port: int = self._socket.getsockname()[1]
 
-    def process_request(self, request: _Request, client_address: object) -> None:
-        """Start a client's thread, or close its connection if there are too many clients."""
-        if self._places.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                cast("Any", self._respond),
+                http=_DeadlineProtocol,
+                ws="none",
+                lifespan="off",
+                loop="asyncio",
+                interface="asgi3",
+                # Clients that send garbage are logged below this level.
+                log_config=None,
+                log_level="error",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._thread = threading.Thread(target=self._serve, name="metrics", daemon=True)
+        self._thread.start()
 
-    def process_request_thread(self, request: _Request, client_address: object) -> None:
-        """Serve one client."""
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.should_exit = True
+        self._thread.join(3.0)
+        self._socket.close()
+
+    def _serve(self) -> None:
         try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._places.release()
+            asyncio.run(self._server.serve([self._socket]))
+        except Exception:  # noqa: BLE001 - recognition matters more than metrics
+            _log.exception("the metrics server failed")
 
-    def handle_error(self, request: _Request, client_address: object) -> None:
-        """Ignore clients that hang up."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    timeout = _TIMEOUT_S
-    server_version = "gasmcast"
-    sys_version = ""
-
-    def do_GET(self) -> None:
-        assert isinstance(self.server, MetricsServer)
-        host = self.headers.get("Host", "").rsplit(":", 1)[0]
-        # DNS rebinding: a web page could resolve its own name to this machine.
-        if self.server.local and host not in _LOCAL_NAMES:
-            answer = Answer(421, "text/plain", "ask for localhost\n")
+    async def _respond(self, scope: _Scope, _receive: _Receive, send: _Send) -> None:
+        """Answer one request; the application in the sense of ASGI."""
+        method = scope["method"]
+        allow = []
+        if method in ("GET", "HEAD"):
+            answer = self._answer_to(scope)
         else:
-            answer = self.server.answer(self.path.split("?", 1)[0])
+            answer = Answer(405, "text/plain; charset=utf-8", "GET or HEAD\n")
+            allow = [(b"allow", b"GET, HEAD")]
 
-        data = answer.body.encode()
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.content_type)
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.end_headers()
-        self.wfile.write(data)
+        body = answer.body.encode()
+        headers = [
+            (b"content-type", answer.content_type.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"x-content-type-options", b"nosniff"),
+            # One request per connection makes its deadline that of the request.
+            (b"connection", b"close"),
+            *allow,
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body if method == "GET" else b""})
 
-    def log_message(self, *_args: object) -> None:
-        """Ignore: requests are not logged."""
+    def _answer_to(self, scope: _Scope) -> Answer:
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        host = hosts[0] if hosts else ""
+        # DNS rebinding: a web page could resolve its own name to this machine.
+        if self._local and _host_name(host) not in _LOCAL_NAMES:
+            return Answer(421, "text/plain", "ask for localhost\n")
+        return self._answer(scope["path"])
+
+
+def _host_name(header: str) -> str:
+    """Return the host of a Host header, without its port."""
+    return header if header.endswith("]") else header.rsplit(":", 1)[0]
+
+
+class _DeadlineProtocol(H11Protocol):
+    """Connection that ends after a while, whatever its client does.
+
+    uvicorn itself limits the pause between two requests, but not a request that never ends.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(_DEADLINE_S, transport.abort)
+        _make_room(self.server_state, self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        super().connection_lost(exc)
+
+    @property
+    def ends_at(self) -> float:
+        """Time by which it ends, on the loop's clock; that of the oldest is the smallest."""
+        return self._deadline.when() if self._deadline is not None else 0.0
+
+
+def _make_room(state: ServerState, newest: _DeadlineProtocol) -> None:
+    """End the oldest connection if there are too many; a good client needs milliseconds."""
+    others = [other for other in state.connections if other is not newest]
+    if len(others) < _MAX_CONNECTIONS:
+        return
+    oldest = min(cast("list[_DeadlineProtocol]", others), key=lambda other: other.ends_at)
+    oldest.transport.abort()

@@ -13,11 +13,12 @@ from __future__ import annotations
 import contextlib
 import json
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.records import Decision, Event, Notice, Record, Stats
-from gasmcast.runtime.service.secrets import fill_secrets, hide, redact, redact_tree
+from gasmcast.runtime.service.secrets import fill_secrets, hide, redact_tree
+from gasmcast.runtime.sinks.sink_address import shown_address, split_address
 
 __all__ = ["MqttSink"]
 
@@ -53,16 +54,13 @@ class MqttSink:
                 "MQTT needs paho-mqtt, which is not installed.", "pip install 'gasmcast[mqtt]'"
             ) from None
 
-        parts = urlsplit(fill_secrets(url))
+        example = "mqtt://user:${PASS}@host:1883/prefix"
+        parts = split_address(url, fill_secrets(url), example)
         # A missing port gets the default of the scheme.
-        try:
-            port = parts.port or {"mqtt": 1883, "mqtts": 8883}[parts.scheme]
-        except (KeyError, ValueError):
-            port = 0
-        if not port or not parts.hostname:
+        port = parts.port or {"mqtt": 1883, "mqtts": 8883}.get(parts.scheme)
+        if port is None or not parts.hostname:
             raise UsageError(
-                f"{redact(url)} is no address of an MQTT broker.",
-                "Write mqtt://user:${PASS}@host:1883/prefix.",
+                f"{shown_address(url)} is no address of an MQTT broker.", f"Write {example}."
             )
         self._where = f"{parts.hostname}:{port}"
         self._prefix = parts.path.strip("/") or "gasmcast"
@@ -70,7 +68,7 @@ class MqttSink:
         # Wildcards are not valid in topics; in a URL, # and ? would cut the prefix.
         if "+" in self._prefix or "#" in url or "?" in url:
             raise UsageError(
-                f"{redact(url)}: a topic must not hold +, # or ?.", "Choose another prefix."
+                f"{shown_address(url)}: a topic must not hold +, # or ?.", "Choose another prefix."
             )
 
         # Cameras whose retained state the broker has.

@@ -22,6 +22,7 @@ def build_sinks(
     save: Path | None = None,
     mqtt: str | None = None,
     webhook: str | None = None,
+    webhook_timeout_s: float = 5.0,
     metrics: str | None = None,
     several: bool = False,
     files: Collection[str] = (),
@@ -35,6 +36,7 @@ def build_sinks(
         save: path of annotated video.
         mqtt: URL of a broker.
         webhook: URL that receives events.
+        webhook_timeout_s: limit for one attempt to deliver an event.
         metrics: address of `/metrics` and `/health`.
         several: there is more than one source, and each has its own video.
         files: names of sources that are not live; none of their records is dropped.
@@ -54,11 +56,11 @@ def build_sinks(
     if jsonl is not None:
         makers["jsonl"] = partial(_jsonl, jsonl)
     if save is not None:
-        makers["video"] = partial(_video, save, several)
+        makers["video"] = partial(_video, save, several, files)
     if mqtt is not None:
         makers["mqtt"] = partial(_mqtt, mqtt)
     if webhook is not None:
-        makers["webhook"] = partial(_webhook, webhook)
+        makers["webhook"] = partial(_webhook, webhook, webhook_timeout_s)
     if metrics is not None:
         makers["metrics"] = partial(_metrics, metrics, health)
     return _start(makers, files, health)
@@ -104,10 +106,10 @@ def _jsonl(path: Path) -> Sink:
     return JsonlSink(path)
 
 
-def _video(path: Path, several: bool) -> Sink:
+def _video(path: Path, several: bool, files: Collection[str]) -> Sink:
     from gasmcast.runtime.sinks.video_file import VideoSink  # noqa: PLC0415 - see above
 
-    return VideoSink(path, several)
+    return VideoSink(path, several, files=files)
 
 
 def _mqtt(url: str) -> Sink:
@@ -116,10 +118,10 @@ def _mqtt(url: str) -> Sink:
     return MqttSink(url)
 
 
-def _webhook(url: str) -> Sink:
+def _webhook(url: str, timeout_s: float) -> Sink:
     from gasmcast.runtime.sinks.webhook import WebhookSink  # noqa: PLC0415 - see above
 
-    return WebhookSink(url)
+    return WebhookSink(url, timeout_s=timeout_s)
 
 
 def _metrics(address: str, health: Health | None) -> Sink:

@@ -37,7 +37,7 @@ class MetricsSink:
         host, port = parse_address(address)
         self._health = health
 
-        # Guards the counts: records come on the sink's thread, requests on their own threads.
+        # Guards the counts: records come on the sink's thread, requests on the server's.
         self._lock = threading.Lock()
         self._events: Counter[tuple[str, str]] = Counter()
         self._notices: Counter[tuple[str, str]] = Counter()
@@ -53,13 +53,7 @@ class MetricsSink:
             ) from None
 
         # Port 0 lets the system choose one.
-        self.port: int = self._server.server_address[1]
-        threading.Thread(
-            target=self._server.serve_forever,
-            kwargs={"poll_interval": 0.2},
-            name="metrics",
-            daemon=True,
-        ).start()
+        self.port: int = self._server.port
 
     def write(self, record: Record) -> None:
         """Count a record, or keep the newest statistics."""
@@ -75,8 +69,7 @@ class MetricsSink:
 
     def close(self) -> None:
         """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
 
     def answer(self, path: str) -> Answer:
         """Return the response to a path."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import GasmcastError
-from gasmcast.runtime.records import Record, RefusedError, Sink
+from gasmcast.runtime.records import ReaderGoneError, Record, RefusedError, Sink
 from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.service.secrets import redact
 from gasmcast.runtime.service.threads import DaemonThread
@@ -60,6 +60,8 @@ class QueuedSink:
     ) -> None:
         self.name = name
         self.lossless = lossless
+        self.reader_gone = False
+        """Nobody reads what the sink writes; the run should end."""
         self._make, self._room, self._keep, self._clock = make, room, keep, clock
         self._backoff = backoff or Backoff()
         self._sink: Sink | None = make()
@@ -127,7 +129,8 @@ class QueuedSink:
     def stats(self) -> dict[str, int]:
         """Return `written`, `waiting`, `retries`, `restarts`, and drops by cause.
 
-        Causes: `full`, `error`, `refused`, `poison`, `overflow`, `closed`.
+        Causes: `full`, `error`, `refused`, `poison`, `overflow`, `closed`, and `unread` for what
+        was left when the reader of standard output ended.
         """
         with self._changed:
             return {"written": 0, **dict(sorted(self._counts.items())), "waiting": len(self._items)}
@@ -165,7 +168,10 @@ class QueuedSink:
     def _may_drop(self, item: Record | Picture) -> bool:
         if must_arrive(item):
             return False
-        return camera_of(item) not in self.lossless or bool(self.trouble)
+        # Statistics have no camera. They are rare enough to wait where files wait.
+        camera = camera_of(item)
+        lossless = camera in self.lossless if camera else bool(self.lossless)
+        return not lossless or bool(self.trouble)
 
     def _drop(self, condition: Callable[[Record | Picture], bool], cause: str) -> bool:
         if not self._items.drop_oldest(condition):
@@ -206,8 +212,7 @@ class QueuedSink:
                     self._sink = self._make()
                 self._pass_on(self._sink, item)
             except RefusedError as error:
-                _log.error("sink %s: %s", self.name, redact(error))
-                self._finished("refused")
+                self._refused(error)
                 return
             except GasmcastError as error:
                 self._set_trouble(redact(error))
@@ -235,6 +240,16 @@ class QueuedSink:
                 self._counts["closed"] += 1
                 _log.error("sink %s: closed before an event could be written", self.name)
                 return
+
+    def _refused(self, error: RefusedError) -> None:
+        """Count a record that the receiver never takes."""
+        # `live ... --jsonl - | head` is no fault, so nothing is logged.
+        if isinstance(error, ReaderGoneError):
+            self.reader_gone = True
+            self._finished("unread")
+            return
+        _log.error("sink %s: %s", self.name, redact(error))
+        self._finished("refused")
 
     def _finished(self, cause: str) -> None:
         """Count an item that the sink is done with; the sink works."""

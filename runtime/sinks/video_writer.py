@@ -5,21 +5,23 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
+from av.container import OutputContainer
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError
-from gasmcast.runtime.sources.options import ffmpeg_options
+from gasmcast.runtime.sinks.video_codecs import find_codec
 
-__all__ = ["CODECS", "VideoWriter"]
+__all__ = ["VideoWriter"]
 
 _log = logging.getLogger(__name__)
 
-CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "MJPG", ".webm": "VP80"}
-"""Suffix of a video file -> codec."""
 
 _RATE_FRAMES = 8  # frames whose spacing determines the frame rate
 _SPARE_BYTES = 64_000_000  # space that is left free on the disk
@@ -32,7 +34,7 @@ class VideoWriter:
     another size are resized to fit.
 
     Args:
-        path: the file; its suffix must be in `CODECS`.
+        path: the file; its suffix must be one of `video_codecs.SUFFIXES`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,19 +42,21 @@ class VideoWriter:
         """The file is finished or given up; nothing is written any more."""
         self._path = path
         self._draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-        self._writer: cv2.VideoWriter | None = None
+        self._container: OutputContainer | None = None
+        self._stream: VideoStream | None = None
         self._early: list[tuple[float, NDArray[np.uint8]]] = []  # until the rate is known
-        self._fps, self._start_s = 0.0, 0.0
+        self._fps, self._rate, self._start_s = 0.0, Fraction(25), 0.0
         self._count, self._size = 0, (0, 0)
+        self._unchecked_bytes = self._spare_bytes = 0
 
     def add(self, time_s: float, image: NDArray[np.uint8]) -> None:
         """Write a frame `(H, W, 3)` RGB.
 
         Raises:
-            MachineError: the disk is full, or OpenCV lacks the codec.
+            MachineError: the disk is full, or FFmpeg lacks the codec.
         """
         # The rate is known once enough frames have come.
-        if self._writer is not None:
+        if self._container is not None:
             self._write(time_s, image)
             return
         self._early.append((time_s, image))
@@ -63,17 +67,14 @@ class VideoWriter:
         """Complete the file and give it its name; returns False if there is no complete file."""
         # A video shorter than the frames for the rate has not begun yet.
         try:
-            if not self.over and self._writer is None and self._early:
+            if not self.over and self._container is None and self._early:
                 self._begin()
         except MachineError as error:
             _log.warning("%s", error)
 
-        # OpenCV does not report failed writes, so the file is opened to check it.
         complete = False
-        if self._writer is not None:
-            self._writer.release()
-            self._writer = None
-            complete = _opens(self._draft)
+        if self._container is not None:
+            complete = self._complete()
             if complete:
                 self._draft.replace(self._path)
             else:
@@ -86,6 +87,29 @@ class VideoWriter:
         self.over = True
         return complete
 
+    def _complete(self) -> bool:
+        """Encode what the encoder holds back and close the file.
+
+        Returns:
+            False if the file cannot be played.
+        """
+        assert self._container is not None
+        assert self._stream is not None
+        container, self._container = self._container, None
+        complete = True
+        try:
+            container.mux(self._stream.encode(None))
+        except (OSError, ValueError):
+            complete = False
+
+        # Closing writes the index, without which an MP4 is lost.
+        try:
+            container.close()
+        except (OSError, ValueError):
+            complete = False
+        # Some containers can be played without their end.
+        return complete or _opens(self._draft)
+
     def _begin(self) -> None:
         steps = np.diff([time_s for time_s, _ in self._early])
         spacing_s = float(np.median(steps)) if len(steps) else 0.0
@@ -97,25 +121,54 @@ class VideoWriter:
         height, width = self._early[0][1].shape[:2]
         self._size = (width - width % 2 or 2, height - height % 2 or 2)  # 4:2:0 has no odd sizes
 
+        # Containers store it as a fraction.
+        self._rate = Fraction(self._fps).limit_denominator(1000)
         self._check_space()
-        codec = cv2.VideoWriter.fourcc(*CODECS[self._path.suffix.lower()])
-        self._writer = cv2.VideoWriter(
-            str(self._draft.absolute()), cv2.CAP_FFMPEG, codec, self._fps, self._size
-        )
-        if not self._writer.isOpened():
+        try:
+            self._container, self._stream = self._open()
+        except (OSError, ValueError) as error:
             self._give_up()
             raise MachineError(
-                f"This OpenCV cannot write {self._path.suffix} video.",
-                "Give --save a path that ends in .avi.",
-            )
+                f"{self._path} cannot be written ({error}).", "Give --save another path."
+            ) from None
 
         early, self._early = self._early, []
         for time_s, image in early:
             self._write(time_s, image)
 
+    def _open(self) -> tuple[OutputContainer, VideoStream]:
+        """Open the file with the best codec that this FFmpeg has for its suffix.
+
+        Raises:
+            MachineError: FFmpeg has none of them.
+        """
+        suffix = self._path.suffix.lower()
+        codec = find_codec(suffix)
+        if codec is None:
+            self._give_up()
+            raise MachineError(
+                f"This FFmpeg cannot write {suffix} video.",
+                "Give --save a path that ends in .avi.",
+            )
+
+        # With its index in front, a browser plays an MP4 before it has all of it.
+        options = {"movflags": "+faststart"} if suffix == ".mp4" else {}
+        container = av.open(str(self._draft.absolute()), "w", options=options)
+        try:
+            stream = container.add_stream(
+                codec.name,
+                rate=self._rate,
+                options=codec.options,
+            )
+            stream.width, stream.height = self._size
+            stream.pix_fmt = codec.pixels
+        except BaseException:
+            container.close()
+            raise
+        return container, stream
+
     def _write(self, time_s: float, image: NDArray[np.uint8]) -> None:
         """Write a frame as often as its time requires."""
-        assert self._writer is not None
         # Frame number at this time, so that rounding errors do not add up.
         due = round((time_s - self._start_s) * self._fps) + 1
         repeats = due - self._count
@@ -129,21 +182,33 @@ class VideoWriter:
         if repeats > max_repeats:
             self._start_s += (repeats - max_repeats) / self._fps
             repeats = max_repeats
-        fitted = self._fit(image)
-        for _ in range(repeats):
-            self._writer.write(fitted)
+        try:
+            self._encode(self._fit(image), repeats)
+        except OSError as error:
+            # A quota, or a limit of the file system: there is room, and yet none.
+            raise self._end_early(error.strerror or "unknown error") from None
 
-        # Once per second of video.
-        if self._count // max_repeats != (self._count + repeats) // max_repeats:
-            self._check_space()
+        # Long before what is left free could be used up.
         self._count += repeats
+        if self._unchecked_bytes >= self._spare_bytes // 4:
+            self._check_space()
 
-    def _fit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return a picture in BGR and the size of the video, with black borders if needed."""
+    def _encode(self, image: NDArray[np.uint8], repeats: int) -> None:
+        """Encode a picture `repeats` times, `(H, W, 3)` RGB in the size of the video."""
+        assert self._container is not None
+        assert self._stream is not None
+        for number in range(self._count, self._count + repeats):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, 1 / self._rate
+            packets = self._stream.encode(frame)
+            self._unchecked_bytes += sum(packet.size for packet in packets)
+            self._container.mux(packets)
+
+    def _fit(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a picture in the size of the video, with black borders if needed."""
         width, height = self._size
-        picture = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         if picture.shape[:2] == (height, width):
-            return np.asarray(picture, np.uint8)
+            return np.ascontiguousarray(picture)
 
         # Keep the aspect ratio.
         scale = min(width / picture.shape[1], height / picture.shape[0])
@@ -158,35 +223,36 @@ class VideoWriter:
     def _check_space(self) -> None:
         """Finish the file while there is room for its end.
 
-        OpenCV does not report a full disk, and an MP4 without its end is lost.
+        An MP4 without its end, which is written last, is lost.
 
         Raises:
             MachineError: the disk is full.
         """
         disk = shutil.disk_usage(self._draft.parent)
-        if disk.free > min(_SPARE_BYTES, disk.total // 10):
-            return
+        self._unchecked_bytes, self._spare_bytes = 0, min(_SPARE_BYTES, disk.total // 10)
+        if disk.free <= self._spare_bytes:
+            raise self._end_early("the disk is full")
 
+    def _end_early(self, why: str) -> MachineError:
+        """Finish the file now and return an error that says what is left of it."""
         # What exists so far decides what can be kept.
-        if self._writer is None:
+        if self._container is None:
             self._give_up()
             what = f"{self._path} was not started"
         elif self.finish():
             what = f"{self._path} ends at {self._count / max(self._fps, 1.0):.0f} s"
         else:
             what = f"{self._path} was given up"
-        raise MachineError(
-            f"{what}: the disk is full.", "Recognition goes on; free space for the next run."
-        )
+        return MachineError(f"{what}: {why}.", "Recognition goes on; free space for the next run.")
 
     def _give_up(self) -> None:
-        self.over, self._writer, self._early = True, None, []
+        self.over, self._container, self._early = True, None, []
         self._draft.unlink(missing_ok=True)
 
 
 def _opens(path: Path) -> bool:
-    with ffmpeg_options("file"):
-        capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
-    opened = capture.isOpened()
-    capture.release()
-    return opened
+    try:
+        with av.open(str(path.absolute())) as container:
+            return bool(container.streams.video)
+    except (OSError, ValueError):
+        return False

@@ -11,11 +11,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
-from urllib.parse import urlsplit
 
-from gasmcast.errors import MachineError, UsageError
+from gasmcast.errors import MachineError
 from gasmcast.runtime.records import Event, Record, RefusedError
-from gasmcast.runtime.service.secrets import fill_secrets, hide, redact, redact_tree
+from gasmcast.runtime.service.secrets import hide, redact, redact_tree
+from gasmcast.runtime.sinks.post_deadline import deadline_handlers
+from gasmcast.runtime.sinks.sink_address import parse_webhook
+from gasmcast.terminal_text import printable
 
 __all__ = ["SECRET_VARIABLE", "WebhookSink", "sign"]
 
@@ -54,7 +56,7 @@ class WebhookSink:
 
     Args:
         url: where to send; may contain `${NAME}`s.
-        timeout_s: limit for one attempt.
+        timeout_s: limit for one attempt: to connect, to send, and again to get the status.
         attempts: attempts per `write`.
         sleep: pauses between attempts.
         wall: seconds since 1970.
@@ -72,20 +74,15 @@ class WebhookSink:
         sleep: Callable[[float], None] = time.sleep,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._url = fill_secrets(url)
-        parts = urlsplit(self._url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            raise UsageError(
-                f"{redact(url)} is no address of a webhook.",
-                "Write https://host/path; secrets go into ${NAME} or the header.",
-            )
-        self._where = f"{parts.hostname}{parts.path}"
+        self._url = parse_webhook(url)
+        # Only the host: Slack, Discord and others have their secret in the path.
+        self._where = self._url.host
 
         # From the environment only: a flag would be visible in `ps`.
         self._secret = os.environ.get(SECRET_VARIABLE, "")
         hide(self._secret)
         self._timeout_s, self._attempts, self._sleep, self._wall = timeout_s, attempts, sleep, wall
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._opener = urllib.request.build_opener(_NoRedirect, *deadline_handlers())
 
     @staticmethod
     def wants(record: Record) -> bool:
@@ -103,7 +100,8 @@ class WebhookSink:
             return
 
         # Labels and texts may repeat what a user wrote, so secrets are redacted here too.
-        body = json.dumps(redact_tree(record.to_json()), ensure_ascii=False).encode()
+        text = json.dumps(redact_tree(record.to_json()), ensure_ascii=False)
+        body = text.encode(errors="backslashreplace")  # a lone surrogate as JSON escapes it
         event_id = f"{record.phase}-{record.camera}-{record.number}-{record.wall_s * 1000:.0f}"
 
         # Short pauses only: the queue retries for as long as it takes.
@@ -137,13 +135,13 @@ class WebhookSink:
 
         # Only http and https: the scheme was checked in `__init__`.
         request = urllib.request.Request(  # noqa: S310 - as said above
-            self._url, data=body, headers=headers, method="POST"
+            self._url.text, data=body, headers=headers, method="POST"
         )
 
         # An overloaded or restarting receiver is retried; any other refusal is final.
         try:
-            with self._opener.open(request, timeout=self._timeout_s) as answer:
-                answer.read(1024)
+            # The status says it all; a body could come for as long as the receiver likes.
+            self._opener.open(request, timeout=self._timeout_s).close()
         except urllib.error.HTTPError as error:
             error.close()
             if error.code >= 500 or error.code in (408, 429):
@@ -153,5 +151,7 @@ class WebhookSink:
                 f"(status {error.code})."
             ) from None
         except (OSError, HTTPException) as error:
-            return redact(getattr(error, "reason", None) or type(error).__name__)
+            # An HTTPException quotes what the receiver sent, of any length.
+            known = isinstance(error, OSError) and (getattr(error, "reason", None) or str(error))
+            return printable(redact(known or type(error).__name__))
         return ""

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
+from copy import copy
 
 import cv2
 import numpy as np
@@ -16,7 +18,7 @@ from gasmcast.errors import MachineError
 from gasmcast.runtime.records import Record
 from gasmcast.runtime.sinks.draw import Overlay
 
-__all__ = ["WindowSink", "mosaic"]
+__all__ = ["WindowSink", "tiles"]
 
 _TITLE = "gasmcast (q: quit)"
 _WIDTH, _HEIGHT = 1280, 720
@@ -73,17 +75,14 @@ class WindowSink:
             # Without a change only the keyboard is read.
             pictures = dict(self._pictures) if self._changed else {}
             self._changed = False
-            drawn = [
-                self._overlays.setdefault(name, Overlay()).draw(image, time_s)
-                for name, (time_s, image) in pictures.items()
-            ]
+            overlays = {name: copy(self._overlays.get(name, Overlay())) for name in pictures}
 
         # Without the lock: showing a picture takes milliseconds.
         if self._closed:
             return False
 
-        if drawn:
-            cv2.imshow(_TITLE, cv2.cvtColor(mosaic(drawn), cv2.COLOR_RGB2BGR))
+        if pictures:
+            cv2.imshow(_TITLE, cv2.cvtColor(tiles(pictures, overlays), cv2.COLOR_RGB2BGR))
         # OpenCV handles the window's events only inside this call; 27 is Escape.
         return cv2.waitKey(wait_ms) & 0xFF not in (ord("q"), 27)
 
@@ -105,31 +104,42 @@ def _window_opens() -> bool:
     return probe.returncode == 0
 
 
-def mosaic(
-    pictures: list[NDArray[np.uint8]], width: int = _WIDTH, height: int = _HEIGHT
+def tiles(
+    pictures: Mapping[str, tuple[float, NDArray[np.uint8]]],
+    overlays: Mapping[str, Overlay],
+    width: int = _WIDTH,
+    height: int = _HEIGHT,
 ) -> NDArray[np.uint8]:
-    """Arrange pictures `(h, w, 3)` of any sizes side by side, each as large as fits.
+    """Arrange the pictures of all cameras side by side, each with its name and state.
+
+    Labels are drawn after scaling, so that they are sharp at any size of the picture.
+
+    Args:
+        pictures: time in seconds and image `(h, w, 3)` of each camera.
+        overlays: what to draw on them.
+        width: of the result, in pixels.
+        height: of the result, in pixels.
 
     Returns:
-        `(height, width, 3)`; a single picture that fits keeps its size.
+        `(height, width, 3)`.
     """
-    # Resizing a single picture would only blur it.
-    if len(pictures) == 1 and pictures[0].shape[0] <= height and pictures[0].shape[1] <= width:
-        return pictures[0]
     columns = math.ceil(math.sqrt(len(pictures)))
     rows = math.ceil(len(pictures) / columns)
     cell_w, cell_h = width // columns, height // rows
 
     # Each picture keeps its aspect ratio and is centered in its cell.
     canvas = np.zeros((height, width, 3), np.uint8)
-    for number, picture in enumerate(pictures):
-        scale = min(cell_w / picture.shape[1], cell_h / picture.shape[0])
-        small = cv2.resize(
-            picture,
-            (max(1, int(picture.shape[1] * scale)), max(1, int(picture.shape[0] * scale))),
-            interpolation=cv2.INTER_AREA,
-        )
-        top = number // columns * cell_h + (cell_h - small.shape[0]) // 2
-        left = number % columns * cell_w + (cell_w - small.shape[1]) // 2
-        canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
+    for number, (camera, (time_s, image)) in enumerate(pictures.items()):
+        scale = min(cell_w / image.shape[1], cell_h / image.shape[0])
+        size = (max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale)))
+        scaled = image
+        if scale != 1:
+            way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+            scaled = np.asarray(cv2.resize(image, size, interpolation=way), np.uint8)
+
+        name = camera if len(pictures) > 1 else ""
+        tile = overlays[camera].draw(scaled, time_s, name)
+        top = number // columns * cell_h + (cell_h - tile.shape[0]) // 2
+        left = number % columns * cell_w + (cell_w - tile.shape[1]) // 2
+        canvas[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     return canvas

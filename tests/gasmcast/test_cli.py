@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from gasmcast import cli
-from gasmcast.errors import GateError
+from gasmcast.errors import GateError, UsageError
+from gasmcast.runtime.service.secrets import fill_secrets
 
 
 @pytest.mark.parametrize(
@@ -46,13 +51,93 @@ def test_what_is_refused_is_one_line(
 
 
 @pytest.mark.parametrize("error", [OSError("could not get source code"), KeyError("int8")])
-def test_a_bug_keeps_its_traceback(error: Exception, monkeypatch) -> None:
+def test_a_bug_keeps_its_traceback(error: Exception, monkeypatch, capsys) -> None:
     def fail() -> None:
         raise error
 
     monkeypatch.setattr(cli, "app", fail)
-    with pytest.raises(type(error)):
+    with pytest.raises(SystemExit) as caught:
         cli.main()
+    assert caught.value.code == 1
+    text = capsys.readouterr().err
+    assert text.startswith("Traceback (most recent call last):\n")
+    assert type(error).__name__ in text.splitlines()[-1]
+
+
+def test_a_traceback_shows_no_secret_and_no_control_character(monkeypatch, capsys) -> None:
+    def fail() -> None:
+        url = fill_secrets("rtsp://u:${CAM_PASS}@h/x", {"CAM_PASS": "hunter2secret"})
+        raise ValueError(f"{url} and hunter2secret\x1b[2J")
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit):
+        cli.main()
+    text = capsys.readouterr().err
+    assert "hunter2" not in text
+    assert "\x1b[2J" not in text
+    assert "rtsp://***@h/x" in text
+
+
+def test_an_error_that_quotes_a_hostile_name_is_one_line(monkeypatch, capsys) -> None:
+    def refuse() -> None:
+        raise UsageError("There is no a\x1b]0;x\x07\nerror: forged.")
+
+    monkeypatch.setattr(cli, "app", refuse)
+    with pytest.raises(SystemExit):
+        cli.main()
+    text = capsys.readouterr().err
+    assert text == "error: There is no a\\x1b]0;x\\x07\\x0aerror: forged.\n"
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_no_letter_of_an_output_ends_a_verb(encoding: str) -> None:
+    code = """
+import sys, typer
+from gasmcast import cli
+def app():
+    typer.echo("倒す \\udce9")
+    typer.echo("倒す", err=True)
+    from rich.console import Console
+    Console().print("倒す")
+cli.app = app
+cli.main()
+"""
+    done = run_python(code, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1] == rb"\u5012\u3059"
+    # Click takes ASCII for a mistake and writes UTF-8.
+    if encoding != "ascii":
+        assert done.stdout.splitlines()[0] == rb"\u5012\u3059 \udce9"
+        assert done.stderr.strip() == rb"\u5012\u3059"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_standard_error_on_a_full_disk_does_not_end_a_verb() -> None:
+    code = """
+import typer
+from gasmcast import cli
+def app():
+    for _ in range(3):
+        typer.echo("a status line", err=True)
+    typer.echo("the result")
+cli.app = app
+cli.main()
+"""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=full, check=False
+        )
+    assert (done.returncode, done.stdout.strip()) == (0, b"the result")
 
 
 def test_a_folder_where_nothing_can_be_made_is_named(tmp_path, monkeypatch, capsys) -> None:

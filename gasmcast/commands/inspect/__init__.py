@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gasmcast.report.percent import percent
+from gasmcast.terminal_text import printable
 
 if TYPE_CHECKING:  # rich is loaded only to print
     from rich.table import Table
@@ -40,15 +41,29 @@ def inspect(
     if as_json:
         typer.echo(json.dumps(record))
         return
+    # Labels and names come from a bundle that anybody may have made.
+    record = _printable(record)
     _print(record)
     typer.echo(f"Next: {_next_command(record)}")
+
+
+def _printable(tree: Any) -> Any:  # noqa: ANN401 - plain data of any shape
+    """Return plain data with every text in it safe to print on a terminal."""
+    if isinstance(tree, str):
+        return printable(tree)
+    if isinstance(tree, dict):
+        return {_printable(key): _printable(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_printable(value) for value in tree]
+    return tree
 
 
 def _print(record: dict[str, Any]) -> None:
     from rich.console import Console
 
-    console = Console()
-    console.print(f"[bold]{record['kind']} {record['name']}[/bold]")
+    # Labels may hold brackets, which rich would take for markup.
+    console = Console(markup=False)
+    console.print(f"{record['kind']} {record['name']}", style="bold", highlight=False)
     if record["parameters"]:
         console.print(_sizes(record))
     for name, shape in record["shapes"].items():

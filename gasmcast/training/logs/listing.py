@@ -11,9 +11,33 @@ from gasmcast.errors import UsageError
 from gasmcast.files import read_json
 from gasmcast.yamlfile import read_yaml
 
-__all__ = ["list_runs", "render_runs"]
+__all__ = ["IMPORTANCE", "list_runs", "render_runs"]
 
-HEAD = ("run", "epochs", "top-1", "top-5", "mean", "loss", "trained", "clips/s", "hours", "git")
+HEAD = (
+    "run",
+    "epochs",
+    "top-1",
+    "top-5",
+    "mean-class",
+    "loss",
+    "trained",
+    "clips/s",
+    "hours",
+    "git",
+)
+IMPORTANCE = (
+    "run",
+    "top-1",
+    "epochs",
+    "mean-class",
+    "top-5",
+    "loss",
+    "hours",
+    "trained",
+    "git",
+    "clips/s",
+)
+"""Columns by importance: a narrow terminal shows those that fit."""
 
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
@@ -13,12 +14,61 @@ from rich.live import Live
 from rich.progress import track
 from rich.table import Table
 
-__all__ = ["Display", "RunStatus"]
+from gasmcast.config import Config
+from gasmcast.report.columns import fitting_columns
+
+__all__ = ["Display", "RunStatus", "describe_loss"]
 
 T = TypeVar("T")
 
 LINE_EVERY_S = 15.0
 SHOWN_EPOCHS = 8
+
+# The most important first: a narrow terminal shows those that fit.
+_STATUS_COLUMNS = (
+    "epoch",
+    "step",
+    "loss",
+    "ETA",
+    "lr",
+    "top-1",
+    "top-5",
+    "data wait",
+    "clips/s",
+    "GPU",
+)
+_EPOCH_COLUMNS = ("epoch", "top-1", "train loss", "top-5", "mean-class", "train top-1")
+# Keys of an epoch's figures and their names, which all tables share.
+_SCORES = {"top1": "top-1", "top5": "top-5", "mean_class": "mean-class"}
+
+
+def describe_loss(config: Config, classes: int, *, guarded: bool) -> str:
+    """Return which terms the training loss adds up, and the loss of a guess.
+
+    Args:
+        config: settings of the run.
+        classes: number of classes.
+        guarded: the read-outs are trained apart from each other.
+    """
+    train, augment = config.train, config.augment
+    guess = math.log(classes)
+    if guarded:
+        terms = "the cross-entropies of all read-outs"
+        guess_text = f"{guess:.2f} for each"
+    elif train.stream_loss:
+        terms = f"cross-entropy + {train.stream_loss:g} x semantic + {train.stream_loss:g} x motion"
+        guess_text = f"{guess * (1 + 2 * train.stream_loss):.2f}"
+    else:
+        terms, guess_text = "cross-entropy", f"{guess:.2f}"
+
+    # Both keep it above zero even where every clip is right.
+    targets = []
+    if augment.mixup or augment.cutmix:
+        targets.append("mixed clips")
+    if train.label_smoothing:
+        targets.append("smoothed labels")
+    on = f", on {' and '.join(targets)}" if targets else ""
+    return f"loss: {terms}{on}. A guess among {classes} classes has {guess_text}."
 
 
 @dataclass(frozen=True)
@@ -87,6 +137,7 @@ class Display:
             self._live = Live(console=self._console, refresh_per_second=4)
         self._last_line = -LINE_EVERY_S
         self._epochs: list[dict[str, str]] = []
+        self._status: dict[str, str] = {}
 
     def __enter__(self) -> Display:
         if self._live is not None:
@@ -114,7 +165,8 @@ class Display:
     def update(self, status: RunStatus) -> None:
         """Show the status: at once in the table, at most every 15 s as a line."""
         if self._live is not None:
-            self._live.update(self._table(status.cells()))
+            self._status = status.cells()
+            self._live.update(self._table())
         elif self._active and self._clock() - self._last_line >= LINE_EVERY_S:
             self._last_line = self._clock()
             self._print_cells(status.cells())
@@ -130,34 +182,41 @@ class Display:
         }
 
         # Figures of the validation, if there was one.
-        for name in ("top1", "top5", "mean_class"):
-            if name in figures:
-                cells[name] = f"{100 * figures[name]:.1f} %"
+        for key, name in _SCORES.items():
+            if key in figures:
+                cells[name] = f"{100 * figures[key]:.1f} %"
 
         self._epochs.append(cells)
         if self._live is None:
             self._print_cells(cells)
+        else:
+            # No update follows the last epoch, so it would never be drawn.
+            self._live.update(self._table())
 
     def _print_cells(self, cells: dict[str, str]) -> None:
         """Print names and figures as one line."""
         self.note("  ".join(f"{name} {text}" for name, text in cells.items()))
 
-    def _table(self, cells: dict[str, str]) -> Table:
+    def _table(self) -> Table:
         """Return the table of the present epoch, below that of the last finished epochs."""
-        present = Table(title="gasmcast train", expand=False)
-        for name in cells:
-            present.add_column(name, justify="right")
-        present.add_row(*cells.values())
-        if not self._epochs:
-            return present
-
-        past = Table(title="epochs: validation", expand=False)
-        for name in self._epochs[-1]:
-            past.add_column(name, justify="right")
-        for row in self._epochs[-SHOWN_EPOCHS:]:
-            past.add_row(*row.values())
-
         outer = Table.grid()
-        outer.add_row(past)
-        outer.add_row(present)
+        if self._epochs:
+            rows = self._epochs[-SHOWN_EPOCHS:]
+            outer.add_row(self._one_table("finished epochs", rows, _EPOCH_COLUMNS))
+        if self._status:
+            outer.add_row(self._one_table("gasmcast train", [self._status], _STATUS_COLUMNS))
         return outer
+
+    def _one_table(
+        self, title: str, rows: Sequence[Mapping[str, str]], importance: Sequence[str]
+    ) -> Table:
+        """Return a table of the columns that fit the terminal."""
+        # Only some epochs have a validation.
+        widest = max(rows, key=len)
+        shown = fitting_columns([widest, *rows], importance, self._console.width)
+        table = Table(title=title, expand=False)
+        for name in shown:
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in rows:
+            table.add_row(*(row.get(name, "") for name in shown))
+        return table

@@ -545,3 +545,38 @@ def test_what_a_segment_takes_is_measured_for_files_too(
         main()
     assert end.value.code == 0
     assert seen == [repeats, 60.0]
+
+
+def test_a_camera_run_ends_when_nobody_reads_its_records(tiny_bundle):
+    """`gasmcast live ... --jsonl - | head -1` ran on for ever."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gasmcast", "live", "demo:", "-b", tiny_bundle, "--jsonl", "-"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert json.loads(process.stdout.readline())["kind"]
+        process.stdout.close()
+        assert process.wait(60) == 0
+        errors = process.stderr.read().decode()
+        assert "Traceback" not in errors
+        assert "Broken pipe" not in errors
+        assert "did not write" not in errors
+    finally:
+        process.kill()
+        process.stderr.close()
+        process.wait()
+
+
+@pytest.mark.parametrize("option", ["--jsonl", "--record"])
+def test_a_pipe_without_a_reader_is_told_and_not_waited_for(tiny_bundle, tmp_path, option):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    done = subprocess.run(
+        [sys.executable, "-m", "gasmcast", "live", "demo:", "-b", tiny_bundle, option, path],
+        capture_output=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 3
+    assert b"is a named pipe that nobody reads" in done.stderr

@@ -9,7 +9,8 @@ from rich.console import Console
 from gasmcast.errors import MachineError
 from gasmcast.runtime.records import Notice
 from gasmcast.runtime.sinks.console import ConsoleSink
-from gasmcast.runtime.sinks.window import WindowSink, mosaic
+from gasmcast.runtime.sinks.draw import Overlay
+from gasmcast.runtime.sinks.window import WindowSink, tiles
 
 
 def test_plain_lines_where_nobody_watches(make):
@@ -83,7 +84,89 @@ def test_a_screen_that_is_named_but_not_there_is_one_sentence_not_the_end_of_the
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 16])
 def test_pictures_of_any_size_beside_each_other(count):
-    pictures = [np.full((100 + 7 * i, 300 - 9 * i, 3), 50 + i, np.uint8) for i in range(count)]
-    shown = mosaic(pictures)
-    assert shown.shape[2] == 3
-    assert set(range(50, 50 + count)) <= set(np.unique(shown).tolist())
+    pictures = {
+        f"cam{i}": (0.0, np.full((100 + 7 * i, 300 - 9 * i, 3), 90 + 3 * i, np.uint8))
+        for i in range(count)
+    }
+    shown = tiles(pictures, {name: Overlay() for name in pictures})
+    assert shown.shape == (720, 1280, 3)
+    assert {90 + 3 * i for i in range(count)} <= set(np.unique(shown).tolist())
+
+
+def test_each_of_several_tiles_has_the_name_of_its_camera_and_one_alone_has_none():
+    gray = np.full((90, 160, 3), 90, np.uint8)
+    named = tiles(
+        {"yard": (0.0, gray), "door": (0.0, gray)}, {"yard": Overlay(), "door": Overlay()}
+    )
+    # Only the name is drawn at the top, in white on the darkened picture; the two differ.
+    left, right = named[180:220, :640], named[180:220, 640:]
+    assert left.max() > 200
+    assert right.max() > 200
+    assert (left != right).any()
+    alone = tiles({"yard": (0.0, gray)}, {"yard": Overlay()})
+    assert (alone[:300] == 90).all()
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 140, 200])
+def test_camera_and_action_can_be_read_at_every_width(make, width):
+    console = Console(file=io.StringIO(), width=width, force_terminal=True)
+    sink = ConsoleSink(console)
+    label = "Pretending to put something on a surface"
+    sink.write(make.decision(12.5, camera="court_long", label=label))
+    sink.write(make.stats(camera="court_long"))
+    text = render(sink, width)
+    assert max(map(len, text.splitlines())) <= width
+    if width >= 60:
+        assert "court_long" in text
+        assert label[:26] in text
+    headings = text.splitlines()[1].replace("┃", " ").split()
+    assert (
+        headings
+        == {
+            30: ["camera", "action"],
+            40: ["camera", "action"],
+            60: ["camera", "action", "p"],
+            80: ["camera", "state", "action", "p"],
+            100: ["camera", "state", "time", "action", "p", "events"],
+            140: ["camera", "state", "time", "action", "p", "events", "fps", "drops", "ms"],
+            200: ["camera", "state", "time", "action", "p", "events", "fps", "drops", "ms"],
+        }[width]
+    )
+
+
+def test_the_last_events_stand_below_the_table(make):
+    out = io.StringIO()
+    sink = ConsoleSink(Console(file=out, width=80, force_terminal=True))
+    for number in range(1, 9):
+        sink.write(make.event("start", number, label=f"Action {number}"))
+        if number < 8:
+            sink.write(make.event("end", number, label=f"Action {number}"))
+    sink.close()
+    below = out.getvalue().rsplit("┘", 1)[1].splitlines()[1:]
+    assert [line.split("Action ")[1][0] for line in below if "Action" in line] == list("87654")
+    assert "now" in below[0]
+    assert "0.5 s" in below[1]
+
+
+def test_labels_cannot_command_the_terminal_nor_forge_a_line(make):
+    """ESC clears the screen or writes the clipboard; a newline looks like another camera."""
+    evil = "\x1b]52;c;aGk=\x07Push\n     1.00 s  door  safe\x9b2J\u202e"
+    for terminal in (False, True):
+        out = io.StringIO()
+        sink = ConsoleSink(Console(file=out, width=140, force_terminal=terminal))
+        sink.write(make.decision(camera="a\x1b[2J", label=evil))
+        sink.write(make.event(camera="a\x1b[2J", label=evil))
+        sink.write(make.notice(evil))
+        sink.close()
+        shown = out.getvalue()
+        for bad in ("\x1b]52", "\x07", "\x9b", "\u202e", "\x1b[2J"):
+            assert bad not in shown.replace("\x1b[2K", "")
+        if not terminal:
+            assert len(shown.splitlines()) == 3
+            assert r"\x1b]52;c;aGk=\x07Push\x0a" in shown
+
+
+def render(sink, width):
+    out = io.StringIO()
+    Console(file=out, width=width).print(sink.table())
+    return out.getvalue()

@@ -6,11 +6,15 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from gasmcast.errors import MachineError
+from gasmcast.files import open_fifo
+from gasmcast.runtime.sinks import jsonl
 from gasmcast.runtime.sinks.jsonl import JsonlSink
 
 
@@ -145,3 +149,93 @@ def test_a_pipe_takes_every_line(tmp_path, make):
     sink.close()
     reader.join(5)
     assert [json.loads(line)["kind"] for line in got] == ["event"] * 3
+
+
+WRITE = """
+    import sys
+    from pathlib import Path
+    from gasmcast.runtime.records import Notice
+    from gasmcast.runtime.sinks.jsonl import JsonlSink
+
+    sink = JsonlSink(Path("-"))
+    for text in ("Türe", "物を押す", "\\udce9.mp4", "plain"):
+        sink.write(Notice("cam", 0.0, 0.0, "state", text))
+    sink.close()
+"""
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "cp932", "utf-16"])
+def test_standard_output_is_utf8_whatever_the_locale(encoding):
+    """A pipe of Windows is cp1252: records with other letters were lost, with exit 0."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(WRITE)],
+        capture_output=True,
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    texts = [json.loads(line)["text"] for line in done.stdout.decode().splitlines()]
+    assert texts == ["Türe", "物を押す", "\udce9.mp4", "plain"]
+
+
+def test_a_name_that_is_not_utf8_is_written_to_a_file(tmp_path, make):
+    sink = JsonlSink(tmp_path / "a.jsonl")
+    sink.write(make.notice("caf\udce9.mp4"))
+    sink.close()
+    assert lines(tmp_path / "a.jsonl")[0]["text"] == "caf\udce9.mp4"
+
+
+def test_the_end_of_the_reader_of_standard_output_is_noticed_once_and_quietly(make, caplog):
+    script = """
+        import os, sys
+        from pathlib import Path
+        from gasmcast.runtime.records import Notice
+        from gasmcast.runtime.sinks.jsonl import JsonlSink
+        from gasmcast.runtime.sinks.queue import QueuedSink
+
+        sink = QueuedSink("jsonl", lambda: JsonlSink(Path("-")))
+        sys.stdin.readline()
+        for number in range(100):
+            sink.write(Notice("cam", 0.0, 0.0, "state", "x"))
+        sink.close()
+        print(sink.reader_gone, sink.stats()["unread"] >= 1, file=sys.stderr)
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    child.stdout.close()
+    child.stdin.write("go\n")
+    child.stdin.close()
+    errors = child.stderr.read()
+    child.stderr.close()
+    assert child.wait(60) == 0
+    assert errors.splitlines() == ["True True"]
+
+
+def test_a_pipe_that_nobody_reads_is_one_sentence_and_no_hang(tmp_path, monkeypatch):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    monkeypatch.setattr(jsonl, "open_fifo", partial(open_fifo, timeout_s=0.2))
+    with pytest.raises(MachineError, match="nobody reads"):
+        JsonlSink(path)
+
+
+def test_a_reader_may_come_a_little_later(tmp_path, make):
+    path, got = tmp_path / "fifo", []
+    os.mkfifo(path)
+
+    def read():
+        time.sleep(0.3)
+        got.append(path.read_text())
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    sink = JsonlSink(path)
+    sink.write(make.event())
+    sink.close()
+    reader.join(5)
+    assert json.loads(got[0])["kind"] == "event"

@@ -222,3 +222,23 @@ def test_name_and_password_come_from_the_environment_and_a_wrong_one_is_named(
 def test_wrong_addresses(url):
     with pytest.raises(UsageError):
         MqttSink(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mqtt://u:${MQTT_PASS}@h℀st/x",
+        "mqtt://[box/x",
+        "mqtt://u:${MQTT_PASS}@[box/x",
+        "mqtt://u:${MQTT_PASS}@host:99999/x",
+        "mqtt:/u:hunter2secret@host/x",
+        "mqtt://u:hunter2 secret@" + "a" * 80 + "/x",
+        "mqtt://u:hunter2secret@ho\nst/x",
+    ],
+)
+def test_a_malformed_address_never_shows_its_secret(url, monkeypatch):
+    monkeypatch.setenv("MQTT_PASS", "hunter2secret")
+    with pytest.raises(UsageError) as error:
+        MqttSink(url)
+    assert "hunter2" not in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
 import socket
 import threading
+import time
 
 import pytest
 
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.service.health import Health
+from gasmcast.runtime.sinks import metrics_server
 from gasmcast.runtime.sinks.metrics_server import parse_address
 from gasmcast.runtime.sinks.prometheus import MetricsSink
 
@@ -90,6 +93,93 @@ def test_other_paths_other_names_and_too_many_clients(served):
     assert get(sink, "/metrics")[0] == 200
 
 
+def test_head_answers_like_get_without_a_body(served):
+    sink, health, _ = served
+    health.set_ready()
+    connection = http.client.HTTPConnection("127.0.0.1", sink.port, timeout=5)
+    connection.request("HEAD", "/health")
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (200, b"")
+    assert int(answer.headers["Content-Length"]) > 10
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    connection.close()
+
+
+def test_other_methods_are_refused(served):
+    sink, _, _ = served
+    connection = http.client.HTTPConnection("127.0.0.1", sink.port, timeout=5)
+    connection.request("POST", "/health", body=b"x")
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+    connection.close()
+
+
+@pytest.mark.parametrize("clients", [16, 150])
+def test_slow_clients_do_not_keep_health_from_others(served, clients):
+    """Each sends a byte now and then, for as long as it likes."""
+    sink, health, _ = served
+    health.set_ready()
+    slow = [socket.create_connection(("127.0.0.1", sink.port)) for _ in range(clients)]
+    threads = threading.active_count()
+    try:
+        for letter in b"GET /h":
+            for one in slow:
+                # Where there are too many, the oldest are closed.
+                with contextlib.suppress(OSError):
+                    one.send(bytes([letter]))
+            assert get(sink, "/health")[0] == 200
+        assert get(sink, "/metrics")[0] == 200
+        assert threading.active_count() <= threads
+    finally:
+        for one in slow:
+            one.close()
+
+
+def test_a_connection_ends_by_its_deadline_however_slow_its_client_is(served, monkeypatch):
+    monkeypatch.setattr(metrics_server, "_DEADLINE_S", 0.5)
+    sink, _, _ = served
+    slow = socket.create_connection(("127.0.0.1", sink.port), timeout=5)
+    started = time.monotonic()
+    with contextlib.suppress(ConnectionError):
+        slow.send(b"GET /metrics HTTP/1.1\r\nX: ")
+        while time.monotonic() - started < 5:
+            slow.send(b"a")
+            time.sleep(0.1)
+    assert time.monotonic() - started < 3
+    slow.close()
+
+
+def test_garbage_is_not_logged(served, caplog):
+    sink, _, _ = served
+    with socket.create_connection(("127.0.0.1", sink.port), timeout=5) as one:
+        one.sendall(b"\x16\x03\x01\x02\x00\x01\r\n\r\n")
+        assert one.recv(100).startswith(b"HTTP/1.1 400")
+    assert caplog.text == ""
+
+
+def test_every_class_is_a_series_of_its_own(served, make):
+    """`{}` in a label was taken out, so that two classes became one series twice."""
+    sink, _, _ = served
+    labels = ["Pouring {} into {}", "Pouring  into ", "a{}", "a{}{}", "倒す", "b\nc", "\udce9"]
+    for label in labels:
+        sink.write(make.event(label=label))
+    status, text = get(sink, "/metrics")
+    assert status == 200
+    series = [one.rsplit(" ", 1)[0] for one in text.splitlines() if one.startswith("gasmcast_ev")]
+    assert len(series) == len(set(series)) == len(labels)
+    assert 'label="Pouring {} into {}"' in text
+    assert r'label="b\nc"' in text
+
+
+def test_an_uptime_of_weeks_keeps_its_digits(served):
+    sink, health, now = served
+    health.watch("encode", lambda: 0.0)
+    now[0] = 12_345_678.25
+    text = sink.text()
+    assert "gasmcast_uptime_seconds 12345678" in text
+    assert 'gasmcast_stage_age_seconds{stage="encode"} 12345678' in text
+
+
 def test_an_address_in_use_is_one_sentence(served):
     sink, _, _ = served
     with pytest.raises(MachineError, match="cannot be served"):
@@ -119,6 +209,15 @@ def test_addresses():
     assert parse_address("0.0.0.0:9000") == ("0.0.0.0", 9000)
     assert parse_address("[::1]:9000") == ("::1", 9000)
     assert parse_address("box") == ("box", 9464)
-    for text in ("box:x", "1:99999", "::1", "::1:9000"):
+    for text in (
+        "box:x",
+        "1:99999",
+        "::1",
+        "::1:9000",
+        "ü..ö:1",
+        "h\nx:1",
+        "²:1",
+        "1:" + "9" * 5000,
+    ):
         with pytest.raises(UsageError):
             parse_address(text)

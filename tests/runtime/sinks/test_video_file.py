@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from gasmcast.errors import MachineError, UsageError
+from gasmcast.runtime.sinks import video_codecs
+from gasmcast.runtime.sinks.queue import QueuedViewSink
 from gasmcast.runtime.sinks.video_file import VideoSink, video_path
 from gasmcast.video.reader import read_frames
 
@@ -30,7 +35,8 @@ def test_what_is_saved_can_be_read_with_its_length_and_colors(tmp_path, make, en
     frames = list(read_frames(path))
     assert len(frames) == 60
     assert frames[-1][0] == pytest.approx(59 / 30, abs=0.05)
-    red = frames[5][1][12:20, 8:12].reshape(-1, 3).mean(0)
+    # The picture was enlarged from 96 to 640 pixels.
+    red = frames[5][1][80:130, 56:80].reshape(-1, 3).mean(0)
     assert red[0] > 180
     assert red[2] < 90
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -58,7 +64,7 @@ def test_each_camera_has_its_file_and_a_change_of_size_is_fitted_in(tmp_path):
         sink.frame("two", i / 10, picture(i))
     sink.close()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a-two.avi", "a.avi"]
-    assert {image.shape for _, image in read_frames(tmp_path / "a.avi")} == {(64, 96, 3)}
+    assert {image.shape for _, image in read_frames(tmp_path / "a.avi")} == {(428, 640, 3)}
 
 
 def test_of_several_cameras_each_has_its_name_whichever_comes_first(tmp_path):
@@ -113,3 +119,120 @@ def test_a_disk_that_is_full_from_the_start(small_disk: Path, caplog):
     sink.close()
     assert "was not started: the disk is full" in caplog.text
     assert [p.name for p in small_disk.iterdir()] == ["ballast"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "codecs"),
+    [(".mp4", {"h264"}), (".mkv", {"h264"}), (".webm", {"vp9", "av1"}), (".avi", {"mjpeg"})],
+)
+def test_browsers_play_what_is_saved(tmp_path, ending, codecs):
+    path = tmp_path / f"a{ending}"
+    sink = VideoSink(path)
+    for i in range(40):
+        sink.frame("cam", i / 20, picture(i, (61, 97)))
+    sink.close()
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        if "libx264" in av.codecs_available or ending != ".mp4":
+            assert stream.codec_context.name.removeprefix("lib") in codecs | {"dav1d", "vpx-vp9"}
+        assert stream.codec_context.width == 640
+        assert stream.codec_context.pix_fmt == ("yuvj420p" if ending == ".avi" else "yuv420p")
+        assert float(stream.average_rate) == pytest.approx(20, abs=0.1)
+    if ending == ".mp4":
+        content = path.read_bytes()
+        assert content.index(b"moov") < content.index(b"mdat"), "it plays before it has all come"
+
+
+def test_a_large_picture_keeps_its_size(tmp_path):
+    sink = VideoSink(tmp_path / "a.mp4")
+    for i in range(10):
+        sink.frame("cam", i / 20, picture(i, (360, 800)))
+    sink.close()
+    assert {image.shape for _, image in read_frames(tmp_path / "a.mp4")} == {(360, 800, 3)}
+
+
+def test_a_film_is_complete_as_soon_as_its_source_has_ended(tmp_path, make):
+    sink = VideoSink(tmp_path / "a.avi", several=True, files={"clip", "broken"})
+    for camera in ("clip", "broken", "door", "hall"):
+        for i in range(10):
+            sink.frame(camera, i / 10, picture(i))
+    sink.write(make.stats("ended", camera="clip"))
+    sink.write(make.stats("failed", camera="broken"))
+    # A camera that failed is tried again, so its film goes on.
+    sink.write(make.stats("failed", camera="door"))
+    sink.write(make.stats("live", camera="hall"))
+    finished = {path.name for path in tmp_path.glob("a-*.avi")}
+    assert finished == {"a-clip.avi", "a-broken.avi"}
+    assert len(list(read_frames(tmp_path / "a-clip.avi"))) == 10
+
+    # One that comes back does not overwrite what it has.
+    for i in range(10):
+        sink.frame("clip", i / 10, picture(i))
+    sink.close()
+    finished = {path.name for path in tmp_path.glob("a-*.avi")}
+    assert finished == {f"a-{name}.avi" for name in ("clip", "clip-2", "broken", "door", "hall")}
+
+
+@pytest.mark.slow
+def test_a_thousand_films_do_not_need_a_thousand_descriptors(tmp_path, make):
+    def open_files():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("this system has no /proc")
+    sink = VideoSink(tmp_path / "a.mp4", several=True)
+    before = open_files()
+    for number in range(100):
+        sink.frame(f"c{number}", 0.0, picture())
+        sink.write(make.stats("ended", camera=f"c{number}"))
+    assert open_files() <= before + 2
+    sink.close()
+    assert len(list(tmp_path.glob("a-c*.mp4"))) == 100
+
+
+def test_a_name_that_is_not_utf8_is_written(tmp_path):
+    path = tmp_path / os.fsdecode(b"T\xfcr.mp4")
+    try:
+        path.touch()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    sink = VideoSink(path)
+    for i in range(10):
+        sink.frame("cam", i / 10, picture(i))
+    sink.close()
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 10
+
+
+def test_a_film_of_files_loses_no_record_however_slow_it_is(tmp_path, make):
+    """Statistics have no camera, and were dropped as if they were a camera's."""
+
+    class Slow(VideoSink):
+        def write(self, record):
+            time.sleep(0.002)
+            super().write(record)
+
+    sink = QueuedViewSink(
+        "video", lambda: Slow(tmp_path / "a.webm", files={"cam"}), room=4, lossless={"cam"}
+    )
+    for i in range(60):
+        sink.wait_for_room("cam")
+        sink.frame("cam", i / 30, picture(i))
+        sink.write(make.decision(i / 30))
+        sink.write(make.stats())
+    sink.close(30.0)
+    assert sink.stats() == {"written": 180, "waiting": 0}
+
+
+@pytest.mark.parametrize(
+    ("available", "codecs"),
+    [
+        ({"libx264", "libvpx-vp9", "mjpeg"}, ["libx264", "libx264", "libvpx-vp9", "mjpeg"]),
+        ({"libvpx-vp9", "mjpeg", "mpeg4"}, ["libvpx-vp9", "libvpx-vp9", "libvpx-vp9", "mjpeg"]),
+        ({"mjpeg", "mpeg4"}, ["mpeg4", "mjpeg", None, "mjpeg"]),
+    ],
+)
+def test_the_best_encoder_at_hand_is_taken(monkeypatch, available, codecs):
+    monkeypatch.setattr(video_codecs.av, "codecs_available", available)
+    found = [video_codecs.find_codec(suffix) for suffix in (".mp4", ".mkv", ".webm", ".avi")]
+    assert [codec and codec.name for codec in found] == codecs

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -163,3 +165,153 @@ def test_nobody_there_is_one_sentence_without_the_secret(make, monkeypatch):
 def test_wrong_addresses(url):
     with pytest.raises(UsageError):
         WebhookSink(url)
+
+
+class RawReceiver:
+    """Accepts connections and sends what `answer` yields, a piece every `pause_s`."""
+
+    def __init__(self, pieces, pause_s):
+        self.requests = 0
+        self._pieces, self._pause_s = pieces, pause_s
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/hook"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                self.requests += 1
+                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection):
+        with contextlib.suppress(OSError), connection:
+            connection.recv(65536)
+            for piece in self._pieces():
+                connection.sendall(piece)
+                time.sleep(self._pause_s)
+
+    def close(self):
+        self._socket.close()
+
+
+@pytest.fixture
+def raw(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    receivers = []
+
+    def make(pieces, pause_s=0.05):
+        receivers.append(RawReceiver(pieces, pause_s))
+        return receivers[-1]
+
+    yield make
+    for one in receivers:
+        one.close()
+
+
+def endless(first, piece):
+    def pieces():
+        yield first
+        while True:
+            yield piece
+
+    return pieces
+
+
+def test_a_body_that_drips_does_not_hold_the_sink(raw, make):
+    receiver = raw(endless(b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n", b"x"))
+    started = time.monotonic()
+    quick(receiver.url).write(make.event())
+    assert time.monotonic() - started < 0.4
+    assert receiver.requests == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "piece", "pause_s"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX: ", b"a", 0.05),
+        (b"", b"H", 0.05),
+        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", 0.05),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.0),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.05),
+    ],
+)
+def test_an_answer_that_does_not_end_is_given_up_by_the_deadline(raw, make, first, piece, pause_s):
+    receiver = raw(endless(first, piece), pause_s)
+    started = time.monotonic()
+    with pytest.raises(MachineError, match="does not take events"):
+        quick(receiver.url, attempts=1).write(make.event())
+    assert time.monotonic() - started < 2.0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://host/a b",
+        "https://ho st/a",
+        "https://host/a\r\nX-Evil: 1",
+        "https://host/a\tb",
+        "https://host/küche",
+        "https://bücher.example/a",
+        "https://" + "a" * 80 + ".example/x",
+        "https://h℀st/x",
+        "https://[::1/x",
+        "https://host:99999/x",
+        "https://host:0/x",
+        "https://host:x/x",
+        "https://ho%st/x",
+        "https://host/\udce9",
+        "",
+    ],
+)
+def test_an_address_that_would_lose_every_event_is_refused_at_the_start(url):
+    with pytest.raises(UsageError) as error:
+        WebhookSink(url)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://h/a", "http://127.0.0.1:8080/a%20b?x=1&y=[2]", "https://[::1]:8443/", "http://a_b/"],
+)
+def test_good_addresses(address):
+    WebhookSink(address)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://u:${HOOK_PASS}@h℀st/",
+        "https://u:${HOOK_PASS}@[box/x",
+        "https://u:hunter2secret@h℀st/",
+        "https:/u:hunter2secret@host/",
+        "u:hunter2secret@host/x y",
+        "https://u:hunter2 secret@host/",
+        "https://u:${HOOK_PASS}@host:99999/",
+    ],
+)
+def test_a_malformed_address_never_shows_its_secret(url, monkeypatch):
+    monkeypatch.setenv("HOOK_PASS", "hunter2secret")
+    with pytest.raises(UsageError) as error:
+        WebhookSink(url)
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_secret_of_several_path_segments_and_a_whole_address_come_from_the_environment(
+    receiver, make, monkeypatch, caplog
+):
+    """Slack and Discord have their secret in the path."""
+    monkeypatch.setenv("HOOK_PATH", "T000/B000/s3cr3t")
+    base = receiver.url.removesuffix("/hook")
+    sink = quick(base + "/services/${HOOK_PATH}")
+    assert sink._url.text.endswith("/services/T000/B000/s3cr3t")
+    monkeypatch.setenv("HOOK", base + "/services/T111/wh0le")
+    sink = quick("${HOOK}")
+    sink.write(make.event())
+    assert len(receiver.got) == 1
+    receiver.statuses = [404, 503, 503, 503]
+    for kind in (RefusedError, MachineError):
+        with pytest.raises(kind) as error:
+            sink.write(make.event())
+        assert "wh0le" not in str(error.value)
+        assert "T111" not in str(error.value)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from gasmcast.commands.demo import demo_page
 from gasmcast.commands.demo import walkthrough as module
 from gasmcast.commands.demo.walkthrough import run_demo
 from gasmcast.errors import GasmcastError
@@ -141,3 +142,42 @@ def test_a_training_that_was_stopped_is_not_evaluated(commands: Commands) -> Non
     _stops(commands, 143)
     _demo(commands)
     assert commands.ran[0] == "train"
+
+
+def test_the_page_has_the_video_an_axis_a_legend_and_what_the_figures_mean(
+    commands: Commands,
+) -> None:
+    commands._write("live.mp4", "a small video")
+    _demo(commands)
+    page = (commands.folder / "report.html").read_text()
+    assert 'src="data:video/mp4;base64,' in page
+    assert "seconds of the video" in page
+    assert 'class="legend"' in page
+    assert "what it means" in page
+    assert "Now with your own clips" in page
+    assert "Holding something" in page
+
+
+def test_a_large_video_stays_a_file_beside_the_page(commands: Commands, monkeypatch) -> None:
+    monkeypatch.setattr(demo_page, "MOST_VIDEO_BYTES", 10)
+    commands._write("live.mp4", "a video of more than ten bytes")
+    _demo(commands)
+    assert '<video controls muted playsinline preload="metadata" src="live.mp4">' in (
+        commands.folder / "report.html"
+    ).read_text()
+
+
+@pytest.mark.parametrize(
+    ("end_s", "step_s"), [(0.8, 0.1), (6.0, 1.0), (10.0, 1.0), (60.0, 10.0), (64.0, 10.0), (95.0, 10.0)]
+)
+def test_the_time_axis_has_round_steps(end_s: float, step_s: float) -> None:
+    assert demo_page._tick_step_s(end_s) == pytest.approx(step_s)
+
+
+def test_no_label_runs_into_the_bars() -> None:
+    template = "Pretending to put [something] on a surface and then taking [something] away again"
+    actions = [{"start_s": 0.0, "end_s": 60.0, "template": template}]
+    line = demo_page._time_line(actions, [])
+    assert line.labels[0].text.endswith("…")
+    assert line.left >= 6 * len(line.labels[0].text)
+    assert line.actions[0].x == line.left
