@@ -13,11 +13,15 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from gasmcast.errors import SourceError
+from gasmcast.video.picture import MAX_PIXELS
 
 __all__ = ["main_video_stream", "open_file", "printable"]
 
-# FFmpeg must not follow a playlist inside a file to the network.
-_FILE_OPTIONS = {"protocol_whitelist": "file"}
+# FFmpeg refuses larger pictures before it allocates memory for them.
+_DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
+# FFmpeg must not follow a playlist inside a file to the network. It applies the options of decoders
+# too, because it decodes some frames to learn the format.
+_FILE_OPTIONS = {"protocol_whitelist": "file", **_DECODER_OPTIONS}
 
 
 @contextmanager
@@ -51,6 +55,11 @@ def open_file(
         if stream is None:
             raise _no_video(file, name)
 
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > MAX_PIXELS:
+            raise SourceError(f"{name} has pictures of {width} x {height}.", "Scale it to 8K or less.")
+
+        stream.codec_context.options = dict(_DECODER_OPTIONS)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads or 0
         yield container, stream
@@ -84,13 +93,14 @@ def printable(path: str | Path) -> str:
 
 
 def _is_video(stream: VideoStream) -> bool:
-    """Whether a stream has moving pictures, and not one JPEG or PNG as Matroska stores covers."""
+    """Return whether a stream has moving pictures, and not one JPEG or PNG as Matroska stores covers."""
     still = stream.codec_context.name in ("mjpeg", "png", "bmp", "webp", "jpegls", "tiff")
     others = len(stream.container.streams.video) > 1
     return not (still and others)
 
 
 def _no_video(file: Path, name: str) -> SourceError:
+    """Return the error of a file without a readable video stream, with its likely cause."""
     if _is_encrypted(file):
         return SourceError(f"{name} is encrypted.", "Give a copy without digital rights management.")
     return SourceError(
@@ -100,7 +110,7 @@ def _no_video(file: Path, name: str) -> SourceError:
 
 
 def _is_encrypted(file: Path) -> bool:
-    """Whether the head of an MP4 names boxes of common encryption (ISO/IEC 23001-7)."""
+    """Return whether the start of an MP4 names boxes of common encryption (ISO/IEC 23001-7)."""
     with file.open("rb") as stream:
         head = stream.read(1 << 16)
     return any(box in head for box in (b"encv", b"cenc", b"cbcs", b"pssh"))

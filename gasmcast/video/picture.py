@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from av import VideoFrame
 
-__all__ = ["MAX_PIXELS", "Picture", "to_rgb"]
+__all__ = ["MAX_PIXELS", "Frame", "to_rgb"]
 
-Picture = NDArray[np.uint8]
+Frame = NDArray[np.uint8]
+"""Picture `(H, W, 3)` in RGB."""
 
 MAX_PIXELS = 8192 * 4320
-"""Largest picture that is converted; a broken header must not exhaust the memory."""
+"""Largest picture of a file; a broken or hostile header must not exhaust the memory."""
 
 _SANE_ASPECT = (Fraction(1, 4), Fraction(4))
 
 
-def to_rgb(frame: VideoFrame, aspect: Fraction | None = None) -> Picture:
+def to_rgb(frame: VideoFrame, aspect: Fraction | None = None) -> Frame:
     """Return a frame as `(H, W, 3)` uint8 RGB.
 
     The display matrix (rotation and mirroring) and the pixel aspect ratio are applied. Interlaced
@@ -33,7 +34,7 @@ def to_rgb(frame: VideoFrame, aspect: Fraction | None = None) -> Picture:
         frame: decoded frame of any pixel format.
         aspect: pixel aspect ratio, width / height; None means square pixels.
     """
-    picture: Picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    picture: Frame = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
     # Square pixels first: the aspect ratio refers to the picture as it is stored.
     if aspect and aspect != 1 and _SANE_ASPECT[0] <= aspect <= _SANE_ASPECT[1]:

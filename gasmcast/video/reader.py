@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import av
 import cv2
@@ -22,14 +22,14 @@ import numpy as np
 
 from gasmcast.errors import SourceError
 from gasmcast.video.container import open_file, printable
-from gasmcast.video.picture import MAX_PIXELS, Picture, to_rgb
+from gasmcast.video.picture import Frame, to_rgb
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["Taken", "decode", "duration_s", "read_frames"]
+__all__ = ["Frame", "FrameTimes", "decode", "duration_s", "read_frames"]
 
 _log = logging.getLogger(__name__)
 
@@ -38,12 +38,21 @@ _MISSING_SHARE = 0.2  # of the stated length that a whole file may lack
 _MISSING_S = 0.5
 _FAR = 2**50  # later than the end of any file, in ticks of any time base
 
-Taken = Callable[[float, float, float, float], bool]
-"""Whether a frame is wanted: called with the timestamp before, its own, the next one expected, and
-the end of the file (0 where it is unknown)."""
+
+class FrameTimes(NamedTuple):
+    """Times around one frame of a file, in seconds after the first frame."""
+
+    previous_s: float
+    """Timestamp of the frame before; -inf for the first one."""
+    stamp_s: float
+    """Timestamp of the frame."""
+    next_s: float
+    """Expected timestamp of the next frame."""
+    end_s: float
+    """End of the video as the header states it; 0 if it states none."""
 
 
-def read_frames(path: str | Path, threads: int | None = None) -> Iterator[tuple[float, Picture]]:
+def read_frames(path: str | Path, threads: int | None = None) -> Iterator[tuple[float, Frame]]:
     """Yield every frame of a video file in order.
 
     Args:
@@ -64,21 +73,23 @@ def read_frames(path: str | Path, threads: int | None = None) -> Iterator[tuple[
         ...     print(f"{stamp_s:.3f} s, {frame.shape}")
     """
     for stamp, picture in decode(path, threads):
-        assert picture is not None  # every frame is taken
+        assert picture is not None  # every frame is wanted
         yield stamp, picture
 
 
 def decode(
-    path: str | Path, threads: int | None, taken: Taken | None = None
-) -> Iterator[tuple[float, Picture | None]]:
-    """Yield timestamps and pictures; None for pictures that are not taken.
+    path: str | Path,
+    threads: int | None,
+    wanted: Callable[[FrameTimes], bool] | None = None,
+) -> Iterator[tuple[float, Frame | None]]:
+    """Yield timestamps and pictures of a video file; None for pictures that are not wanted.
 
-    Converting a frame to RGB is about half of the work, and `taken` avoids it.
+    Converting a frame to RGB is about half of the work, and `wanted` avoids it.
 
     Args:
         path: a local file.
         threads: decoder threads; None lets FFmpeg choose.
-        taken: whether a frame is wanted; None takes all.
+        wanted: returns whether the picture of a frame is needed; None: all are.
 
     Raises:
         SourceError: as `read_frames`.
@@ -91,11 +102,12 @@ def decode(
         size: tuple[int, int] | None = None
 
         for frame in _frames(container, stream, name, count):
-            before = clock.last_s
+            before_s = clock.last_s
             stamp = clock.stamp(frame)
+            times = FrameTimes(before_s, stamp, stamp + clock.pace_s, end_s)
             picture = None
-            if taken is None or taken(before, stamp, stamp + clock.pace_s, end_s):
-                picture = _picture(frame, stream.sample_aspect_ratio, size, name)
+            if wanted is None or wanted(times):
+                picture = _picture(frame, stream.sample_aspect_ratio, size)
                 size = picture.shape[:2]
             yield stamp, picture
 
@@ -223,12 +235,9 @@ def _frames(
 
 
 def _picture(
-    frame: VideoFrame, aspect: Fraction | None, size: tuple[int, int] | None, name: str
-) -> Picture:
-    if frame.width * frame.height > MAX_PIXELS:
-        raise SourceError(
-            f"{name} has pictures of {frame.width} x {frame.height}.", "Scale it to 8K or less."
-        )
+    frame: VideoFrame, aspect: Fraction | None, size: tuple[int, int] | None
+) -> Frame:
+    """Convert a frame to RGB, in the size of the first one."""
     picture = to_rgb(frame, aspect)
     if size is not None and picture.shape[:2] != size:
         height, width = size
@@ -285,7 +294,7 @@ def _check_whole(
             codec = stream.codec_context.name
             raise SourceError(
                 f"No frame of {name} could be decoded (codec {codec}).",
-                "It is damaged, or of a codec that FFmpeg lacks.",
+                "It is damaged, larger than 8192 x 4320, or of a codec that FFmpeg lacks.",
             )
         raise SourceError(
             f"{name} holds no video frame.", "It is cut short, or only the head of a stream."
