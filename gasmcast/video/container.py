@@ -57,7 +57,9 @@ def open_file(
 
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > MAX_PIXELS:
-            raise SourceError(f"{name} has pictures of {width} x {height}.", "Scale it to 8K or less.")
+            raise SourceError(
+                f"{name} has pictures of {width} x {height}.", "Scale it to 8K or less."
+            )
 
         stream.codec_context.options = dict(_DECODER_OPTIONS)
         stream.thread_type = "AUTO"
@@ -102,7 +104,9 @@ def _is_video(stream: VideoStream) -> bool:
 def _no_video(file: Path, name: str) -> SourceError:
     """Return the error of a file without a readable video stream, with its likely cause."""
     if _is_encrypted(file):
-        return SourceError(f"{name} is encrypted.", "Give a copy without digital rights management.")
+        return SourceError(
+            f"{name} is encrypted.", "Give a copy without digital rights management."
+        )
     return SourceError(
         f"{name} has no video stream that can be read.",
         "It is audio only, damaged, or not a video.",

@@ -25,7 +25,7 @@ from gasmcast.video.container import open_file, printable
 from gasmcast.video.picture import Frame, to_rgb
 
 if TYPE_CHECKING:
-    from av import VideoFrame
+    from av import Packet, VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 _GUESSED_FPS = 30.0  # where a file states no credible rate and has no usable timestamps
 _MISSING_SHARE = 0.2  # of the stated length that a whole file may lack
 _MISSING_S = 0.5
+_UNREPORTED_S = 0.2  # that may be missing at the end without a warning
 _FAR = 2**50  # later than the end of any file, in ticks of any time base
 
 
@@ -124,18 +125,23 @@ def duration_s(path: str | Path) -> float:
         SourceError: the file is missing, empty, encrypted or has no video stream.
     """
     with open_file(path, threads=1) as (container, stream):
-        step = 1.0 / _credible_fps(stream)
+        step_s = 1.0 / _credible_fps(stream)
         start_s = _start_s(container, stream)
 
         # Jump to the last key frame; without an index this may fail, and the file is read whole.
         with suppress(av.FFmpegError):
             container.seek(_FAR, stream=stream, backward=True)
         times = _packet_times(container, stream)
-    if not times:
-        with open_file(path, threads=1) as (container, stream):
-            times = _packet_times(container, stream)
+    if times:
+        return max(0.0, max(times) - start_s + step_s)
 
-    return max(0.0, max(times) - start_s + step) if times else 0.0
+    with open_file(path, threads=1) as (container, stream):
+        packets = [packet.pts for packet in _packets(container, stream)]
+        times = [float(pts * stream.time_base) for pts in packets if pts is not None]
+    if times:
+        return max(0.0, max(times) - start_s + step_s)
+    # A raw stream has no times: its frames follow one another at the stated rate.
+    return len(packets) * step_s
 
 
 class _StampClock:
@@ -193,6 +199,8 @@ class _Count:
     frames: int = 0
     packets: int = 0
     damaged: int = 0
+    cut: bool = False
+    """Whether the last packet of the video is incomplete."""
     end_s: float = 0.0
     """Latest end of a packet of any stream, in seconds after the start of the container."""
 
@@ -218,7 +226,8 @@ def _frames(
         if packet.stream.index != stream.index:
             continue
 
-        count.packets += 1
+        count.packets += packet.size > 0
+        count.cut = packet.is_corrupt if packet.size else count.cut
         try:
             frames = packet.decode()
         except av.EOFError:
@@ -234,9 +243,7 @@ def _frames(
             yield frame
 
 
-def _picture(
-    frame: VideoFrame, aspect: Fraction | None, size: tuple[int, int] | None
-) -> Frame:
+def _picture(frame: VideoFrame, aspect: Fraction | None, size: tuple[int, int] | None) -> Frame:
     """Convert a frame to RGB, in the size of the first one."""
     picture = to_rgb(frame, aspect)
     if size is not None and picture.shape[:2] != size:
@@ -250,14 +257,21 @@ def _packet_times(
 ) -> list[float]:
     """Return the presentation times of packets of the stream, from the current position on."""
     times: list[float] = []
+    for packet in _packets(container, stream):
+        if packet.pts is not None:
+            times.append(float(packet.pts * stream.time_base))
+        if limit is not None and len(times) >= limit:
+            break
+    return times
+
+
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+    """Yield the packets of the stream that are shown, from the current position on."""
     # Where the file is damaged, what was read before counts.
     with suppress(av.FFmpegError):
         for packet in container.demux(stream):
-            if packet.pts is not None and not packet.is_discard:
-                times.append(float(packet.pts * stream.time_base))
-            if limit is not None and len(times) >= limit:
-                break
-    return times
+            if packet.size and not packet.is_discard:
+                yield packet
 
 
 def _start_s(container: InputContainer, stream: VideoStream) -> float:
@@ -290,7 +304,7 @@ def _check_whole(
     all streams: audio may be longer than the video.
     """
     if count.frames == 0:
-        if count.packets > 1:
+        if count.packets:
             codec = stream.codec_context.name
             raise SourceError(
                 f"No frame of {name} could be decoded (codec {codec}).",
@@ -305,11 +319,17 @@ def _check_whole(
         start_s = (container.start_time or 0) / av.time_base
         seen_s = max(seen_s, count.end_s - start_s)
     few = stream.frames == 0 or count.packets < (1 - _MISSING_SHARE) * stream.frames
+    # FFmpeg shortens the stated length of an AVI to what its index finds, but not the frame count.
+    if few and count.cut and stream.frames:
+        stated_s = max(stated_s, stream.frames / _credible_fps(stream))
     if few and seen_s < (1 - _MISSING_SHARE) * stated_s - _MISSING_S:
         raise SourceError(
             f"{name} is damaged or cut short: {seen_s:.1f} of {stated_s:.1f} s could be decoded.",
             "Copy or record it again.",
         )
+    shown_s = max(seen_s, count.end_s - (container.start_time or 0) / av.time_base)
+    if shown_s < stated_s - _UNREPORTED_S:
+        _log.warning("%s ends early: at %.1f of %.1f s.", name, shown_s, stated_s)
     if count.damaged:
         _log.warning(
             "%s: %d damaged packets or pictures, %d frames were decoded.",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from types import SimpleNamespace
@@ -66,3 +68,17 @@ class Odd:
 def odd_video() -> type[Odd]:
     """Return the class of fake videos."""
     return Odd
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> Callable[..., bytes]:
+    """Return a function that runs ffmpeg with arguments and returns its standard output."""
+    program = shutil.which("ffmpeg")
+    if program is None:
+        pytest.skip("ffmpeg is not installed (make debian)")
+
+    def run(*arguments: object) -> bytes:
+        command = [program, "-v", "error", "-y", *map(str, arguments)]
+        return subprocess.run(command, check=True, capture_output=True, timeout=120).stdout
+
+    return run
