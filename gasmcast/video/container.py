@@ -87,15 +87,15 @@ def main_video_stream(container: InputContainer) -> VideoStream | None:
 
 
 def printable(path: str | Path) -> str:
-    """Return a path as text that every terminal and JSON can take.
+    r"""Return a path as text that every terminal and JSON can take.
 
-    Bytes of a name that is not UTF-8 become escapes such as `\\xe9`.
+    Bytes of a name that is not UTF-8 become escapes such as `\xe9`.
     """
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _is_video(stream: VideoStream) -> bool:
-    """Return whether a stream has moving pictures, and not one JPEG or PNG as Matroska stores covers."""
+    """Return whether a stream has moving pictures, not the one picture of a Matroska cover."""
     still = stream.codec_context.name in ("mjpeg", "png", "bmp", "webp", "jpegls", "tiff")
     others = len(stream.container.streams.video) > 1
     return not (still and others)

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gasmcast.errors import MachineError
-from gasmcast.runtime.sources.options import ffmpeg_options
+from gasmcast.errors import MachineError, SourceError
+from gasmcast.video.container import open_file
 
 __all__ = ["CODECS", "VideoWriter"]
 
@@ -185,8 +185,8 @@ class VideoWriter:
 
 
 def _opens(path: Path) -> bool:
-    with ffmpeg_options("file"):
-        capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
-    opened = capture.isOpened()
-    capture.release()
-    return opened
+    try:
+        with open_file(path, threads=1):
+            return True
+    except SourceError:
+        return False

@@ -10,6 +10,7 @@ from gasmcast.errors import SourceError, UsageError
 from gasmcast.runtime.frames import Source
 from gasmcast.runtime.service.secrets import redact, warn_of_secret
 from gasmcast.runtime.sources.camera_spec import CameraSpec
+from gasmcast.runtime.sources.connection import ConnectionSettings
 from gasmcast.runtime.sources.demo import DemoSource
 from gasmcast.runtime.sources.file import FileSource
 from gasmcast.runtime.sources.network import NetworkSource
@@ -92,7 +93,14 @@ def open_spec(
         source = ReplaySource(Path(text.split(":", 1)[1]), name)
     elif scheme is not None:
         check_url(text)
-        source = NetworkSource(text, name, max_fps=spec.max_fps, clock=clock)
+        settings = ConnectionSettings(
+            rtsp=spec.rtsp,
+            tls_ca=spec.tls_ca,
+            tls_name=spec.tls_name,
+            tls_insecure=spec.tls_insecure,
+            hwaccel=spec.hwaccel,
+        )
+        source = NetworkSource(text, name, settings=settings, max_fps=spec.max_fps, clock=clock)
     else:
         source = _open_file(text, name, realtime=realtime, clock=clock)
 

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -56,10 +57,10 @@ class Odd:
                 dts=ticks,
                 time_base=self.time_base,
                 side_data={},
-                to_ndarray=lambda format, number=number: self._draw(number),
+                to_ndarray=partial(self._draw, number),
             )
 
-    def _draw(self, number: int) -> np.ndarray:
+    def _draw(self, number: int, **_) -> np.ndarray:
         self.retrieved += 1
         return np.full((48, 64, 3), number, np.uint8)
 

@@ -176,12 +176,8 @@ def test_truncated(tmp_path: Path) -> None:
     ],
 )
 def test_odd_headers_and_stamps(
-    odd_video: type,
-    monkeypatch: pytest.MonkeyPatch,
-    stamps_ms: list[float | None],
-    fps: float,
-    count: float,
-    expected: list[float],
+    odd_video: type, stamps_ms: list[float | None], fps: float, count: float, expected: list[float]
 ) -> None:
-    odd_video(stamps_ms, fps, count).install(monkeypatch)
-    assert [stamp for stamp, _ in read_frames("odd")] == pytest.approx(expected)
+    with pytest.MonkeyPatch.context() as patch:
+        odd_video(stamps_ms, fps, count).install(patch)
+        assert [stamp for stamp, _ in read_frames("odd")] == pytest.approx(expected)
