@@ -45,9 +45,14 @@ LONGEST_OPEN_S = 2 * (_OPEN_S + _ANALYSIS_S) + 2 * (_OPEN_S + _LONG_ANALYSIS_S)
 
 _MAX_UNREADABLE = 250  # packets in a row without a picture before the connection counts as lost
 
+# fmt: off
 # A playlist in the answer could send requests to any host, so that a camera's format must be one of
 # these. The address of a playlist ends in .m3u8.
-_HTTP_FORMATS = "mpjpeg,mjpeg,jpeg_pipe,mpegts,mpeg,mpegvideo,h264,hevc,m4v,obu,ivf,mov,matroska,flv,avi,ogg,asf"
+_HTTP_FORMATS = ",".join((
+    "mpjpeg", "mjpeg", "mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu", "ivf", "mov",
+    "matroska", "flv", "avi", "ogg", "asf",
+))
+# fmt: on
 
 
 class ConnectionSettings(NamedTuple):
@@ -56,7 +61,7 @@ class ConnectionSettings(NamedTuple):
     rtsp: Literal["tcp", "udp"] = "tcp"
     """Transport of RTSP's pictures. TCP: no torn pictures."""
     tls_ca: Path | None = None
-    """Certificate (PEM) of the camera itself or of its authority; None: the system's authorities."""
+    """Certificate (PEM) of the camera or of its authority; None: the system's authorities."""
     tls_name: str = ""
     """Name in the camera's certificate if it is not the host of the URL."""
     tls_insecure: bool = False
@@ -261,7 +266,7 @@ class Connection:
         for _ in range(_MAX_UNREADABLE):
             try:
                 return next(self._packets)
-            except av.InvalidDataError:
+            except av.InvalidDataError:  # noqa: PERF203 - a packet costs far more
                 # Garbage between packets: the demuxer can look for the next one.
                 self._count_unreadable()
                 self._packets = self._container.demux()

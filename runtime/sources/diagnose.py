@@ -30,9 +30,9 @@ _MEANINGS = {
 _NO_SUCH_TRANSPORT = (errno.EPROTONOSUPPORT, 10043)  # the latter on Windows
 
 
-def diagnose(
+def diagnose(  # noqa: C901 - one branch for each kind of failure
     url: str,
-    settings: ConnectionSettings = ConnectionSettings(),
+    settings: ConnectionSettings | None = None,
     error: Exception | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> str:
@@ -42,11 +42,11 @@ def diagnose(
 
     Args:
         url: the URL with its secrets.
-        settings: how it was opened.
+        settings: how it was opened; None: the defaults.
         error: what FFmpeg reported.
         timeout_s: limit of the further request.
     """
-    parts = urlsplit(url)
+    parts, settings = urlsplit(url), settings or ConnectionSettings()
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -65,8 +65,9 @@ def diagnose(
         return f"nothing answers at {place}."
     except ssl.SSLCertVerificationError as failure:
         return (
-            f"the certificate of {place} is not trusted ({failure.verify_message}). Set `tls_ca` to "
-            "the certificate of the camera or of its authority in a list of cameras."
+            f"the certificate of {place} is not trusted ({failure.verify_message}). Set `tls_ca` "
+            "to the certificate of the camera or of its authority, and `tls_name` to the name in "
+            "it, in a list of cameras."
         )
     except ssl.SSLError as failure:
         return f"{place} has no valid TLS ({failure.reason or 'handshake failed'})."
@@ -78,7 +79,9 @@ def diagnose(
     if status is None:
         return f"{place} answers, but not in {parts.scheme.upper()}."
     if status < 300 or (status == 401 and parts.username):
-        return f"{place} answers, but no video came in time."
+        if error is None or isinstance(error, av.ExitError):  # the latter is FFmpeg's timeout
+            return f"{place} answers, but no video came in time."
+        return f"{place} answers, but not with video (a page or a single picture is none)."
     return f"{place} {_MEANINGS.get(status, f'answers {status}')}."
 
 

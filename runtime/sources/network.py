@@ -63,7 +63,7 @@ class NetworkSource:
     Args:
         url: RTSP or HTTP.
         name: name of the camera.
-        settings: transport, certificates and decoder.
+        settings: transport, certificates and decoder; None: the defaults.
         max_fps: pictures beyond this rate are skipped.
         clock: monotonic seconds.
         sleep: pauses the thread; plays playlists at their own pace.
@@ -77,7 +77,7 @@ class NetworkSource:
         url: str,
         name: str,
         *,
-        settings: ConnectionSettings = ConnectionSettings(),
+        settings: ConnectionSettings | None = None,
         max_fps: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -91,7 +91,7 @@ class NetworkSource:
         self.where = redact(url)
         self.gap_s = TIMEOUT_S
         """Seconds without a picture that are no fault."""
-        self._url, self._settings = url, settings
+        self._url, self._settings = url, settings or ConnectionSettings()
         self._max_fps, self._opener = max_fps, opener
         self._clock, self._sleep = clock, sleep
         self._period_s: float | None = None  # between two pictures; kept for the next connection

@@ -107,7 +107,7 @@ class Cameras:
         for thread in threads:
             try:
                 thread.start()
-            except RuntimeError:  # the system is out of threads
+            except RuntimeError:  # noqa: PERF203 - the system is out of threads
                 thread.run()
             else:
                 started.append(thread)

@@ -326,6 +326,8 @@ def test_a_webcam_that_is_not_there_fails_but_one_that_was_unplugged_is_waited_f
     there = [True]
 
     class Fake:
+        position_s = 0.0
+
         def __init__(self):
             self.left = 2
 
@@ -334,10 +336,7 @@ def test_a_webcam_that_is_not_there_fails_but_one_that_was_unplugged_is_waited_f
             return self.left >= 0
 
         def retrieve(self):
-            return True, np.zeros((4, 4, 3), np.uint8)
-
-        def get(self, prop):
-            return 0.0
+            return np.zeros((4, 4, 3), np.uint8)
 
         def release(self):
             pass
