@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -35,6 +36,8 @@ _LAG_HINT = (
 _MAX_LATE_S = 10.0  # of a playlist's picture
 _MAX_EARLY_S = 2.0  # a longer step in a playlist's stamps is a jump of its clock
 _UNKNOWN_RATE_S = 10.0  # read timeout while the camera's rate is not known
+# Some cameras take the password in the path: /user=admin_password=..._channel=1.
+_SECRET_IN_PATH = re.compile(r"(?i)(?:pass(?:word)?|pwd|token|secret|key)=([^&/_?]+)")
 _resolver = HostResolver()
 
 
@@ -87,6 +90,9 @@ class NetworkSource:
         password = urlsplit(url).password
         if password and "${" not in password:
             hide(unquote(password))
+        for match in _SECRET_IN_PATH.finditer(urlsplit(url).path):
+            if "${" not in match.group(1):
+                hide(match.group(1))
         # Errors and logs show this text, never the URL itself.
         self.where = redact(url)
         self.gap_s = TIMEOUT_S
