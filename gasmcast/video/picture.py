@@ -6,14 +6,16 @@ import struct
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from av import VideoFrame
 
-__all__ = ["MAX_PIXELS", "Frame", "to_rgb"]
+__all__ = ["MAX_PIXELS", "Frame", "RgbConverter"]
 
 Frame = NDArray[np.uint8]
 """Picture `(H, W, 3)` in RGB."""
@@ -21,33 +23,43 @@ Frame = NDArray[np.uint8]
 MAX_PIXELS = 8192 * 4320
 """Largest picture of a file; a broken or hostile header must not exhaust the memory."""
 
+# From version 17 on PyAV converts with a thread for each core, but readers share the cores.
+_ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 _SANE_ASPECT = (Fraction(1, 4), Fraction(4))
 
 
-def to_rgb(frame: VideoFrame, aspect: Fraction | None = None) -> Frame:
-    """Return a frame as `(H, W, 3)` uint8 RGB.
+class RgbConverter:
+    """Converts the frames of one stream to RGB; keeps what FFmpeg prepares for their format."""
 
-    The display matrix (rotation and mirroring) and the pixel aspect ratio are applied. Interlaced
-    frames are woven: both fields stay in the picture, as FFmpeg shows them by default.
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
 
-    Args:
-        frame: decoded frame of any pixel format.
-        aspect: pixel aspect ratio, width / height; None means square pixels.
-    """
-    picture: Frame = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    def __call__(self, frame: VideoFrame, aspect: Fraction | None = None) -> Frame:
+        """Return a frame as `(H, W, 3)` uint8 RGB.
 
-    # Square pixels first: the aspect ratio refers to the picture as it is stored.
-    if aspect and aspect != 1 and _SANE_ASPECT[0] <= aspect <= _SANE_ASPECT[1]:
-        height, width = picture.shape[:2]
-        wide = max(1, round(width * aspect))
-        picture = np.asarray(cv2.resize(picture, (wide, height), interpolation=cv2.INTER_AREA))
+        The display matrix (rotation and mirroring) and the pixel aspect ratio are applied.
+        Interlaced frames are woven: both fields stay in the picture, as FFmpeg shows them by
+        default.
 
-    turns, mirrored = _orientation(frame)
-    if mirrored:
-        picture = picture[:, ::-1]
-    if turns:
-        picture = np.rot90(picture, turns)
-    return np.ascontiguousarray(picture)
+        Args:
+            frame: decoded frame of any pixel format.
+            aspect: pixel aspect ratio, width / height; None means square pixels.
+        """
+        converted = self._reformatter.reformat(frame, format="rgb24", **_ONE_THREAD)
+        picture: Frame = np.asarray(converted.to_ndarray(), np.uint8)
+
+        # Square pixels first: the aspect ratio refers to the picture as it is stored.
+        if aspect and aspect != 1 and _SANE_ASPECT[0] <= aspect <= _SANE_ASPECT[1]:
+            height, width = picture.shape[:2]
+            wide = max(1, round(width * aspect))
+            picture = np.asarray(cv2.resize(picture, (wide, height), interpolation=cv2.INTER_AREA))
+
+        turns, mirrored = _orientation(frame)
+        if mirrored:
+            picture = picture[:, ::-1]
+        if turns:
+            picture = np.rot90(picture, turns)
+        return np.ascontiguousarray(picture)
 
 
 def _orientation(frame: VideoFrame) -> tuple[int, bool]:

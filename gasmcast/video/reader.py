@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +21,7 @@ import numpy as np
 
 from gasmcast.errors import SourceError
 from gasmcast.video.container import open_file, printable
-from gasmcast.video.picture import Frame, to_rgb
+from gasmcast.video.picture import Frame, RgbConverter
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -100,6 +99,7 @@ def decode(
         count = _Count()
         clock = _StampClock(1.0 / _credible_fps(stream))
         end_s = _stated_length_s(container, stream)
+        convert = RgbConverter()
         size: tuple[int, int] | None = None
 
         for frame in _frames(container, stream, name, count):
@@ -108,7 +108,7 @@ def decode(
             times = FrameTimes(before_s, stamp, stamp + clock.pace_s, end_s)
             picture = None
             if wanted is None or wanted(times):
-                picture = _picture(frame, stream.sample_aspect_ratio, size)
+                picture = _in_size(convert(frame, stream.sample_aspect_ratio), size)
                 size = picture.shape[:2]
             yield stamp, picture
 
@@ -232,7 +232,7 @@ def _frames(
             frames = packet.decode()
         except av.EOFError:
             continue
-        except av.FFmpegError as error:
+        except (av.FFmpegError, ValueError) as error:  # the latter before PyAV 17
             count.damaged += 1
             _log.debug("%s: %s", name, error)
             continue
@@ -243,13 +243,12 @@ def _frames(
             yield frame
 
 
-def _picture(frame: VideoFrame, aspect: Fraction | None, size: tuple[int, int] | None) -> Frame:
-    """Convert a frame to RGB, in the size of the first one."""
-    picture = to_rgb(frame, aspect)
-    if size is not None and picture.shape[:2] != size:
-        height, width = size
-        picture = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
-    return picture
+def _in_size(picture: Frame, size: tuple[int, int] | None) -> Frame:
+    """Return a picture in the size (height, width) of the first one."""
+    if size is None or picture.shape[:2] == size:
+        return picture
+    height, width = size
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _packet_times(

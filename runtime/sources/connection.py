@@ -17,7 +17,7 @@ from av.codec.hwaccel import HWAccel
 from gasmcast.errors import SourceError
 from gasmcast.runtime.sources.capture import MAX_PIXELS, check_size
 from gasmcast.video.container import main_video_stream
-from gasmcast.video.picture import Frame, to_rgb
+from gasmcast.video.picture import Frame, RgbConverter
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -207,6 +207,7 @@ class Connection:
         self._first_by: float | None = first_by
         self._clock = clock
         self._packets: Iterator[Packet] = container.demux()
+        self._convert = RgbConverter()
         self._frames: deque[VideoFrame] = deque()
         self._frame: VideoFrame | None = None
         self._unreadable = 0
@@ -249,7 +250,7 @@ class Connection:
             return None
         check_size(self._frame.width, self._frame.height, self._where)
         try:
-            return to_rgb(self._frame, self._stream.sample_aspect_ratio)
+            return self._convert(self._frame, self._stream.sample_aspect_ratio)
         except (av.FFmpegError, ValueError):  # a pixel format that cannot be converted
             self.damaged += 1
             return None
@@ -280,7 +281,7 @@ class Connection:
             return
         try:
             self._frames.extend(packet.decode())
-        except av.FFmpegError:
+        except (av.FFmpegError, ValueError):  # the latter before PyAV 17
             self._count_unreadable()
         else:
             if self._frames:

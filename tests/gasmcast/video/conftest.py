@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -45,6 +44,7 @@ class Odd:
             yield SimpleNamespace(duration=None, start_time=None), stream
 
         patch.setattr(reader, "open_file", open_file)
+        patch.setattr(reader, "RgbConverter", lambda: self._draw)
         patch.setattr(reader, "_frames", lambda container, stream, name, count: self._read(count))
 
     def _read(self, count) -> Iterator[SimpleNamespace]:
@@ -56,13 +56,12 @@ class Odd:
                 pts=ticks,
                 dts=ticks,
                 time_base=self.time_base,
-                side_data={},
-                to_ndarray=partial(self._draw, number),
+                number=number,
             )
 
-    def _draw(self, number: int, **_) -> np.ndarray:
+    def _draw(self, frame: SimpleNamespace, aspect: None) -> np.ndarray:
         self.retrieved += 1
-        return np.full((48, 64, 3), number, np.uint8)
+        return np.full((48, 64, 3), frame.number, np.uint8)
 
 
 @pytest.fixture(scope="session")
