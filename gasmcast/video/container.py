@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 from av.container import InputContainer
@@ -15,13 +15,13 @@ from av.video.stream import VideoStream
 from gasmcast.errors import SourceError
 from gasmcast.video.picture import MAX_PIXELS
 
-__all__ = ["main_video_stream", "open_file", "printable"]
+__all__ = ["main_video_stream", "open_container", "open_file", "printable"]
 
-# FFmpeg refuses larger pictures before it allocates memory for them.
-_DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
-# FFmpeg must not follow a playlist inside a file to the network. It applies the options of decoders
-# too, because it decodes some frames to learn the format.
-_FILE_OPTIONS = {"protocol_whitelist": "file", **_DECODER_OPTIONS}
+# FFmpeg must not follow a playlist inside a file to the network.
+_FILE_OPTIONS = {"protocol_whitelist": "file"}
+# FFmpeg decodes some frames to learn the format, with options of their own. PyAV before 18, the
+# newest for Python 3.10, crashes when they are given and a stream is found late (MPEG-PS).
+_TAKES_PROBING_OPTIONS = int(av.__version__.split(".")[0]) >= 18
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def open_file(
 
     with ExitStack() as stack:
         try:
-            container = av.open(_location(file, stack), options=dict(_FILE_OPTIONS))
+            container = open_container(_location(file, stack), _FILE_OPTIONS, MAX_PIXELS)
         except (av.FFmpegError, ValueError) as error:
             raise _no_video(file, name) from error
 
@@ -61,10 +61,31 @@ def open_file(
                 f"{name} has pictures of {width} x {height}.", "Scale it to 8K or less."
             )
 
-        stream.codec_context.options = dict(_DECODER_OPTIONS)
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads or 0
         yield container, stream
+
+
+def open_container(
+    source: str | BinaryIO,
+    options: dict[str, str],
+    max_pixels: int,
+    **settings: Any,  # noqa: ANN401 - passed on as they are
+) -> InputContainer:
+    """Open a container; FFmpeg allocates no memory for larger pictures while it opens.
+
+    Args:
+        source: path, URL or open file.
+        options: FFmpeg's options of the container and its protocols.
+        max_pixels: largest picture.
+        settings: further arguments of `av.open`.
+
+    Raises:
+        av.FFmpegError: FFmpeg cannot open it.
+    """
+    probing = {"max_pixels": str(max_pixels)} if _TAKES_PROBING_OPTIONS else {}
+    return av.open(source, "r", options=probing, container_options=dict(options), **settings)
 
 
 def _location(file: Path, stack: ExitStack) -> str | BinaryIO:

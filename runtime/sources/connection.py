@@ -16,7 +16,7 @@ from av.codec.hwaccel import HWAccel
 
 from gasmcast.errors import SourceError
 from gasmcast.runtime.sources.capture import MAX_PIXELS, check_size
-from gasmcast.video.container import main_video_stream
+from gasmcast.video.container import main_video_stream, open_container
 from gasmcast.video.picture import Frame, RgbConverter
 
 if TYPE_CHECKING:
@@ -122,9 +122,10 @@ def _open(
 ) -> tuple[InputContainer, VideoStream | None]:
     """Open a URL; without a video stream the container is closed, and the stream None."""
     hwaccel = HWAccel(settings.hwaccel, allow_software_fallback=True) if settings.hwaccel else None
-    container = av.open(
+    container = open_container(
         url,
-        options=_options(url, settings, analysis_s),
+        _options(url, settings, analysis_s),
+        MAX_PIXELS,
         timeout=(_OPEN_S + analysis_s, read_s),
         hwaccel=hwaccel,
     )
@@ -142,8 +143,6 @@ def _options(url: str, settings: ConnectionSettings, analysis_s: float) -> dict[
         "analyzeduration": str(int(1e6 * analysis_s)),
         # The frame rate is not needed, and measuring it takes 20 pictures.
         "fpsprobesize": "0",
-        # FFmpeg decodes a few pictures to learn the format.
-        "max_pixels": str(MAX_PIXELS),
     }
     if parts.scheme.startswith("rtsp"):
         options["protocol_whitelist"] = "rtsp,rtp,udp,tcp,tls,crypto"
