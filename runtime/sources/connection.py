@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import av
-from av.codec.hwaccel import HWAccel
+from av.codec.hwaccel import HWAccel, hwdevices_available
 
 from gasmcast.errors import SourceError
 from gasmcast.runtime.sources.capture import MAX_PIXELS, check_size
@@ -121,7 +121,16 @@ def _open(
     url: str, settings: ConnectionSettings, read_s: float, analysis_s: float
 ) -> tuple[InputContainer, VideoStream | None]:
     """Open a URL; without a video stream the container is closed, and the stream None."""
-    hwaccel = HWAccel(settings.hwaccel, allow_software_fallback=True) if settings.hwaccel else None
+    hwaccel = None
+    if settings.hwaccel:
+        names = hwdevices_available()
+        if settings.hwaccel not in names:
+            raise SourceError(
+                f"FFmpeg has no hardware decoder {settings.hwaccel!r}.",
+                f"Set hwaccel to one of {', '.join(sorted(names))}, or leave it out.",
+            )
+        hwaccel = HWAccel(settings.hwaccel, allow_software_fallback=True)
+
     container = open_container(
         url,
         _options(url, settings, analysis_s),

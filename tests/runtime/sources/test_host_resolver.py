@@ -110,3 +110,18 @@ def test_a_silent_resolver_is_an_error_in_time(silent, monkeypatch):
     assert "cannot be opened: its name was not found within 2 s." in errors[0].what
     assert "s3cret" not in str(errors[0])
     assert "cam.example:554/x" in errors[0].what
+
+
+def test_a_look_up_without_a_thread_is_made_by_the_next_attempt(monkeypatch):
+    from gasmcast.runtime.sources import host_resolver
+
+    start_daemon = host_resolver.start_daemon
+
+    def refuse(work, name):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(host_resolver, "start_daemon", refuse)
+    resolver = HostResolver(lambda host: None)
+    assert "no thread could be started" in resolver.failure("cam.lan")
+    monkeypatch.setattr(host_resolver, "start_daemon", start_daemon)
+    assert resolver.failure("cam.lan") is None
