@@ -219,6 +219,7 @@ class Connection:
         self._frames: deque[VideoFrame] = deque()
         self._frame: VideoFrame | None = None
         self._unreadable = 0
+        self._undecodable = False  # a packet before the first picture could not be decoded
 
     @property
     def position_s(self) -> float:
@@ -237,15 +238,16 @@ class Connection:
         self._frame = None
         while not self._frames:
             packet = self._next_packet()
+            waits_for_first = self._first_by is not None
+            late = waits_for_first and self._clock() > (self._first_by or 0.0)
+            if late or (packet is None and waits_for_first and self._undecodable):
+                raise SourceError(
+                    f"{self._where} sent data, but no picture that can be decoded.",
+                    "Check its codec (H.264 is safe), its size (4K or less), and the interval of "
+                    "its key frames (20 s at most).",
+                )
             if packet is None:
                 return False
-            if self._first_by is not None and self._clock() > self._first_by:
-                raise SourceError(
-                    f"{self._where} sent data for {FIRST_PICTURE_S:.0f} s, but no picture that can "
-                    "be decoded.",
-                    "Check its codec (H.264 is safe), its size (4K or less), and the interval of "
-                    "its key frames.",
-                )
             self._decode(packet)
 
         self._first_by = None
@@ -297,6 +299,7 @@ class Connection:
 
     def _count_unreadable(self) -> None:
         if self._first_by is not None:
+            self._undecodable = True
             return
         self.damaged += 1
         self._unreadable += 1

@@ -105,7 +105,7 @@ def test_a_stream_that_is_joined_before_its_key_frame_is_waited_for(camera, tmp_
 def test_a_camera_of_one_picture_in_three_seconds_is_live(camera):
     def send(write):
         for number in itertools.count():
-            write(part(jpeg(number)))
+            write(part(jpeg(number) + bytes(8000)))
             time.sleep(3.0)
 
     place, requests = camera(MJPEG, send)
@@ -174,21 +174,24 @@ def test_a_camera_that_serves_rtsp_over_udp_only_names_the_setting():
     )
     transports = []
 
+    def answer(request):
+        status, more, body = "200 OK", "", ""
+        if request.startswith("DESCRIBE"):
+            body = sdp
+            more = f"Content-Type: application/sdp\r\nContent-Length: {len(sdp)}\r\n"
+        if request.startswith("SETUP"):
+            transports.append(request.split("Transport:")[1].split("\r\n")[0])
+            status = "461 Unsupported Transport"
+        number = request.split("CSeq:")[1].split()[0]
+        return f"RTSP/1.0 {status}\r\nCSeq: {number}\r\n{more}\r\n{body}"
+
     def serve():
         with contextlib.suppress(OSError):
             while True:
                 client, _ = server.accept()
-                while request := client.recv(4096).decode():
-                    number = request.split("CSeq:")[1].split()[0]
-                    status, more, body = "200 OK", "", ""
-                    if request.startswith("DESCRIBE"):
-                        body = sdp
-                        more = f"Content-Type: application/sdp\r\nContent-Length: {len(sdp)}\r\n"
-                    if request.startswith("SETUP"):
-                        transports.append(request.split("Transport:")[1].split("\r\n")[0])
-                        status = "461 Unsupported Transport"
-                    text = f"RTSP/1.0 {status}\r\nCSeq: {number}\r\n{more}\r\n{body}"
-                    client.sendall(text.encode())
+                with client:
+                    while request := client.recv(4096).decode():
+                        client.sendall(answer(request).encode())
 
     threading.Thread(target=serve, daemon=True).start()
     url = f"rtsp://127.0.0.1:{server.getsockname()[1]}/live"
@@ -225,7 +228,7 @@ def test_a_certificate_is_verified_unless_the_camera_is_set_otherwise(camera, tm
         return take(NetworkSource(url, "cam", settings=ConnectionSettings(**settings)), 2)
 
     for settings in ({}, {"tls_ca": certificate}):
-        with pytest.raises(SourceError, match="is not trusted.*tls_ca"):
+        with pytest.raises(SourceError, match=r"is not trusted.*tls_ca"):
             read(**settings)
     assert requests == [], "no password was sent"
     assert read(tls_ca=certificate, tls_name="IPC")
