@@ -85,7 +85,10 @@ def open_container(
         av.FFmpegError: FFmpeg cannot open it.
     """
     probing = {"max_pixels": str(max_pixels)} if _TAKES_PROBING_OPTIONS else {}
-    return av.open(source, "r", options=probing, container_options=dict(options), **settings)
+    container: InputContainer = av.open(
+        source, "r", options=probing, container_options=dict(options), **settings
+    )
+    return container
 
 
 def _location(file: Path, stack: ExitStack) -> str | BinaryIO:

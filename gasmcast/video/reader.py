@@ -12,8 +12,9 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import av
 import cv2
@@ -137,7 +138,7 @@ def duration_s(path: str | Path) -> float:
 
     with open_file(path, threads=1) as (container, stream):
         packets = [packet.pts for packet in _packets(container, stream)]
-        times = [float(pts * stream.time_base) for pts in packets if pts is not None]
+        times = [float(pts * _tick_s(stream)) for pts in packets if pts is not None]
     if times:
         return max(0.0, max(times) - start_s + step_s)
     # A raw stream has no times: its frames follow one another at the stated rate.
@@ -229,7 +230,7 @@ def _frames(
         count.packets += packet.size > 0
         count.cut = packet.is_corrupt if packet.size else count.cut
         try:
-            frames = packet.decode()
+            frames = cast("list[VideoFrame]", packet.decode())
         except av.EOFError:
             continue
         except (av.FFmpegError, ValueError) as error:  # the latter before PyAV 17
@@ -258,7 +259,7 @@ def _packet_times(
     times: list[float] = []
     for packet in _packets(container, stream):
         if packet.pts is not None:
-            times.append(float(packet.pts * stream.time_base))
+            times.append(float(packet.pts * _tick_s(stream)))
         if limit is not None and len(times) >= limit:
             break
     return times
@@ -276,8 +277,13 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]
 def _start_s(container: InputContainer, stream: VideoStream) -> float:
     """Return the time of the first frame; packets come in decoding order, so several are read."""
     if stream.start_time is not None:
-        return float(stream.start_time * stream.time_base)
+        return float(stream.start_time * _tick_s(stream))
     return min(_packet_times(container, stream, limit=16), default=0.0)
+
+
+def _tick_s(stream: VideoStream) -> Fraction:
+    """Return the unit of the timestamps of a stream."""
+    return stream.time_base or Fraction(1, av.time_base)
 
 
 def _credible_fps(stream: VideoStream) -> float:
@@ -290,7 +296,7 @@ def _credible_fps(stream: VideoStream) -> float:
 def _stated_length_s(container: InputContainer, stream: VideoStream) -> float:
     """Return the length that the header states for the video, or 0 where it states none."""
     if stream.duration is not None:
-        return float(stream.duration * stream.time_base)
+        return float(stream.duration * _tick_s(stream))
     return container.duration / av.time_base if container.duration else 0.0
 
 
