@@ -294,3 +294,27 @@ def test_connection_settings_of_a_list(tmp_path):
     file.write_text("cameras: [{source: 'rtsp://h/x', rtsp: multicast}]\n")
     with pytest.raises(UsageError, match="rtsp"):
         open_sources([f"@{file}"])
+
+
+def test_a_run_over_a_file_of_any_name_is_recorded_and_replays(
+    tiny_bundle, short_video, tmp_path, monkeypatch
+):
+    """The name is not UTF-8: neither the records nor the recording are lost."""
+    from gasmcast.cli import main
+
+    path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    path.write_bytes(short_video.read_bytes())
+    recording = tmp_path / "run.jsonl"
+    live = ["live", str(path), "--bundle", str(tiny_bundle), "--engine", "onnxruntime", "--quiet"]
+    for words in (
+        [*live, "--record", str(recording), "--jsonl", str(tmp_path / "out.jsonl")],
+        ["replay", str(recording)],
+        ["live", f"replay:{recording}", *live[2:]],
+    ):
+        monkeypatch.setattr("sys.argv", ["gasmcast", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 0, words
+    kinds = [json.loads(line)["kind"] for line in recording.read_bytes().splitlines()]
+    assert len(kinds) > 5
+    assert (tmp_path / "out.jsonl").read_bytes().count(b'"decision"') > 0
