@@ -315,6 +315,6 @@ def test_a_run_over_a_file_of_any_name_is_recorded_and_replays(
         with pytest.raises(SystemExit) as end:
             main()
         assert end.value.code == 0, words
-    kinds = [json.loads(line)["kind"] for line in recording.read_bytes().splitlines()]
+    kinds = [json.loads(line)["is"] for line in recording.read_bytes().splitlines()]
     assert len(kinds) > 5
     assert (tmp_path / "out.jsonl").read_bytes().count(b'"decision"') > 0
