@@ -195,7 +195,7 @@ class _StampClock:
 
 @dataclass
 class _Count:
-    """What one pass over a file met."""
+    """Counts of one pass over a file."""
 
     frames: int = 0
     packets: int = 0
