@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import GasmcastError
 
-__all__ = ["Frame", "FrameListener", "Source"]
+__all__ = ["Frame", "FrameListener", "PatientSource", "Source"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,19 @@ class Source(Protocol):
         Raises:
             SourceError: the source cannot be opened or read; the message is one sentence.
         """
+        ...
+
+
+@runtime_checkable
+class PatientSource(Protocol):
+    """Part of a source that may be silent for long without a fault."""
+
+    gap_s: float
+    """Seconds without a picture that its user accepts; set before `frames`."""
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds that its reader may need at present until the next picture, or an error."""
         ...
 
 

@@ -94,7 +94,8 @@ class Notice(_Timed):
     """Message for the operator: a gap, a change of service level, a camera's state."""
 
     what: str
-    """`state`, `gap`, `under_delivery`, `degrade`, `recover`, `turns` or `error`."""
+    """`state`, `gap`, `under_delivery`, `frozen`, `black`, `moving` (again), `degrade`, `recover`,
+    `turns` or `error`."""
     text: str
     """One sentence."""
 

@@ -150,7 +150,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         return True
 
     def length_s(self, index: int) -> float:
-        """Return the length of a clip's video in seconds, by its header, which is read once.
+        """Return the length of a clip's video in seconds, which is read once.
 
         Raises:
             SourceError: the video cannot be opened.
@@ -190,7 +190,7 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         path, video = self._path(index), self._preloaded.get(index)
         length_s = self.length_s(index) if video is None else video.length_s
         slots = self.spec.slot_times(self._start(length_s, rng))
-        draw = LazyAugmentation(rng, self.augment, self.spec, bgr=video is None)
+        draw = LazyAugmentation(rng, self.augment, self.spec)
         frames = out.numpy().reshape(-1, *self.spec.clip_shape[2:])  # (slots, H, W, 3)
 
         if video is None:

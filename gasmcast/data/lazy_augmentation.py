@@ -7,7 +7,7 @@ import numpy as np
 from gasmcast.config import AugmentConfig
 from gasmcast.data.augment import Augmentation, draw_augmentation
 from gasmcast.spec import ClipSpec
-from gasmcast.video.reader import Frame, as_rgb
+from gasmcast.video.reader import Frame
 
 __all__ = ["LazyAugmentation"]
 
@@ -19,7 +19,7 @@ class LazyAugmentation:
     """
 
     def __init__(
-        self, rng: np.random.Generator, config: AugmentConfig | None, spec: ClipSpec, *, bgr: bool
+        self, rng: np.random.Generator, config: AugmentConfig | None, spec: ClipSpec
     ) -> None:
         """Prepare the draw of one clip.
 
@@ -27,12 +27,10 @@ class LazyAugmentation:
             rng: the clip's own generator.
             config: what may be drawn; None: only the fit of the clip spec.
             spec: the clip spec.
-            bgr: frames are in OpenCV's order of channels, not RGB.
         """
         self._rng = rng
         self._config = config
         self._spec = spec
-        self._bgr = bgr
         self._augmentation: Augmentation | None = None
 
     @property
@@ -45,16 +43,10 @@ class LazyAugmentation:
         if self._augmentation is None:
             self._augmentation = self._draw(frame)
 
-        # Channels are reordered after placement, on a small frame, in a tenth of the time.
-        placed = self._augmentation.placed(frame)
-        return self._augmentation.colored(self._rgb(placed))
+        return self._augmentation.colored(self._augmentation.placed(frame))
 
     def _draw(self, frame: Frame) -> Augmentation:
         """Draw the augmentation of the clip."""
         if self._config is None:
             return Augmentation(self._spec)
-        return draw_augmentation(self._rng, self._config, self._spec, lambda: self._rgb(frame))
-
-    def _rgb(self, frame: Frame) -> Frame:
-        """Return a frame in RGB."""
-        return as_rgb(frame) if self._bgr else frame
+        return draw_augmentation(self._rng, self._config, self._spec, lambda: frame)

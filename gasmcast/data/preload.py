@@ -30,7 +30,7 @@ class SmallVideo(NamedTuple):
     frames: NDArray[np.uint8]
     """`(n, h, w, 3)` RGB."""
     length_s: float
-    """Length of the video in seconds, by its header."""
+    """Length of the video in seconds."""
 
 
 def preload_videos(

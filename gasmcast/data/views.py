@@ -15,7 +15,7 @@ from gasmcast.data.shared_memory import share
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.spec import ClipSpec
 from gasmcast.video.clip import fit_frame, read_slots
-from gasmcast.video.reader import Frame, as_rgb, duration_s
+from gasmcast.video.reader import Frame, duration_s
 
 __all__ = ["ViewClips", "parse_views"]
 
@@ -126,7 +126,7 @@ class ViewClips:
         start = view_starts(duration_s(sample.path), self.spec, self.windows)[window]
         fit = self._fit(crop)
         slots = self.spec.slot_times(start)
-        return read_slots(sample.path, slots, lambda frame: as_rgb(fit(frame)), threads=1)
+        return read_slots(sample.path, slots, fit, threads=1)
 
     def _fit(self, crop: int) -> Callable[[Frame], Frame]:
         """Return the function that brings a frame to the square of a crop."""

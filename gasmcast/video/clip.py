@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.spec import ClipSpec, nearest_frames
-from gasmcast.video.reader import Frame, FrameTimes, as_rgb, decode
+from gasmcast.video.reader import Frame, FrameTimes, decode
 
 __all__ = ["fit_frame", "pick_frames", "read_clip", "read_slots"]
 
@@ -77,8 +77,7 @@ def read_slots(
     Args:
         path: a local video file.
         slots_s: `(m,)` seconds after the first frame, ascending.
-        make: converts a decoded frame to `(h, w, 3)` uint8 RGB of a fixed size. It gets channels in
-            the decoder's order; `as_rgb` reorders them, on a small frame in a tenth of the time.
+        make: converts a decoded frame to `(h, w, 3)` uint8 RGB of a fixed size.
         threads: number of decoder threads; None lets FFmpeg choose.
         out: `(m, h, w, 3)` uint8 to write to; None: new memory.
 
@@ -161,7 +160,7 @@ def read_clip(path: str | Path, spec: ClipSpec, start_s: float = 0.0) -> NDArray
     frames = read_slots(
         path,
         spec.slot_times(start_s),
-        lambda frame: as_rgb(fit_frame(frame, spec.pixels, spec.fit)),
+        lambda frame: fit_frame(frame, spec.pixels, spec.fit),
     )
     return frames.reshape(spec.clip_shape)
 

@@ -1,55 +1,56 @@
-"""Read video files: frames with time stamps.
+"""Read video files: frames with timestamps, and the length of a file.
 
-Training, evaluation and live recognition of files all read through here, so they see the same
-pixels. FFmpeg inside OpenCV decodes. Rotation is applied, and time stamps count from the first
-frame. Oddities are corrected (a wrong frame rate, frame count or time stamp); damage is an error (a
-file without frames, or one that ends early).
+Training, evaluation and live recognition of files read through this module, so they see the same
+pixels. FFmpeg decodes (PyAV). Rotation and pixel aspect ratio are applied, edit lists are honored,
+damaged packets are skipped and counted, and timestamps count from the first frame.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-# FFmpeg would print its own report of every odd packet; the SourceError says what matters. OpenCV
-# reads the variable when it opens the first file.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
+import av
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from gasmcast.errors import SourceError
+from gasmcast.video.container import open_file, printable
+from gasmcast.video.picture import Frame, RgbConverter
 
-__all__ = ["Frame", "FrameTimes", "as_rgb", "decode", "duration_s", "read_frames"]
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
 
-Frame = NDArray[np.uint8]
+__all__ = ["Frame", "FrameTimes", "decode", "duration_s", "read_frames"]
 
-# OpenCV 4 and OpenCV 5 have it in different places.
-_set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+_log = logging.getLogger(__name__)
 
-_DEFAULT_FPS = 30.0
-"""Frame rate of a file that states no credible one and has no usable stamps."""
-_MISSING_SHARE = 0.2
-"""Share of its stated length that a file may lack before it counts as cut short."""
+_GUESSED_FPS = 30.0  # where a file states no credible rate and has no usable timestamps
+_MISSING_SHARE = 0.2  # of the stated length that a whole file may lack
 _MISSING_S = 0.5
-"""Seconds that a file may lack in addition."""
+_UNREPORTED_S = 0.2  # that may be missing at the end without a warning
+_FAR = 2**50  # later than the end of any file, in ticks of any time base
 
 
 class FrameTimes(NamedTuple):
     """Times around one frame of a file, in seconds after the first frame."""
 
     previous_s: float
-    """Stamp of the frame before; -inf for the first one."""
+    """Timestamp of the frame before; -inf for the first one."""
     stamp_s: float
-    """Stamp of the frame."""
+    """Timestamp of the frame."""
     next_s: float
-    """Expected stamp of the next frame."""
+    """Expected timestamp of the next frame."""
     end_s: float
-    """End of the file, as it states it."""
+    """End of the video as the header states it; 0 if it states none."""
 
 
 def read_frames(path: str | Path, threads: int | None = None) -> Iterator[tuple[float, Frame]]:
@@ -57,180 +58,287 @@ def read_frames(path: str | Path, threads: int | None = None) -> Iterator[tuple[
 
     Args:
         path: a local file of any container and codec that FFmpeg reads.
-        threads: number of decoder threads; None lets FFmpeg choose.
+        threads: decoder threads; None lets FFmpeg choose.
 
     Yields:
         `(stamp_s, frame)`: seconds after the first frame, strictly ascending, and `(H, W, 3)` uint8
-        RGB, rotated as it is meant to be shown. If a file changes its frame size, later frames are
-        resized to that of the first.
+        RGB as it is meant to be shown. Where a video changes its size, later frames get the size
+        of the first one.
 
     Raises:
-        SourceError: the file is missing, empty, encrypted, has no video stream or no frame that can
-            be decoded, or ends well before its stated length (raised after its last good frame).
+        SourceError: the file is missing, empty, encrypted, has no video stream or no frame that
+            can be decoded, or ends well before its stated length (raised after its last frame).
+
+    Example:
+        >>> for stamp_s, frame in read_frames("clip.mp4"):
+        ...     print(f"{stamp_s:.3f} s, {frame.shape}")
     """
-    for stamp, image in decode(path, threads):
-        assert image is not None  # none is skipped
-        yield stamp, as_rgb(image)
+    for stamp, picture in decode(path, threads):
+        assert picture is not None  # every frame is wanted
+        yield stamp, picture
 
 
 def decode(
     path: str | Path,
     threads: int | None,
     wanted: Callable[[FrameTimes], bool] | None = None,
-) -> Iterator[tuple[float, NDArray[np.uint8] | None]]:
-    """Yield stamps and images of a video file.
+) -> Iterator[tuple[float, Frame | None]]:
+    """Yield timestamps and pictures of a video file; None for pictures that are not wanted.
+
+    Converting a frame to RGB is about half of the work, and `wanted` avoids it.
 
     Args:
-        path: a local video file.
-        threads: number of decoder threads; None lets FFmpeg choose.
-        wanted: returns whether a frame's image is needed. Converting it is a quarter of the work.
-
-    Yields:
-        `(stamp_s, image)`, in OpenCV's order of channels; None for an image that is not wanted.
+        path: a local file.
+        threads: decoder threads; None lets FFmpeg choose.
+        wanted: returns whether the picture of a frame is needed; None: all are.
 
     Raises:
         SourceError: as `read_frames`.
     """
-    capture = _open(path, threads)
-    try:
-        # `step` is the last known distance of frames; it stands in for missing stamps.
-        step, count = 1.0 / _credible_fps(capture), 0
-        end = capture.get(cv2.CAP_PROP_FRAME_COUNT) * step
-        last, origin = -math.inf, 0.0
+    with open_file(path, threads) as (container, stream):
+        name = printable(path)
+        count = _Count()
+        clock = _StampClock(1.0 / _credible_fps(stream))
+        end_s = _stated_length_s(container, stream)
+        convert = RgbConverter()
+        size: tuple[int, int] | None = None
 
-        while capture.grab():
-            position = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
-            pace = step
-            if count == 0:
-                origin = position if math.isfinite(position) else 0.0
-                stamp = 0.0
-            elif math.isfinite(position) and position - origin > last:
-                pace, stamp = position - origin - last, position - origin
-            else:
-                # A stamp that is missing or out of order: one frame later than the last.
-                stamp = last + step
+        for frame in _frames(container, stream, name, count):
+            before_s = clock.last_s
+            stamp = clock.stamp(frame)
+            times = FrameTimes(before_s, stamp, stamp + clock.pace_s, end_s)
+            picture = None
+            if wanted is None or wanted(times):
+                picture = _in_size(convert(frame, stream.sample_aspect_ratio), size)
+                size = picture.shape[:2]
+            yield stamp, picture
 
-            image = None
-            if wanted is None or wanted(FrameTimes(last, stamp, stamp + pace, end)):
-                ok, image = capture.retrieve()
-                if not ok or image is None:
-                    continue
-
-            # The step is updated only here, because a frame that fails must not change it.
-            last, step = stamp, pace
-            count += 1
-            yield stamp, image
-
-        _check_complete(capture, str(path), count, max(last, 0.0) + step)
-    finally:
-        capture.release()
+        _check_whole(container, stream, name, count, clock.last_s + clock.pace_s)
 
 
 def duration_s(path: str | Path) -> float:
-    """Return the length of a video in seconds by its header, without decoding.
+    """Return the length of a video in seconds: the time of its last frame plus one frame.
 
-    0.0 if the header does not state it.
+    The length comes from the packets at the end of the file, because headers may be wrong (variable
+    frame rate) or silent (recordings of a browser). Nothing is decoded.
 
     Raises:
         SourceError: the file is missing, empty, encrypted or has no video stream.
     """
-    capture = _open(path, 1)
-    try:
-        fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        seconds = count / fps if fps > 0 and count > 0 else 0.0
-        return seconds if math.isfinite(seconds) else 0.0
-    finally:
-        capture.release()
+    with open_file(path, threads=1) as (container, stream):
+        step_s = 1.0 / _credible_fps(stream)
+        start_s = _start_s(container, stream)
+
+        # Jump to the last key frame; without an index this may fail, and the file is read whole.
+        with suppress(av.FFmpegError):
+            container.seek(_FAR, stream=stream, backward=True)
+        times = _packet_times(container, stream)
+    if times:
+        return max(0.0, max(times) - start_s + step_s)
+
+    with open_file(path, threads=1) as (container, stream):
+        packets = [packet.pts for packet in _packets(container, stream)]
+        times = [float(pts * _tick_s(stream)) for pts in packets if pts is not None]
+    if times:
+        return max(0.0, max(times) - start_s + step_s)
+    # A raw stream has no times: its frames follow one another at the stated rate.
+    return len(packets) * step_s
 
 
-def as_rgb(image: NDArray[np.uint8]) -> Frame:
-    """Convert an image as OpenCV decodes it to `(H, W, 3)` RGB.
+class _StampClock:
+    """Timestamps of frames in seconds after the first one, strictly ascending.
 
-    Args:
-        image: `(H, W)` gray, `(H, W, 3)` BGR or `(H, W, 4)` BGRA.
+    Presentation times of some containers (H.264 with B-frames in AVI) are wrong. As FFmpeg's
+    `guess_correct_pts` (libavcodec/decode.c), this follows the decoding times once they are out of
+    order less often.
     """
-    if image.ndim == 2 or image.shape[2] == 1:
-        code = cv2.COLOR_GRAY2RGB
-    elif image.shape[2] == 4:
-        code = cv2.COLOR_BGRA2RGB
-    else:
-        code = cv2.COLOR_BGR2RGB
-    return np.asarray(cv2.cvtColor(image, code), np.uint8)
+
+    def __init__(self, step_s: float) -> None:
+        self.last_s = -math.inf
+        """Timestamp of the last frame; -inf before the first."""
+        self.pace_s = step_s
+        """Time from the last frame but one to the last one."""
+        self._step_s = step_s
+        self._origin_s = 0.0
+        self._last = {"pts": -math.inf, "dts": -math.inf}
+        self._faults = {"pts": 0, "dts": 0}
+
+    def stamp(self, frame: VideoFrame) -> float:
+        """Return the timestamp of the next frame."""
+        time_s = self._best_time(frame)
+        if self.last_s == -math.inf:
+            self._origin_s = time_s or 0.0
+            stamp = 0.0
+        elif time_s is not None and time_s - self._origin_s > self.last_s:
+            stamp = time_s - self._origin_s
+            self.pace_s = stamp - self.last_s
+        else:  # missing or out of order
+            stamp = self.last_s + self._step_s
+            self.pace_s = self._step_s
+
+        self.last_s = stamp
+        return stamp
+
+    def _best_time(self, frame: VideoFrame) -> float | None:
+        times = {"pts": frame.pts, "dts": frame.dts}
+        for name, ticks in times.items():
+            if ticks is not None:
+                self._faults[name] += ticks <= self._last[name]
+                self._last[name] = ticks
+
+        trusted = "pts" if self._faults["pts"] <= self._faults["dts"] else "dts"
+        ticks = times[trusted] if times[trusted] is not None else times["pts"]
+        if ticks is None or frame.time_base is None:
+            return None
+        return float(ticks * frame.time_base)
 
 
-def _open(path: str | Path, threads: int | None) -> cv2.VideoCapture:
-    """Open a video file, or raise SourceError with the reason why not."""
-    file = Path(path)
-    if not file.is_file():
-        raise SourceError(f"There is no video file {path}.", "Check the path.")
-    if file.stat().st_size == 0:
-        raise SourceError(f"{path} is empty.", "Copy or record it again.")
+@dataclass
+class _Count:
+    """Counts of one pass over a file."""
 
-    # OpenCV would print a warning to standard error before it reports the failure.
-    settings = [] if threads is None else [cv2.CAP_PROP_N_THREADS, threads]
-    level = _set_log_level(0)
-    try:
-        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, settings)
-    finally:
-        _set_log_level(level)
-    if capture.isOpened():
-        return capture
-
-    capture.release()
-    if _is_encrypted(file):
-        raise SourceError(f"{path} is encrypted.", "Give a copy without digital rights management.")
-    raise SourceError(
-        f"{path} has no video stream that can be read.",
-        "It is audio only, damaged, or not a video.",
-    )
+    frames: int = 0
+    packets: int = 0
+    damaged: int = 0
+    cut: bool = False
+    """Whether the last packet of the video is incomplete."""
+    end_s: float = 0.0
+    """Latest end of a packet of any stream, in seconds after the start of the container."""
 
 
-def _is_encrypted(file: Path) -> bool:
-    """Return whether the start of an MP4 names boxes of ISO/IEC 23001-7 common encryption."""
-    with file.open("rb") as stream:
-        head = stream.read(1 << 16)
-    return any(box in head for box in (b"encv", b"cenc", b"cbcs", b"pssh"))
+def _frames(
+    container: InputContainer, stream: VideoStream, name: str, count: _Count
+) -> Iterator[VideoFrame]:
+    """Yield decoded frames; skip damaged packets, and count them and damaged pictures."""
+    packets = container.demux()
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.EOFError):
+            break
+        except av.FFmpegError as error:  # the container itself is damaged here
+            count.damaged += 1
+            _log.debug("%s: %s", name, error)
+            break
+
+        if packet.pts is not None and packet.time_base is not None:
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            count.end_s = max(count.end_s, end)
+        if packet.stream.index != stream.index:
+            continue
+
+        count.packets += packet.size > 0
+        count.cut = packet.is_corrupt if packet.size else count.cut
+        try:
+            frames = cast("list[VideoFrame]", packet.decode())
+        except av.EOFError:
+            continue
+        except (av.FFmpegError, ValueError) as error:  # the latter before PyAV 17
+            count.damaged += 1
+            _log.debug("%s: %s", name, error)
+            continue
+        for frame in frames:
+            # FFmpeg conceals what is missing in such a picture; it is shown, and counted.
+            count.damaged += frame.is_corrupt
+            count.frames += 1
+            yield frame
 
 
-def _credible_fps(capture: cv2.VideoCapture) -> float:
-    """Return the stated frame rate, or the default if that cannot be true."""
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    return fps if math.isfinite(fps) and 0.5 <= fps <= 480 else _DEFAULT_FPS
+def _in_size(picture: Frame, size: tuple[int, int] | None) -> Frame:
+    """Return a picture in the size (height, width) of the first one."""
+    if size is None or picture.shape[:2] == size:
+        return picture
+    height, width = size
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _check_complete(capture: cv2.VideoCapture, where: str, count: int, seen_s: float) -> None:
-    """Raise SourceError when a file had no frame, or ended far before its header says.
+def _packet_times(
+    container: InputContainer, stream: VideoStream, limit: int | None = None
+) -> list[float]:
+    """Return the presentation times of packets of the stream, from the current position on."""
+    times: list[float] = []
+    for packet in _packets(container, stream):
+        if packet.pts is not None:
+            times.append(float(packet.pts * _tick_s(stream)))
+        if limit is not None and len(times) >= limit:
+            break
+    return times
 
-    Both its frames and its time must fall short. One of the two alone proves nothing: headers
-    miscount frames, and a last frame may be held for long.
+
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+    """Yield the packets of the stream that are shown, from the current position on."""
+    # Where the file is damaged, what was read before counts.
+    with suppress(av.FFmpegError):
+        for packet in container.demux(stream):
+            if packet.size and not packet.is_discard:
+                yield packet
+
+
+def _start_s(container: InputContainer, stream: VideoStream) -> float:
+    """Return the time of the first frame; packets come in decoding order, so several are read."""
+    if stream.start_time is not None:
+        return float(stream.start_time * _tick_s(stream))
+    return min(_packet_times(container, stream, limit=16), default=0.0)
+
+
+def _tick_s(stream: VideoStream) -> Fraction:
+    """Return the unit of the timestamps of a stream."""
+    return stream.time_base or Fraction(1, av.time_base)
+
+
+def _credible_fps(stream: VideoStream) -> float:
+    """Return the stated frame rate, or a guess where it is missing or absurd."""
+    rate = stream.average_rate or stream.guessed_rate
+    fps = float(rate) if rate else 0.0
+    return fps if 0.5 <= fps <= 480 else _GUESSED_FPS
+
+
+def _stated_length_s(container: InputContainer, stream: VideoStream) -> float:
+    """Return the length that the header states for the video, or 0 where it states none."""
+    if stream.duration is not None:
+        return float(stream.duration * _tick_s(stream))
+    return container.duration / av.time_base if container.duration else 0.0
+
+
+def _check_whole(
+    container: InputContainer, stream: VideoStream, name: str, count: _Count, seen_s: float
+) -> None:
+    """Raise SourceError for a file without frames, or one that ends far before its stated length.
+
+    A length of the container belongs to its longest stream, so it is compared with the packets of
+    all streams: audio may be longer than the video.
     """
-    stated = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    if count == 0:
-        raise _no_frame(capture, where, stated)
-
-    # The rate as stated, credible or not: the header's frame count depends on it.
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    length = stated / rate if rate > 0 else 0.0
-    few_frames = count < (1 - _MISSING_SHARE) * stated
-    short_time = seen_s < (1 - _MISSING_SHARE) * length - _MISSING_S
-    if few_frames and short_time:
+    if count.frames == 0:
+        if count.packets:
+            codec = stream.codec_context.name
+            raise SourceError(
+                f"No frame of {name} could be decoded (codec {codec}).",
+                "It is damaged, larger than 8192 x 4320, or of a codec that FFmpeg lacks.",
+            )
         raise SourceError(
-            f"{where} is damaged or cut short: {seen_s:.1f} of {length:.1f} s could be decoded.",
+            f"{name} holds no video frame.", "It is cut short, or only the head of a stream."
+        )
+
+    stated_s = _stated_length_s(container, stream)
+    if stream.duration is None:
+        start_s = (container.start_time or 0) / av.time_base
+        seen_s = max(seen_s, count.end_s - start_s)
+    few = stream.frames == 0 or count.packets < (1 - _MISSING_SHARE) * stream.frames
+    # FFmpeg shortens the stated length of an AVI to what its index finds, but not the frame count.
+    if few and count.cut and stream.frames:
+        stated_s = max(stated_s, stream.frames / _credible_fps(stream))
+    if few and seen_s < (1 - _MISSING_SHARE) * stated_s - _MISSING_S:
+        raise SourceError(
+            f"{name} is damaged or cut short: {seen_s:.1f} of {stated_s:.1f} s could be decoded.",
             "Copy or record it again.",
         )
-
-
-def _no_frame(capture: cv2.VideoCapture, where: str, stated: float) -> SourceError:
-    """Return the error of a file without a frame, with its codec if it claims to have frames."""
-    # The four bytes of the codec's name, padded with zeros or spaces.
-    code = int(capture.get(cv2.CAP_PROP_FOURCC))
-    codec = "".join(chr(code >> shift & 0xFF) for shift in (0, 8, 16, 24)).strip("\0 ")
-    if stated > 0 and codec.isprintable():
-        return SourceError(
-            f"No frame of {where} could be decoded (codec {codec}, OpenCV {cv2.__version__}).",
-            "It is damaged, or of a codec that this OpenCV lacks: AV1 needs"
-            " opencv-python>=4.14,<5.",
+    shown_s = max(seen_s, count.end_s - (container.start_time or 0) / av.time_base)
+    if shown_s < stated_s - _UNREPORTED_S:
+        _log.warning("%s ends early: at %.1f of %.1f s.", name, shown_s, stated_s)
+    if count.damaged:
+        _log.warning(
+            "%s: %d damaged packets or pictures, %d frames were decoded.",
+            name,
+            count.damaged,
+            count.frames,
         )
-    return SourceError(
-        f"{where} holds no video frame.", "It is cut short, or only the head of a stream."
-    )

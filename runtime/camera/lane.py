@@ -14,6 +14,7 @@ from gasmcast.runtime.camera.latency import Latencies
 from gasmcast.runtime.camera.preview import Preview
 from gasmcast.runtime.camera.ring import FeatureRing
 from gasmcast.runtime.camera.still_filter import StillFilter
+from gasmcast.runtime.camera.still_picture import StillPicture
 from gasmcast.runtime.context import RuntimeContext
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.live_settings import LiveConfig
@@ -82,6 +83,9 @@ class Lane:
         self._delivery = Delivery(
             name, spec, config.gap_s, lambda text: self.notify("under_delivery", text)
         )
+        self._still_picture = StillPicture(
+            lambda what, text: self.notify(what, f"The picture of {name} {text}")
+        )
         # Arrival of the first frame that the current pause cost.
         self._paused_since: float | None = None
         # A file was stopped before its end.
@@ -101,6 +105,8 @@ class Lane:
 
         self.frames += 1
         self._delivery.add_frame(frame.arrival)
+        if self.live:
+            self._still_picture.add(frame.arrival, frame.image)
 
         if self.paused:
             if self._paused_since is None:
@@ -134,6 +140,7 @@ class Lane:
         self.state = state
         if state == "live":
             self._delivery.restart()
+            self._still_picture.restart()
         verb = "has" if state == "failed" else "is"
         reason = f" ({detail})" if detail else ""
         self.notify("state", f"{self.name} {verb} {state}{reason}.")

@@ -47,7 +47,9 @@ class _Line(NamedTuple):
         content = self.content
         fields = content if isinstance(content, dict) else content.to_json()
         tree = redact_tree({"is": self.kind, **fields})
-        return (json.dumps(tree, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+        text = json.dumps(tree, ensure_ascii=False, separators=(",", ":")) + "\n"
+        # The name of a file may hold bytes that are not UTF-8: `\\udce9` is JSON, and replays.
+        return text.encode("utf-8", "backslashreplace")
 
 
 class Recorder:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from gasmcast.errors import GasmcastError, SourceError
-from gasmcast.runtime.frames import Frame, FrameListener, Source
+from gasmcast.runtime.frames import Frame, FrameListener, PatientSource, Source
 from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.service.secrets import redact
 from gasmcast.runtime.service.threads import start_daemon
@@ -35,7 +35,8 @@ class Camera:
         backoff: pauses between attempts.
         stall_s: the camera is `stalled` without a frame for this long, or for two of its frame
             periods if that is longer.
-        hang_s: a thread is abandoned if native code does not return for this long.
+        hang_s: a thread is abandoned if native code does not return for this long, or for the
+            patience of the source if that is longer.
         max_hung: abandoned threads that may be stuck at once; then there is no further attempt
             until one returns.
         gap_s: no window may span a longer step in the stamps of a live source.
@@ -77,6 +78,8 @@ class Camera:
         # When the reader entered native code; None while it is with the listener.
         self._native_since: float | None = None
         self._continuity = Continuity(live=source.live, gap_s=gap_s, stall_s=stall_s)
+        if isinstance(source, PatientSource):
+            source.gap_s = gap_s
 
     @property
     def name(self) -> str:
@@ -115,7 +118,7 @@ class Camera:
                     self._attempt()
             elif self._hangs(now):
                 self.counts.hangs += 1
-                what = f"{self.name} hangs: no sign of life for {self._hang_s:.0f} s."
+                what = f"{self.name} hangs: no sign of life for {self._limit_s():.0f} s."
                 self._finish(self._turn, SourceError(what))
             elif self.state is State.LIVE and self.source.live and self._continuity.stalled(now):
                 self.counts.stalls += 1
@@ -156,7 +159,19 @@ class Camera:
             self._running.add(turn)
 
         self._native_since = self._clock()
-        self._spawn(lambda: self._read(turn), f"camera-{self.name}")
+        try:
+            self._spawn(lambda: self._read(turn), f"camera-{self.name}")
+        except RuntimeError:
+            # The system is out of threads. The turn is given back, for this may pass.
+            with self._idle:
+                self._running.discard(turn)
+                self._idle.notify_all()
+            self._turn += 1
+            self._native_since = None
+            wait_s = self._backoff.bad(self._clock())
+            self._retry_at = self._clock() + wait_s
+            why = "no thread could be started (limit of threads or memory)."
+            self._report(State.RECONNECTING, f"{why} Next attempt in {wait_s:.1f} s.")
 
     def _read(self, turn: int) -> None:
         """Read all frames of one connection; runs on the camera's thread."""
@@ -253,8 +268,14 @@ class Camera:
         return (
             self.source.reconnects
             and self._native_since is not None
-            and now - self._native_since > self._hang_s
+            and now - self._native_since > self._limit_s()
         )
+
+    def _limit_s(self) -> float:
+        """Return for how long the reader may stay in native code."""
+        if isinstance(self.source, PatientSource):
+            return max(self._hang_s, self.source.patience_s)
+        return self._hang_s
 
     def _report(self, state: State, detail: str = "") -> None:
         self.state, self.detail = state, detail

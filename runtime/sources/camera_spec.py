@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -37,6 +37,24 @@ class CameraSpec(Frozen):
     )
     max_fps: float | None = Field(
         default=None, gt=0, description="pictures beyond this rate are skipped"
+    )
+    rtsp: Literal["tcp", "udp"] = Field(
+        default="tcp", description="transport of RTSP; udp for cameras that refuse TCP"
+    )
+    tls_ca: Path | None = Field(
+        default=None,
+        description="certificate (PEM) of the camera or of its authority, for https and rtsps",
+    )
+    tls_name: str = Field(
+        default="", description="name in the camera's certificate, if it is not the host of the URL"
+    )
+    tls_insecure: bool = Field(
+        default=False, description="accept any certificate: whoever answers gets the password"
+    )
+    hwaccel: str = Field(
+        default="",
+        pattern=r"^[a-z0-9]*$",
+        description="FFmpeg's name of a hardware decoder (cuda, qsv, vaapi); CPU when empty",
     )
     settings: dict[str, Any] = Field(
         default={}, description="settings of `gasmcast live` that differ for this camera"

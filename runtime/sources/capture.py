@@ -1,4 +1,4 @@
-"""Reading of an OpenCV capture frame by frame, within bounds; shared by all live sources."""
+"""Reading of a live source picture by picture, within bounds; shared by cameras of all kinds."""
 
 from __future__ import annotations
 
@@ -6,34 +6,38 @@ import time
 from collections.abc import Callable, Generator
 from typing import NamedTuple, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import SourceError
 from gasmcast.runtime.sources.lag import busy_s
 
-__all__ = ["TIMEOUT_S", "Capture", "CapturedFrame", "read_capture"]
+__all__ = ["MAX_PIXELS", "TIMEOUT_S", "Capture", "CapturedFrame", "check_size", "read_capture"]
 
 TIMEOUT_S = 2.0
-_MAX_PIXELS = 8192 * 4320  # bounds what a broken or hostile header can make us allocate
+
+MAX_PIXELS = 5120 * 4096
+"""Largest picture of a camera. A decoder holds up to 17 pictures, so this bounds what a broken or
+hostile camera can make it allocate."""
+
 _MAX_UNREADABLE = 250  # pictures in a row that do not decode before the connection counts as lost
 _AT_ONCE_S = 1.0  # a `grab` that fails sooner met a damaged packet or the end, later a timeout
 
 
 class Capture(Protocol):
-    """The part of `cv2.VideoCapture` that is used."""
+    """An open camera or network stream."""
+
+    @property
+    def position_s(self) -> float:
+        """Timestamp of the last picture that was grabbed, by the source's own clock."""
+        ...
 
     def grab(self) -> bool:
         """Wait for the next picture; returns False when none came in time."""
         ...
 
-    def retrieve(self) -> tuple[bool, NDArray[np.uint8] | None]:
-        """Decode the picture that was grabbed, in BGR."""
-        ...
-
-    def get(self, prop: int) -> float:
-        """Return a property."""
+    def retrieve(self) -> NDArray[np.uint8] | None:
+        """Return the picture that was grabbed, `(H, W, 3)` RGB; None if it cannot be decoded."""
         ...
 
     def release(self) -> None:
@@ -45,7 +49,7 @@ class CapturedFrame(NamedTuple):
     """One picture of a capture."""
 
     position_s: float
-    """Time stamp of the stream itself."""
+    """Timestamp of the stream itself."""
     arrival: float
     """Monotonic seconds when the picture was there."""
     waited_s: float
@@ -83,8 +87,8 @@ def read_capture(
 ) -> Generator[CapturedFrame, None, None]:
     """Yield frames until none comes in time; releases the capture, also when it is abandoned.
 
-    OpenCV's `grab` returns the same False for one damaged packet and for the end of the stream, so
-    it is repeated until it has failed many times, each time at once.
+    A webcam's `grab` returns the same False for one damaged picture and for the end of the stream,
+    so it is repeated until it has failed many times, each time at once.
 
     Args:
         capture: open.
@@ -112,14 +116,12 @@ def read_capture(
                     return
                 continue
 
-            if limit is not None:
-                position_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0 if bursts else arrival
-                if limit.skips(position_s):
-                    continue
+            if limit is not None and limit.skips(capture.position_s if bursts else arrival):
+                continue
 
             # A single damaged picture is no reason to reconnect.
-            ok, image = capture.retrieve()
-            if not ok or image is None or image.size == 0:
+            image = capture.retrieve()
+            if image is None or image.size == 0:
                 unreadable += 1
                 if unreadable > _MAX_UNREADABLE:
                     raise SourceError(
@@ -129,20 +131,21 @@ def read_capture(
                 continue
             unreadable = 0
 
-            position_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
-            yield CapturedFrame(position_s, arrival, waited_s, _to_rgb(image, where))
+            check_size(image.shape[1], image.shape[0], where)
+            yield CapturedFrame(capture.position_s, arrival, waited_s, image)
             waited_s = 0.0
     finally:
         capture.release()
 
 
-def _to_rgb(image: NDArray[np.uint8], where: str) -> NDArray[np.uint8]:
-    height, width = image.shape[:2]
-    if height * width > _MAX_PIXELS:
-        raise SourceError(
-            f"{where} sends pictures of {width} x {height}.", "Set the camera to 4K or less."
-        )
+def check_size(width: int, height: int, where: str) -> None:
+    """Check the size of a camera's pictures.
 
-    # Some cameras send gray pictures.
-    code = cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB
-    return np.asarray(cv2.cvtColor(image, code), np.uint8)
+    Raises:
+        SourceError: they are larger than `MAX_PIXELS`.
+    """
+    if height * width > MAX_PIXELS:
+        raise SourceError(
+            f"{where} sends pictures of {width} x {height}.",
+            "Set the camera to 4K or less, or take its sub-stream.",
+        )

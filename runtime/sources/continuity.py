@@ -70,4 +70,6 @@ class Continuity:
 
     def stalled(self, now: float) -> bool:
         """Return whether the camera has been silent for too long."""
-        return self.silence_s(now) > max(self._stall_s, 2 * self._period_s)
+        # After its first picture the camera's rate is not known yet.
+        limit_s = 2 * self._period_s if self._period_s else self._gap_s
+        return self.silence_s(now) > max(self._stall_s, limit_s)

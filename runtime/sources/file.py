@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gasmcast.runtime.frames import Frame
-from gasmcast.runtime.sources.options import ffmpeg_options
 from gasmcast.video.reader import read_frames
 
 __all__ = ["FileSource"]
@@ -38,7 +37,6 @@ class FileSource:
     ) -> None:
         self.name = name
         self.live = realtime
-        # An absolute path begins with a slash, so FFmpeg cannot read it as one of its protocols.
         self.path = path.absolute()
         self._clock, self._sleep = clock, sleep
 
@@ -49,8 +47,7 @@ class FileSource:
             SourceError: the file cannot be decoded.
         """
         reader = iter(read_frames(self.path))
-        with ffmpeg_options("file"):  # the file opens with the request for its first frame
-            pair = next(reader, None)
+        pair = next(reader, None)
 
         # Time zero is the first decoded frame, which may take long.
         start = self._clock()

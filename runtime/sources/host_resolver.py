@@ -1,8 +1,7 @@
 """Look-up of host names with a time limit.
 
-The system's look-up has none: a resolver that does not answer takes ten seconds and more, FFmpeg
-cannot interrupt it, and inside `ffmpeg_options` it would block captures of other kinds. A name is
-therefore looked up first, outside.
+The system's look-up has none: a resolver that does not answer takes ten seconds and more, and
+FFmpeg cannot interrupt it. A name is therefore looked up first, outside.
 """
 
 from __future__ import annotations
@@ -49,8 +48,12 @@ class HostResolver:
             answer = self._pending.get(host)
             if answer is None:
                 answer = self._pending[host] = _Answer()
-                # A daemon thread, because the look-up may never return.
-                start_daemon(lambda: self._look_up(host, answer), f"name-{host}")
+                try:
+                    # A daemon thread, because the look-up may never return.
+                    start_daemon(lambda: self._look_up(host, answer), f"name-{host}")
+                except RuntimeError:
+                    del self._pending[host]  # for the next attempt
+                    return "its name was not looked up, as no thread could be started."
 
         if not answer.ready.wait(self._timeout_s):
             return f"its name was not found within {self._timeout_s:g} s."

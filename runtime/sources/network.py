@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from urllib.parse import unquote, urlsplit
 
-import cv2
+import av
 
 from gasmcast.errors import SourceError
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.service.secrets import fill_secrets, hide, redact
 from gasmcast.runtime.sources.capture import TIMEOUT_S, Capture, CapturedFrame, read_capture
+from gasmcast.runtime.sources.connection import (
+    FIRST_PICTURE_S,
+    LONGEST_OPEN_S,
+    ConnectionSettings,
+    NoVideoError,
+    connect,
+)
 from gasmcast.runtime.sources.diagnose import diagnose
 from gasmcast.runtime.sources.host_resolver import HostResolver
 from gasmcast.runtime.sources.lag import DecodeLag
-from gasmcast.runtime.sources.options import Kind, ffmpeg_options
 from gasmcast.runtime.sources.stamps import ConnectBacklog, LiveStamps
 
 __all__ = ["NetworkSource"]
@@ -28,36 +35,27 @@ _LAG_HINT = (
 )
 _MAX_LATE_S = 10.0  # of a playlist's picture
 _MAX_EARLY_S = 2.0  # a longer step in a playlist's stamps is a jump of its clock
+_UNKNOWN_RATE_S = 10.0  # read timeout while the camera's rate is not known
+# Some cameras take the password in the path: /user=admin_password=..._channel=1.
+_SECRET_IN_PATH = re.compile(r"(?i)(?:pass(?:word)?|pwd|token|secret|key)=([^&/_?]+)")
 _resolver = HostResolver()
 
 
-def _open(url: str, kind: Kind) -> Capture | None:
-    """Open a URL with FFmpeg; None if it does not open.
-
-    It decodes with one thread: each of FFmpeg's frame threads would hold a frame back, and many
-    cameras share the cores in any case.
+def _open(url: str, settings: ConnectionSettings, read_s: float, where: str) -> Capture:
+    """Open a URL with FFmpeg.
 
     Raises:
-        SourceError: the host's name is not found.
+        SourceError: it cannot be opened, with the reason.
     """
     failure = _resolver.failure(urlsplit(url).hostname or "")
-    if failure is not None:
-        raise SourceError(f"{redact(url)} cannot be opened: {failure}", _RETRY_HINT)
-
-    timeout_ms = int(TIMEOUT_S * 1000)
-    settings = {
-        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: timeout_ms,
-        cv2.CAP_PROP_READ_TIMEOUT_MSEC: timeout_ms,
-        cv2.CAP_PROP_N_THREADS: 1,
-    }
-    # OpenCV takes properties and values in one flat list.
-    flat = [value for setting in settings.items() for value in setting]
-    with ffmpeg_options(kind):
-        capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, flat)
-    if not capture.isOpened():
-        capture.release()
-        return None
-    return capture
+    if failure is None:
+        try:
+            return connect(url, settings, read_s, where)
+        except NoVideoError:
+            failure = "it sends no video, or of an unknown format."
+        except (av.FFmpegError, ValueError) as error:
+            failure = diagnose(url, settings, error)
+    raise SourceError(f"{where} cannot be opened: {failure}", _RETRY_HINT)
 
 
 class NetworkSource:
@@ -68,10 +66,11 @@ class NetworkSource:
     Args:
         url: RTSP or HTTP.
         name: name of the camera.
+        settings: transport, certificates and decoder; None: the defaults.
         max_fps: pictures beyond this rate are skipped.
         clock: monotonic seconds.
         sleep: pauses the thread; plays playlists at their own pace.
-        opener: opens a URL; None when it cannot.
+        opener: opens a URL, given the settings, the read timeout and the URL without secrets.
     """
 
     live = reconnects = True
@@ -81,19 +80,40 @@ class NetworkSource:
         url: str,
         name: str,
         *,
+        settings: ConnectionSettings | None = None,
         max_fps: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        opener: Callable[[str, Kind], Capture | None] = _open,
+        opener: Callable[[str, ConnectionSettings, float, str], Capture] = _open,
     ) -> None:
         self.name = name
         password = urlsplit(url).password
         if password and "${" not in password:
             hide(unquote(password))
+        for match in _SECRET_IN_PATH.finditer(urlsplit(url).path):
+            if "${" not in match.group(1):
+                hide(match.group(1))
         # Errors and logs show this text, never the URL itself.
         self.where = redact(url)
-        self._url, self._max_fps, self._opener = url, max_fps, opener
+        self.gap_s = TIMEOUT_S
+        """Seconds without a picture that are no fault."""
+        self._url, self._settings = url, settings or ConnectionSettings()
+        self._max_fps, self._opener = max_fps, opener
         self._clock, self._sleep = clock, sleep
+        self._period_s: float | None = None  # between two pictures; kept for the next connection
+        self._waits_for_first = True
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds that the reader may need at present until the next picture, or an error."""
+        if self._waits_for_first:
+            return LONGEST_OPEN_S + FIRST_PICTURE_S + self._read_timeout_s()
+        return self._read_timeout_s() + 1.0
+
+    def _read_timeout_s(self) -> float:
+        """Return the longest time without a packet."""
+        usual_s = _UNKNOWN_RATE_S if self._period_s is None else 2.0 * self._period_s
+        return max(TIMEOUT_S, self.gap_s, usual_s)
 
     def frames(self) -> Iterator[Frame]:
         """Open the URL and yield its frames until it sends nothing any more.
@@ -103,25 +123,35 @@ class NetworkSource:
             UsageError: a secret in the URL is not set.
         """
         url = fill_secrets(self._url)
-        kind: Kind = "rtsp" if urlsplit(url).scheme.startswith("rtsp") else "http"
-        capture = self._opener(url, kind)
-        if capture is None:
-            raise SourceError(f"{self.where} cannot be opened: {diagnose(url)}", _RETRY_HINT)
+        self._waits_for_first = True
+        capture = self._opener(url, self._settings, self._read_timeout_s(), self.where)
 
-        # Multipart JPEG has no stamps; FFmpeg numbers its pictures as if there were 25 per second.
-        fourcc = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True)
-        stamps = LiveStamps(trusted=not (kind == "http" and fourcc == b"MJPG"))
+        stamps = LiveStamps(trusted=getattr(capture, "has_stamps", True))
         playlist = urlsplit(url).path.endswith(".m3u8")
         captured = read_capture(
             capture, self.where, max_fps=self._max_fps, bursts=playlist, clock=self._clock
         )
         # Release the capture at once, not when the traceback of an error is garbage collected.
         with closing(captured):
+            watched = self._watched(captured)
             if playlist:
-                yield from self._paced(captured, stamps)
+                yield from self._paced(watched, stamps)
             else:
-                yield from self._as_they_come(captured, stamps)
+                yield from self._as_they_come(watched, stamps)
         raise SourceError(f"{self.where} sends nothing any more.", _RETRY_HINT)
+
+    def _watched(self, captured: Iterator[CapturedFrame]) -> Iterator[CapturedFrame]:
+        """Pass pictures on, and measure their period for timeouts."""
+        last: float | None = None
+        for frame in captured:
+            self._waits_for_first = False
+            if last is not None:
+                step_s = frame.arrival - last
+                # A rare picture must raise the timeout at once; frequent ones lower it slowly.
+                period_s = self._period_s or step_s
+                self._period_s = max(step_s, period_s + (step_s - period_s) / 8)
+            last = frame.arrival
+            yield frame
 
     def _paced(self, captured: Iterator[CapturedFrame], stamps: LiveStamps) -> Iterator[Frame]:
         """Play a playlist (HLS) at its own pace.

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.runtime.frames import Source
-from gasmcast.runtime.service.secrets import redact, warn_of_secret
+from gasmcast.runtime.service.secrets import warn_of_secret
 from gasmcast.runtime.sources.camera_spec import CameraSpec
+from gasmcast.runtime.sources.connection import ConnectionSettings
 from gasmcast.runtime.sources.demo import DemoSource
 from gasmcast.runtime.sources.file import FileSource
 from gasmcast.runtime.sources.network import NetworkSource
@@ -21,6 +22,7 @@ from gasmcast.runtime.sources.parse import (
     expand,
     name_of,
     scheme_of,
+    shown,
 )
 from gasmcast.runtime.sources.region import RegionSource
 from gasmcast.runtime.sources.replay_source import ReplaySource
@@ -79,7 +81,7 @@ def open_spec(
     scheme, device = scheme_of(text), device_file(text)
     if spec.max_fps is not None and device is None and scheme not in SCHEMES:
         raise UsageError(
-            f"{redact(text)}: max_fps is for cameras, and this is none.",
+            f"{shown(text)}: max_fps is for cameras, and this is none.",
             "Leave it out: every frame counts.",
         )
 
@@ -92,7 +94,14 @@ def open_spec(
         source = ReplaySource(Path(text.split(":", 1)[1]), name)
     elif scheme is not None:
         check_url(text)
-        source = NetworkSource(text, name, max_fps=spec.max_fps, clock=clock)
+        settings = ConnectionSettings(
+            rtsp=spec.rtsp,
+            tls_ca=spec.tls_ca,
+            tls_name=spec.tls_name,
+            tls_insecure=spec.tls_insecure,
+            hwaccel=spec.hwaccel,
+        )
+        source = NetworkSource(text, name, settings=settings, max_fps=spec.max_fps, clock=clock)
     else:
         source = _open_file(text, name, realtime=realtime, clock=clock)
 
@@ -104,11 +113,11 @@ def _open_file(text: str, name: str, *, realtime: bool, clock: Callable[[], floa
     path = Path(text)
     if not path.exists():
         raise SourceError(
-            f"There is no file {text!r}.",
+            f"There is no file {shown(text)!r}.",
             "Check the path, or see `gasmcast live --help` for other sources.",
         )
     if not path.is_file():
-        raise SourceError(f"{text!r} is neither a video file nor a folder of them.", FORMS)
+        raise SourceError(f"{shown(text)!r} is neither a video file nor a folder of them.", FORMS)
     return FileSource(path, name, realtime=realtime, clock=clock)
 
 

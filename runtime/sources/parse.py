@@ -14,15 +14,20 @@ from urllib.parse import urlsplit
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.runtime.service.secrets import redact
 from gasmcast.runtime.sources.camera_spec import CameraSpec, read_cameras
+from gasmcast.video.container import printable
+from gasmcast.video.suffixes import VIDEO_SUFFIXES
 
-__all__ = ["FORMS", "SCHEMES", "check_url", "device_file", "expand", "name_of", "scheme_of"]
+__all__ = [
+    "FORMS",
+    "SCHEMES",
+    "check_url",
+    "device_file",
+    "expand",
+    "name_of",
+    "scheme_of",
+    "shown",
+]
 
-# fmt: off
-VIDEO_SUFFIXES = (
-    ".3gp", ".asf", ".avi", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mkv",
-    ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
-)
-# fmt: on
 SCHEMES = ("rtsp", "rtsps", "http", "https")
 FORMS = (
     "Give 0, /dev/video0, rtsp://..., http://..., a file, a folder, 'clips/*.mp4', demo: or "
@@ -31,6 +36,9 @@ FORMS = (
 _DEVICE = re.compile(r"/dev/video\d{1,3}")
 # One letter before a colon is a drive, not a scheme.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)[:,]")
+# `u:password@host`, with or without a scheme, however it is mistyped.
+_LOGIN = re.compile(r".*:.*@", re.DOTALL)
+_SECRET_IN_PATH = re.compile(r"(?i)pass|pwd|token|secret|key=|auth")
 
 
 def expand(texts: Iterable[str]) -> list[CameraSpec]:
@@ -45,7 +53,9 @@ def expand(texts: Iterable[str]) -> list[CameraSpec]:
         if text.startswith("@"):
             entries = read_cameras(Path(text[1:]))
         else:
-            entries = [CameraSpec.model_construct(source=text.strip())]
+            # Spaces around an address are a slip, but in the name of a file they may be meant.
+            source = text if Path(text).is_file() else text.strip()
+            entries = [CameraSpec.model_construct(source=source)]
         # A folder or pattern becomes several sources with the same settings.
         for entry in entries:
             sources = _files_of(entry.source)
@@ -78,6 +88,8 @@ def scheme_of(text: str) -> str | None:
         UsageError: empty, or any other scheme (`concat:`, `subfile,,`, `pipe:`, `data:`, `exec:`
             and whatever FFmpeg adds next).
     """
+    if Path(text).is_absolute():
+        return None
     if not text or any(ord(letter) < 32 for letter in text):
         raise UsageError("A source is empty or has control characters.", FORMS)
 
@@ -90,7 +102,7 @@ def scheme_of(text: str) -> str | None:
         return scheme
 
     raise UsageError(
-        f"{redact(text)}: sources of the kind {scheme!r} are not allowed.",
+        f"{shown(text)}: sources of the kind {scheme!r} are not allowed.",
         f"{FORMS} A file of that name: put ./ before it.",
     )
 
@@ -112,7 +124,9 @@ def name_of(text: str) -> str:
     elif scheme is not None:
         check_url(text)
         parts = urlsplit(text)
-        name = f"{parts.hostname}{parts.path}"
+        # Some cameras take the password in the path: /user=admin_password=..._channel=1.
+        path = "" if _SECRET_IN_PATH.search(parts.path) else parts.path
+        name = f"{parts.hostname}{path}"
     else:
         name = Path(text).stem
 
@@ -122,53 +136,88 @@ def name_of(text: str) -> str:
 def check_url(text: str) -> None:
     """Check that a text is a URL with a host.
 
+    An `@` behind the host is refused: it stands in a password with odd letters, of which a part
+    would be taken for the host and become the camera's name.
+
     Raises:
         UsageError: it is not.
     """
     try:
         parts = urlsplit(text)
         valid = bool(parts.hostname) and (parts.port is None or parts.port > 0) and " " not in text
+        valid = valid and "@" not in f"{parts.path}{parts.query}{parts.fragment}"
     except ValueError:
         valid = False
     if not valid:
         raise UsageError(
-            f"{redact(text)} is not a URL.",
-            "Write rtsp://host:554/path; a password with odd letters goes in as ${NAME}.",
+            f"{shown(text)} is not a URL.",
+            "Write rtsp://host:554/path; a password with odd letters goes in as ${NAME}, and an @ "
+            "in the path as %40.",
         )
+
+
+def shown(text: str) -> str:
+    """Return a source as it may be shown: printable, and without a password even if mistyped."""
+    return redact(_LOGIN.sub("***@", printable(text)))
 
 
 def _files_of(text: str) -> list[str]:
     """Return the files of a folder or pattern; the text itself if it is neither.
 
+    Files are absolute paths: whatever their names are, they cannot be taken for an address.
+
     Raises:
         SourceError: a folder without videos, a pattern that matches nothing.
     """
+    # A name with a newline is a file's or a mistake; one like an address is always an address.
+    if _SCHEME.match(text) is None and Path(text).is_file():
+        return [str(Path(text).absolute())]
     if scheme_of(text) is not None or text.isdecimal():
         return [text]
 
     path = Path(text)
     if path.is_dir():
         files = [
-            str(file)
+            str(file.absolute())
             for file in path.iterdir()
             if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file()
         ]
         if not files:
             raise SourceError(
-                f"The folder {text} has no videos.",
+                f"The folder {shown(text)} has no videos.",
                 f"It must hold files that end in {', '.join(VIDEO_SUFFIXES)}.",
             )
         return sorted(files)
 
     # A file whose name looks like a pattern is that file.
     if not path.exists() and glob.has_magic(text):
-        # `Path.glob` refuses absolute patterns.
-        matches = glob.glob(text, recursive=True)  # noqa: PTH207 - see above
-        files = [match for match in matches if Path(match).is_file()]
+        files = [str(match.absolute()) for match in _matches(text) if match.is_file()]
         if not files:
             raise SourceError(
-                f"No file fits {text}.",
+                f"No file fits {shown(text)}.",
                 "Check the pattern; quote it, so that the shell does not expand it.",
             )
         return sorted(files)
     return [text]
+
+
+def _matches(pattern: str) -> list[Path]:
+    """Return what a pattern matches; `**` does not follow links, which may lead in circles."""
+    path = Path(pattern)
+    if "**" not in path.parts:
+        # `Path.glob` refuses absolute patterns.
+        return [Path(match) for match in glob.glob(pattern)]  # noqa: PTH207 - see above
+
+    start = Path(path.anchor)
+    relative = path.relative_to(path.anchor)
+    visible = [part for part in relative.parts if not part.startswith(".")]
+    hidden = len(visible) < len(relative.parts)
+    matches = list(start.glob(str(relative)))
+    if hidden:
+        return matches
+    # As in a shell, hidden files match only a pattern that names them.
+    return [match for match in matches if not _is_hidden(match.relative_to(start))]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gasmcast.runtime.frames import Frame, Source
+from gasmcast.runtime.frames import Frame, PatientSource, Source
 from gasmcast.runtime.sources.camera_spec import CameraSpec
 
 __all__ = ["RegionSource"]
@@ -21,6 +21,21 @@ class RegionSource:
         self.name, self.live, self.reconnects = source.name, source.live, source.reconnects
         self._source, self._spec = source, spec
         self._mask: NDArray[np.bool_] | None = None
+
+    @property
+    def gap_s(self) -> float:
+        """Seconds without a picture that the user of the source accepts."""
+        return self._source.gap_s if isinstance(self._source, PatientSource) else 0.0
+
+    @gap_s.setter
+    def gap_s(self, gap_s: float) -> None:
+        if isinstance(self._source, PatientSource):
+            self._source.gap_s = gap_s
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds that the source may need until the next picture."""
+        return self._source.patience_s if isinstance(self._source, PatientSource) else 0.0
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames of the source, masked and cropped; raises what the source raises."""

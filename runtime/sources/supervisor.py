@@ -103,9 +103,15 @@ class Cameras:
             for camera in cameras
         ]
 
+        started = []
         for thread in threads:
-            thread.start()
-        for thread in threads:
+            try:
+                thread.start()
+            except RuntimeError:  # noqa: PERF203 - the system is out of threads
+                thread.run()
+            else:
+                started.append(thread)
+        for thread in started:
             thread.join(2 * timeout_s + 1.0)
 
         return not any(camera.threads for camera in cameras)

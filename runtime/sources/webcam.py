@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from gasmcast.errors import SourceError
 from gasmcast.runtime.frames import Frame
@@ -36,7 +38,32 @@ def _open(device: str) -> Capture | None:
         return None
 
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, not the oldest of four
-    return capture
+    return _Device(capture)
+
+
+class _Device:
+    """Camera of this machine, opened by OpenCV."""
+
+    position_s = 0.0  # webcams have no timestamps
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self._capture = capture
+
+    def grab(self) -> bool:
+        """Wait for the next picture."""
+        return bool(self._capture.grab())
+
+    def retrieve(self) -> NDArray[np.uint8] | None:
+        """Return the picture in RGB; some cameras send gray ones."""
+        decoded, image = self._capture.retrieve()
+        if not decoded or image is None or image.size == 0:
+            return None
+        code = cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB
+        return np.asarray(cv2.cvtColor(image, code), np.uint8)
+
+    def release(self) -> None:
+        """Close the camera."""
+        self._capture.release()
 
 
 class WebcamSource:

@@ -1,4 +1,4 @@
-"""Check where frames come from: OpenCV with its FFmpeg, and cameras."""
+"""Check where frames come from: FFmpeg (PyAV), OpenCV, and cameras."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("opencv-python", "opencv-python-headless", "opencv-contrib-python")
 
 
 def opencv() -> list[Finding]:
-    """Check OpenCV, its windows, and its FFmpeg."""
+    """Check OpenCV and its windows, and FFmpeg, which PyAV brings."""
     try:
         import cv2
     except ImportError as error:
@@ -26,7 +26,7 @@ def opencv() -> list[Finding]:
         remedy = missing.hint if missing else "pip install --force-reinstall opencv-python"
         return [warning("OpenCV", f"cannot be loaded ({error})", remedy)]
 
-    # The build information is the only place that names the GUI and FFmpeg of a wheel.
+    # The build information is the only place that names the GUI of a wheel.
     build = cv2.getBuildInformation()
     has_windows = "GUI:" in build and re.search(r"GUI:\s+NONE", build) is None
     windows = "windows" if has_windows else "no windows (--show needs them)"
@@ -38,7 +38,7 @@ def opencv() -> list[Finding]:
     if len(installed) > 1:
         conflict = f"{text}; {' and '.join(installed)} overwrite each other"
         finding = warning("OpenCV", conflict, "Uninstall both, then install one.")
-    return [finding, _ffmpeg(build)]
+    return [finding, _ffmpeg()]
 
 
 def cameras() -> list[Finding]:
@@ -64,14 +64,16 @@ def cameras() -> list[Finding]:
     return [ok("cameras", "; ".join(map(_device_name, devices)))]
 
 
-def _ffmpeg(build: str) -> Finding:
-    """Check the FFmpeg that OpenCV was built with."""
-    if re.search(r"FFMPEG:\s+YES", build) is None:
-        remedy = "Video files and RTSP need it: pip install --force-reinstall opencv-python"
-        return warning("FFmpeg", "OpenCV was built without it", remedy)
-    codec = re.search(r"avcodec:\s+YES \(([\d.]+)\)", build)
-    version = f", avcodec {codec.group(1)}" if codec else ""
-    return ok("FFmpeg", f"in OpenCV{version}")
+def _ffmpeg() -> Finding:
+    """Check PyAV, which reads files and network streams."""
+    try:
+        import av
+    except ImportError as error:
+        missing = missing_package(error)
+        remedy = missing.hint if missing else "pip install --force-reinstall av"
+        return warning("FFmpeg", f"cannot be loaded ({error})", remedy)
+    major, minor, micro = av.library_versions["libavcodec"]
+    return ok("FFmpeg", f"in PyAV {av.__version__}, avcodec {major}.{minor}.{micro}")
 
 
 def _device_name(device: Path) -> str:

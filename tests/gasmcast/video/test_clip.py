@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gasmcast.spec import ClipSpec, nearest_frames
-from gasmcast.video import reader as video
+from gasmcast.video import reader
 from gasmcast.video.clip import fit_frame, pick_frames, read_clip, read_slots
 
 SPEC = ClipSpec(segments=2, motion_frames=4, semantic_frames=1, pixels=32)
@@ -60,23 +60,23 @@ def test_picking_while_reading_is_nearest_frames(stamps: list[int], slots: list[
     pitch_ms=st.sampled_from([20.0, 62.5, 125.0]),
 )
 def test_frames_that_no_slot_takes_are_not_made_and_not_missed(
-    odd_capture: type, steps: list[int], header: tuple[float, int], start_ms: int, pitch_ms: float
+    odd_video: type, steps: list[int], header: tuple[float, int], start_ms: int, pitch_ms: float
 ) -> None:
     """Jitter, gaps and wrong headers: the same frames as if every image had been converted."""
     stamps = np.cumsum([0, *steps])
     slots = start_ms + pitch_ms * np.arange(12)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(video, "_open", lambda path, threads: odd_capture(stamps.tolist(), *header))
-        patch.setattr(video, "_check_complete", lambda *_: None)
+        odd_video(stamps.tolist(), *header).install(patch)
+        patch.setattr(reader, "_check_whole", lambda *_: None)
         found = read_slots("odd", slots / 1000, lambda frame: frame[:1, :1, :1])
     assert found[:, 0, 0, 0].tolist() == nearest_frames(stamps / 1000, slots / 1000).tolist()
 
 
 def test_a_frame_that_slots_before_and_behind_it_take_is_made_once(
-    odd_capture: type, monkeypatch: pytest.MonkeyPatch
+    odd_video: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stamps, slots = [1000 * i / 12 for i in range(24)], np.arange(-2, 40) / 16
-    monkeypatch.setattr(video, "_open", lambda path, threads: odd_capture(stamps, 12, 24))
+    odd_video(stamps, 12, 24).install(monkeypatch)
     made: list[np.ndarray] = []
     out = np.empty((len(slots), 1, 1, 1), np.uint8)
     assert (
@@ -88,10 +88,10 @@ def test_a_frame_that_slots_before_and_behind_it_take_is_made_once(
 
 
 def test_every_second_frame_of_a_fast_video_is_only_stepped_over(
-    odd_capture: type, monkeypatch: pytest.MonkeyPatch
+    odd_video: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    capture = odd_capture([1000 * i / 32 for i in range(64)], 32, 64)
-    monkeypatch.setattr(video, "_open", lambda path, threads: capture)
+    capture = odd_video([1000 * i / 32 for i in range(64)], 32, 64)
+    capture.install(monkeypatch)
     found = read_slots("even", np.arange(32) / 16, lambda frame: frame[:1, :1, :1])
     assert found[:, 0, 0, 0].tolist() == list(range(0, 64, 2))
     assert capture.retrieved == 32

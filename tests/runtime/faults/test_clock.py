@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import cv2
 import numpy as np
 import pytest
 
@@ -25,10 +24,11 @@ class Capture:
     def retrieve(self):
         image = np.zeros((48, 64, 3), np.uint8)
         image[:, :, int(self._count / 20) % 3] = 255
-        return True, image
+        return image
 
-    def get(self, prop):
-        return (self._count / 20 + self.shift_s) * 1000.0 if prop == cv2.CAP_PROP_POS_MSEC else 0.0
+    @property
+    def position_s(self):
+        return self._count / 20 + self.shift_s
 
     def release(self):
         pass
@@ -37,7 +37,7 @@ class Capture:
 @pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
 def test_a_camera_that_sets_its_clock_goes_on_deciding(run, jump_s):
     capture = Capture()
-    live_run = run(NetworkSource("rtsp://127.0.0.1/x", "cam", opener=lambda url, kind: capture))
+    live_run = run(NetworkSource("rtsp://127.0.0.1/x", "cam", opener=lambda *_: capture))
     live_run.until_decides("cam", more=4)
     capture.shift_s = jump_s
     live_run.until_decides("cam", more=6)

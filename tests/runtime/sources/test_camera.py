@@ -326,6 +326,8 @@ def test_a_webcam_that_is_not_there_fails_but_one_that_was_unplugged_is_waited_f
     there = [True]
 
     class Fake:
+        position_s = 0.0
+
         def __init__(self):
             self.left = 2
 
@@ -334,10 +336,7 @@ def test_a_webcam_that_is_not_there_fails_but_one_that_was_unplugged_is_waited_f
             return self.left >= 0
 
         def retrieve(self):
-            return True, np.zeros((4, 4, 3), np.uint8)
-
-        def get(self, prop):
-            return 0.0
+            return np.zeros((4, 4, 3), np.uint8)
 
         def release(self):
             pass
@@ -453,3 +452,47 @@ def test_files_wait_for_their_turn():
             break
         threading.Event().wait(0.01)
     assert [listener.end for listener in listeners] == [("ended", None)] * 5
+
+
+def test_a_thread_that_could_not_be_started_is_tried_again():
+    """A limit of threads that was reached for a while must not end a camera."""
+    clock, short = Clock(), [True]
+
+    def spawn(work, name):
+        if short[0]:
+            raise RuntimeError("can't start new thread")
+        work()
+
+    for live in (True, False):
+        short[0] = True
+        camera, source, listener = camera_of(clock, [0.0, 0.1], spawn=spawn, live=live)
+        camera.start()
+        for _ in range(40):
+            clock.now += 1.0
+            camera.tick()
+        assert (source.opened, camera.threads, camera.over) == (0, 0, False)
+        assert "no thread could be started" in camera.detail
+        short[0] = False
+        for _ in range(40):
+            clock.now += 1.0
+            camera.tick()
+            if source.opened:
+                break
+        assert len(listener.frames) == 2
+
+
+def test_a_source_that_is_patient_is_not_abandoned_early():
+    clock, looks = Clock(), []
+
+    def silence(seconds):
+        def wait():
+            clock.now += seconds
+            camera.tick()
+            looks.append(camera.counts.hangs)
+
+        return wait
+
+    camera, source, _ = camera_of(clock, [silence(25.0), silence(20.0), 0.0], [1.0])
+    source.gap_s, source.patience_s = 0.0, 40.0
+    camera.start()
+    assert looks == [0, 1]

@@ -11,7 +11,6 @@ import pytest
 from gasmcast.errors import SourceError
 from gasmcast.runtime.sources.host_resolver import HostResolver
 from gasmcast.runtime.sources.open_sources import open_sources
-from gasmcast.runtime.sources.options import ffmpeg_options
 
 
 def open_source(text):
@@ -92,7 +91,7 @@ def test_a_late_answer_is_no_answer_to_a_later_question():
     answers[1].set()
 
 
-def test_a_silent_resolver_keeps_no_other_kind_of_capture_from_opening(silent, monkeypatch):
+def test_a_silent_resolver_is_an_error_in_time(silent, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", silent)
     errors = []
 
@@ -106,10 +105,23 @@ def test_a_silent_resolver_keeps_no_other_kind_of_capture_from_opening(silent, m
     thread.start()
     while not silent.asked:
         time.sleep(0.001)
-    with ffmpeg_options("file"):
-        assert time.monotonic() - started < 1.0
     thread.join(10)
     assert 1.9 < time.monotonic() - started < 5.0
     assert "cannot be opened: its name was not found within 2 s." in errors[0].what
     assert "s3cret" not in str(errors[0])
     assert "cam.example:554/x" in errors[0].what
+
+
+def test_a_look_up_without_a_thread_is_made_by_the_next_attempt(monkeypatch):
+    from gasmcast.runtime.sources import host_resolver
+
+    start_daemon = host_resolver.start_daemon
+
+    def refuse(work, name):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(host_resolver, "start_daemon", refuse)
+    resolver = HostResolver(lambda host: None)
+    assert "no thread could be started" in resolver.failure("cam.lan")
+    monkeypatch.setattr(host_resolver, "start_daemon", start_daemon)
+    assert resolver.failure("cam.lan") is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import time
 
-import cv2
 import numpy as np
 import pytest
 
@@ -78,14 +77,11 @@ class Stream:
 
     def retrieve(self):
         self._clock.work(self._decode_s * (1 - self._in_grab))
-        return True, np.zeros((4, 4, 3), np.uint8)
+        return np.zeros((4, 4, 3), np.uint8)
 
-    def get(self, prop):
-        return (
-            1000.0 * self._number / self._stamped_fps * (1 - self._drift)
-            if prop == cv2.CAP_PROP_POS_MSEC
-            else 0.0
-        )
+    @property
+    def position_s(self):
+        return self._number / self._stamped_fps * (1 - self._drift)
 
     def release(self):
         self.released += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-import cv2
 import numpy as np
 import pytest
 
@@ -16,21 +15,18 @@ class Playlist:
     """A capture whose pictures have `positions` and come at once; then the stream ends."""
 
     def __init__(self, now, positions):
-        self._now, self._positions, self._at = now, iter(positions), 0.0
+        self._now, self._positions, self.position_s = now, iter(positions), 0.0
         self.slept = []
 
     def grab(self):
         self._now[0] += 0.001
-        self._at = next(self._positions, None)
-        if self._at is None:
+        self.position_s = next(self._positions, None)
+        if self.position_s is None:
             self._now[0] += 5.0  # nothing came in time
-        return self._at is not None
+        return self.position_s is not None
 
     def retrieve(self):
-        return True, np.zeros((4, 4, 3), np.uint8)
-
-    def get(self, prop):
-        return 1000.0 * self._at if prop == cv2.CAP_PROP_POS_MSEC else 0
+        return np.zeros((4, 4, 3), np.uint8)
 
     def release(self):
         pass

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -192,3 +195,126 @@ def test_any_text_gives_sources_or_one_sentence(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
     with contextlib.suppress(GasmcastError):  # anything else is the failure
         assert len(open_sources([text])) > 0
+
+
+ODD_NAMES = [
+    b"caf\xe9.mp4",
+    b" lead.mp4",
+    b"new\nline.mp4",
+    b"concat:x.mp4",
+    b"100%.mp4",
+    b"-a.mp4",
+]
+
+
+def test_a_folder_may_hold_files_of_any_name(tmp_path, monkeypatch):
+    for name in ODD_NAMES:
+        (tmp_path / os.fsdecode(name)).touch()
+    monkeypatch.chdir(tmp_path)
+    for text in (".", "*.mp4", str(tmp_path), "**/*.mp4"):
+        sources = open_sources([text])
+        assert len(sources) == len(ODD_NAMES), text
+        assert {os.fsencode(source.path.name) for _, source in sources} == set(ODD_NAMES)
+        for spec, source in sources:
+            json.dumps(source.name, ensure_ascii=False).encode()
+            assert spec.source.startswith("/")
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.mp4", b" lead.mp4", b"new\nline.mp4", b"100%.mp4"])
+def test_a_file_of_any_name_is_opened_by_it(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    text = os.fsdecode(name)
+    (tmp_path / text).touch()
+    assert open_source(text).path == tmp_path / text
+
+
+@pytest.mark.parametrize("suffix", ["264", "265", "dav", "mxf", "mjpeg", "H264"])
+def test_files_of_recorders_are_found_in_a_folder(tmp_path, suffix):
+    (tmp_path / f"ch1.{suffix}").touch()
+    assert open_source(str(tmp_path)).name == "ch1"
+
+
+def test_a_pattern_does_not_follow_links_in_circles(tmp_path, monkeypatch):
+    (tmp_path / "d" / "deep").mkdir(parents=True)
+    (tmp_path / "d" / "deep" / "a.mp4").touch()
+    (tmp_path / "d" / ".part.mp4").touch()
+    for link in ("x", "y"):
+        (tmp_path / "d" / link).symlink_to(tmp_path / "d")
+    monkeypatch.chdir(tmp_path)
+    started = time.monotonic()
+    for text in ("d/**/*.mp4", f"{tmp_path}/d/**/*.mp4"):
+        assert [source.name for _, source in open_sources([text])] == ["a"]
+    assert time.monotonic() - started < 2.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rtsp:/u:hunter2@h/x",
+        "rtsp//u:hunter2@h/x",
+        "u:hunter2@h",
+        "rtsp://u:hunter2 @h/x",
+        '"rtsp://u:hunter2@h/x"',
+        " 'rtsp://u:hunter2@h/x'",
+        "rtps://u:hunter2@h/x",
+        "rtsp://u:hun@ter2#hunter2@h/x",
+        "rtsp://admin:abc@hunter2#x@host/",
+        "rtsp://u:hunter2/x@host/",
+        "rtsp://u:hunter2?x@host/",
+        "http://u:hunter2@h:99999/",
+        "u:hunter2@h/*.mp4",
+    ],
+)
+def test_a_mistyped_address_does_not_show_its_password(text, caplog):
+    with pytest.raises(GasmcastError) as error:
+        open_sources([text])
+    assert "hunter2" not in str(error.value)
+    assert "hunter2" not in caplog.text
+
+
+def test_a_password_in_the_path_is_not_a_name():
+    source = open_source("rtsp://cam:554/user=admin_password=hunter22_channel=1_stream=0.sdp")
+    assert source.name == "cam"
+    assert "hunter22" not in source.where
+
+
+def test_connection_settings_of_a_list(tmp_path):
+    file = tmp_path / "cameras.yaml"
+    file.write_text(
+        "cameras:\n"
+        "- {source: 'rtsps://h/x', rtsp: udp, tls_ca: ca.pem, tls_name: IPC, hwaccel: cuda}\n"
+    )
+    ((spec, _),) = open_sources([f"@{file}"])
+    assert (spec.rtsp, spec.tls_name, spec.tls_insecure, spec.hwaccel) == (
+        "udp",
+        "IPC",
+        False,
+        "cuda",
+    )
+    file.write_text("cameras: [{source: 'rtsp://h/x', rtsp: multicast}]\n")
+    with pytest.raises(UsageError, match="rtsp"):
+        open_sources([f"@{file}"])
+
+
+def test_a_run_over_a_file_of_any_name_is_recorded_and_replays(
+    tiny_bundle, short_video, tmp_path, monkeypatch
+):
+    """The name is not UTF-8: neither the records nor the recording are lost."""
+    from gasmcast.cli import main
+
+    path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    path.write_bytes(short_video.read_bytes())
+    recording = tmp_path / "run.jsonl"
+    live = ["live", str(path), "--bundle", str(tiny_bundle), "--engine", "onnxruntime", "--quiet"]
+    for words in (
+        [*live, "--record", str(recording), "--jsonl", str(tmp_path / "out.jsonl")],
+        ["replay", str(recording)],
+        ["live", f"replay:{recording}", *live[2:]],
+    ):
+        monkeypatch.setattr("sys.argv", ["gasmcast", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 0, words
+    kinds = [json.loads(line)["is"] for line in recording.read_bytes().splitlines()]
+    assert len(kinds) > 5
+    assert (tmp_path / "out.jsonl").read_bytes().count(b'"decision"') > 0
