@@ -57,7 +57,7 @@ def requirements(image: Image) -> list[str]:
 def main() -> None:
     """Resolve the images that are named; all by default."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("images", nargs="*", default=list(IMAGES), choices=[*IMAGES, []])
+    parser.add_argument("images", nargs="*", default=list(IMAGES), help=", ".join(IMAGES))
     for name in parser.parse_args().images:
         _lock(name, IMAGES[name])
 

@@ -15,7 +15,7 @@ WORKDIR /build
 COPY dist/*.whl ./
 RUN python3 -m venv /opt/gasmcast \
  && for wheel in ./*.whl; do \
-      /opt/gasmcast/bin/pip install --quiet --no-cache-dir "$wheel[export]" || exit 1; \
+      /opt/gasmcast/bin/pip install --quiet --no-cache-dir "${wheel}[export]" || exit 1; \
     done \
  && /opt/gasmcast/bin/gasmcast --version
 ENV PATH=/opt/gasmcast/bin:$PATH \
