@@ -95,9 +95,7 @@ def main() -> None:
         sys.exit(f"Missed: {', '.join(measured.missed())}")
 
 
-def check(
-    wheel: Path, bundle: Path, environment: Path, *, python: str, limits: Limits
-) -> Measured:
+def check(wheel: Path, bundle: Path, environment: Path, *, python: str, limits: Limits) -> Measured:
     """Install, run and measure the wheel.
 
     Raises:

@@ -79,9 +79,7 @@ def copy_sources(folder: Path) -> None:
 def wheel_content(wheel: Path) -> dict[str, str]:
     """Return the SHA-256 of every file in a wheel, by its name."""
     with zipfile.ZipFile(wheel) as archive:
-        return {
-            name: hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()
-        }
+        return {name: hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()}
 
 
 def _build(tree: Path, out: Path, *what: str) -> None:
