@@ -3,11 +3,11 @@
     debootstrap --variant=minbase trixie root
     python deploy/docker/try_in_root.py deploy/docker/cpu.Dockerfile root --bundle tiny.gasm
 
-Each stage gets a copy of the root; FROM, ARG, WORKDIR, COPY, ENV, USER and RUN are interpreted, every
+Each stage gets a copy of the root; FROM, WORKDIR, COPY, ENV, USER and RUN are interpreted, every
 RUN line with `sh -c` as Docker does it. At the end the image's ENTRYPOINT runs `live` on a
-synthetic scene as the image's user, over a root that is mounted read-only, and its HEALTHCHECK must
-turn 0 while it runs. Needs root. It proves the lines, not the image: layers, platforms and the
-base image's digest are Docker's.
+synthetic scene as the image's user, over a root that is mounted read-only, and its HEALTHCHECK
+must turn 0 while it runs. Needs root. It proves the lines, not the image: layers, platforms and
+the base image's digest are Docker's.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ def _apply(step: Instruction, stages: list[Stage], ca: Path | None) -> None:
         print(f"RUN {step.text}")
         environment = dict(stage.environment)
         if ca is not None:
-            shutil.copy(ca, stage.root / "tmp" / "ca.crt")
-            environment["PIP_CERT"] = "/tmp/ca.crt"
-        _enter(stage, ["sh", "-c", step.text], environment=environment, check=True)
+            shutil.copy(ca, stage.root / "root" / "ca.crt")
+            environment["PIP_CERT"] = "/root/ca.crt"
+        _enter(stage, ["sh", "-c", step.text], environment)
         print(f"  exit status 0 after {time.monotonic() - start:.0f} s")
     elif step.name == "ENV":
         for pair in step.words():
@@ -124,12 +124,12 @@ def _copy(step: Instruction, stages: list[Stage]) -> None:
             subprocess.run(copy, check=True)
 
 
-def _enter(stage: Stage, command: list[str], **options: object) -> subprocess.CompletedProcess:
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **options.pop("environment", {})}
-    environment["DEBIAN_FRONTEND"] = "noninteractive"
+def _enter(stage: Stage, command: list[str], environment: dict[str, str]) -> None:
+    """Run a command inside the root of a stage; fail if it does."""
+    variables = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"}
     chroot = ["chroot", f"--userspec={stage.user}", str(stage.root)]
     inside = ["sh", "-c", 'cd "$0" && exec "$@"', stage.folder, *command]
-    return subprocess.run([*chroot, *inside], env=environment, **options)
+    subprocess.run([*chroot, *inside], env=variables | environment, check=True)
 
 
 def _serve(stage: Stage, bundle: Path) -> None:

@@ -46,7 +46,7 @@ PANELS = (
     Panel("Version", "gasmcast_info", "{{version}}", kind="stat", columns=4),
     Panel(
         "Cameras that are live",
-        f'sum(gasmcast_camera_state{{camera=~"$camera",state="live"}})',
+        'sum(gasmcast_camera_state{camera=~"$camera",state="live"})',
         kind="stat",
         columns=4,
     ),
@@ -66,7 +66,7 @@ PANELS = (
     ),
     Panel(
         "Latency, capture to decision",
-        f'gasmcast_latency_seconds{{camera=~"$camera",quantile=~"0.5|0.95"}}',
+        'gasmcast_latency_seconds{camera=~"$camera",quantile=~"0.5|0.95"}',
         "{{camera}} p{{quantile}}",
         unit="s",
         columns=12,

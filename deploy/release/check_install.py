@@ -128,7 +128,7 @@ def installed_sizes(site_packages: Path) -> dict[str, float]:
         # Every environment has these; no dependency brings them.
         if entry.name.partition("-")[0] in {"pip", "setuptools", "_distutils_hack"}:
             continue
-        files = [entry] if entry.is_file() else [path for path in entry.rglob("*")]
+        files = [entry] if entry.is_file() else list(entry.rglob("*"))
         sizes[entry.name] = sum(path.lstat().st_size for path in files if path.is_file()) / 1e6
     return sizes
 

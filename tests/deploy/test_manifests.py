@@ -10,7 +10,7 @@ import typer.main
 import yaml
 
 from gasmcast.cli import app
-from gasmcast.runtime.live_settings import LiveSettings
+from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.yamlfile import read_yaml
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -101,7 +101,7 @@ def test_the_settings_of_the_config_map_are_valid(tmp_path):
     data = OBJECTS["ConfigMap", "gasmcast-live"]["data"]
     (tmp_path / "live.yaml").write_text(data["live.yaml"])
     tree = read_yaml(tmp_path / "live.yaml", "live.yaml")
-    assert LiveSettings.model_validate(tree).on == 0.5
+    assert LiveConfig.model_validate(tree).on == 0.5
     cameras = yaml.safe_load(data["cameras.yaml"])["cameras"]
     assert all("${" in camera["source"] for camera in cameras)
 
