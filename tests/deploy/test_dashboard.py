@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gasmcast.runtime.records import CameraStats, Decision, Event, Notice, Stats
 from gasmcast.runtime.service.health import Health
 from gasmcast.runtime.sinks.prometheus import MetricsSink
 
@@ -19,32 +18,27 @@ DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 METRIC = re.compile(r"\b(gasmcast_[a-z_]+)(?:\{([^}]*)\})?")
 
 
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location(
-        "deploy_dashboard", DEPLOY / "grafana" / "dashboard.py"
-    )
+def load(path):
+    spec = importlib.util.spec_from_file_location(f"dashboard_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return module
+
+
+@pytest.fixture(scope="module")
+def script():
+    return load(DEPLOY / "grafana" / "dashboard.py")
 
 
 @pytest.fixture(scope="module")
 def served() -> dict[str, set[str]]:
     """Labels of every metric that a running service shows, by name."""
+    make = load(DEPLOY.parent / "tests" / "runtime" / "sinks" / "conftest.py").Records
     health = Health()
     health.watch("encoder", lambda: 0.0)
     sink = MetricsSink("127.0.0.1:0", health)
-    window, latency = (0.0, 2.0), {"p50": 40.0, "p95": 80.0, "p99": 90.0}
-    camera = CameraStats("cam", "live", 100, 9, 8, {"late": 2}, 25.0, 1.0, latency)
-    for record in (
-        Decision("cam", 1.0, 0.0, window, "Pushing", 1, 0.9, (("Pushing", 0.9),), {"total": 42.0}),
-        Event("cam", 2.0, 0.0, "start", "Pushing", 1, 0.9, 1.5, 0.5, 0.5, 1),
-        Notice("cam", 1.0, 0.0, "state", "it stalled"),
-        Stats("", 0.0, 0.0, (camera,), {"encode": latency}, 1, 0.25, {"jsonl": {"written": 3}}),
-    ):
+    for record in (make.decision(), make.event(), make.notice(), make.stats()):
         sink.write(record)
     page = sink.text()
     sink.close()

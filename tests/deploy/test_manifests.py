@@ -32,10 +32,12 @@ def flags_of(verb):
     return {option for one in command.params for option in one.opts}
 
 
-def commands():
-    yield "compose", COMPOSE["services"]["gasmcast"]["command"]
-    for name, pod in PODS.items():
-        yield name, pod["containers"][0]["args"]
+def commands() -> list[tuple[str, list[str]]]:
+    compose = COMPOSE["services"]["gasmcast"]["command"]
+    return [
+        ("compose", compose),
+        *((name, pod["containers"][0]["args"]) for name, pod in PODS.items()),
+    ]
 
 
 @pytest.mark.parametrize(("where", "words"), commands())
@@ -44,7 +46,7 @@ def test_every_flag_exists(where, words):
     assert used <= flags_of(words[0]), where
 
 
-@pytest.mark.parametrize("name", COMPOSE["services"])
+@pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
 def test_a_service_of_compose_is_hardened_and_local(name):
     service = COMPOSE["services"][name]
     assert service["read_only"] is True
@@ -64,7 +66,7 @@ def test_files_and_volumes_that_compose_mounts_exist():
                 assert source in COMPOSE["volumes"], source
 
 
-@pytest.mark.parametrize("name", PODS)
+@pytest.mark.parametrize("name", sorted(PODS))
 def test_a_pod_is_hardened_and_finds_its_volumes(name):
     pod = PODS[name]
     assert pod["automountServiceAccountToken"] is False
