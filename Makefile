@@ -38,9 +38,9 @@ docs: $(DOCS_STAMP)
 	$(BIN)/zensical build --clean --strict
 
 # The source distribution and the wheel in dist/, checked, installed without extras into a clean
-# environment of each Python of DIST_PYTHONS and run there on a tiny bundle; a list of the
-# dependencies (CycloneDX) and of their licenses. A missed limit is printed; DIST_FLAGS=--strict
-# makes it a failure.
+# environment of each Python of DIST_PYTHONS (names or paths) and run there on a tiny bundle; a list
+# of the dependencies (CycloneDX) and of their licenses. A missed limit is printed;
+# DIST_FLAGS=--strict makes it a failure.
 DIST_PYTHONS ?= python3.10 python3.13
 DIST_MAX_MB ?= 500
 DIST_MAX_HELP_S ?= 0.3
@@ -56,12 +56,13 @@ dist: $(STAMP) $(RELEASE_STAMP)
 	$(BIN)/python deploy/release/tiny_bundle.py $(RELEASE)/tiny.gasm
 	$(RELEASE)/tools/bin/python deploy/release/make_dist.py --out dist
 	set -e; for python in $(DIST_PYTHONS); do \
+		folder=$(RELEASE)/$$(basename $$python); \
 		$(RELEASE)/tools/bin/python deploy/release/check_install.py dist/*.whl \
-			$(RELEASE)/tiny.gasm $(RELEASE)/$$python --python $$python --max-mb $(DIST_MAX_MB) \
-			--max-help-s $(DIST_MAX_HELP_S) --json $(RELEASE)/$$python.json $(DIST_FLAGS); \
+			$(RELEASE)/tiny.gasm $$folder --python $$python --max-mb $(DIST_MAX_MB) \
+			--max-help-s $(DIST_MAX_HELP_S) --json $$folder.json $(DIST_FLAGS); \
 	done
 	$(RELEASE)/tools/bin/python deploy/release/list_dependencies.py \
-		$(RELEASE)/$(lastword $(DIST_PYTHONS))/bin/python --out dist
+		$(RELEASE)/$(notdir $(lastword $(DIST_PYTHONS)))/bin/python --out dist
 
 # Libraries that OpenCV needs on a machine without a screen, and servers and tools that some fault
 # tests need (RTSP, MQTT, FFmpeg). Without them these tests are skipped with a reason.

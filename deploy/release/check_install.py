@@ -101,6 +101,8 @@ def check(wheel: Path, bundle: Path, environment: Path, *, python: str, limits: 
     Raises:
         SystemExit: it does not install or does not run.
     """
+    if shutil.which(python) is None:
+        sys.exit(f"There is no {python}. Install it, or name others: make dist DIST_PYTHONS=...")
     shutil.rmtree(environment, ignore_errors=True)
     _run(python, "-m", "venv", environment)
     interpreter, command = environment / "bin" / "python", environment / "bin" / "gasmcast"
