@@ -34,8 +34,8 @@ def test_citation_and_package_have_one_version():
 def test_limits_are_compared_and_a_missed_one_is_said():
     check = load("check_install")
     limits = check.Limits(size_mb=500, help_s=0.3)
-    good = check.Measured("3.13.0", 499.0, {"openvino": 200.0}, 0.3, 4, limits)
-    bad = check.Measured("3.13.0", 501.0, {"openvino": 200.0}, 0.31, 4, limits)
+    good = check.Measured("3.13.0", 499.0, {"openvino": 200.0}, 0.3, 0.2, 4, limits)
+    bad = check.Measured("3.13.0", 501.0, {"openvino": 200.0}, 0.31, 0.2, 4, limits)
     assert (good.missed(), bad.missed()) == ([], ["size_mb", "help_s"])
     assert "MISSED" not in str(good)
     assert str(bad).count("MISSED") == 2
