@@ -152,8 +152,10 @@ def _serve(stage: Stage, bundle: Path) -> None:
         done
         mount --bind /dev "$root/dev" && mount -t proc proc "$root/proc"
         enter() {{ chroot --userspec={stage.user} "$root" env -C {stage.folder} "$@"; }}
-        ! enter touch /opt/gasmcast/written 2>/dev/null
-        enter {shlex.join(command)} & live=$!
+        if touch "$root/opt/gasmcast/written" 2>/dev/null; then echo "root is writable"; exit 1; fi
+        # With exec, so that the signal reaches the command and not a shell around it.
+        (exec chroot --userspec={stage.user} "$root" env -C {stage.folder} \
+            {shlex.join(command)}) & live=$!
         for second in $(seq {HEALTH_S}); do
             sleep 1
             if enter {shlex.join(health)} 2>/dev/null; then healthy=$second; break; fi
