@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed-dev
 DOCS_STAMP := .venv/installed-docs
 
-.PHONY: demo test test-engines lint docs soak debian clean
+.PHONY: demo test test-engines lint docs dist soak debian clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -37,6 +37,33 @@ docs: $(DOCS_STAMP)
 	$(BIN)/python docs/generate.py
 	$(BIN)/zensical build --clean --strict
 
+# The source distribution and the wheel in dist/, checked, installed without extras into a clean
+# environment of each Python of DIST_PYTHONS (names or paths) and run there on a tiny bundle; a list
+# of the dependencies (CycloneDX) and of their licenses. A missed limit is printed;
+# DIST_FLAGS=--strict makes it a failure.
+DIST_PYTHONS ?= python3.10 python3.13
+DIST_MAX_MB ?= 500
+DIST_MAX_HELP_S ?= 0.3
+DIST_FLAGS ?=
+RELEASE := build/release
+RELEASE_STAMP := $(RELEASE)/tools/installed
+$(RELEASE_STAMP): deploy/release/requirements.txt
+	$(PYTHON) -m venv $(RELEASE)/tools
+	$(RELEASE)/tools/bin/python -m pip install --quiet -r $<
+	touch $@
+
+dist: $(STAMP) $(RELEASE_STAMP)
+	$(BIN)/python deploy/release/tiny_bundle.py $(RELEASE)/tiny.gasm
+	$(RELEASE)/tools/bin/python deploy/release/make_dist.py --out dist
+	set -e; for python in $(DIST_PYTHONS); do \
+		folder=$(RELEASE)/$$(basename $$python); \
+		$(RELEASE)/tools/bin/python deploy/release/check_install.py dist/*.whl \
+			$(RELEASE)/tiny.gasm $$folder --python $$python --max-mb $(DIST_MAX_MB) \
+			--max-help-s $(DIST_MAX_HELP_S) --json $$folder.json $(DIST_FLAGS); \
+	done
+	$(RELEASE)/tools/bin/python deploy/release/list_dependencies.py \
+		$(RELEASE)/$(notdir $(lastword $(DIST_PYTHONS)))/bin/python --out dist
+
 # Libraries that OpenCV needs on a machine without a screen, and servers and tools that some fault
 # tests need (RTSP, MQTT, FFmpeg). Without them these tests are skipped with a reason.
 DEBIAN := ffmpeg gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
@@ -57,4 +84,4 @@ test-engines: $(STAMP)
 		tests/export/tensorrt/test_rtx_check.py tests/export/tensorrt/test_torch_tensorrt.py
 
 clean:
-	rm -rf .venv build demo site *.egg-info
+	rm -rf .venv build demo dist site *.egg-info
