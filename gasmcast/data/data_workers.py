@@ -6,6 +6,7 @@ import atexit
 import multiprocessing
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,5 +127,8 @@ def _kill_workers() -> None:
 
     They ignore the SIGTERM by which multiprocessing would end them, so it would wait forever.
     """
+    # The loader's handler would print a traceback for each worker that ends now.
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for worker in multiprocessing.active_children():
         worker.kill()

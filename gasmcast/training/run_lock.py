@@ -38,6 +38,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     Raises:
         UsageError: another training, of this or another process, holds it.
     """
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     _open_locks.add(lock)
@@ -45,6 +46,10 @@ def lock_folder(folder: Path) -> Iterator[None]:
         _take(lock, folder)
         yield
     finally:
+        # A training that was refused before it wrote anything leaves no folder behind.
+        if is_new and [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
         _open_locks.discard(lock)
         os.close(lock)
 
