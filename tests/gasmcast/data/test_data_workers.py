@@ -60,9 +60,11 @@ def test_what_the_set_itself_lacks_is_no_death(error, workers):
 @pytest.mark.parametrize(
     "text",
     [
-        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's",
-        "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback ...\n"
-        "RuntimeError: unable to write to file </torch_1>: No space left on device (28)",
+        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that ...",
+        (
+            "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback ...\n"
+            "RuntimeError: unable to write to file </torch_1>: No space left on device (28)"
+        ),
         "unable to allocate shared memory(shm) for file </torch_1> by a DataLoader worker",
     ],
 )
@@ -113,7 +115,8 @@ def test_a_container_with_little_shared_memory(tmp_path):
     script.write_text(SHORT_OF_MEMORY)
     mount = "mount -t tmpfs -o size=1m tmpfs /dev/shm"
     unshare = shutil.which("unshare")
-    if unshare is None or subprocess.run([unshare, "-m", "sh", "-c", mount]).returncode:
+    probe = [unshare or "", "-m", "sh", "-c", mount]
+    if unshare is None or subprocess.run(probe, check=False, capture_output=True).returncode:
         pytest.skip("this user may not mount a file system of its own")
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
     command = f'{mount} && exec "$@"'
