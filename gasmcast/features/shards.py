@@ -81,7 +81,8 @@ def shard_labels(plan: CachePlan, number: int) -> Tensor | None:
     path = plan.shard(number)
     try:
         with safe_open(path, framework="pt") as file:
-            labels: Tensor | None = file.get_tensor("labels") if "labels" in file.keys() else None  # noqa: SIM118 - no mapping
+            has_labels = "labels" in set(file.keys())
+            labels: Tensor | None = file.get_tensor("labels") if has_labels else None
     except UNREADABLE as error:
         raise TornFileError(f"{path} cannot be read ({error}).") from None
     return labels
@@ -92,7 +93,8 @@ def _shapes(plan: CachePlan, number: int) -> dict[str, tuple[tuple[int, ...], st
     path = plan.shard(number)
     try:
         with safe_open(path, framework="pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            names = list(file.keys())
+            slices = {name: file.get_slice(name) for name in names}
             return {
                 name: (tuple(part.get_shape()), str(part.get_dtype()))
                 for name, part in slices.items()

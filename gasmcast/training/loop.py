@@ -66,6 +66,7 @@ def train(
         with lock:
             run = start_run(config, clips, validation, labels, folder, resume=resume)
             return _train(run, validation)
+
     except OSError as error:
         # A full disk while a small file of the run is written; checkpoints report it themselves.
         if not is_full(error):

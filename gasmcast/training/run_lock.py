@@ -38,10 +38,12 @@ def lock_folder(folder: Path) -> Iterator[None]:
     Raises:
         UsageError: another training, of this or another process, holds it.
     """
+    # The file stays there: to remove it would let two processes lock two files of one name.
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     _open_locks.add(lock)
+
     try:
         _take(lock, folder)
         yield

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from gasmcast.config import Config
 from gasmcast.data.clip_set import ClipSet, TrainingClips
 from gasmcast.errors import UsageError
-from gasmcast.evaluation.metrics import log_softmax
 from gasmcast.evaluation.predict import check_finite, predict
 from gasmcast.files import read_json, write_atomic
 from gasmcast.labels import Labels
@@ -30,7 +29,7 @@ from gasmcast.training.distributed import Distributed
 from gasmcast.training.inputs.training_set import TrainingSet
 from gasmcast.training.loop import train
 from gasmcast.training.stacking.clip_subset import ClipSubset
-from gasmcast.training.stacking.stream_weights import fit_stream_weights
+from gasmcast.training.stacking.stream_weights import fit_stream_weights, score_out_of_fold
 
 __all__ = [
     "READ_OUTS",
@@ -204,7 +203,7 @@ def crossfit_stream_weights(
     # The clips of all folds together fit the weights.
     scores, truth = np.concatenate(parts, 1), np.concatenate(truths)  # (R, N, classes), (N,)
     weights = fit_stream_weights(scores, truth).tolist()
-    out_of_fold = _score_out_of_fold(parts, truths)
+    out_of_fold = score_out_of_fold(parts, truths)
 
     # The result is kept, so that a resumed run takes the same weights.
     accuracy = {
@@ -219,30 +218,6 @@ def crossfit_stream_weights(
     }
     write_atomic(result, json.dumps(content, indent=1))
     return FittedConfig(_set_stream_weights(config, weights), "", out_of_fold)
-
-
-def _score_out_of_fold(
-    parts: Sequence[NDArray[np.float32]], truths: Sequence[NDArray[np.int64]]
-) -> float:
-    """Return the top-1 of the pooled read-outs on clips that neither trained nor fitted them.
-
-    The models of a fold have not seen its clips; its stream weights are fitted on the other folds.
-
-    Args:
-        parts: `(R, N, classes)` logits of the read-outs, by fold.
-        truths: `(N,)` labels, by fold.
-    """
-    correct = 0
-    for k, (part, truth) in enumerate(zip(parts, truths, strict=True)):
-        others = [i for i in range(len(parts)) if i != k]
-        weights = fit_stream_weights(
-            np.concatenate([parts[i] for i in others], 1),
-            np.concatenate([truths[i] for i in others]),
-        )
-        logs = np.stack([log_softmax(scores) for scores in part])  # (R, N, classes)
-        pooled = np.tensordot(weights, logs, 1)  # (N, classes)
-        correct += int((pooled.argmax(-1) == truth).sum())
-    return correct / sum(len(truth) for truth in truths)
 
 
 def _is_share(value: object) -> bool:
