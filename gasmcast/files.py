@@ -9,12 +9,20 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import detect_encoding
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 from gasmcast.errors import MachineError, UsageError
 
-__all__ = ["atomic_path", "open_fifo", "read_json", "sha256_of", "write_atomic"]
+__all__ = [
+    "atomic_path",
+    "load_json",
+    "open_fifo",
+    "read_json",
+    "sha256_of",
+    "write_atomic",
+]
 
 T = TypeVar("T", dict[str, Any], list[Any])
 
@@ -72,6 +80,29 @@ def open_fifo(path: Path, timeout_s: float = 5.0) -> BinaryIO:
         return open(descriptor, "wb", buffering=0)  # noqa: PTH123 - a descriptor has no path
 
 
+def load_json(content: bytes | str) -> Any:  # noqa: ANN401 - whatever the text holds
+    """Return the data of a JSON text, with or without a byte order mark.
+
+    Args:
+        content: the text, or its bytes in UTF-8, UTF-16 or UTF-32.
+
+    Raises:
+        ValueError: it is not JSON, nested too deeply, or holds half a surrogate pair, which is no
+            character and could not be printed or written.
+    """
+    try:
+        # `detect_encoding` knows the byte order mark of Excel and PowerShell.
+        text = content if isinstance(content, str) else content.decode(detect_encoding(content))
+        tree = json.loads(text)
+
+        # Bytes are decoded strictly, so half a pair can only come from an escape.
+        if "\\u" in text:
+            json.dumps(tree, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return tree
+
+
 def read_json(path: Path, kind: type[T], *keys: str) -> T:
     """Read a JSON file that a gasmcast command wrote and can write again.
 
@@ -85,7 +116,7 @@ def read_json(path: Path, kind: type[T], *keys: str) -> T:
     """
     problem = ""
     try:
-        tree = json.loads(path.read_bytes())
+        tree = load_json(path.read_bytes())
     except ValueError as error:
         problem = str(error)
     else:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
+import unicodedata
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
 from gasmcast.errors import UsageError
+from gasmcast.files import load_json
 
 _OTHER = {"left": "right", "right": "left"}
 _SIDE = re.compile(r"(?<![a-z])(left|right)(?![a-z])")
@@ -21,7 +22,8 @@ __all__ = ["Labels", "class_name", "ssv2_labels"]
 class Labels:
     """Ordered set of class names; `names[i]` is class `i`.
 
-    Names are stored without the brackets that templates have around placeholders.
+    Names are stored without the brackets that templates have around placeholders, and in composed
+    form (Unicode NFC).
 
     Raises:
         UsageError: no names, or two equal ones.
@@ -93,9 +95,9 @@ class Labels:
             UsageError: the file cannot be read as labels, or its indices are not 0..n-1.
         """
         try:
-            table = json.loads(path.read_text(encoding="utf-8"))
-            order = {int(index): str(name) for name, index in table.items()}
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+            table = load_json(path.read_bytes())
+            order = {_class_index(index): name for name, index in table.items()}
+        except (OSError, ValueError, AttributeError) as error:
             raise UsageError(
                 f"{path} cannot be read as labels ({error}).",
                 "It must be JSON: class name -> index.",
@@ -107,12 +109,29 @@ class Labels:
                 f"{path}: the indices are not 0..{len(table) - 1}.",
                 "Number the classes without gaps or repeats.",
             )
+        if blank := [index for index, name in order.items() if not class_name(name).strip()]:
+            raise UsageError(f"{path}: class {blank[0]} has no name.", "Give each class one name.")
         return cls(order[i] for i in range(len(order)))
 
 
 def class_name(template: str) -> str:
-    """Return a template without the brackets around its placeholders."""
-    return template.replace("[", "").replace("]", "")
+    """Return a template without the brackets around its placeholders, composed (Unicode NFC).
+
+    macOS and some editors write accented letters as two characters, which look the same.
+    """
+    return unicodedata.normalize("NFC", template.replace("[", "").replace("]", ""))
+
+
+def _class_index(value: object) -> int:
+    """Return the index of a class, which may be text or a number such as 3.0.
+
+    Raises:
+        ValueError: it is no whole number.
+    """
+    is_whole = isinstance(value, str | int) and not isinstance(value, bool)
+    if is_whole or (isinstance(value, float) and value.is_integer()):
+        return int(value)  # type: ignore[call-overload, no-any-return] # narrowed by is_whole
+    raise ValueError(f"the index {str(value)[:40]!r} is not a whole number")
 
 
 def ssv2_labels() -> Labels:

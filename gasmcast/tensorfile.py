@@ -19,7 +19,15 @@ from torch import Tensor
 from gasmcast.errors import MachineError
 from gasmcast.files import atomic_path
 
-__all__ = ["TornFileError", "digest", "is_full", "read_metadata", "read_tensors", "write_tensors"]
+__all__ = [
+    "UNREADABLE",
+    "TornFileError",
+    "digest",
+    "is_full",
+    "read_metadata",
+    "read_tensors",
+    "write_tensors",
+]
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # RuntimeError is torch's, for a file that it cannot map.

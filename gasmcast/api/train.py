@@ -13,6 +13,10 @@ from gasmcast.progress import Progress, silent
 __all__ = ["TrainResult", "train"]
 
 
+SMALL_VALIDATION = 1000
+"""Validation clips below which the choice of the best epoch visibly flatters its figures."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
     """Result of a training run; true if the run was not stopped by a signal."""
@@ -29,6 +33,8 @@ class TrainResult:
     """What the user should know: random backbones, a missing validation split."""
     stream_weights: tuple[float, float, float] | None
     """Weights of the semantic, motion and fused read-outs, if the run has fitted them."""
+    out_of_fold_top1: float | None = None
+    """Top-1 (0 to 1) of the folds on clips that they were not trained on; None without folds."""
     classes: int
     training_clips: int
     validation_clips: int
@@ -44,7 +50,20 @@ class TrainResult:
         if "top1" not in self.metrics:
             return f"Trained {self.checkpoint}."
         top1, top5 = 100 * self.metrics["top1"], 100 * self.metrics["top5"]
-        return f"Best epoch {self.best_epoch}: top-1 {top1:.1f} %, top-5 {top5:.1f} %."
+        sentences = [f"Best epoch {self.best_epoch}: top-1 {top1:.1f} %, top-5 {top5:.1f} %."]
+
+        # The best of many epochs on few clips is partly luck.
+        if self.validation_clips < SMALL_VALIDATION:
+            sentences.append(
+                f"The epoch was chosen on the {self.validation_clips} clips that it is measured on,"
+                " so these figures are optimistic."
+            )
+        if self.out_of_fold_top1 is not None:
+            sentences.append(
+                f"Out of fold, on {self.training_clips} training clips that each model had not"
+                f" seen: top-1 {100 * self.out_of_fold_top1:.1f} %."
+            )
+        return " ".join(sentences)
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON data."""
@@ -55,6 +74,7 @@ class TrainResult:
             "metrics": dict(self.metrics),
             "warnings": list(self.warnings),
             "stream_weights": None if self.stream_weights is None else list(self.stream_weights),
+            "out_of_fold_top1": self.out_of_fold_top1,
             "classes": self.classes,
             "training_clips": self.training_clips,
             "validation_clips": self.validation_clips,
@@ -165,6 +185,7 @@ def train(
         stream_weights=fitted.config.model.stream_weights
         if sentence and not fitted.stopped
         else None,
+        out_of_fold_top1=fitted.out_of_fold_top1,
         is_main=is_main,
         **counts,
     )

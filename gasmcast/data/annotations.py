@@ -4,19 +4,21 @@
 "label", "template", "placeholders"}`; `test.json` has only ids. Older packages prefix the file
 names with `something-something-v2-`. The placeholders of a template stand in any of 14 kinds of
 bracket (`[something]`, `[part]`, `[number of]`, ...): without the square brackets it is the class
-name. Videos are `<id>.<any extension>`. The format is that of Goyal et al. 2017 (The "something
+name. Videos are `<id>.<any extension>`. Files may begin with a byte order mark, and ids and names
+are compared in composed form (Unicode NFC). The format is that of Goyal et al. 2017 (The "something
 something" video database).
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
+from gasmcast.data.entries import check_ids, clip_id, find_label, read_rows, template_of
 from gasmcast.data.failures import check_failures
-from gasmcast.data.video_files import find_videos
+from gasmcast.data.video_files import find_videos, frame_folder
 from gasmcast.errors import UsageError
 from gasmcast.labels import Labels, ssv2_labels
 
@@ -85,8 +87,9 @@ def read_split(root: Path, split: Split) -> list[Sample]:
         split: train, validation or test.
 
     Raises:
-        UsageError: there is no such folder or file, it lists no clips, is not in the format, has a
-            label that `labels.json` lacks, or not one of its videos exists.
+        UsageError: there is no such folder or file, it lists no clips or a clip twice, is not in
+            the format, has a label that `labels.json` lacks, a clip has two videos, or not one of
+            the videos exists.
     """
     file = _find_annotations(root, split)
     if file is None:
@@ -96,14 +99,13 @@ def read_split(root: Path, split: Split) -> list[Sample]:
         raise UsageError(f"{root} has no {split}.json.", "Put it there or in its folder labels/.")
 
     labels = read_labels(root)
-    rows = _read_rows(file)
-    ids = [_clip_id(row, file) for row in rows]
+    rows = read_rows(file)
+    ids = [clip_id(row, file) for row in rows]
+    check_ids(ids, rows, file)
     videos = find_videos(root, set(ids))
     if not videos:
-        raise UsageError(
-            f"None of the {len(ids)} videos of {file} is in {root} or its folders videos/ and"
-            " 20bn-something-something-v2/."
-        )
+        raise _no_videos(root, ids, file)
+    _check_videos(videos, file)
     if split == "test":
         return [Sample(clip, None, videos.get(clip)) for clip in ids]
 
@@ -111,9 +113,9 @@ def read_split(root: Path, split: Split) -> list[Sample]:
     label_of: dict[str, int] = {}
     samples = []
     for clip, row in zip(ids, rows, strict=True):
-        template = str(row.get("template", ""))
+        template = template_of(row, clip, labels, file)
         if template not in label_of:
-            label_of[template] = _find_label(labels, template, clip, file)
+            label_of[template] = find_label(labels, template, clip, file)
 
         source = row.get("source")
         sample = Sample(
@@ -135,14 +137,16 @@ def read_frame_list(file: Path, labels: Labels) -> list[Sample]:
             of range.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise UsageError(f"{file} cannot be read ({error}).") from None
 
     samples = []
     for number, line in enumerate(lines, 1):
         fields = line.split()
-        if len(fields) != 3 or not (fields[1].isdecimal() and fields[2].isdecimal()):
+        # Python refuses to convert numbers of thousands of digits.
+        is_row = len(fields) == 3 and all(f.isdecimal() and len(f) < 10 for f in fields[1:])
+        if not is_row:
             raise UsageError(f"{file}, line {number}: not `id frames class`.")
 
         label = int(fields[2])
@@ -196,39 +200,32 @@ def _find_annotations(root: Path, name: str) -> Path | None:
     return None
 
 
-def _read_rows(file: Path) -> list[dict[str, Any]]:
-    """Return the entries of an annotation file, at least one."""
-    try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{file} is not JSON ({error}).", "Take it from the label package again."
-        ) from None
+def _check_videos(videos: Mapping[str, str], file: Path) -> None:
+    """Check that no two ids name the same video, such as `a17` and `a17.mp4`.
 
-    # A wrong file is more likely than a broken one: say what was expected.
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UsageError(
-            f"{file} is not a list of clips.", 'Each must be {"id": ..., "template": ...}.'
+    Raises:
+        UsageError: two do.
+    """
+    owner: dict[str, str] = {}
+    for clip, video in videos.items():
+        other = owner.setdefault(video, clip)
+        if other != clip:
+            raise UsageError(
+                f"{file} lists {video} twice, as clip {min(clip, other)} and as clip"
+                f" {max(clip, other)}.",
+                "Remove one of them.",
+            )
+
+
+def _no_videos(root: Path, ids: Sequence[str], file: Path) -> UsageError:
+    """Return the error of a set without a single video."""
+    folder = frame_folder(root, ids)
+    if folder is not None:
+        return UsageError(
+            f"{folder} is a folder; clips are video files, not folders of pictures.",
+            "Make a video of each: ffmpeg -framerate 30 -i FOLDER/%05d.jpg FOLDER.mp4",
         )
-    if not rows:
-        raise UsageError(f"{file} lists no clips.")
-    return cast("list[dict[str, Any]]", rows)
-
-
-def _clip_id(row: dict[str, Any], file: Path) -> str:
-    """Return the id of an entry as text; some packages write it as a number."""
-    clip = row.get("id")
-    if not isinstance(clip, str | int) or not str(clip):
-        raise UsageError(f"{file}: a clip has no id ({str(row)[:80]}).")
-    return str(clip)
-
-
-def _find_label(labels: Labels, template: str, clip: str, file: Path) -> int:
-    """Return the class of a template."""
-    try:
-        return labels.index(template)
-    except KeyError:
-        raise UsageError(
-            f"{file}: the template {template!r} of clip {clip} is not in labels.json.",
-            "Use the labels of the same set.",
-        ) from None
+    return UsageError(
+        f"None of the {len(ids)} videos of {file} is in {root} or its folders videos/ and"
+        f" 20bn-something-something-v2/; the first would be {ids[0]}.mp4 or another ending."
+    )

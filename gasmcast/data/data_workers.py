@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -20,6 +23,9 @@ __all__ = ["iterate_loader", "start_worker", "worker_deaths"]
 
 _SIGNAL_WAIT_S = 1.0
 _WORKER_TRACEBACK = "Original Traceback"
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - not a temporary file of ours
+# Torch's words when a tensor cannot be put there, and the signal when it can but does not fit.
+_SHORT_OF_SHARED_MEMORY = ("shm", "Bus error", "No space left on device", "shared memory")
 
 
 class WorkerDiedError(MachineError):
@@ -80,7 +86,25 @@ def worker_deaths(then: str = "") -> Iterator[None]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise WorkerDiedError(f"A data worker died ({str(error).splitlines()[0]}).", hint) from None
+        raise _describe_death(str(error), hint) from None
+
+
+def _describe_death(text: str, hint: str) -> WorkerDiedError:
+    """Return the error of a dead worker from the text of the loader's."""
+    lines = text.strip().splitlines()
+    memory = Path(SHARED_MEMORY)
+    if memory.is_dir() and any(sign in text for sign in _SHORT_OF_SHARED_MEMORY):
+        usage = shutil.disk_usage(memory)
+        return WorkerDiedError(
+            f"A data worker died: {memory}, through which workers pass clips, has"
+            f" {usage.free / 2**20:.0f} of {usage.total / 2**20:.0f} MB free.",
+            "Give the container more (`--shm-size=1g` or `--ipc=host`), or use --set"
+            " train.workers=0.",
+        )
+
+    # Below a worker's traceback stands what happened; above it only that something did.
+    last = lines[-1] if _WORKER_TRACEBACK in text else lines[0]
+    return WorkerDiedError(f"A data worker died ({last.strip()[:200]}).", hint)
 
 
 def start_worker(number: int) -> None:  # noqa: ARG001 - the signature that a loader calls
@@ -103,5 +127,8 @@ def _kill_workers() -> None:
 
     They ignore the SIGTERM by which multiprocessing would end them, so it would wait forever.
     """
+    # The loader's handler would print a traceback for each worker that ends now.
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for worker in multiprocessing.active_children():
         worker.kill()

@@ -16,7 +16,7 @@ from gasmcast.data.views import ViewClips, parse_views
 from gasmcast.errors import UsageError
 from gasmcast.evaluation.classifier import Classifier
 from gasmcast.evaluation.mistakes import motion_amount
-from gasmcast.evaluation.predict import average_views, predict
+from gasmcast.evaluation.predict import average_views, check_finite, predict
 from gasmcast.evaluation.scores import Scores, score
 from gasmcast.evaluation.time_tests import (
     ReversalScores,
@@ -137,6 +137,7 @@ def evaluate_split(
         UsageError: the set has other classes than the classifier, the split has no annotated
             clips, or `views` is malformed.
         MachineError: a decoding process died.
+        GateError: a logit is not a finite number.
     """
     if read_labels(data) != classifier.labels:
         raise UsageError(
@@ -165,6 +166,7 @@ def evaluate_split(
         progress=progress,
     )
     logits = parts[0]
+    check_finite(np.concatenate(parts, axis=1), classifier.name)
 
     # Unreadable clips have no row in the logits, but their placeholder pixels were measured.
     failed = set(clips.failures())

@@ -15,11 +15,11 @@ from gasmcast.data.clip_set import ClipSet
 from gasmcast.data.data_workers import worker_deaths
 from gasmcast.data.loader import Batch, ClipLoader
 from gasmcast.data.sampler import shard
-from gasmcast.errors import UsageError
+from gasmcast.errors import GateError, UsageError
 from gasmcast.evaluation.metrics import log_softmax
 from gasmcast.progress import Progress, silent
 
-__all__ = ["LogitsFunction", "Processes", "average_views", "predict"]
+__all__ = ["LogitsFunction", "Processes", "average_views", "check_finite", "predict"]
 
 UNREADABLE = -2
 """Label that marks a clip that does not decode, until its row is dropped."""
@@ -166,6 +166,24 @@ def _merge(parts: Sequence[_Rows], count: int) -> tuple[NDArray[np.float32], NDA
         unlabeled = int(np.flatnonzero((labels < 0) & readable)[0])
         raise UsageError(f"Clip {unlabeled} has no label.", "Evaluate a split that is annotated.")
     return logits[readable], labels[readable]
+
+
+def check_finite(logits: NDArray[np.floating], what: str) -> None:
+    """Check that logits are numbers, before figures are computed from them.
+
+    Args:
+        logits: `(N, classes)`.
+        what: names the classifier, as the beginning of the message.
+
+    Raises:
+        GateError: a clip has a logit that is infinite or not a number.
+    """
+    bad = int((~np.isfinite(logits)).any(-1).sum())
+    if bad:
+        raise GateError(
+            f"{what}: the logits of {bad} of {len(logits)} clips are not finite numbers.",
+            "Its weights have diverged: use an earlier checkpoint, or train with a lower train.lr.",
+        )
 
 
 def average_views(logits: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -13,7 +13,6 @@ share as much as possible.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -26,8 +25,8 @@ import torch
 from gasmcast.config import Config
 from gasmcast.data.annotations import Sample
 from gasmcast.errors import UsageError
+from gasmcast.features.cache_index import facts_key, read_index
 from gasmcast.features.fingerprints import clips_sha, weights_sha
-from gasmcast.files import read_json
 from gasmcast.models.model import GasmCast
 
 __all__ = ["FORMAT", "CachePlan", "Precision", "plan_cache"]
@@ -150,7 +149,7 @@ def plan_cache(
     else:
         facts, columns = both
 
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    key = facts_key(facts)
     # Small shards lose little to an interruption; a large cache gets larger ones, not more.
     rows = len(samples) * views
     return CachePlan(
@@ -222,7 +221,7 @@ def _find_both_streams(
 
     # Everything that matters for this stream must agree; the other stream may be anything.
     for index in sorted(out.glob(f"{split}-*/index.json")):
-        theirs = read_json(index, dict).get("facts", {})
+        theirs = read_index(index).facts
         has_ours = all(theirs.get(name) == value for name, value in ours.items())
         if has_ours and _width(theirs) > _width(ours):
             semantic = int(theirs["semantic width"])

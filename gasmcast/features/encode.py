@@ -5,14 +5,11 @@ An interrupted run continues with the shards that are missing.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -22,11 +19,12 @@ from gasmcast.data.data_workers import iterate_loader, worker_deaths
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.data.malloc import keep_memory
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.features.cache_plan import FORMAT, CachePlan
-from gasmcast.files import write_atomic
+from gasmcast.features.cache_index import write_index
+from gasmcast.features.cache_plan import CachePlan
+from gasmcast.features.shards import check_shard, write_shard
 from gasmcast.models.model import GasmCast
 from gasmcast.progress import Progress, silent
-from gasmcast.tensorfile import TornFileError, read_tensors, write_tensors
+from gasmcast.tensorfile import TornFileError
 
 __all__ = ["fill_cache"]
 
@@ -97,7 +95,7 @@ def fill_cache(
         plan, model.to(device).eval(), loader, device=device, done=done, progress=progress
     )
 
-    labels = write_index(plan)
+    labels = finish_cache(plan)
     return sorted({samples[row % plan.clips].id for row, label in enumerate(labels) if label < 0})
 
 
@@ -106,7 +104,7 @@ def missing_shards(plan: CachePlan) -> list[int]:
 
     All shards are read and compared with their digests.
     """
-    return [i for i, path in enumerate(plan.shards) if not _is_complete(path, plan)]
+    return [i for i in range(len(plan.shards)) if not _is_complete(plan, i)]
 
 
 def check_room(plan: CachePlan, missing: Sequence[int]) -> None:
@@ -156,24 +154,20 @@ def encode_shards(
         last_row = int(rows[-1])
         number = last_row // plan.shard_rows
         if last_row + 1 == plan.shard_range(number).stop:
-            tensors = {"rows": torch.cat(values), "labels": torch.cat(labels)}
-            write_tensors(plan.shard(number), tensors, {"key": plan.key, "format": FORMAT})
+            write_shard(plan, number, torch.cat(values), torch.cat(labels))
             values, labels = [], []
 
 
-def write_index(plan: CachePlan) -> list[int]:
-    """Write the index of a complete cache, which marks it as finished.
+def finish_cache(plan: CachePlan) -> list[int]:
+    """Write the index of a complete cache.
 
     Returns:
         The label of each row; -1 for a clip that did not decode.
     """
     labels: list[int] = []
-    for shard in plan.shards:
-        with safe_open(shard, framework="pt") as file:
-            labels.extend(int(label) for label in file.get_tensor("labels"))
-
-    index = {"key": plan.key, "facts": plan.facts, "labels": labels}
-    write_atomic(plan.folder / "index.json", json.dumps(index))
+    for number in range(len(plan.shards)):
+        labels.extend(check_shard(plan, number, verify=False).tolist())
+    write_index(plan.folder, plan.facts, labels)
     return labels
 
 
@@ -216,9 +210,10 @@ def _encode(model: GasmCast, clips: Tensor, plan: CachePlan) -> Tensor:
     return stored
 
 
-def _is_complete(path: Path, plan: CachePlan) -> bool:
+def _is_complete(plan: CachePlan, number: int) -> bool:
     """Return whether a shard exists, matches its digest and belongs to this cache."""
     try:
-        return path.is_file() and read_tensors(path)[1].get("key") == plan.key
+        check_shard(plan, number)
     except TornFileError:
         return False
+    return True

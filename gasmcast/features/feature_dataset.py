@@ -20,11 +20,12 @@ from torch.utils.data import Dataset
 from gasmcast.data.annotations import Sample
 from gasmcast.data.shared_memory import share
 from gasmcast.errors import UsageError
+from gasmcast.features.cache_index import INDEX, read_index
 from gasmcast.features.cache_plan import CachePlan
 from gasmcast.features.fingerprints import weights_sha
-from gasmcast.files import read_json
+from gasmcast.features.shards import check_shard
 from gasmcast.models.model import GasmCast
-from gasmcast.tensorfile import TornFileError, read_tensors
+from gasmcast.tensorfile import TornFileError
 
 __all__ = ["FeatureDataset"]
 
@@ -55,14 +56,13 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
             verify: compare every shard with its digest; not needed right after `fill_cache`.
 
         Raises:
-            UsageError: there is no such cache, it is unfinished, or a shard is missing or altered.
+            UsageError: there is no such cache, it is unfinished, or a shard or the index is
+                missing, altered or of another cache.
         """
-        labels = _read_labels(plan)
-        _check_shards(plan, verify=verify)
+        self._labels = _read_labels(plan, samples, verify=verify)
         self.plan, self.seed, self.draw = plan, seed, draw
 
         # A clip counts only if all of its views decoded.
-        self._labels = labels.reshape(plan.views, plan.clips)
         self._clips = np.flatnonzero((self._labels >= 0).all(axis=0))
         self.samples = [samples[int(i)] for i in self._clips]
 
@@ -134,39 +134,62 @@ class FeatureDataset(Dataset[tuple[Tensor, int, int]]):
         return {**self.__dict__, "_open": {}}
 
 
-def _read_labels(plan: CachePlan) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the label of each row from the index of a finished cache."""
-    index = plan.folder / "index.json"
-    if not index.is_file():
+def _read_labels(
+    plan: CachePlan, samples: Sequence[Sample], *, verify: bool
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the labels of a finished cache, `(views, clips)`, after its files were checked.
+
+    The labels are those of the shards, which a digest covers; the index must agree with them.
+    """
+    path = plan.folder / INDEX
+    if not path.is_file():
         raise UsageError(_explain(plan), "Make it with `gasmcast cache` and the same settings.")
 
     # The folder's name has only a part of the key.
-    content = read_json(index, dict, "key", "labels")
-    if content["key"] != plan.key:
+    index = read_index(path)
+    if index.key != plan.key:
         raise UsageError(
             f"{plan.folder} is a cache of something else (key).",
             "Remove it and run `gasmcast cache` again.",
         )
-    return np.array(content["labels"])
+    rows = np.concatenate(
+        [_check_shard(plan, number, verify=verify) for number in range(len(plan.shards))]
+    )
+    if tuple(rows.tolist()) != index.labels:
+        raise _altered(path)
+
+    # The first view is never mirrored, so its labels are those of the clips.
+    labels = rows.reshape(plan.views, plan.clips)
+    for label, sample in zip(labels[0].tolist(), samples, strict=True):
+        if label not in (-1, sample.label):
+            raise _altered(path)
+    return labels
 
 
-def _check_shards(plan: CachePlan, *, verify: bool) -> None:
-    """Check that all shards exist and, with `verify`, that they match their digests."""
-    for shard in plan.shards:
-        if not shard.is_file():
-            raise UsageError(
-                f"{plan.folder} lacks {shard.name}.",
-                "Run `gasmcast cache` again: it fills what is missing.",
-            )
+def _check_shard(
+    plan: CachePlan, number: int, *, verify: bool
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the labels of a shard that exists and belongs to the cache."""
+    shard = plan.shard(number)
+    if not shard.is_file():
+        raise UsageError(
+            f"{plan.folder} lacks {shard.name}.",
+            "Run `gasmcast cache` again: it fills what is missing.",
+        )
+    try:
+        return check_shard(plan, number, verify=verify)
+    except TornFileError as error:
+        raise UsageError(
+            error.what, "Run `gasmcast cache` again: it encodes damaged shards again."
+        ) from None
 
-        # Comparing digests reads the whole cache once.
-        if verify:
-            try:
-                read_tensors(shard)
-            except TornFileError as error:
-                raise UsageError(
-                    error.what, "Run `gasmcast cache` again: it encodes damaged shards again."
-                ) from None
+
+def _altered(path: Path) -> UsageError:
+    """Return the error of a cache whose labels are not those of its clips."""
+    return UsageError(
+        f"{path} is damaged (its labels are not those of the rows and clips).",
+        "Remove the folder and run `gasmcast cache` again.",
+    )
 
 
 def _explain(plan: CachePlan) -> str:
@@ -177,8 +200,8 @@ def _explain(plan: CachePlan) -> str:
 
     ours = json.loads(json.dumps(plan.facts))  # lists in place of tuples, as in the index
     # The nearest explanation is the first difference from a cache that does exist.
-    for other in sorted(out.glob(f"{split}-*/index.json")):
-        theirs = read_json(other, dict).get("facts", {})
+    for other in sorted(out.glob(f"{split}-*/{INDEX}")):
+        theirs = read_index(other).facts
         differing = [name for name, value in ours.items() if theirs.get(name) != value]
         if differing:
             return (

@@ -7,17 +7,18 @@ A run folder has `best.safetensors`, `last.safetensors` and, where backbones are
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from gasmcast.config import Config, parse_config
 from gasmcast.errors import UsageError
-from gasmcast.files import sha256_of
+from gasmcast.files import load_json, sha256_of
 from gasmcast.labels import Labels
 from gasmcast.models.model import GasmCast, build_model
-from gasmcast.tensorfile import read_metadata, read_tensors, write_tensors
+from gasmcast.tensorfile import TornFileError, read_metadata, read_tensors, write_tensors
 
 __all__ = [
     "build_or_reload",
@@ -28,6 +29,8 @@ __all__ = [
     "write_checkpoint",
     "write_frozen",
 ]
+
+T = TypeVar("T", dict[str, Any], list[Any])
 
 FORMAT = "gasmcast checkpoint 1"
 FROZEN = "frozen.safetensors"
@@ -161,6 +164,7 @@ def read_checkpoint(path: Path) -> tuple[Config, Labels, dict[str, Any]]:
 
     Raises:
         UsageError: the file is no checkpoint of this program, or of another version of it.
+        TornFileError: the file or its header is damaged.
     """
     file = checkpoint_path(path)
     texts = read_metadata(file)
@@ -171,10 +175,38 @@ def read_checkpoint(path: Path) -> tuple[Config, Labels, dict[str, Any]]:
         )
 
     # The configuration is validated again: the file may be of an older version.
-    config = parse_config(json.loads(texts["config"]), str(file))
-    info = json.loads(texts["info"])
+    config = parse_config(_parse_text(texts, "config", dict, file), str(file))
+    info = _parse_text(texts, "info", dict, file)
+    names = _parse_text(texts, "labels", list, file)
+    if len(names) != config.model.classes or not all(isinstance(name, str) for name in names):
+        raise _damaged(file, "labels")
+    if "frozen_sha256" not in texts:
+        raise _damaged(file, "frozen_sha256")
+
     info |= {"frozen_sha256": texts["frozen_sha256"], "path": str(file)}
-    return config, Labels(json.loads(texts["labels"])), info
+    return config, Labels(names), info
+
+
+def _parse_text(texts: Mapping[str, str], name: str, kind: type[T], file: Path) -> T:
+    """Return the JSON of a text in a checkpoint's header.
+
+    Raises:
+        TornFileError: the text is missing, no JSON, or of another kind.
+    """
+    try:
+        tree = load_json(texts[name])
+    except (KeyError, ValueError):
+        raise _damaged(file, name) from None
+    if not isinstance(tree, kind):
+        raise _damaged(file, name)
+    return tree
+
+
+def _damaged(file: Path, name: str) -> TornFileError:
+    """Return the error of a checkpoint whose header is damaged."""
+    return TornFileError(
+        f"{file} is damaged (its {name} cannot be read).", "Use another checkpoint of the run."
+    )
 
 
 def load_checkpoint(path: Path) -> tuple[GasmCast, Config, Labels, dict[str, Any]]:

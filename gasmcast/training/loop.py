@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from gasmcast.errors import MachineError
 from gasmcast.labels import Labels
 from gasmcast.tensorfile import is_full
 from gasmcast.training.checkpoint_schedule import CheckpointSchedule, Stopped
+from gasmcast.training.distributed import Distributed
 from gasmcast.training.logs.meter import Meter
 from gasmcast.training.run import TrainingRun
+from gasmcast.training.run_lock import lock_folder
 from gasmcast.training.signals import StopSignal
 from gasmcast.training.start import start_run
 from gasmcast.training.step import update_weights
@@ -51,14 +54,19 @@ def train(
         or empty).
 
     Raises:
-        UsageError: the folder holds another run, or the data set cannot be trained on.
+        UsageError: the folder holds another run, another training writes into it, or the data set
+            cannot be trained on.
         DivergedError: a loss or gradient is not finite.
         TornFileError: every state in the folder is damaged.
         MachineError: no space left, a worker died, or pretrained weights are not available.
     """
+    # The main process locks the folder for all processes of the run.
+    lock = lock_folder(folder) if Distributed().is_main else nullcontext()
     try:
-        run = start_run(config, clips, validation, labels, folder, resume=resume)
-        return _train(run, validation)
+        with lock:
+            run = start_run(config, clips, validation, labels, folder, resume=resume)
+            return _train(run, validation)
+
     except OSError as error:
         # A full disk while a small file of the run is written; checkpoints report it themselves.
         if not is_full(error):

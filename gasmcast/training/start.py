@@ -27,7 +27,7 @@ from gasmcast.training.logs.run_folder import RunFolder
 from gasmcast.training.logs.terminal import Display, describe_loss
 from gasmcast.training.objective import Objective
 from gasmcast.training.optimizer import WeightAverage, build_optimizer
-from gasmcast.training.resume.check import find_state
+from gasmcast.training.resume.check import check_tensors, find_state, foreign_state
 from gasmcast.training.resume.snapshot import RunProgress, restore
 from gasmcast.training.resume.state_file import remove_drafts
 from gasmcast.training.run import TrainingRun
@@ -59,7 +59,7 @@ def start_run(
     Raises:
         UsageError: the folder holds another run, a data set that cannot be trained on, or
             weights of another architecture.
-        TornFileError: every state in the folder is damaged.
+        TornFileError: every state in the folder is damaged, or the newest is of another kind.
         MachineError: no space left, or pretrained weights are not available.
     """
     train = config.train
@@ -87,6 +87,8 @@ def start_run(
     torch.manual_seed(train.seed)
     model = build_model(config) if state is None else build_or_reload(config, folder)
     frozen = frozen_names(model)
+    if state is not None:
+        check_tensors(state, model, frozen, folder)
 
     # Counted before FSDP splits the parameters.
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -119,15 +121,20 @@ def start_run(
     # Weights, optimizer, average, random generators and position of the resumed run.
     progress = RunProgress()
     if state is not None:
-        progress = restore(
-            state.tensors,
-            state.record,
-            accelerator=accelerator,
-            processes=processes,
-            objective=prepared,
-            optimizer=optimizer.optimizer,
-            average=average,
-        )
+        try:
+            progress = restore(
+                state.tensors,
+                state.record,
+                accelerator=accelerator,
+                processes=processes,
+                objective=prepared,
+                optimizer=optimizer.optimizer,
+                average=average,
+            )
+        # Groups and generators are checked by the libraries that take them.
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+            reason = f"{type(error).__name__}: {str(error)[:80]}"
+            raise foreign_state(folder, reason) from None
         progress = _rescale(progress, state.record["steps"], steps, processes, display)
 
     # Files for people, in the main process.

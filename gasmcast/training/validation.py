@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gasmcast.data.clip_set import ClipSet
 from gasmcast.evaluation.metrics import log_softmax, mean_class, top_k
-from gasmcast.evaluation.predict import predict
+from gasmcast.evaluation.predict import check_finite, predict
 from gasmcast.progress import Progress, silent
 from gasmcast.training.run import TrainingRun
 
@@ -27,6 +27,9 @@ def validate(run: TrainingRun, clips: ClipSet, progress: Progress = silent) -> d
         run: the run; its loader serves `clips` as the second set.
         clips: the validation clips.
         progress: called after each batch.
+
+    Raises:
+        GateError: a logit is not a finite number.
     """
     run.objective.eval()
     classes = len(run.labels)
@@ -52,6 +55,8 @@ def validate(run: TrainingRun, clips: ClipSet, progress: Progress = silent) -> d
             progress=progress,
             stage="validating",
         )
+
+    check_finite(logits, f"Validation after epoch {run.progress.epoch + 1}")
 
     # Without label smoothing, unlike the training loss.
     loss = float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())

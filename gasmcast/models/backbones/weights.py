@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import socket
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,6 @@ from urllib.request import getproxies
 
 import torch
 from huggingface_hub import constants
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -29,15 +29,14 @@ __all__ = [
 
 # Keys under which published files nest their tensors.
 WRAPPERS = ("state_dict", "model", "teacher", "module")
-UNREADABLE = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    EOFError,
-    KeyError,
-    pickle.UnpicklingError,
-    SafetensorError,
-)
+# What downloads hold that did not give the file itself, by their first bytes.
+_WEB_PAGE = "it is a web page, not the file: download it again"
+_NO_WEIGHTS = {
+    b"version https://git-lfs": "it is a pointer of Git LFS, not the file: run `git lfs pull`",
+    b"<!doctype": _WEB_PAGE,
+    b"<html": _WEB_PAGE,
+    b"<?xml": _WEB_PAGE,
+}
 
 
 class NoWeightsError(MachineError):
@@ -57,16 +56,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"There is no file of weights at {path}.",
             "Give an existing .safetensors or .pth file, pretrained, or random.",
         )
+    _check_download(path)
     try:
         if path.suffix == ".safetensors":
             tree = load_file(path)
         else:
-            tree = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise UsageError(
-            f"{path} is not a file of weights ({str(error).splitlines()[0]}).",
-            "Give a .safetensors or .pth file.",
-        ) from None
+            # torch warns of pickles that it then refuses.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tree = torch.load(path, map_location="cpu", weights_only=True)
+
+    # torch quotes its switch that would run the file's code: never repeat that advice.
+    except pickle.UnpicklingError:
+        raise _unfit(path, "it holds other objects than tensors, which may run code") from None
+    except Exception as error:  # noqa: BLE001 - a damaged file raises nearly anything
+        raise _unfit(path, _first_line(error)) from None
 
     # Wrappers may be nested: {"model": {"state_dict": ...}}.
     for wrapper in WRAPPERS:
@@ -74,11 +78,36 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             tree = tree[wrapper]
 
     if not isinstance(tree, Mapping) or not all(isinstance(v, Tensor) for v in tree.values()):
-        raise UsageError(
-            f"{path} holds something else than named tensors.",
-            "Give a .safetensors or .pth file of weights.",
-        )
+        raise _unfit(path, "it holds something else than named tensors")
     return {str(name).removeprefix("module."): value for name, value in tree.items()}
+
+
+def _check_download(path: Path) -> None:
+    """Check that a file is not empty and not the answer of a server in place of the file.
+
+    Raises:
+        UsageError: it is.
+    """
+    with path.open("rb") as file:
+        first = file.read(64).lstrip().lower()
+    if not path.stat().st_size:
+        raise _unfit(path, "it is empty: a download that broke off")
+    for start, reason in _NO_WEIGHTS.items():
+        if first.startswith(start):
+            raise _unfit(path, reason)
+
+
+def _unfit(path: Path, reason: str) -> UsageError:
+    """Return the error of a file that holds no weights."""
+    return UsageError(
+        f"{path} is not a file of weights ({reason}).",
+        "Give a .safetensors or .pth file of named tensors.",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or the name of its class if it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
 
 
 def load_strictly(
@@ -132,7 +161,7 @@ def no_weights(what: str, option: str, error: BaseException) -> NoWeightsError:
         option: the flag that takes a file.
         error: the reason, whose first line is quoted.
     """
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+    reason = _first_line(error)
     return NoWeightsError(
         f"The pretrained weights of {what} could not be downloaded ({reason}).",
         f"Give a file with {option} FILE, or {option} random to start without.",

@@ -12,9 +12,9 @@ import torch
 from gasmcast.config import Config
 from gasmcast.data.annotations import Sample
 from gasmcast.errors import UsageError
+from gasmcast.features.cache_index import read_index
 from gasmcast.features.cache_plan import CachePlan, Precision, plan_cache
 from gasmcast.features.feature_dataset import FeatureDataset
-from gasmcast.files import read_json
 from gasmcast.models.checkpoint import build_or_reload
 from gasmcast.models.model import GasmCast, build_model
 
@@ -129,8 +129,8 @@ def find_caches(
     # Views and number type are part of a cache's key, so each pair in the folder is tried.
     kinds = set()
     for index in folder.glob("train-*/index.json"):
-        facts = read_json(index, dict, "facts")["facts"]
-        kinds.add((int(facts["views"][0]), str(facts["dtype"])))
+        content = read_index(index)
+        kinds.add((content.views, str(content.facts["dtype"])))
 
     # A cache fits if its key is that of a plan for this model and data set.
     model = _build(config, None)

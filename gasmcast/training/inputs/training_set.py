@@ -16,6 +16,7 @@ from rich.console import Console
 from gasmcast.config import Config, load_config
 from gasmcast.data.annotations import Sample, has_split, read_labels, read_split, usable
 from gasmcast.data.dataset import ClipDataset
+from gasmcast.data.set_check import describe_faults
 from gasmcast.errors import UsageError
 from gasmcast.features.feature_dataset import FeatureDataset
 from gasmcast.labels import Labels
@@ -119,6 +120,7 @@ def open_training_set(
     if validation_samples:
         validation = ClipDataset(validation_samples, config.spec, None, train.seed)
     warnings = _warnings(config, has_validation=validation is not None, data=data)
+    warnings += describe_faults(train_samples, validation_samples, labels)
     opened = TrainingSet(config, clips, validation, labels, warnings)
 
     # Features take the place of the clips; otherwise the clips are decoded into memory.

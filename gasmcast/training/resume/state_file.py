@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from gasmcast.files import load_json
 from gasmcast.tensorfile import TornFileError, read_tensors, write_tensors
 
-__all__ = ["SavedState", "has_state", "load_state", "remove_drafts", "save_state"]
+__all__ = ["SavedState", "has_results", "has_state", "load_state", "remove_drafts", "save_state"]
 
 STATE = "state.safetensors"
 PREVIOUS = "state.previous.safetensors"
 FRESH = "state.fresh.safetensors"
+RESULTS = ("best.safetensors", "last.safetensors")
 
 
 @dataclass(frozen=True)
@@ -65,17 +68,38 @@ def load_state(folder: Path) -> SavedState | None:
         # A damaged file is reported, and the next older one is tried.
         try:
             tensors, texts = read_tensors(folder / name)
+            record = _parse_record(texts, folder / name)
         except TornFileError as error:
             damaged.append(error.what)
             continue
 
-        return SavedState(tensors, json.loads(texts["record"]), tuple(damaged))
+        return SavedState(tensors, record, tuple(damaged))
     return None
+
+
+def _parse_record(texts: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """Return the record in the texts of a state.
+
+    Raises:
+        TornFileError: there is none, or it is no JSON object.
+    """
+    try:
+        record = load_json(texts["record"])
+    except (KeyError, ValueError):
+        record = None
+    if not isinstance(record, dict):
+        raise TornFileError(f"{path} is not the state of a run (record).")
+    return record
 
 
 def has_state(folder: Path) -> bool:
     """Return whether the folder holds the state of a run, complete or damaged."""
     return any((folder / name).exists() for name in (FRESH, STATE, PREVIOUS))
+
+
+def has_results(folder: Path) -> bool:
+    """Return whether the folder holds the weights of a run, which a fresh run would overwrite."""
+    return any((folder / name).exists() for name in RESULTS)
 
 
 def remove_drafts(folder: Path) -> None:

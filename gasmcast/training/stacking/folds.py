@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from gasmcast.config import Config
 from gasmcast.data.clip_set import ClipSet, TrainingClips
 from gasmcast.errors import UsageError
-from gasmcast.evaluation.predict import predict
+from gasmcast.evaluation.predict import check_finite, predict
 from gasmcast.files import read_json, write_atomic
 from gasmcast.labels import Labels
 from gasmcast.models.checkpoint import load_checkpoint
@@ -29,7 +29,7 @@ from gasmcast.training.distributed import Distributed
 from gasmcast.training.inputs.training_set import TrainingSet
 from gasmcast.training.loop import train
 from gasmcast.training.stacking.clip_subset import ClipSubset
-from gasmcast.training.stacking.stream_weights import fit_stream_weights
+from gasmcast.training.stacking.stream_weights import fit_stream_weights, score_out_of_fold
 
 __all__ = [
     "READ_OUTS",
@@ -53,6 +53,8 @@ class FittedConfig:
     config: Config
     stopped: str
     """Name of the signal that stopped a fold, or empty; then nothing was fitted."""
+    out_of_fold_top1: float | None = None
+    """Top-1 on clips of folds that neither trained nor fitted it; None without folds."""
 
 
 def with_stream_weights(training_set: TrainingSet, folder: Path, *, resume: bool) -> FittedConfig:
@@ -173,8 +175,12 @@ def crossfit_stream_weights(
     """
     result = folder / FOLDER / RESULT
     if resume and result.is_file():
-        stored = read_json(result, dict, "stream_weights")["stream_weights"]
-        return FittedConfig(_set_stream_weights(config, stored), "")
+        stored = read_json(result, dict, "stream_weights")
+        weights, out_of_fold = stored["stream_weights"], stored.get("out_of_fold_top1")
+        is_weights = isinstance(weights, list) and all(_is_share(w) for w in weights)
+        if not is_weights or not (out_of_fold is None or _is_share(out_of_fold)):
+            raise UsageError(f"{result} is damaged.", "Remove it; the folds are scored again.")
+        return FittedConfig(_set_stream_weights(config, weights), "", out_of_fold)
 
     # Each fold is scored by a model that was trained on the other folds.
     count = config.train.stream_weight_folds
@@ -192,19 +198,31 @@ def crossfit_stream_weights(
         scores, truth = score_read_outs(place / str(summary["checkpoint"]), held_out, config)
         parts.append(scores)
         truths.append(truth)
+        check_finite(scores.transpose(1, 0, 2).reshape(len(truth), -1), str(place))
 
     # The clips of all folds together fit the weights.
     scores, truth = np.concatenate(parts, 1), np.concatenate(truths)  # (R, N, classes), (N,)
     weights = fit_stream_weights(scores, truth).tolist()
+    out_of_fold = score_out_of_fold(parts, truths)
 
     # The result is kept, so that a resumed run takes the same weights.
     accuracy = {
         name: float((part.argmax(-1) == truth).mean())
         for name, part in zip(READ_OUTS, scores, strict=False)
     }
-    content = {"stream_weights": weights, "held_out_top1": accuracy, "clips": len(fold)}
+    content = {
+        "stream_weights": weights,
+        "held_out_top1": accuracy,
+        "out_of_fold_top1": out_of_fold,
+        "clips": len(fold),
+    }
     write_atomic(result, json.dumps(content, indent=1))
-    return FittedConfig(_set_stream_weights(config, weights), "")
+    return FittedConfig(_set_stream_weights(config, weights), "", out_of_fold)
+
+
+def _is_share(value: object) -> bool:
+    """Return whether a value is a finite number that is not negative."""
+    return isinstance(value, int | float) and 0 <= value < float("inf")
 
 
 def _set_stream_weights(config: Config, weights: list[float]) -> Config:

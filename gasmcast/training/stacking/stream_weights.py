@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.evaluation.metrics import fit_temperature, log_softmax
 
-__all__ = ["fit_stream_weights"]
+__all__ = ["fit_stream_weights", "score_out_of_fold"]
 
 STEPS = 500
 RATE = 0.5
@@ -70,3 +72,30 @@ def _fit_mixture(logs: NDArray[np.float64], right: NDArray[np.float64]) -> NDArr
         weights = np.maximum(weights * np.exp(-RATE * (gradient - gradient.min())), 1e-12)
         weights /= weights.sum()
     return np.asarray(weights)
+
+
+def score_out_of_fold(
+    parts: Sequence[NDArray[np.floating]], truths: Sequence[NDArray[np.integer]]
+) -> float:
+    """Return the top-1 of the pooled read-outs on clips that neither trained nor fitted them.
+
+    The models of a fold have not seen its clips; its stream weights are fitted on the other folds.
+
+    Args:
+        parts: `(R, N, classes)` logits of the read-outs, by fold.
+        truths: `(N,)` labels, by fold.
+    """
+    # Weights that were fitted on a fold's own clips would flatter it.
+    correct = 0
+    for k, (part, truth) in enumerate(zip(parts, truths, strict=True)):
+        others = [i for i in range(len(parts)) if i != k]
+        weights = fit_stream_weights(
+            np.concatenate([parts[i] for i in others], 1),
+            np.concatenate([truths[i] for i in others]),
+        )
+
+        # The logarithmic pool, as the model computes it.
+        logs = np.stack([log_softmax(scores) for scores in part])  # (R, N, classes)
+        pooled = np.tensordot(weights, logs, 1)  # (N, classes)
+        correct += int((pooled.argmax(-1) == truth).sum())
+    return correct / sum(len(truth) for truth in truths)

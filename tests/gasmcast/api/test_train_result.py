@@ -57,6 +57,27 @@ def test_a_stopped_run_is_false():
     assert result.to_json()["stopped"] == "SIGTERM"
 
 
+@pytest.mark.parametrize(("clips", "is_small"), [(15, True), (999, True), (24_777, False)])
+def test_the_best_epoch_on_few_clips_is_told_as_chosen_on_them(clips, is_small):
+    result = TrainResult(
+        checkpoint=None,
+        stopped=None,
+        best_epoch=12,
+        metrics={"top1": 0.8, "top5": 1.0},
+        warnings=(),
+        stream_weights=None,
+        out_of_fold_top1=0.712,
+        classes=3,
+        training_clips=120,
+        validation_clips=clips,
+    )
+    text = str(result)
+    assert (f"chosen on the {clips} clips that it is measured on" in text) == is_small
+    assert "Out of fold, on 120 training clips" in text
+    assert "top-1 71.2 %" in text
+    assert result.to_json()["out_of_fold_top1"] == 0.712
+
+
 def test_wrong_settings_are_usage_errors(preset, tiny_set, tmp_path):
     with pytest.raises(UsageError, match="Did you mean 'epochs'"):
         train(preset, tiny_set, tmp_path / "run", settings={"train.epoch": 1})

@@ -1,5 +1,11 @@
 """Workers that die: the error is one sentence, wherever the death is noticed."""
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from gasmcast.data import data_workers
@@ -49,3 +55,78 @@ def test_what_the_set_itself_lacks_is_no_death(error, workers):
     with pytest.raises(type(error)) as caught:
         list(iterate_loader(Loader(error, workers)))
     assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that ...",
+        (
+            "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback ...\n"
+            "RuntimeError: unable to write to file </torch_1>: No space left on device (28)"
+        ),
+        "unable to allocate shared memory(shm) for file </torch_1> by a DataLoader worker",
+    ],
+)
+def test_too_little_shared_memory_is_named(text):
+    with pytest.raises(WorkerDiedError, match=r"/dev/shm.* MB free\. .*--shm-size") as caught:
+        next(_first_error(text))
+    assert "\n" not in str(caught.value)
+
+
+def _first_error(text):
+    batches = iterate_loader(Loader(RuntimeError(text)))
+    next(batches)
+    return batches
+
+
+def test_the_last_line_of_a_worker_is_its_error():
+    text = (
+        "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent):\n"
+        "  File\nRuntimeError: stack expects each tensor to be equal size"
+    )
+    with pytest.raises(WorkerDiedError, match="stack expects each tensor"):
+        next(_first_error(text))
+
+
+SHORT_OF_MEMORY = """
+import sys, torch
+from torch.utils.data import DataLoader, Dataset
+from gasmcast.data.data_workers import iterate_loader, start_worker
+from gasmcast.errors import GasmcastError
+
+class Large(Dataset):
+    def __len__(self):
+        return 40
+    def __getitem__(self, index):
+        return torch.zeros(1 << 18)
+
+loader = DataLoader(Large(), batch_size=4, num_workers=2, worker_init_fn=start_worker)
+try:
+    list(iterate_loader(loader))
+except GasmcastError as error:
+    print(error)
+    sys.exit(error.exit_code)
+"""
+
+
+def test_a_container_with_little_shared_memory(tmp_path):
+    script = tmp_path / "short.py"
+    script.write_text(SHORT_OF_MEMORY)
+    mount = "mount -t tmpfs -o size=1m tmpfs /dev/shm"
+    unshare = shutil.which("unshare")
+    probe = [unshare or "", "-m", "sh", "-c", mount]
+    if unshare is None or subprocess.run(probe, check=False, capture_output=True).returncode:
+        pytest.skip("this user may not mount a file system of its own")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    command = f'{mount} && exec "$@"'
+    result = subprocess.run(
+        [unshare, "-m", "sh", "-c", command, "-", sys.executable, str(script)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (3, "")
+    assert "/dev/shm" in result.stdout

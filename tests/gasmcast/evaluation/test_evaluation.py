@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from gasmcast.data.views import parse_views, view_starts
-from gasmcast.errors import UsageError
+from gasmcast.errors import GateError, UsageError
 from gasmcast.evaluation.mistakes import by_quantity, examples_of, motion_amount, worst_clips
-from gasmcast.evaluation.predict import average_views
+from gasmcast.evaluation.predict import average_views, check_finite
 from gasmcast.evaluation.scores import score
 from gasmcast.evaluation.time_tests import (
     reverse_clips,
@@ -148,3 +148,14 @@ def test_motion_and_strips_are_of_the_window():
         np.frombuffer(frame_strip(moving[0], frames=4, side=32), np.uint8), cv2.IMREAD_COLOR
     )
     assert strip.shape == (32, 4 * 32, 3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_diverged_weights_are_one_sentence(value):
+    logits = np.zeros((5, 3), np.float32)
+    check_finite(logits, "run")
+    logits[[1, 4], 2] = value
+    with pytest.raises(GateError, match="run: the logits of 2 of 5 clips are not finite") as caught:
+        check_finite(logits, "run")
+    assert caught.value.exit_code == 4
+    assert "\n" not in str(caught.value)

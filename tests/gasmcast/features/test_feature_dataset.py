@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from copy import deepcopy
 from math import isqrt, prod
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from gasmcast.config import Config, load_config
@@ -19,13 +23,13 @@ from gasmcast.data.annotations import Sample
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.features import cache_plan as cacheplan
-from gasmcast.features import encode as encoding
-from gasmcast.features import feature_dataset as features
-from gasmcast.features.cache_plan import plan_cache
+from gasmcast.features import shards
+from gasmcast.features.cache_index import facts_key, read_index
+from gasmcast.features.cache_plan import CachePlan, plan_cache
 from gasmcast.features.encode import fill_cache, missing_shards
 from gasmcast.features.feature_dataset import FeatureDataset
 from gasmcast.models.model import GasmCast, build_model
-from gasmcast.tensorfile import read_tensors
+from gasmcast.tensorfile import read_tensors, write_tensors
 
 COUNT = 5
 
@@ -148,10 +152,9 @@ def test_shards_are_read_whole_once(
     plan = plan_cache(model, config, samples, tmp_path, "train")
     read: list[Path] = []
     rows: list[tuple[int, int]] = []
-    for module in (encoding, features):
-        monkeypatch.setattr(
-            module, "read_tensors", lambda path: read.append(path) or read_tensors(path)
-        )
+    monkeypatch.setattr(
+        shards, "read_tensors", lambda path: read.append(path) or read_tensors(path)
+    )
     fill_cache(plan, model, config, samples, {}, progress=lambda stage, *done: rows.append(done))
     assert read == []
     assert (rows[0], rows[-1]) == ((0, COUNT), (COUNT, COUNT))
@@ -373,6 +376,103 @@ def test_a_damaged_index_is_one_sentence(
     (plan.folder / "index.json").unlink()
     fill_cache(plan, model, config, samples, {})
     assert len(FeatureDataset(plan, samples)) == COUNT
+
+
+def edit_index(plan: CachePlan, **changes: Any) -> None:
+    index = json.loads((plan.folder / "index.json").read_text())
+    (plan.folder / "index.json").write_text(json.dumps(index | changes))
+
+
+def shift_labels(plan: CachePlan) -> None:
+    labels = json.loads((plan.folder / "index.json").read_text())["labels"]
+    edit_index(plan, labels=labels[1:] + labels[:1])
+
+
+def write_first_shard(plan: CachePlan, key: str = "", **changes: torch.Tensor | None) -> None:
+    """Write tensors with a digest of their own in place of the first shard; None leaves out."""
+    tensors = read_tensors(plan.shards[0])[0] | changes
+    tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    texts = {"key": key or plan.key, "format": cacheplan.FORMAT}
+    write_tensors(plan.shards[0], tensors, texts)
+
+
+SHARD_DAMAGES = {
+    "another shard": lambda p: p.shards[0].write_bytes(p.shards[1].read_bytes()),
+    "another cache": lambda p: write_first_shard(p, key="other"),
+    "no labels": lambda p: write_first_shard(p, labels=None),
+    "no rows": lambda p: write_first_shard(p, rows=None),
+    "short rows": lambda p: write_first_shard(p, rows=torch.ones(2, 3).half()),
+    "other type": lambda p: write_first_shard(p, rows=torch.ones(2, p.width)),
+    "empty": lambda p: p.shards[0].write_bytes(b""),
+}
+INDEX_DAMAGES = {
+    "shifted labels": shift_labels,
+    "labels with a new digest": lambda p: write_first_shard(p, labels=torch.tensor([1, 0])),
+    "no facts": lambda p: edit_index(p, facts=[]),
+    "other facts": lambda p: edit_index(p, facts={**p.facts, "dtype": "float32"}),
+    "text for labels": lambda p: edit_index(p, labels="0101"),
+    "too few labels": lambda p: edit_index(p, labels=[0, 1]),
+}
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_what_is_not_of_this_cache_is_refused(
+    tmp_path: Path, config: Config, model: GasmCast, samples: list[Sample]
+) -> None:
+    plan = plan_cache(model, config, samples, tmp_path, "train")
+    fill_cache(plan, model, config, samples, {})
+    whole = {path: path.read_bytes() for path in plan.folder.iterdir()}
+
+    for name, damage in (SHARD_DAMAGES | INDEX_DAMAGES).items():
+        for path, content in whole.items():
+            path.write_bytes(content)
+        damage(plan)
+        for verify in (True, False):
+            with pytest.raises(UsageError) as caught:
+                FeatureDataset(plan, samples, verify=verify)
+            assert "\n" not in str(caught.value), name
+        assert missing_shards(plan) == ([0] if name in SHARD_DAMAGES else []), name
+
+    # The same command encodes a foreign shard again.
+    plan.shards[0].write_bytes(whole[plan.shards[1]])
+    fill_cache(plan, model, config, samples, {})
+    assert FeatureDataset(plan, samples).labels == [sample.label for sample in samples]
+
+
+LEAF = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=9)
+TREE = st.recursive(LEAF, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
+
+
+@settings(
+    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    tree=st.fixed_dictionaries(
+        {},
+        optional={
+            "key": TREE,
+            "labels": TREE | st.lists(st.integers(-1, 1), max_size=5),
+            "facts": TREE
+            | st.dictionaries(
+                st.sampled_from(["views", "dtype", "semantic width", "motion width"]), TREE
+            ),
+        },
+    ),
+    signed=st.booleans(),
+)
+def test_any_index_is_read_or_one_sentence(
+    tmp_path: Path, tree: dict[str, Any], signed: bool
+) -> None:
+    if signed and isinstance(tree.get("facts"), dict):
+        tree["key"] = facts_key(tree["facts"])
+    path = tmp_path / "index.json"
+    path.write_text(json.dumps(tree))
+    said = ""
+    try:
+        read_index(path)
+    except UsageError as error:
+        said = str(error)
+    assert "\n" not in said
 
 
 def test_refusals(

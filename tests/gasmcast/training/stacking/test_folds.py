@@ -27,6 +27,7 @@ from gasmcast.training.inputs.training_set import open_training_set
 from gasmcast.training.loop import train
 from gasmcast.training.stacking.clip_subset import ClipSubset
 from gasmcast.training.stacking.folds import crossfit_stream_weights
+from gasmcast.training.stacking.stream_weights import score_out_of_fold
 
 
 def _video(path: Path, frames: int, seed: int = 0) -> Path:
@@ -216,12 +217,25 @@ def test_the_gate_is_fitted_on_folds_and_kept(fake, tmp_path: Path) -> None:
     result = json.loads((tmp_path / "folds" / "stream_weights.json").read_text())
     assert result["clips"] == 12
     assert set(result["held_out_top1"]) == {"semantic", "motion", "fused"}
+    assert 0 <= result["out_of_fold_top1"] == fitted.out_of_fold_top1 <= 1
     stamp = (tmp_path / "folds" / "fold0" / "last.safetensors").stat().st_mtime_ns
     again = crossfit_stream_weights(
         config, clips, plain, groups=groups, labels=labels, folder=tmp_path, resume=True
     )
     assert again == fitted
     assert (tmp_path / "folds" / "fold0" / "last.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_the_out_of_fold_figure_never_fits_on_the_clips_it_scores() -> None:
+    truth = np.arange(12) % 3
+    right, noise = 9.0 * np.eye(3)[truth], np.zeros((12, 3))
+
+    # A read-out that is right in the first fold only: the other fold's weights do not know it.
+    first, second = np.stack([right, noise]), np.stack([noise, right])
+    assert score_out_of_fold([first, first], [truth, truth]) == 1.0
+    misled = [np.stack([right, -right]), np.stack([-right, right])]
+    assert score_out_of_fold(misled, [truth, truth]) < 0.5
+    assert score_out_of_fold([first, second], [truth, truth]) == 1.0  # equal weights in part
 
 
 def test_a_held_out_clip_that_does_not_decode_does_not_speak_for_a_stream(fake) -> None:
