@@ -20,6 +20,7 @@ from gasmcast.commands.inspect import inspect as inspect_verb
 from gasmcast.commands.live import live
 from gasmcast.commands.runs import runs
 from gasmcast.commands.train import train
+from gasmcast.commands.weights import weights as weights_group
 
 __all__ = ["COMMANDS", "GROUPS"]
 
@@ -39,5 +40,5 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     inspect_verb,
     doctor_verb,
 )
-GROUPS: dict[str, typer.Typer] = {"bench": bench_group}
+GROUPS: dict[str, typer.Typer] = {"bench": bench_group, "weights": weights_group}
 """Verbs with verbs of their own."""

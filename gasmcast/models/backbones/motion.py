@@ -20,12 +20,8 @@ from gasmcast.models.backbones.c3d import C3D
 from gasmcast.models.backbones.i3d import I3D
 from gasmcast.models.backbones.normalize import Normalize
 from gasmcast.models.backbones.tiny import TinyMotion
-from gasmcast.models.backbones.weights import (
-    load_strictly,
-    no_weights,
-    read_tensors,
-    starts_with_any,
-)
+from gasmcast.models.backbones.pretrained import pretrained_motion
+from gasmcast.models.backbones.weights import load_strictly, read_tensors, starts_with_any
 from gasmcast.models.shape import CELL
 from gasmcast.spec import ClipSpec
 
@@ -145,13 +141,8 @@ class MotionBackbone(nn.Module):
                     f"Nobody publishes weights of {self.name} that gasmcast can download.",
                     "Give a file with --motion-weights FILE, or --motion-weights random.",
                 )
-            try:
-                tensors = torchvision.models.get_model_weights(self.name).DEFAULT.get_state_dict(
-                    progress=True, check_hash=True
-                )
-            except (OSError, RuntimeError, ValueError) as error:
-                raise no_weights(self.name, "--motion-weights", error) from None
-            where = f"torchvision {self.name}"
+            file = pretrained_motion(self.name)
+            tensors, where = read_tensors(file), f"torchvision {self.name}"
         else:
             tensors, where = read_tensors(Path(weights)), weights
         prefix = {"s3d": "features.", "c3d": "backbone."}.get(

@@ -15,13 +15,8 @@ from torch.nn import functional as F
 from gasmcast.config import ModelConfig
 from gasmcast.errors import UsageError
 from gasmcast.models.backbones.normalize import Normalize
-from gasmcast.models.backbones.weights import (
-    hub_at_once,
-    load_strictly,
-    no_weights,
-    read_tensors,
-    starts_with_any,
-)
+from gasmcast.models.backbones.pretrained import pretrained_semantic
+from gasmcast.models.backbones.weights import load_strictly, read_tensors, starts_with_any
 from gasmcast.models.shape import PATCH
 
 __all__ = ["SEMANTIC_NAMES", "SemanticBackbone"]
@@ -91,12 +86,8 @@ class SemanticBackbone(nn.Module):
                     "The tiny semantic backbone has no pretrained weights.",
                     "Use --semantic-weights random.",
                 )
-            try:
-                with hub_at_once():
-                    full = _build(self.timm_name, self.grid, pretrained=True)
-            except (OSError, RuntimeError, ValueError) as error:
-                raise no_weights(self.name, "--semantic-weights", error) from None
-            tensors, where = full.state_dict(), self.timm_name
+            file = pretrained_semantic(self.timm_name)
+            tensors, where = self._filtered(read_tensors(file)), self.timm_name
         else:
             tensors, where = self._filtered(read_tensors(Path(weights))), weights
         load_strictly(

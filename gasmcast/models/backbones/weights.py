@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import pickle
-import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import torch
-from huggingface_hub import constants
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -20,7 +15,6 @@ from gasmcast.errors import MachineError, UsageError
 
 __all__ = [
     "NoWeightsError",
-    "hub_at_once",
     "load_strictly",
     "no_weights",
     "read_tensors",
@@ -120,25 +114,6 @@ def no_weights(what: str, option: str, error: BaseException) -> NoWeightsError:
         f"The pretrained weights of {what} could not be downloaded ({reason}).",
         f"Give a file with {option} FILE, or {option} random to start without.",
     )
-
-
-@contextmanager
-def hub_at_once() -> Iterator[None]:
-    """Inside, the Hugging Face client of a machine without a network looks into its cache only.
-
-    Left alone it asks twelve times, half a minute in all, and says so each time, before it looks there.
-    """
-    before = constants.HF_HUB_OFFLINE
-    host = urlsplit(constants.ENDPOINT).hostname
-    try:
-        if not getproxies() and not before:
-            socket.getaddrinfo(host, 443)
-    except OSError:
-        constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 def starts_with_any(prefixes: Iterable[str]) -> Callable[[str], bool]:
