@@ -108,6 +108,7 @@ def open_url(
             request, timeout=TIMEOUT_S
         )
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == 416:
             return None
         kind = _InterruptedError if error.code in _TEMPORARY else DownloadError
