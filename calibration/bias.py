@@ -1,12 +1,15 @@
-"""Bias correction: rounding weights and activations shifts the mean of what a layer gives; its bias takes the shift back.
+"""Correct biases for the mean error that quantization causes.
 
-The shift is the mean over calibration samples of `Q(W) Q(x) - W x` (M. Nagel et al., "Data-free quantization through weight equalization
-and bias correction", ICCV 2019, section 4.2, there for the weights alone). Costs nothing at run time.
+Rounding weights and activations shifts the mean output of a layer; subtracting the shift from its
+bias removes the error at no cost at run time. The shift is the mean over calibration samples of
+`Q(W) Q(x) - W x` (M. Nagel et al., "Data-free quantization through weight equalization and bias
+correction", ICCV 2019, section 4.2, there for the weights alone).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +17,18 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from gasmcast.calibration.policy import Candidate
 from gasmcast.calibration.qdq import fake_quantize, quantize_weight
-from gasmcast.calibration.ranges import TensorStats
+from gasmcast.calibration.tensor_stats import TensorStats
 
 __all__ = ["correct_biases"]
 
 Array = NDArray[np.float32]
+
+
+class _Bias(NamedTuple):
+    """Place of a bias: input `slot` of `node`, which may not exist yet."""
+
+    node: NodeProto
+    slot: int
 
 
 def correct_biases(
@@ -28,72 +38,89 @@ def correct_biases(
     tops: Mapping[str, float],
     levels: int,
 ) -> ModelProto:
-    """An FP32 graph whose biases make up for what `insert_qdq` with the same arguments will do to the mean of each output.
+    """Return a copy of an FP32 graph whose biases cancel the mean error of its quantization.
 
     Args:
-        model: the FP32 graph; its biases are replaced, or added where there are none.
-        chosen: the operators that become INT8.
-        stats: of their activations; a tensor without sample rows leaves its operators as they are.
-        tops: activation tensor -> the absolute value at which INT8 saturates.
-        levels: of the weights.
+        model: the FP32 graph; biases are replaced, or added to operators that have none.
+        chosen: operators that become INT8.
+        stats: statistics of their activations. Operators whose tensor has no sample rows stay as
+            they are.
+        tops: activation tensor -> absolute value at which INT8 saturates.
+        levels: range of the weights, as in `insert_qdq`.
     """
     out = ModelProto()
     out.CopyFrom(model)
-    nodes = {n.name: n for n in out.graph.node}
-    arrays = {t.name: t for t in out.graph.initializer}
-    for c in chosen:
-        stat, top = stats.get(c.activation), tops.get(c.activation, 0.0)
+    nodes = {node.name: node for node in out.graph.node}
+    arrays = {tensor.name: tensor for tensor in out.graph.initializer}
+
+    for candidate in chosen:
+        stat, top = stats.get(candidate.activation), tops.get(candidate.activation, 0.0)
+        # Without samples there is no mean to correct; a tensor that is 0 is not quantized.
         if stat is None or not stat.rows or top <= 0:
             continue
-        weight = np.asarray(numpy_helper.to_array(arrays[c.weight]), np.float32)
-        shift = _shift(np.concatenate(stat.rows), weight, c, top, levels)
-        holder, slot = _bias_of(out.graph, nodes[c.node], arrays, shift.size)
-        old = (
-            numpy_helper.to_array(arrays[holder.input[slot]])
-            if slot < len(holder.input) and holder.input[slot]
-            else 0.0
-        )
-        # A new tensor each time: the exporter shares equal ones.
-        name = f"{c.node}.corrected"
-        out.graph.initializer.append(
-            numpy_helper.from_array(np.asarray(old - shift, np.float32), name)
-        )
-        if slot < len(holder.input):
-            holder.input[slot] = name
+        weight = np.asarray(numpy_helper.to_array(arrays[candidate.weight]), np.float32)
+        shift = _mean_shift(np.concatenate(stat.rows), weight, candidate, top=top, levels=levels)
+
+        node, slot = _find_bias(out.graph, nodes[candidate.node], arrays, shift.size)
+        has_bias = slot < len(node.input) and node.input[slot]
+        bias = numpy_helper.to_array(arrays[node.input[slot]]) if has_bias else 0.0
+
+        # The bias gets a new tensor, because the exporter shares equal tensors between operators.
+        name = f"{candidate.node}.corrected"
+        corrected = np.asarray(bias - shift, np.float32)
+        out.graph.initializer.append(numpy_helper.from_array(corrected, name))
+        if slot < len(node.input):
+            node.input[slot] = name
         else:
-            holder.input.append(name)
+            node.input.append(name)
     return out
 
 
-def _bias_of(
+def _find_bias(
     graph: GraphProto, node: NodeProto, arrays: Mapping[str, TensorProto], size: int
-) -> tuple[NodeProto, int]:
-    """The node and input that hold an operator's bias; a MatMul without one gets an Add."""
+) -> _Bias:
+    """Return the place of an operator's bias; a MatMul without one gets an Add behind it."""
     if node.op_type != "MatMul":
-        return node, 2
-    readers = [n for n in graph.node if node.output[0] in n.input]
+        return _Bias(node, 2)
+
+    # The exporter writes a linear layer with bias as MatMul and Add.
+    readers = [reader for reader in graph.node if node.output[0] in reader.input]
     if len(readers) == 1 and readers[0].op_type == "Add":
         slot = 1 - list(readers[0].input).index(node.output[0])
         bias = arrays.get(readers[0].input[slot])
         if bias is not None and list(bias.dims) == [size]:
-            return readers[0], slot
-    result, node.output[0] = node.output[0], f"{node.output[0]}.product"
-    where = next(i for i, n in enumerate(graph.node) if n.name == node.name) + 1
-    graph.node.insert(
-        where, helper.make_node("Add", [node.output[0]], [result], name=f"{node.name}/Corrected")
-    )
-    return graph.node[where], 1
+            return _Bias(readers[0], slot)
+
+    # The new Add takes over the output name, so that readers need no change.
+    result = node.output[0]
+    node.output[0] = f"{result}.product"
+    place = next(i for i, other in enumerate(graph.node) if other.name == node.name) + 1
+    add = helper.make_node("Add", [node.output[0]], [result], name=f"{node.name}/Corrected")
+    graph.node.insert(place, add)
+    return _Bias(graph.node[place], 1)
 
 
-def _shift(rows: Array, weight: Array, c: Candidate, top: float, levels: int) -> Array:
-    """Mean change of each output channel. A kernel reads the same channel means at all its places; what padding adds is ignored."""
-    q, scales = quantize_weight(weight, c.axis, levels)
+def _mean_shift(
+    rows: Array, weight: Array, candidate: Candidate, *, top: float, levels: int
+) -> Array:
+    """Return the mean change of each output channel, `(out,)`.
+
+    A kernel is assumed to read the same channel means at all of its places; padding is ignored.
+    """
     shape = [1] * weight.ndim
-    shape[c.axis] = -1
-    pair = []
-    for w in (np.asarray(q * scales.reshape(shape), np.float32), weight):
-        summed = w.reshape(*w.shape[:2], -1).sum(axis=2)
-        pair.append(summed if c.axis == 1 else summed.T)
-    return np.asarray(
-        fake_quantize(rows, top).mean(axis=0) @ pair[0] - rows.mean(axis=0) @ pair[1], np.float32
+    shape[candidate.axis] = -1
+    q, scales = quantize_weight(weight, candidate.axis, levels)
+    quantized = np.asarray(q * scales.reshape(shape), np.float32)
+
+    # The mean over rows commutes with the product, so one row of means is enough.
+    exact_mean = rows.mean(axis=0) @ _summed_kernel(weight, candidate.axis)
+    quantized_mean = fake_quantize(rows, top).mean(axis=0) @ _summed_kernel(
+        quantized, candidate.axis
     )
+    return np.asarray(quantized_mean - exact_mean, np.float32)
+
+
+def _summed_kernel(weight: Array, axis: int) -> Array:
+    """Sum a weight over its kernel places, as `(in, out)`; `axis` is its output axis."""
+    summed = weight.reshape(*weight.shape[:2], -1).sum(axis=2)
+    return np.asarray(summed if axis == 1 else summed.T, np.float32)

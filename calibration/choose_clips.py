@@ -1,12 +1,13 @@
-"""Choosing calibration clips: equally many a class, spread over motion amount and length, the same ones for the same seed.
+"""Choose calibration clips: balanced over classes, spread over motion and length, seeded.
 
-Only the training split is offered, and none of it may be in the validation split: a clip that the gate judges on must not have set a range.
+Only clips of the training split are chosen, and none may be in the validation split: a clip that
+the accuracy gate is judged on must not have set a range.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from gasmcast.data.annotations import Sample, read_split
 from gasmcast.errors import SourceError, UsageError
+from gasmcast.progress import Progress, silent
 from gasmcast.spec import ClipSpec
 from gasmcast.video.clip import read_clip
 from gasmcast.video.reader import duration_s
@@ -24,68 +26,101 @@ __all__ = [
     "Choice",
     "choose_clips",
     "quotas",
-    "refuse_judges",
+    "refuse_validation_clips",
     "rough_motion",
     "spread",
     "training_clips",
 ]
 
 POOL = 2
-"""Clips that are looked at for each one that is taken, within its class."""
+"""Clips that are decoded for each one that is chosen, within its class."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One chosen clip; `motion` in gray levels a frame step, `length_s` in seconds."""
+    """Clip that was decoded for calibration."""
 
     sample: Sample
     motion: float
+    """Mean change between frames, in gray levels."""
     length_s: float
+    """Length of the video in seconds."""
 
 
 def training_clips(data: Path) -> list[Sample]:
-    """The training split of a set.
+    """Return the training split of a set.
 
     Raises:
-        UsageError: there is none, or it holds clips of the validation split.
+        UsageError: the split is missing, or holds clips of the validation split.
     """
     samples = read_split(data, "train")
-    judges: list[Sample] = []
-    with suppress(
-        UsageError
-    ):  # a validation split that cannot be read judges nothing, and `gasmcast export` refuses it
-        judges = read_split(data, "validation")
-    hint = "Take them out of train.json or of validation.json."
-    refuse_judges(
-        f"The training split of {data}", (s.id for s in samples), (s.id for s in judges), hint
+    validation: list[Sample] = []
+    # Without a readable validation split nothing is judged; `gasmcast export` reports it.
+    with suppress(UsageError):
+        validation = read_split(data, "validation")
+
+    refuse_validation_clips(
+        f"The training split of {data}",
+        ids=(sample.id for sample in samples),
+        validation_ids=(sample.id for sample in validation),
+        hint="Take them out of train.json or of validation.json.",
     )
     return samples
 
 
-def refuse_judges(what: str, ids: Iterable[str], judges: Iterable[str], hint: str) -> None:
-    """Raise a `UsageError` with `hint` where `what`, which calibrates, holds clips of the validation split."""
-    both = set(ids) & set(judges)
-    if both:
-        raise UsageError(f"{what} holds {len(both)} of the clips that judge ({min(both)}).", hint)
+def refuse_validation_clips(
+    what: str, ids: Iterable[str], validation_ids: Iterable[str], hint: str
+) -> None:
+    """Raise an error if clips for calibration are also in the validation split.
+
+    Args:
+        what: name of the set for calibration, as the beginning of the message.
+        ids: its clips.
+        validation_ids: clips of the validation split.
+        hint: what to do about it.
+
+    Raises:
+        UsageError: the two share clips.
+    """
+    shared = set(ids) & set(validation_ids)
+    if shared:
+        raise UsageError(
+            f"{what} holds {len(shared)} clips of the validation split ({min(shared)}), "
+            "which must not calibrate.",
+            hint,
+        )
 
 
 def rough_motion(clip: NDArray[np.uint8]) -> float:
-    """Mean absolute change between successive frames of the window, on every eighth pixel, in levels: cheap, and enough to spread a choice.
+    """Return the mean absolute change between successive frames of the window, in gray levels.
 
-    The error analysis has a figure of its own (`insight.analysis.motion_amount`), of averaged pixels.
+    Only every eighth pixel is read, which is fast and accurate enough to spread a choice. The
+    error analysis uses averaged pixels instead (`gasmcast.evaluation.mistakes.motion_amount`).
+
+    Args:
+        clip: `(1+S, F, H, W, 3)` uint8.
     """
-    frames = clip[1:].reshape(-1, *clip.shape[2:])[:, ::8, ::8].astype(np.int16)
+    window = clip[1:].reshape(-1, *clip.shape[2:])  # (S * F, H, W, 3)
+    frames = window[:, ::8, ::8].astype(np.int16)
     return float(np.abs(np.diff(frames, axis=0)).mean()) if len(frames) > 1 else 0.0
 
 
 def quotas(labels: Sequence[int], count: int, rng: np.random.Generator) -> dict[int, int]:
-    """How many clips of each class to take: equal, as far as each class has them; the remainder falls on classes drawn by `rng`."""
-    have = Counter(labels)
-    classes = [int(c) for c in rng.permutation(sorted(have))]
+    """Return how many clips of each class to choose: equally many, as far as a class has them.
+
+    Args:
+        labels: class of each available clip.
+        count: number of clips to choose.
+        rng: draws the classes that get the remainder.
+    """
+    available = Counter(labels)
+    classes = [int(c) for c in rng.permutation(sorted(available))]
     wanted = dict.fromkeys(classes, 0)
+
+    # Each round gives one clip to every class that has more.
     left = min(count, len(labels))
     while left:
-        open_classes = [c for c in classes if wanted[c] < have[c]][:left]
+        open_classes = [c for c in classes if wanted[c] < available[c]][:left]
         for c in open_classes:
             wanted[c] += 1
         left -= len(open_classes)
@@ -93,17 +128,29 @@ def quotas(labels: Sequence[int], count: int, rng: np.random.Generator) -> dict[
 
 
 def spread(features: NDArray[np.float64], count: int) -> list[int]:
-    """`count` rows of `(n, d)` far from each other, each column by its rank: the first is the median, then always the farthest."""
+    """Choose rows far from each other by farthest-point sampling on the ranks of each column.
+
+    The first is the median row, and each further one is the farthest from those chosen so far.
+
+    Args:
+        features: `(n, d)`.
+        count: number of rows to choose.
+
+    Returns:
+        increasing row numbers; all of them if there are not more than `count`.
+    """
     n = len(features)
     if count >= n:
         return list(range(n))
+
+    # Ranks make columns of different units comparable.
     ranks = features.argsort(0).argsort(0) / max(n - 1, 1)
-    taken = [int(np.abs(ranks - 0.5).sum(1).argmin())]
-    distance = np.abs(ranks - ranks[taken[0]]).sum(1)
-    while len(taken) < count:
-        taken.append(int(distance.argmax()))
-        distance = np.minimum(distance, np.abs(ranks - ranks[taken[-1]]).sum(1))
-    return sorted(taken)
+    chosen = [int(np.abs(ranks - 0.5).sum(1).argmin())]
+    distance = np.abs(ranks - ranks[chosen[0]]).sum(1)
+    while len(chosen) < count:
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.abs(ranks - ranks[chosen[-1]]).sum(1))
+    return sorted(chosen)
 
 
 def choose_clips(
@@ -111,19 +158,20 @@ def choose_clips(
     spec: ClipSpec,
     count: int,
     seed: int = 0,
-    each: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> tuple[list[Choice], list[str]]:
-    """Clips for calibration out of a training split.
+    """Choose clips for calibration from a training split.
 
     Args:
         samples: the training split.
         spec: the sampling contract.
-        count: how many; fewer where the set has fewer.
-        seed: of the draws.
-        each: called with videos looked at and all videos to look at.
+        count: number of clips; fewer are returned if the set has fewer.
+        seed: seed of all draws.
+        progress: reports videos decoded.
 
     Returns:
-        the choice in an order drawn once, so that the first few are of many classes, and the ids of clips that could not be read.
+        the chosen clips in random order, so that the first few are of many classes, and the names
+        of clips that could not be read.
 
     Raises:
         UsageError: no clip has a label and a video, or none could be read.
@@ -137,39 +185,49 @@ def choose_clips(
         raise UsageError(
             "The training split has no clip with a label and a video.", "Check --data."
         )
-    wanted = quotas([label for label, group in by_class.items() for _ in group], count, rng)
-    pools = {}
+
+    # A random pool of each class bounds the number of videos that must be decoded.
+    labels = [label for label, group in by_class.items() for _ in group]
+    wanted = quotas(labels, count, rng)
+    pools: dict[int, list[Sample]] = {}
     for label in sorted(by_class):
         group = by_class[label]
         pools[label] = [group[i] for i in rng.permutation(len(group))[: POOL * wanted[label]]]
-    total, done = sum(map(len, pools.values())), 0
+
+    total = sum(map(len, pools.values()))
+    done = 0
     chosen: list[Choice] = []
     unread: list[str] = []
     for label, pool in pools.items():
-        seen: list[Choice] = []
+        readable: list[Choice] = []
         for sample in pool:
             try:
-                seen.append(_look(sample, spec))
+                readable.append(_decode(sample, spec))
             except SourceError:
                 unread.append(sample.id)
             done += 1
-            if each is not None:
-                each(done, total)
-        features = np.array([[c.motion, c.length_s] for c in seen], np.float64).reshape(
-            len(seen), 2
-        )
-        chosen += [seen[i] for i in spread(features, wanted[label])]
+            progress("choosing calibration clips", done, total)
+
+        # (clips, 2); the shape is given because an empty list has none.
+        features = np.array([[c.motion, c.length_s] for c in readable], np.float64)
+        rows = spread(features.reshape(len(readable), 2), wanted[label])
+        chosen += [readable[i] for i in rows]
+
     if not chosen:
         raise UsageError(
-            f"None of the {total} training clips looked at can be read.",
+            f"None of the {total} training clips that were tried can be read.",
             "Run `gasmcast doctor`, and check the videos.",
         )
     return [chosen[i] for i in rng.permutation(len(chosen))], unread
 
 
-def _look(sample: Sample, spec: ClipSpec) -> Choice:
+def _decode(sample: Sample, spec: ClipSpec) -> Choice:
+    """Measure motion and length of a clip.
+
+    Raises:
+        SourceError: the video cannot be read.
+    """
     assert sample.path is not None  # `choose_clips` drops those without
-    length = duration_s(sample.path)
-    return Choice(
-        sample, rough_motion(read_clip(sample.path, spec, spec.centered_start(length))), length
-    )
+    length_s = duration_s(sample.path)
+    clip = read_clip(sample.path, spec, spec.centered_start(length_s))
+    return Choice(sample, rough_motion(clip), length_s)

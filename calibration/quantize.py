@@ -1,4 +1,8 @@
-"""One FP32 graph to INT8: scan for outliers, smooth, collect ranges, correct biases, write Q/DQ; passes stream the segments."""
+"""Quantize one FP32 graph to INT8.
+
+The steps are: scan for outlier channels, smooth them, collect ranges, correct biases, and write
+Q/DQ. The passes over the data hold one segment at a time.
+"""
 
 from __future__ import annotations
 
@@ -14,102 +18,125 @@ from onnx import ModelProto
 from gasmcast.calibration.bias import correct_biases
 from gasmcast.calibration.policy import Candidate, Policy, candidates
 from gasmcast.calibration.qdq import SAFE_LEVELS, insert_qdq
-from gasmcast.calibration.ranges import Method, TensorStats, collect, threshold
+from gasmcast.calibration.ranges import Method, collect_statistics, threshold
 from gasmcast.calibration.smooth import Smoothed, smooth
+from gasmcast.calibration.tensor_stats import TensorStats
+from gasmcast.progress import Progress, silent
 
-__all__ = ["Calibrated", "Recipe", "calibrate", "quantize"]
+__all__ = ["Calibrated", "Recipe", "collect_ranges", "quantize"]
 
 Feeds = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a graph is quantized; the defaults are what docs/decisions.md gives the reasons for."""
+    """Settings of quantization.
+
+    docs/decisions/0017-max-with-smoothing.md gives the reasons for the defaults.
+    """
 
     method: Method = "max"
+    """Method that chooses where an activation saturates; see `threshold`."""
     percentile: float = 0.9999
+    """Share of the values below the saturation of `percentile`, and of clipped tensors."""
     smoothing: bool = True
+    """Move outlier channels into the weights."""
     bias_correction: bool = True
+    """Correct the mean error of each layer in its bias."""
     clip_ratio: float = 20.0
-    """A tensor whose largest value is above this many times its 99th percentile is clipped at the percentile, with `max` too."""
+    """Ratio of the largest value to the 99th percentile above which a tensor is clipped at
+    `percentile`, even with `max`."""
     scan: int = 16
-    """Runs that look for outlier channels, before the ranges of the smoothed graph are collected over all."""
+    """Runs of the scan for outlier channels, before ranges are collected over all segments."""
     rows: int = 32
-    """Sample rows a tensor and run, on which smoothing and biases are worked out."""
+    """Sample rows taken of each tensor and run, to choose smoothing and bias corrections."""
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A graph that is ready to be quantized, in whole or in part."""
+    """Graph that is ready to be quantized, in whole or in part."""
 
     model: ModelProto
-    """FP32, smoothed."""
-    found: tuple[Candidate, ...]
+    """Smoothed FP32 graph."""
+    candidates: tuple[Candidate, ...]
+    """Operators that may become INT8."""
     stats: Mapping[str, TensorStats]
+    """Statistics by activation tensor."""
     tops: Mapping[str, float]
+    """Absolute value at which each activation tensor saturates."""
     smoothed: tuple[Smoothed, ...] = field(default=())
+    """Tensors that were smoothed."""
 
     def quantize(self, policy: Policy, levels: int = SAFE_LEVELS) -> ModelProto:
-        """The Q/DQ graph under a policy: cheap, so a search may call it often. `levels`: see `insert_qdq`."""
-        chosen = policy.choose(self.found)
-        return insert_qdq(
-            correct_biases(self.model, chosen, self.stats, self.tops, levels),
-            chosen,
-            self.tops,
-            levels,
-        )
+        """Return the Q/DQ graph under a policy; fast enough for a search to call it often.
+
+        Args:
+            policy: operators that become INT8.
+            levels: range of the weights; see `insert_qdq`.
+        """
+        chosen = policy.choose(self.candidates)
+        corrected = correct_biases(self.model, chosen, self.stats, self.tops, levels)
+        return insert_qdq(corrected, chosen, self.tops, levels)
 
     def blocks(self, policy: Policy) -> list[str]:
-        """The blocks that the policy quantizes, in graph order."""
-        return list(dict.fromkeys(c.block for c in policy.choose(self.found)))
+        """Return the blocks that the policy quantizes, in graph order."""
+        return list(dict.fromkeys(c.block for c in policy.choose(self.candidates)))
 
 
-def calibrate(
+def collect_ranges(
     model: ModelProto,
     feeds: Callable[[], Iterable[Feeds]],
     recipe: Recipe | None = None,
     policy: Policy | None = None,
     *,
-    each: Callable[[int], None] | None = None,
+    progress: Progress = silent,
+    stage: str = "collecting ranges",
+    total: int = 0,
     keep: Callable[[int, dict[str, NDArray[Any]]], None] | None = None,
     threads: int = 0,
 ) -> Calibrated:
-    """Everything that quantizing needs to know of a graph.
+    """Smooth a graph and collect the activation ranges that quantization needs.
 
     Args:
         model: the FP32 graph.
-        feeds: makes a fresh iteration over the calibration segments; it is called twice (scan, ranges).
-        recipe: how.
-        policy: which operators may become INT8.
-        each: called after each run of the long pass, with the count.
-        keep: called with index and outputs of each run of the long pass.
-        threads: of ONNX Runtime; 0: all.
+        feeds: returns a new iteration over the calibration segments; called once for the scan for
+            outliers and once for the ranges.
+        recipe: settings; the defaults if None.
+        policy: operators that may become INT8.
+        progress: reports runs done of the pass for the ranges.
+        stage: name of this work in the reports of progress.
+        total: number of runs in the reports of progress; 0 if unknown.
+        keep: called with the index and the outputs of each run of the pass for the ranges.
+        threads: threads of ONNX Runtime; 0 for all cores.
 
     Raises:
-        UsageError: no segments, or activations that are not numbers.
+        UsageError: there are no segments, or activations are not numbers.
     """
     recipe, policy = recipe or Recipe(), policy or Policy()
-    found = policy.choose(candidates(model.graph, policy.min_weights))
-    log: list[Smoothed] = []
-    if recipe.smoothing and any(c.kind == "linear" for c in found):
-        linears = [c for c in found if c.kind == "linear"]
-        scanned = collect(
-            model, linears, islice(feeds(), recipe.scan), rows=recipe.rows, threads=threads
-        )
-        model, log = smooth(model, found, scanned)
-        found = policy.choose(candidates(model.graph, policy.min_weights))
-    rows = recipe.rows if recipe.bias_correction else 0
-    stats = collect(model, found, feeds(), rows=rows, each=each, keep=keep, threads=threads)
-    tops = {name: _top(stat, recipe) for name, stat in stats.items()}
-    return Calibrated(model, tuple(found), stats, tops, tuple(log))
+    chosen = policy.choose(candidates(model.graph, policy.min_weights))
 
+    # Smoothing changes the ranges, so a short scan for outliers comes first.
+    linears = [candidate for candidate in chosen if candidate.kind == "linear"]
+    smoothed: list[Smoothed] = []
+    if recipe.smoothing and linears:
+        scan = islice(feeds(), recipe.scan)
+        scanned = collect_statistics(model, linears, scan, rows=recipe.rows, threads=threads)
+        model, smoothed = smooth(model, chosen, scanned)
+        chosen = policy.choose(candidates(model.graph, policy.min_weights))
 
-def _top(stat: TensorStats, recipe: Recipe) -> float:
-    top = threshold(stat, recipe.method, recipe.percentile)
-    tail = stat.percentile(0.99)
-    if recipe.method == "max" and tail > 0 and stat.top > recipe.clip_ratio * tail:
-        top = max(stat.percentile(recipe.percentile), tail)
-    return float(np.float32(top))
+    stats = collect_statistics(
+        model,
+        chosen,
+        feeds(),
+        rows=recipe.rows if recipe.bias_correction else 0,
+        progress=progress,
+        stage=stage,
+        total=total,
+        keep=keep,
+        threads=threads,
+    )
+    tops = {name: _saturation(stat, recipe) for name, stat in stats.items()}
+    return Calibrated(model, tuple(chosen), stats, tops, tuple(smoothed))
 
 
 def quantize(
@@ -118,6 +145,16 @@ def quantize(
     recipe: Recipe | None = None,
     policy: Policy | None = None,
 ) -> ModelProto:
-    """A graph in INT8 in one call: `calibrate`, then write Q/DQ for all that the policy allows."""
+    """Return a graph in INT8 in one call: collect ranges, then quantize all the policy allows."""
     policy = policy or Policy()
-    return calibrate(model, feeds, recipe, policy).quantize(policy)
+    return collect_ranges(model, feeds, recipe, policy).quantize(policy)
+
+
+def _saturation(stat: TensorStats, recipe: Recipe) -> float:
+    top = threshold(stat, recipe.method, recipe.percentile)
+
+    # A few extreme values would cost all others most of their levels.
+    tail = stat.percentile(0.99)
+    if recipe.method == "max" and tail > 0 and stat.top > recipe.clip_ratio * tail:
+        top = max(stat.percentile(recipe.percentile), tail)
+    return float(np.float32(top))

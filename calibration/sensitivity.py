@@ -1,10 +1,10 @@
-"""Sensitivity: what each block costs when it alone is INT8, and the fewest blocks to move back until a gate passes."""
+"""Find the blocks that lose most in INT8, and how few must go back to high precision."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,70 +16,95 @@ Logits = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class BlockLoss:
-    """One block quantized alone, everything else FP32."""
+    """Loss of one block that alone is INT8, with everything else in FP32."""
 
     component: str
     block: str
     noise: float
-    """Mean squared error of the logits over their variance between clips: 1 means the decision is lost."""
+    """Mean squared error of the logits over their variance; 1 means the decision is lost."""
     agreement: float
+    """Share of clips that get the same class as in FP32."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for a report."""
+        """Return plain data for a report."""
         return asdict(self)
+
+
+class Attempt(NamedTuple):
+    """One run of the gate during a search."""
+
+    moved_back: int
+    """Number of blocks in high precision."""
+    passed: bool
 
 
 @dataclass(frozen=True)
 class Relaxed:
-    """How a search ended: the blocks that went back to high precision, worst first; `passed` when the gate holds without them."""
+    """Result of a search for the fewest blocks in high precision."""
 
     back: tuple[str, ...]
+    """Blocks that went back to high precision, worst first."""
     passed: bool
-    tried: tuple[tuple[int, bool], ...]
-    """(blocks moved back, whether the gate held), in the order tried."""
+    """Whether the gate passes with them."""
+    tried: tuple[Attempt, ...]
+    """Runs of the gate, in order."""
 
 
 def loss_of(component: str, block: str, exact: Logits, logits: Logits) -> BlockLoss:
-    """The loss of a block from `(N, classes)` logits without and with it in INT8."""
+    """Return the loss of a block.
+
+    Args:
+        component: `encoder` or `head`.
+        block: name of the block.
+        exact: `(N, classes)` logits in FP32.
+        logits: `(N, classes)` logits with the block in INT8.
+    """
     a, b = np.asarray(exact, np.float64), np.asarray(logits, np.float64)
-    # A constant added to all logits changes nothing; compare what the softmax sees.
+    # The softmax ignores a constant that is added to all logits, and so does the comparison.
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
-    noise = (
-        float(((a - b) ** 2).mean() / max(float(a.var()), 1e-20))
-        if np.isfinite(b).all()
-        else float("inf")
-    )
-    return BlockLoss(component, block, noise, float((a.argmax(1) == b.argmax(1)).mean()))
+
+    noise = float("inf")
+    if np.isfinite(b).all():
+        noise = float(((a - b) ** 2).mean() / max(float(a.var()), 1e-20))
+    agreement = float((a.argmax(1) == b.argmax(1)).mean())
+    return BlockLoss(component, block, noise, agreement)
 
 
 def rank(losses: Sequence[BlockLoss]) -> list[BlockLoss]:
-    """Worst first."""
+    """Sort losses, worst first."""
     return sorted(losses, key=lambda loss: (-loss.noise, loss.block))
 
 
 def fewest_back(ranked: Sequence[BlockLoss], passes: Callable[[tuple[str, ...]], bool]) -> Relaxed:
-    """The fewest worst blocks to move back so that `passes(blocks)` holds.
+    """Return the fewest worst blocks that must go back to high precision for the gate to pass.
 
-    Doubling finds an end that passes, halving the fewest: the gate runs about 2 log2(n) times, not n times. Moving more
-    blocks back is taken to help, which is the sense of the ranking.
+    Doubling finds a number that passes and bisection the smallest one, so the gate runs about
+    2 log2(n) times. This assumes that more blocks in high precision never make the result worse.
+
+    Args:
+        ranked: losses of the blocks, worst first.
+        passes: runs the gate with these blocks in high precision.
     """
     names = [loss.block for loss in ranked]
-    tried: list[tuple[int, bool]] = []
+    attempts: list[Attempt] = []
 
     def attempt(count: int) -> bool:
-        held = passes(tuple(names[:count]))
-        tried.append((count, held))
-        return held
+        passed = passes(tuple(names[:count]))
+        attempts.append(Attempt(count, passed))
+        return passed
 
+    # `low` fails throughout; `high` ends at a number that passes, or beyond the last block.
     low, high = 0, 1
     while high <= len(names) and not attempt(high):
-        low, high = high, min(high * 2, len(names)) if high < len(names) else len(names) + 1
+        low = high
+        high = min(high * 2, len(names)) if high < len(names) else len(names) + 1
     if high > len(names):
-        return Relaxed(tuple(names), False, tuple(tried))
+        return Relaxed(tuple(names), False, tuple(attempts))
+
     while high - low > 1:
         middle = (low + high) // 2
         if attempt(middle):
             high = middle
         else:
             low = middle
-    return Relaxed(tuple(names[:high]), True, tuple(tried))
+    return Relaxed(tuple(names[:high]), True, tuple(attempts))

@@ -1,96 +1,116 @@
-"""What an export is asked for, and what it gives back."""
+"""Plan of an export, and the checks that it passes before anything starts."""
 
 from __future__ import annotations
 
+import math
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gasmcast.calibration.policy import Policy
 from gasmcast.calibration.quantize import Recipe
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.export.checks.accuracy_gate import GateRecipe, Verdict
-from gasmcast.manifest import Manifest
+from gasmcast.export.checks.gate_verdict import GateRecipe
+from gasmcast.export.source import ExportSource
 from gasmcast.precision import PRECISIONS, in_bf16, stored_as
 from gasmcast.runtime.engines import missing_bf16
 
-__all__ = ["ExportPlan", "ExportResult", "left_out", "wanted_precisions"]
+__all__ = ["ExportPlan", "check_disk", "left_out", "wanted_precisions"]
 
 
-def wanted_precisions(asked: Sequence[str]) -> tuple[str, ...]:
-    """What `--precision` asks for, in the order in which it is made, with those whose files another runs.
+def wanted_precisions(requested: Sequence[str]) -> tuple[str, ...]:
+    """Return the precisions to export beside FP32, in the order in which they are made.
 
-    `all` is what can be judged on this machine.
+    `all` means every precision that can be judged on this machine. A precision that runs the files
+    of another one brings that one along.
+
+    Args:
+        requested: values of `--precision`.
 
     Raises:
         UsageError: an unknown precision.
-        MachineError: BF16 is asked for by name, and cannot be judged here.
+        MachineError: BF16 is requested by name, and cannot be judged on this machine.
     """
-    unknown = [p for p in asked if p not in (*PRECISIONS, "all")]
-    if unknown:
-        raise UsageError(
-            f"No precision {unknown[0]!r}.", f"Precisions: {', '.join(PRECISIONS)}, all."
-        )
-    lacking = missing_bf16("openvino") if "all" in asked or any(map(in_bf16, asked)) else ""
-    if lacking and (named := next(filter(in_bf16, asked), "")):
+    for name in requested:
+        if name not in (*PRECISIONS, "all"):
+            raise UsageError(
+                f"No precision {name!r}.", f"Precisions: {', '.join(PRECISIONS)}, all."
+            )
+
+    # BF16 is looked up only if it matters: the look-up opens OpenVINO.
+    everything = "all" in requested
+    named_bf16 = [p for p in requested if in_bf16(p)]
+    lacking = missing_bf16("openvino") if everything or named_bf16 else ""
+    if lacking and named_bf16:
         raise MachineError(
-            f"{named} can only be judged where it can be run, and {lacking}.",
+            f"{named_bf16[0]} can only be judged where it can be run, and {lacking}.",
             "Export on a machine that has it.",
         )
-    able = [p for p in PRECISIONS if not (lacking and in_bf16(p))]
-    return tuple(
-        p
-        for p in able
-        if p != "fp32" and ("all" in asked or p in asked or p in map(stored_as, asked))
-    )
+
+    # A precision without files needs the one whose files it runs.
+    needed = {*requested, *(stored_as(p) for p in requested)}
+    able = [p for p in PRECISIONS if p != "fp32" and not (lacking and in_bf16(p))]
+    return tuple(p for p in able if everything or p in needed)
 
 
-def left_out(asked: Sequence[str]) -> dict[str, str]:
-    """The precisions that `all` means and that cannot be judged on this machine, each with the reason."""
-    lacking = missing_bf16("openvino") if "all" in asked else ""
+def left_out(requested: Sequence[str]) -> dict[str, str]:
+    """Return the precisions of `all` that this machine cannot judge, each with its reason."""
+    lacking = missing_bf16("openvino") if "all" in requested else ""
     return {p: lacking for p in PRECISIONS if lacking and in_bf16(p)}
 
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """What to export and how hard to look."""
+    """Precisions to export, and how they are calibrated, judged and timed."""
 
     precisions: tuple[str, ...] = ()
-    """Beside FP32, which is always there; as `wanted_precisions` gives them."""
+    """Precisions beside FP32, which is always exported; from `wanted_precisions`."""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Why precisions that were asked for are not among them, for the report; as `left_out` gives it."""
+    """Requested precisions that are not among them, each with its reason; from `left_out`."""
     calibration_clips: int = 64
     held_out: int = 256
+    """Largest number of validation clips that judge."""
     parity_clips: int = 4
     seed: int = 0
     threads: int | None = None
+    """CPU threads; all cores if None."""
     recipe: Recipe = field(default=Recipe())
     policy: Policy = field(default=Policy())
     gate: GateRecipe = field(default=GateRecipe())
     search: bool = True
     """Move the worst blocks back to high precision when INT8 fails the gate."""
     sensitivity: bool = False
-    """Measure every block's loss under INT8 even when the gate holds."""
+    """Measure the loss of every block under INT8 even when the gate passes."""
     measure: bool = True
-    """Time every precision on this machine's engines and pick the fastest."""
+    """Time every precision on this machine's engines and report the fastest."""
 
     @property
     def calibrated(self) -> tuple[str, ...]:
-        """The precisions that have files of their own, made from calibration clips."""
+        """Precisions that have files of their own, made from calibration clips."""
         return tuple(p for p in self.precisions if stored_as(p) == p)
 
     def check(self, data: Path | None, streaming: bool, calibration: Path | None = None) -> None:
         """Refuse what cannot be done, before anything is started.
 
+        Args:
+            data: data set with a training and a validation split.
+            streaming: whether the model has a segment encoder.
+            calibration: set made by `gasmcast calibrate`.
+
         Raises:
-            UsageError: no clips to judge a precision on, clips for no precision, or a model without streaming graphs.
+            UsageError: no clips to judge a precision with, calibration clips for no precision, or a
+                model without streaming graphs.
         """
         if self.precisions and data is None:
             raise UsageError(
-                f"{self.precisions[0]} is only written after held-out clips have judged it, and there are none.",
+                f"{self.precisions[0]} is only written after held-out clips have judged it, and "
+                "there are none.",
                 "Give --data with a training and a validation split.",
             )
+
+        # Without a data set, a calibration set still serves the parity check.
         if calibration is not None and data is not None and not self.calibrated:
             raise UsageError(
                 "A calibration set is for INT8 and FP16, and neither was asked for.",
@@ -103,18 +123,40 @@ class ExportPlan:
             )
 
 
-@dataclass(frozen=True)
-class ExportResult:
-    """A bundle that was written, and what was left out of it."""
+def check_disk(out: Path, source: ExportSource, clips: int) -> None:
+    """Check that the disks have room for a bundle, and for the temporary files of its export.
 
-    path: Path
-    manifest: Manifest
-    verdicts: tuple[Verdict, ...]
-    not_judged: Mapping[str, str]
-    """Precisions that were asked for and that nothing could judge, each with the reason; they are not in the bundle."""
-    report: dict[str, Any]
+    Args:
+        out: folder of the bundle.
+        source: model that is exported.
+        clips: number of held-out clips.
 
-    @property
-    def failed(self) -> tuple[Verdict, ...]:
-        """Precisions that did not pass the gate; their graphs are not in the bundle."""
-        return tuple(v for v in self.verdicts if not v)
+    Raises:
+        MachineError: one of the two disks has too little space.
+    """
+    # Encoder and head, and both again as the complete graph, in up to four precisions of
+    # 4 + 1 + 2 + 1 bytes per weight.
+    weights = sum(p.numel() for p in source.model.parameters())
+    resolved = out.parent.resolve()
+    parent = next(p for p in (resolved, *resolved.parents) if p.exists())
+    _check_free(
+        parent, 2 * 8 * weights + 50_000_000, "Free some disk space, or give another --out."
+    )
+
+    # Held-out clips, one trial graph of the search, features. Writing to a memory map on a full
+    # disk would kill the process without a message.
+    clip_bytes = math.prod(source.config.spec.clip_shape)
+    _check_free(
+        Path(tempfile.gettempdir()),
+        clips * clip_bytes + 4 * weights + 400_000_000,
+        "Free some disk space, name another folder in TMPDIR, or give fewer --held-out clips.",
+    )
+
+
+def _check_free(folder: Path, wanted: float, hint: str) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise MachineError(
+            f"{folder} has {free / 1e9:.1f} GB free, this export may need {wanted / 1e9:.1f} GB.",
+            hint,
+        )

@@ -1,7 +1,7 @@
 """GASM-CAST: video action recognition from training to a camera at the edge.
 
 `load` and `live` work in the base install. `train`, `evaluate` and `export` need the extra
-`gasmcast[export]`. Everything is imported on first use, so `import gasmcast` is instant.
+the extra `export`. Everything is imported on first use, so `import gasmcast` is instant.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gasmcast.api.evaluate import EvaluationResult, evaluate
+    from gasmcast.api.export import export
     from gasmcast.api.live_events import live
     from gasmcast.api.recognizer import FrameStream, Recognition, Recognizer, load
+    from gasmcast.api.train import TrainResult, train
     from gasmcast.errors import (
         GasmcastError,
         GateError,
@@ -26,6 +29,7 @@ __version__ = "0.1.0"
 # Public name -> module that defines it.
 _PUBLIC = {
     "Decision": "gasmcast.runtime.records",
+    "EvaluationResult": "gasmcast.api.evaluate",
     "Event": "gasmcast.runtime.records",
     "FrameStream": "gasmcast.api.recognizer",
     "GasmcastError": "gasmcast.errors",
@@ -34,13 +38,17 @@ _PUBLIC = {
     "Recognition": "gasmcast.api.recognizer",
     "Recognizer": "gasmcast.api.recognizer",
     "SourceError": "gasmcast.errors",
+    "TrainResult": "gasmcast.api.train",
     "UsageError": "gasmcast.errors",
+    "evaluate": "gasmcast.api.evaluate",
     "live": "gasmcast.api.live_events",
     "load": "gasmcast.api.recognizer",
+    "train": "gasmcast.api.train",
 }
 
 __all__ = [
     "Decision",
+    "EvaluationResult",
     "Event",
     "FrameStream",
     "GasmcastError",
@@ -49,19 +57,25 @@ __all__ = [
     "Recognition",
     "Recognizer",
     "SourceError",
+    "TrainResult",
     "UsageError",
     "__version__",
+    "evaluate",
+    "export",
     "live",
     "load",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public object
     """Import a public object on first use (PEP 562)."""
+    if name == "export":  # a package that is called like a function
+        return importlib.import_module("gasmcast.export")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'gasmcast' has no attribute {name!r}")
     return getattr(importlib.import_module(_PUBLIC[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    return sorted({*globals(), *__all__})

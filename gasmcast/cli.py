@@ -10,7 +10,7 @@ import typer
 from gasmcast import __version__
 from gasmcast.errors import GasmcastError, MachineError
 from gasmcast.missing import missing_package
-from gasmcast.runtime.service.threads import end_without
+from gasmcast.runtime.service.threads import exit_past_hung_threads
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,7 +59,7 @@ def main() -> None:
     an exit code. Any other exception is a bug and keeps its traceback.
     """
     # Threads that hang in native code must not keep the process alive.
-    with end_without():
+    with exit_past_hung_threads():
         _main()
 
 

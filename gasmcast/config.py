@@ -6,6 +6,7 @@ key is an error that names the nearest known one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ __all__ = [
     "TrainConfig",
     "load_config",
     "parse_config",
+    "read_preset",
 ]
 
 # A run seeds its processes with 1000 * seed + rank, and NumPy seeds have 32 bits.
@@ -38,86 +40,95 @@ class AugmentConfig(Frozen):
     """Augmentation of training clips; one random draw for all frames of a clip."""
 
     crop_scale: tuple[float, float] = Field(
-        (0.4, 1.0),
+        default=(0.4, 1.0),
         description="fraction of the area that a random resized crop keeps; (1, 1) disables it",
     )
     crop_ratio: tuple[float, float] = Field(
-        (0.75, 1.3333), description="range of the aspect ratio of a random resized crop"
+        default=(0.75, 1.3333), description="range of the aspect ratio of a random resized crop"
     )
     time_jitter: bool = Field(
-        True, description="start the window at a random position in the video"
+        default=True, description="start the window at a random position in the video"
     )
     flip: bool = Field(
-        False, description="mirror half of the clips, and swap labels that name left and right"
+        default=False,
+        description="mirror half of the clips, and swap labels that name left and right",
     )
-    color_jitter: float = Field(0.4, ge=0, description="strength; 0 disables it")
+    color_jitter: float = Field(default=0.4, ge=0, description="strength; 0 disables it")
     randaugment: tuple[int, int] | None = Field(
-        (4, 7), description="number of operations and magnitude; null disables it"
+        default=(4, 7), description="number of operations and magnitude; null disables it"
     )
-    mixup: float = Field(0.8, ge=0, description="alpha; 0 disables it")
-    cutmix: float = Field(1.0, ge=0, description="alpha; 0 disables it")
+    mixup: float = Field(default=0.8, ge=0, description="alpha; 0 disables it")
+    cutmix: float = Field(default=1.0, ge=0, description="alpha; 0 disables it")
 
 
 class TrainConfig(Frozen):
     """Settings of one training run."""
 
-    epochs: int = Field(30, ge=1, description="passes over the training set")
+    epochs: int = Field(default=30, ge=1, description="passes over the training set")
     min_updates: int = Field(
-        0,
+        default=0,
         ge=0,
         description="least number of weight updates; small sets get more epochs to reach it",
     )
-    batch_size: int = Field(8, ge=1, description="clips per process and step")
-    accumulate: int = Field(1, ge=1, description="steps per weight update")
+    batch_size: int = Field(default=8, ge=1, description="clips per process and step")
+    accumulate: int = Field(default=1, ge=1, description="steps per weight update")
     lr: float = Field(
-        3e-4,
+        default=3e-4,
         gt=0,
         description="peak learning rate; 3e-4 suits 64 clips per update "
         "(processes x batch_size x accumulate)",
     )
-    weight_decay: float = Field(0.05, ge=0, description="AdamW, on weight matrices only")
-    warmup_epochs: float = Field(2.5, ge=0, description="linear warm-up of the learning rate")
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Szegedy et al. 2016")
-    stream_loss: float = Field(
-        0.0, ge=0, description="weight of the read-out of each stream in the loss; 0 disables them"
+    weight_decay: float = Field(default=0.05, ge=0, description="AdamW, on weight matrices only")
+    warmup_epochs: float = Field(
+        default=2.5, ge=0, description="linear warm-up of the learning rate"
     )
-    gate_folds: int = Field(
-        0,
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="Szegedy et al. 2016")
+    stream_loss: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of the read-out of each stream in the loss; 0 disables them",
+    )
+    stream_weight_folds: int = Field(
+        default=0,
         ge=0,
         description="guarded: cross-validation folds that fit the stream weights; "
-        "0 takes model.gate",
+        "0 takes model.stream_weights",
     )
-    clip_norm: float = Field(1.0, ge=0, description="gradient norm limit; 0 disables it")
+    clip_norm: float = Field(default=1.0, ge=0, description="gradient norm limit; 0 disables it")
     ema: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         lt=1,
         description="decay of the weight average that is evaluated and stored; 0 disables it",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "bf16", description="precision of autocast; fp32 where the CPU has no bf16"
+        default="bf16", description="precision of autocast; fp32 where the CPU has no bf16"
     )
-    compile: bool = Field(False, description="use torch.compile")
-    balanced: bool = Field(False, description="draw classes equally often")
-    workers: int = Field(4, ge=0, description="data loader processes; 0 loads in the main one")
+    compile: bool = Field(default=False, description="use torch.compile")
+    balanced: bool = Field(default=False, description="draw classes equally often")
+    workers: int = Field(
+        default=4, ge=0, description="data loader processes; 0 loads in the main one"
+    )
     cache_views: int = Field(
-        0,
+        default=0,
         ge=0,
         description="frozen backbones: encode this number of views per clip before training; "
         "0 trains from clips",
     )
     fit_window: bool = Field(
-        False,
+        default=False,
         description="choose spec.segment_s so that the window covers 75 % of the training clips",
     )
     memory_gb: float = Field(
-        2.0,
+        default=2.0,
         ge=0,
         description="decode a set that fits into this memory once; crops are then drawn from "
         "frames of 1.3 times the clip size, which changes pixels slightly; 0 disables it",
     )
-    seed: int = Field(0, ge=0, le=MAX_SEED, description="seed of every random draw of the run")
-    checkpoint_minutes: float = Field(15.0, gt=0, description="time between checkpoints")
+    seed: int = Field(
+        default=0, ge=0, le=MAX_SEED, description="seed of every random draw of the run"
+    )
+    checkpoint_minutes: float = Field(default=15.0, gt=0, description="time between checkpoints")
 
 
 class Config(Frozen):
@@ -145,20 +156,38 @@ def load_config(source: str | Path, overrides: dict[str, Any] | None = None) -> 
         3
     """
     name = str(source)
-    if name in PRESETS:
-        tree = read_yaml(resources.files("gasmcast").joinpath(f"presets/{name}.yaml"))
-    elif Path(name).is_file():
-        tree = read_yaml(Path(name)) or {}
-    else:
-        raise UsageError(
-            f"No preset or file {name!r}.", f"Presets: {', '.join(PRESETS)}; or give a YAML file."
-        )
+    tree = read_preset(name, PRESETS, kind="preset") or {}
     if not isinstance(tree, dict):
         raise UsageError(f"{name} is not a mapping of settings.", "Write `section:` and its keys.")
 
     for dotted, value in (overrides or {}).items():
         _set_dotted(tree, dotted, value, name)
     return parse_config(tree, name)
+
+
+def read_preset(
+    source: str | Path, names: Sequence[str], *, kind: str, kinds: str = "", folder: str = "presets"
+) -> Any:  # noqa: ANN401 - whatever the file holds
+    """Return the plain data of a packaged YAML file, by its name, or of any other YAML file.
+
+    Args:
+        source: one of `names`, or the path of a YAML file.
+        names: packaged files, without `.yaml`.
+        kind: noun that error messages use.
+        kinds: its plural, if that is not `kind` + "s".
+        folder: folder of the packaged files.
+
+    Raises:
+        UsageError: unknown name or file, or not YAML.
+    """
+    if source in names:
+        return read_yaml(resources.files("gasmcast").joinpath(f"{folder}/{source}.yaml"))
+    if Path(source).is_file():
+        return read_yaml(Path(source))
+    plural = (kinds or f"{kind}s").capitalize()
+    raise UsageError(
+        f"No {kind} or file {str(source)!r}.", f"{plural}: {', '.join(names)}; or give a YAML file."
+    )
 
 
 def parse_config(tree: dict[str, Any], name: str) -> Config:

@@ -1,4 +1,4 @@
-"""A bundle's manifest: what is in the directory, what it was measured to be, and whether it is still what was written."""
+"""Manifest of a bundle: its files with checksums, and what each precision was measured to do."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gasmcast.files import sha256_of
 from gasmcast.schema import Frozen
 from gasmcast.spec import ClipSpec
 
-__all__ = ["FORMAT_VERSION", "BundleFile", "Manifest", "Measured", "read_manifest"]
+__all__ = ["FORMAT_VERSION", "BundleFile", "Graph", "Manifest", "Measured", "read_manifest"]
 
 FORMAT_VERSION = 1
 Graph = Literal["complete", "encoder", "head"]
 
 
 class BundleFile(Frozen):
-    """A file of the bundle; `graph` and `precision` where it is a network."""
+    """File of a bundle; `graph` and `precision` are None if it is not a network."""
 
     sha256: str
     size: int
@@ -29,29 +29,34 @@ class BundleFile(Frozen):
 
 
 class Measured(Frozen):
-    """What a precision was measured to do on held-out clips; shares are 0..1."""
+    """Figures of a precision on held-out clips; shares are 0..1."""
 
-    clips: int = Field(description="how many held-out clips")
+    clips: int = Field(description="number of held-out clips")
     top1: float | None = None
     top5: float | None = None
-    agreement: float | None = Field(None, description="share of clips with the same top-1 as FP32")
-    temperature: float = Field(1.0, description="divides the logits before the softmax")
-    no_action: float | None = Field(None, description="below this maximal logit there is no action")
+    agreement: float | None = Field(
+        default=None, description="share of clips with the same top-1 as FP32"
+    )
+    temperature: float = Field(default=1.0, description="divides the logits before the softmax")
+    no_action: float | None = Field(
+        default=None, description="below this maximal logit there is no action"
+    )
     loss_interval: tuple[float, float] | None = Field(
-        None, description="95 % interval of the paired top-1 loss against FP32"
+        default=None, description="95 % interval of the paired top-1 loss against FP32"
     )
     ece: float | None = Field(
-        None, description="calibration error of the top-1 probability, temperature applied"
+        default=None, description="calibration error of the top-1 probability, temperature applied"
     )
-    engine: str | None = Field(None, description="what it was measured on, in words")
+    engine: str | None = Field(default=None, description="engine that it was measured on, in words")
     ms: float | None = Field(
-        None,
-        description="median of encoder and head together, batch 1, on that engine where it was exported",
+        default=None,
+        description="median time of encoder and head together, batch 1, on that engine of the "
+        "exporting machine",
     )
 
 
 class Manifest(Frozen):
-    """`manifest.json`."""
+    """Content of `manifest.json`."""
 
     format_version: int = FORMAT_VERSION
     gasmcast: str
@@ -63,11 +68,12 @@ class Manifest(Frozen):
     files: dict[str, BundleFile]
     precisions: dict[str, Measured]
     counts: dict[str, Any] | None = Field(
-        None, description="parameters and multiply-adds by part, as `gasmcast inspect` prints them"
+        default=None,
+        description="parameters and multiply-adds by part, as `gasmcast inspect` prints them",
     )
 
     def file(self, graph: Graph, precision: str) -> str:
-        """The name of the file that holds `graph` in `precision`.
+        """Return the name of the file that holds `graph` in `precision`.
 
         Raises:
             UsageError: the bundle has no such graph or precision.
@@ -75,20 +81,27 @@ class Manifest(Frozen):
         for name, entry in self.files.items():
             if entry.graph == graph and entry.precision == precision:
                 return name
-        have = sorted(
+
+        # The remedy depends on what is there.
+        available = sorted(
             {f.precision for f in self.files.values() if f.graph == graph and f.precision}
         )
         raise UsageError(
             f"The bundle has no {graph} in {precision}.",
-            f"It has {', '.join(have) or 'none'}: export again with --precision {precision}.",
+            f"It has {', '.join(available) or 'none'}: export again with --precision {precision}.",
         )
 
 
 def read_manifest(bundle: Path, verify: bool = True) -> Manifest:
-    """The manifest of a bundle; with `verify`, every file's size and checksum is compared.
+    """Read the manifest of a bundle and check that its files are there.
+
+    Args:
+        bundle: folder of the bundle.
+        verify: compare the size and checksum of every file.
 
     Raises:
-        UsageError: not a bundle, another format version, a file missing, altered, or outside the bundle.
+        UsageError: not a bundle, another format version, or a file is missing, altered, or outside
+            the bundle.
     """
     path = bundle / "manifest.json"
     if not path.is_file():
@@ -96,37 +109,53 @@ def read_manifest(bundle: Path, verify: bool = True) -> Manifest:
             f"{bundle} is not a bundle (no manifest.json).",
             "Make one with `gasmcast export CHECKPOINT`.",
         )
+
+    manifest = _parse(path)
+    for name, entry in manifest.files.items():
+        _check_file(bundle, name, entry, verify)
+    return manifest
+
+
+def _parse(path: Path) -> Manifest:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         version = tree.get("format_version")
     except (ValueError, AttributeError) as error:
         raise UsageError(f"{path} is damaged ({error}).", "Export the bundle again.") from None
+
+    # The version comes first: another one explains every other mistake.
     if version != FORMAT_VERSION:
         raise UsageError(
             f"{path} has format version {version}, this gasmcast reads {FORMAT_VERSION}.",
             "Export the bundle again with this version.",
         )
+
     try:
-        manifest = Manifest.model_validate(tree)
+        return Manifest.model_validate(tree)
     except ValidationError as error:
+        # One mistake is enough to know that the bundle must be exported again.
         first = error.errors()[0]
         raise UsageError(
             f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.",
             "Export the bundle again.",
         ) from None
-    for name, entry in manifest.files.items():
-        file = bundle / name
-        if Path(name).name != name:
-            raise UsageError(
-                f"{path} names {name!r}, outside the bundle.", "Do not use this bundle."
-            )
-        if not file.is_file():
-            raise UsageError(
-                f"{bundle} lacks {name}.", "Copy the whole directory, or export again."
-            )
-        if verify and (file.stat().st_size != entry.size or sha256_of(file) != entry.sha256):
-            raise UsageError(
-                f"{file} is not the file that was exported (checksum).",
-                "Copy it again from its origin, or export again.",
-            )
-    return manifest
+
+
+def _check_file(bundle: Path, name: str, entry: BundleFile, verify: bool) -> None:
+    # A bundle may come from anyone, so its names must not lead out of its folder.
+    if Path(name).name != name:
+        raise UsageError(
+            f"{bundle / 'manifest.json'} names {name!r}, outside the bundle.",
+            "Do not use this bundle.",
+        )
+
+    file = bundle / name
+    if not file.is_file():
+        raise UsageError(f"{bundle} lacks {name}.", "Copy the whole directory, or export again.")
+
+    # The size is compared first because it costs nothing.
+    if verify and (file.stat().st_size != entry.size or sha256_of(file) != entry.sha256):
+        raise UsageError(
+            f"{file} is not the file that was exported (checksum).",
+            "Copy it again from its origin, or export again.",
+        )

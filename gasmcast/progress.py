@@ -10,7 +10,7 @@ __all__ = ["Progress", "silent"]
 class Progress(Protocol):
     """Callback that long work calls to report how far it is."""
 
-    def __call__(self, stage: str, done: int = 0, total: int = 0) -> None:
+    def __call__(self, stage: str, done: int = 0, total: int = 0, /) -> None:
         """Report that `done` of `total` steps of `stage` are complete.
 
         Args:
@@ -20,5 +20,5 @@ class Progress(Protocol):
         """
 
 
-def silent(stage: str, done: int = 0, total: int = 0) -> None:
+def silent(stage: str, done: int = 0, total: int = 0, /) -> None:
     """Ignore progress; the default callback."""

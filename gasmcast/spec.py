@@ -27,15 +27,15 @@ class ClipSpec(Frozen):
         (9, 8, 224, 224, 3)
     """
 
-    segments: int = Field(8, ge=1, description="segments per window")
-    segment_s: float = Field(0.5, gt=0, description="seconds per segment")
-    motion_frames: int = Field(8, ge=1, description="motion frames per segment")
+    segments: int = Field(default=8, ge=1, description="segments per window")
+    segment_s: float = Field(default=0.5, gt=0, description="seconds per segment")
+    motion_frames: int = Field(default=8, ge=1, description="motion frames per segment")
     semantic_frames: int = Field(
-        2, ge=1, description="motion frames per segment that the semantic stream sees"
+        default=2, ge=1, description="motion frames per segment that the semantic stream sees"
     )
-    pixels: int = Field(224, ge=32, description="height and width of a frame")
+    pixels: int = Field(default=224, ge=32, description="height and width of a frame")
     fit: Literal["crop", "squash"] = Field(
-        "crop", description="crop the center square, or squash the frame to a square"
+        default="crop", description="crop the center square, or squash the frame to a square"
     )
 
     @model_validator(mode="after")

@@ -1,1 +1,1 @@
-"""The edge: recognizes actions from a bundle, without torch."""
+"""Runtime: recognize actions with a bundle, on cameras and files, without torch."""

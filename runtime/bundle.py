@@ -1,4 +1,4 @@
-"""An exported bundle, opened for running."""
+"""Exported bundle, opened for inference."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from gasmcast.runtime.engines import Engine, choose_backend, missing_bf16, open_
 
 __all__ = ["Bundle", "fastest_on_cpu"]
 
-# Best first, where nothing was measured; a graph that a precision leaves as it was is taken from the next one in its list.
+# Best first, used where nothing was measured.
 _CPU = ("int8_bf16", "int8", "bf16", "fp32")
 _GPU = ("int8_fp16", "fp16", "fp32")
+# A graph that a precision leaves unchanged is taken from the next precision in its list.
 _FALLBACK = {
     "int8": ("int8", "fp32"),
     "int8_fp16": ("int8_fp16", "fp16", "fp32"),
@@ -25,90 +26,123 @@ _FALLBACK = {
 
 
 def fastest_on_cpu(ms: Mapping[str, float | None]) -> str | None:
-    """The precision that a CPU runs, of those in `ms`, which has what each was measured to take; None where none is for CPUs.
+    """Return the precision to run on a CPU; None if none is for CPUs.
 
-    BF16 must have been measured beside all others: nothing else says that it is worth its rounding.
+    BF16 needs a measurement next to all others: nothing else shows that it is worth its rounding.
+
+    Args:
+        ms: by precision, the measured milliseconds; None where it was not measured.
     """
-    plain = [p for p in _CPU if p in ms and not in_bf16(p)]
-    times = {p: taken for p in _CPU if (taken := ms.get(p)) is not None}
-    if not set(plain) <= times.keys():
-        return plain[0]
-    return min(times, key=times.__getitem__, default=None)
+    times_ms = {}
+    for precision in _CPU:
+        taken_ms = ms.get(precision)
+        if taken_ms is not None:
+            times_ms[precision] = taken_ms
+
+    # One precision without a time makes the others' times useless for a choice: take the default.
+    without_bf16 = [p for p in _CPU if p in ms and not in_bf16(p)]
+    if not set(without_bf16) <= times_ms.keys():
+        return without_bf16[0]
+    return min(times_ms, key=times_ms.__getitem__, default=None)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A directory that `gasmcast export` wrote, with its manifest."""
+    """Folder that `gasmcast export` wrote, with its manifest.
+
+    Example::
+
+        bundle = Bundle.open("model.gasm")
+        precision = bundle.best_precision("openvino")
+        encoder = bundle.engine("encoder", precision, "openvino")
+    """
 
     path: Path
     manifest: Manifest
 
     @classmethod
     def open(cls, path: str | Path, verify: bool = True) -> Bundle:
-        """Read the manifest; with `verify`, compare every file's checksum.
+        """Read the manifest of a bundle.
+
+        Args:
+            path: the folder.
+            verify: compare the checksum of every file.
 
         Raises:
-            UsageError: not a bundle, another format version, or altered.
+            UsageError: not a bundle, of another format version, or altered.
         """
         folder = Path(path)
         return cls(folder, read_manifest(folder, verify))
 
     @property
     def labels(self) -> Labels:
-        """The classes, in the order of the logits."""
+        """Classes in the order of the logits."""
         return Labels(self.manifest.labels)
 
     def precisions(self) -> tuple[str, ...]:
-        """The precisions in which an encoder or a head can be run: those of files, and those that were measured on such files."""
-        stored = {
-            f.precision
-            for f in self.manifest.files.values()
-            if f.graph in ("encoder", "head") and f.precision
-        }
-        return tuple(
-            sorted(
-                stored
-                | {p for p in self.manifest.precisions if in_bf16(p) and stored_as(p) in stored}
-            )
-        )
+        """Return the precisions in which the encoder or head can run.
+
+        Those are the precisions of files, and BF16 ones that were measured on such files.
+        """
+        stored = set()
+        for file in self.manifest.files.values():
+            if file.graph in ("encoder", "head") and file.precision:
+                stored.add(file.precision)
+
+        # A BF16 precision has no files of its own: it runs on those of another one.
+        computed = set()
+        for precision in self.manifest.precisions:
+            if in_bf16(precision) and stored_as(precision) in stored:
+                computed.add(precision)
+        return tuple(sorted(stored | computed))
 
     def best_precision(self, backend: str = "auto") -> str:
-        """The fastest precision of the bundle that suits a backend: on a CPU by what the export measured, where it did.
+        """Return the fastest precision of the bundle for a backend.
+
+        On a CPU that is decided by the times that the export measured, where it did.
 
         Raises:
             UsageError: the bundle has no streaming graphs for it.
         """
         name, _ = choose_backend(backend)
-        have = self.precisions()
-        able = [p for p in have if not (in_bf16(p) and missing_bf16(name))]
-        on_cpu = fastest_on_cpu({p: self.measured(p).ms for p in able})
-        best = next((p for p in _GPU if p in able), None) if name == "tensorrt" else on_cpu
+        available = self.precisions()
+
+        # A BF16 precision cannot be opened on a machine without BF16.
+        usable = [p for p in available if not (in_bf16(p) and missing_bf16(name))]
+        if name == "tensorrt":
+            best = next((p for p in _GPU if p in usable), None)
+        else:
+            best = fastest_on_cpu({p: self.measured(p).ms for p in usable})
+
         if best is not None:
             return best
         raise UsageError(
             f"{self.path} has no streaming graphs that {name} can run.",
-            f"It has {', '.join(have) or 'none'}: export it again.",
+            f"It has {', '.join(available) or 'none'}: export it again.",
         )
 
     def measured(self, precision: str) -> Measured:
-        """What the manifest says of a precision; neutral values where it says nothing."""
-        return self.manifest.precisions.get(precision) or Measured(
-            clips=0, temperature=1.0, no_action=None
-        )
+        """Return the manifest's figures for a precision; neutral ones if it has none."""
+        neutral = Measured(clips=0, temperature=1.0, no_action=None)
+        return self.manifest.precisions.get(precision) or neutral
 
     def file(self, graph: Graph, precision: str) -> str:
-        """The file that holds `graph` in `precision`, or in the precision that it falls back to.
+        """Return the file with `graph` in `precision`, or in the precision that it falls back to.
 
         Raises:
             UsageError: there is none.
         """
-        have = self.precisions()
-        if precision != "fp32" and precision not in have and graph != "complete":
+        available = self.precisions()
+        if precision != "fp32" and precision not in available and graph != "complete":
             raise UsageError(
                 f"The bundle has no {graph} in {precision}.",
-                f"It has {', '.join(have) or 'none'}: export again with --precision {precision}.",
+                f"It has {', '.join(available) or 'none'}: "
+                f"export again with --precision {precision}.",
             )
-        for candidate in _FALLBACK.get(stored := stored_as(precision), (stored,)):
+
+        # A precision that leaves this graph unchanged has no file of it.
+        stored = stored_as(precision)
+        for candidate in _FALLBACK.get(stored, (stored,)):
             for name, entry in self.manifest.files.items():
                 if entry.graph == graph and entry.precision == candidate:
                     return name
@@ -119,9 +153,16 @@ class Bundle:
     ) -> Engine:
         """Compile a graph of the bundle for this machine.
 
+        Args:
+            graph: `complete`, `encoder` or `head`.
+            precision: a precision of the bundle.
+            backend: `auto`, `tensorrt`, `openvino` or `onnxruntime`.
+            threads: CPU threads; None: all cores.
+
         Raises:
             UsageError: the bundle has no such graph or precision.
-            MachineError: the backend cannot be used on this machine, or has no BF16 where the precision wants it.
+            MachineError: the backend cannot be used on this machine, or lacks the BF16 that the
+                precision needs.
         """
         name = self.file(graph, precision)
         return open_engine(

@@ -1,4 +1,4 @@
-"""The sources of a run as its command line and its lists of cameras name them, and how they change while it runs (SIGHUP)."""
+"""Sources of a run from the command line and camera lists, reloaded on SIGHUP."""
 
 from __future__ import annotations
 
@@ -14,41 +14,43 @@ from gasmcast.runtime.live_settings import LiveConfig, with_settings
 from gasmcast.runtime.service.secrets import redact
 from gasmcast.runtime.session import Session
 from gasmcast.runtime.sources.camera_spec import CameraSpec
-from gasmcast.runtime.sources.parse import open_sources
+from gasmcast.runtime.sources.open_sources import open_sources
 
-__all__ = ["Entry", "Roster"]
+__all__ = ["CameraEntry", "CameraList"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One source: what was written of it, and what that makes."""
+class CameraEntry:
+    """One source with its settings."""
 
     spec: CameraSpec
+    """The source as the user wrote it."""
     source: Source
     config: LiveConfig | None
-    """The settings, where they differ from the run's."""
-    told_as: str
-    """What a recording says of it, without secrets."""
+    """Settings of this source; None: those of the run."""
+    recorded_as: str
+    """Name of the source in a recording, without secrets."""
 
     @property
-    def part(self) -> dict[str, object]:
-        """The region and mask of its picture, where it has them."""
+    def crop(self) -> dict[str, object]:
+        """Region and mask of its images, if it has them."""
         return self.spec.model_dump(mode="json", include={"region", "mask"}, exclude_defaults=True)
 
 
-class Roster:
-    """The sources of a run.
+class CameraList:
+    """All sources of a run.
 
     Args:
-        texts: as on the command line.
-        config: the run's settings.
-        realtime: files at their own pace.
-        check: looks at what was read before it is taken; raises what is wrong with it.
+        texts: sources as on the command line.
+        config: settings of the run.
+        realtime: play files at their own pace.
+        check: called with the entries before they are used; raises to reject them.
 
     Raises:
-        UsageError, SourceError: as `open_sources`; settings that are none; what `check` raises.
+        UsageError: wrong settings, or as `open_sources`.
+        SourceError: as `open_sources`.
     """
 
     def __init__(
@@ -57,30 +59,35 @@ class Roster:
         config: LiveConfig,
         *,
         realtime: bool = False,
-        check: Callable[[list[Entry]], None] = lambda _: None,
+        check: Callable[[list[CameraEntry]], None] = lambda _: None,
     ) -> None:
-        self._texts, self._config, self._realtime, self._check = texts, config, realtime, check
+        self._texts = texts
+        self._config = config
+        self._realtime = realtime
+        self._check = check
+
         self.entries = self._read()
         self.files: list[str] = []
-        """Names of the sources that are not live; one object, so that who holds it sees them change."""
-        self._note_files()
+        """Names of the sources that are not live; updated in place, because sinks hold the list."""
+        self._update_files()
 
     @property
-    def listed(self) -> bool:
-        """There is a list of cameras, so the sources may change."""
+    def reloadable(self) -> bool:
+        """True if there is a list of cameras (`@cameras.yaml`), which may change."""
         return any(text.startswith("@") for text in self._texts)
 
     def fill(self, session: Session) -> None:
         """Add all sources to a session."""
         for entry in self.entries:
-            session.add(entry.source, entry.config, entry.told_as, entry.part)
+            session.add(entry.source, entry.config, entry.recorded_as, entry.crop)
 
-    def renew(self, session: Session) -> None:
-        """Bring a session that runs to what the lists say now.
+    def reload(self, session: Session) -> None:
+        """Read the camera lists again and apply the changes to a running session.
 
-        What is gone is removed, what is new is added, what reads otherwise than before is removed and added, the rest runs on untouched.
-        Where anything in the lists is wrong, all stays as it was, and the log says why.
+        Removed cameras are removed, new ones added, changed ones replaced; all others run on. If
+        anything in the lists is wrong, nothing changes, and the log says why.
         """
+        # Check everything before anything changes: a typing error must not stop a running camera.
         try:
             wanted = self._read()
             for entry in wanted:
@@ -89,52 +96,53 @@ class Roster:
         except GasmcastError as error:
             _log.error("the sources stay as they are: %s", redact(error))
             return
+
+        # A camera with any change is replaced, because its lane cannot change its settings.
         before = {entry.source.name: entry for entry in self.entries}
-        same = {
-            entry.source.name
-            for entry in wanted
-            if (old := before.get(entry.source.name)) and old.spec == entry.spec
-        }
-        gone = [name for name in before if name not in same]
-        fresh = [entry for entry in wanted if entry.source.name not in same]
-        for name in gone:
+        same = set()
+        for entry in wanted:
+            old = before.get(entry.source.name)
+            if old is not None and old.spec == entry.spec:
+                same.add(entry.source.name)
+        removed = [name for name in before if name not in same]
+        new = [entry for entry in wanted if entry.source.name not in same]
+
+        # First the removals, for a changed camera keeps its name.
+        for name in removed:
             if not session.remove(name):
-                _log.error("%s does not end: what it still decides comes late", name)
-        added = [entry for entry in fresh if self._add(session, entry)]
+                _log.error("%s does not end: its last decisions come late", name)
+        added = [entry for entry in new if self._add(session, entry)]
+
         self.entries = [*(before[name] for name in before if name in same), *added]
-        self._note_files()
+        self._update_files()
         _log.warning(
-            "the sources were read again: %d removed, %d added, %d as they were",
-            len(gone),
+            "the sources were read again: %d removed, %d added, %d unchanged",
+            len(removed),
             len(added),
             len(same),
         )
 
     @staticmethod
-    def _add(session: Session, entry: Entry) -> bool:
-        """False, and a line in the log, when it cannot be taken in: one of that name has not ended yet."""
+    def _add(session: Session, entry: CameraEntry) -> bool:
+        """Add a source; log it and return False if one of that name has not ended yet."""
         try:
-            session.add(entry.source, entry.config, entry.told_as, entry.part)
+            session.add(entry.source, entry.config, entry.recorded_as, entry.crop)
         except GasmcastError as error:
-            _log.error("%s is not taken in: %s", entry.source.name, redact(error))
+            _log.error("%s is not added: %s", entry.source.name, redact(error))
             return False
         return True
 
-    def _read(self) -> list[Entry]:
-        found = []
+    def _read(self) -> list[CameraEntry]:
+        entries = []
         for spec, source in open_sources(self._texts, realtime=self._realtime):
+            # A URL may hold a password; the path of a file is needed whole for a replay.
             path = Path(spec.source)
-            told_as = str(path.absolute()) if path.is_file() else redact(spec.source)
-            found.append(
-                Entry(
-                    spec,
-                    source,
-                    with_settings(self._config, spec.settings, f"camera {source.name}"),
-                    told_as,
-                )
-            )
-        self._check(found)
-        return found
+            recorded_as = str(path.absolute()) if path.is_file() else redact(spec.source)
+            config = with_settings(self._config, spec.settings, f"camera {source.name}")
+            entries.append(CameraEntry(spec, source, config, recorded_as))
 
-    def _note_files(self) -> None:
+        self._check(entries)
+        return entries
+
+    def _update_files(self) -> None:
         self.files[:] = [entry.source.name for entry in self.entries if not entry.source.live]

@@ -1,4 +1,4 @@
-"""What all cameras of a runtime share: settings, clocks, the way out, and the lock under which they change."""
+"""State that all cameras of a runtime share: settings, clocks, output, and the common lock."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.records import Record, View
 from gasmcast.spec import ClipSpec
 
-__all__ = ["House", "Trace"]
+__all__ = ["RuntimeContext", "Trace"]
 
 Trace = Callable[[str, dict[str, Any]], None]
-"""Takes what a recording needs: a kind (`segment`, `window`, `mark`, `drop`) and plain fields."""
+"""Callback for a recording: a kind (`segment`, `window`, `mark`, `drop`) and plain fields."""
 
 
 @dataclass
-class House:
-    """What all lanes share."""
+class RuntimeContext:
+    """State that all lanes and stages of one pipeline share."""
 
     spec: ClipSpec
     config: LiveConfig
     clock: Callable[[], float]
+    """Returns monotonic seconds."""
     wall: Callable[[], float]
+    """Returns seconds since 1970."""
     emit: Callable[[Record], None]
     views: Sequence[View] = ()
     trace: Trace | None = None
     wait_for_room: Callable[[str], bool] = lambda _: True
-    """Whether the sinks can take more of this file, asked by its reader; waits a moment for it."""
+    """Waits briefly until the sinks have room for this file; called by the file's reader."""
     changed: threading.Condition = field(default_factory=threading.Condition)
+    """Guards the lanes and their backlogs; notified whenever one of them changes."""
     stopping: bool = False

@@ -1,4 +1,4 @@
-"""What comes in: frames, the sources that give them, and who is told about them."""
+"""Input side of the runtime: frames, the sources that deliver them, and their listeners."""
 
 from __future__ import annotations
 
@@ -16,49 +16,65 @@ __all__ = ["Frame", "FrameListener", "Source"]
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a source."""
+    """One image of a source."""
 
     stamp_s: float | None
-    """The source's own time stamp in seconds, any origin; None where the source has none (then `arrival` is used)."""
+    """Time stamp of the source in seconds, any origin; None if it has none (`arrival` is used)."""
     arrival: float
-    """When it was there to be taken, on the monotonic clock of this machine, seconds; what waited to be decoded was there before."""
+    """Monotonic seconds at which the frame could first be read. A frame that waited for the decoder
+    arrived before it was decoded."""
     image: NDArray[np.uint8]
-    """`(H, W, 3)` RGB; size may change from frame to frame. Nobody writes into it."""
+    """`(H, W, 3)` RGB, read-only by convention; the size may change between frames."""
 
 
 class Source(Protocol):
-    """A camera or file that is open."""
+    """Open camera or file."""
 
     name: str
     live: bool
-    """Live: frames that are not taken in time are lost (newest wins). Not live: reading waits, nothing is lost."""
+    """True if frames that are not taken in time are lost (newest wins). A source that is not live
+    waits for its reader instead, and loses nothing."""
     reconnects: bool
-    """Its end or failure is an outage, after which it is opened anew; else its end is the end. A file at its own pace is live and ends."""
+    """True if its end or failure is an outage, after which it is reopened. A file that is played in
+    real time is live and does not reconnect."""
 
     def frames(self) -> Iterator[Frame]:
-        """The frames in order; the end of the iterator is the end of the file (for a live source: of the stream).
+        """Yield the frames in order, until the end of the file or of the connection.
 
         Raises:
-            SourceError: it cannot be opened or read, in one sentence.
+            SourceError: the source cannot be opened or read; the message is one sentence.
         """
         ...
 
 
 class FrameListener(Protocol):
-    """The runtime's side of one camera. The camera's own thread calls it, one call at a time."""
+    """Receiver of one camera's frames; the camera's thread makes one call at a time."""
 
     def on_frame(self, frame: Frame) -> None:
-        """A frame has come. For a source that is not live this blocks while the runtime is busy."""
+        """Take a frame; block while the runtime is busy if the source is not live."""
         ...
 
     def on_gap(self, reason: str) -> None:
-        """Frames are missing before the next one (reconnect, stall, size change): no window may span this."""
+        """Note that frames are missing before the next one; no window may span the gap.
+
+        Args:
+            reason: `reconnect`, `stall` or `size change`.
+        """
         ...
 
     def on_state(self, state: str, detail: str = "") -> None:
-        """The source is now `connecting`, `live`, `stalled`, `reconnecting`, `failed` or `ended`; shown in statistics and told to sinks."""
+        """Note the state of the source, which statistics and sinks report.
+
+        Args:
+            state: `connecting`, `live`, `stalled`, `reconnecting`, `failed` or `ended`.
+            detail: reason, in a few words.
+        """
         ...
 
     def on_end(self, error: GasmcastError | None) -> None:
-        """No frame will come any more: the end of a file (None), or a source that was given up."""
+        """Note that no frame will follow.
+
+        Args:
+            error: why the source was given up; None at the end of a file.
+        """
         ...

@@ -1,4 +1,4 @@
-"""The settings of `gasmcast live`: a YAML file (`--config live.yaml`) whose every key is also here with its meaning."""
+"""Settings of `gasmcast live`: keys of its YAML file (`--config live.yaml`) and their meaning."""
 
 from __future__ import annotations
 
@@ -13,69 +13,79 @@ from gasmcast.yamlfile import read_yaml
 
 __all__ = ["LiveConfig", "load_live_config", "with_settings"]
 
-
-_OF_ALL = (
-    "budget_s",
-    "max_cameras",
-    "degrade",
-    "batch",
-    "stats_s",
-)  # settings that no camera can have for itself
+# Settings of the whole run, which no single camera can override.
+_RUN_WIDE = ("budget_s", "max_cameras", "degrade", "batch", "stats_s")
 
 
 class LiveConfig(Frozen):
-    """How decisions are made, and what gives way when the machine is too slow."""
+    """Settings of decisions and events, and of service when the machine is too slow."""
 
-    hop: int = Field(1, ge=1, description="segments between decisions")
+    hop: int = Field(default=1, ge=1, description="segments between decisions")
     smooth_s: float = Field(
-        0.5, ge=0, description="time constant of the moving average of the logits, seconds; 0: none"
+        default=0.5,
+        ge=0,
+        description="time constant of the moving average of the logits, seconds; 0: none",
     )
-    temperature: float | None = Field(None, gt=0, description="in place of the manifest's")
+    temperature: float | None = Field(
+        default=None, gt=0, description="replaces the temperature in the bundle's manifest"
+    )
     no_action: float | None = Field(
-        None, description="maximal logit below which there is no action, in place of the manifest's"
+        default=None,
+        description="replaces the manifest's threshold on the largest logit, below which there is "
+        "no action",
     )
-    on: float = Field(0.5, gt=0, le=1, description="probability at which an event starts")
-    off: float = Field(0.3, ge=0, le=1, description="probability below which it ends")
+    on: float = Field(default=0.5, gt=0, le=1, description="probability at which an event starts")
+    off: float = Field(default=0.3, ge=0, le=1, description="probability below which an event ends")
     min_s: float = Field(
-        0.0, ge=0, description="seconds that an action must last before its start is told"
+        default=0.0,
+        ge=0,
+        description="seconds that an action must last before its start is reported",
     )
     refractory_s: float = Field(
-        1.0, ge=0, description="seconds after an event in which the same label starts none"
+        default=1.0, ge=0, description="seconds after an event in which the same label starts none"
     )
     groups: dict[str, tuple[str, ...]] = Field(
-        {}, description="name -> labels that are one thing; their probabilities add up"
+        default={},
+        description="name -> labels that are reported as one; their probabilities add up",
     )
-    only: tuple[str, ...] = Field((), description="labels or groups that are told; all when empty")
-    top: int = Field(5, ge=1, description="labels a decision lists")
+    only: tuple[str, ...] = Field(
+        default=(), description="labels or groups that are reported; all if empty"
+    )
+    top: int = Field(default=5, ge=1, description="labels that a decision lists")
 
     budget_s: float | None = Field(
-        None, gt=0, description="latency from capture to decision to keep; None: one segment"
+        default=None, gt=0, description="target latency from capture to decision; None: one segment"
     )
     max_cameras: int | Literal["auto"] | None = Field(
-        None, description="live cameras served at once; auto: measured; None: no limit"
+        default=None, description="live cameras served at once; auto: as measured; None: no limit"
     )
     degrade: bool = Field(
-        True,
-        description="give way in the declared order when late: hop x2, motion gate, round-robin, whole windows",
+        default=True,
+        description="reduce service in a fixed order when late: hop x2, still-scene filter, "
+        "round-robin, whole windows",
     )
-    motion_gate: float = Field(
-        0.0,
+    still_filter: float = Field(
+        default=0.0,
         ge=0,
         le=255,
-        description="gray levels of change below which a segment is still; 0: no gate",
+        description="gray levels of change below which a segment is still and not encoded again; "
+        "0: off",
     )
     batch: int = Field(
-        4, ge=1, description="segments, of all cameras, that the encoder takes at once"
+        default=4, ge=1, description="segments, of all cameras, in one encoder batch"
     )
     pending: int = Field(
-        2,
+        default=2,
         ge=1,
-        description="segments a camera may have waiting; more are dropped (live) or waited for (files)",
+        description="segments of one camera that may wait; beyond it a live camera drops and a "
+        "file waits",
     )
     gap_s: float = Field(
-        2.0, gt=0, description="a live camera's silence, seconds, that breaks the window"
+        default=2.0,
+        gt=0,
+        description="seconds without a frame of a live camera that break the window",
     )
-    stats_s: float = Field(5.0, gt=0, description="seconds between statistics")
+    stats_s: float = Field(default=5.0, gt=0, description="seconds between statistics")
 
     @model_validator(mode="after")
     def _check(self) -> LiveConfig:
@@ -85,10 +95,15 @@ class LiveConfig(Frozen):
 
 
 def load_live_config(path: Path | None, overrides: dict[str, Any] | None = None) -> LiveConfig:
-    """The settings of a file with flags on top; a flag that is None is not given.
+    """Return the settings of a file, with command-line flags on top.
+
+    Args:
+        path: YAML file; None for the defaults.
+        overrides: values by setting; a value of None is ignored, as for a flag that was not given.
 
     Raises:
-        UsageError: no such file, not YAML, an unknown key (the nearest good one is named), a bad value.
+        UsageError: no such file, not YAML, an unknown key (the nearest known one is suggested), or
+            a value out of range.
     """
     tree: Any = {}
     if path is not None:
@@ -98,22 +113,30 @@ def load_live_config(path: Path | None, overrides: dict[str, Any] | None = None)
                 f"{path} is not a mapping of settings.",
                 f"Keys: {', '.join(LiveConfig.model_fields)}.",
             )
+
+    # Flags win over the file, but only those that were given.
     tree.update({key: value for key, value in (overrides or {}).items() if value is not None})
     return check_settings(LiveConfig, tree, str(path or "live settings"))
 
 
 def with_settings(config: LiveConfig, settings: dict[str, Any], where: str) -> LiveConfig | None:
-    """The settings with those of one camera on top; None where it has none of its own.
+    """Return the run's settings with those of one camera on top; None if the camera has none.
+
+    Args:
+        config: settings of the run.
+        settings: values by setting, of one camera.
+        where: origin of `settings` in error messages.
 
     Raises:
-        UsageError: an unknown key, a bad value, or a setting that holds for all cameras together.
+        UsageError: an unknown key, a value out of range, or a setting of the whole run.
     """
-    shared = [key for key in settings if key in _OF_ALL]
+    shared = [key for key in settings if key in _RUN_WIDE]
     if shared:
         raise UsageError(
             f"{where}: {shared[0]} holds for all cameras together.",
             "Put it into --config, or give its flag.",
         )
-    return (
-        check_settings(LiveConfig, {**config.model_dump(), **settings}, where) if settings else None
-    )
+    if not settings:
+        return None
+
+    return check_settings(LiveConfig, {**config.model_dump(), **settings}, where)

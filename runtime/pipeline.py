@@ -1,50 +1,53 @@
-"""The pipeline: segments of all cameras through the encoder in one batch, windows through the head in one batch.
+"""Run a model on many cameras and files: one encoder batch and one head batch for all of them.
 
-Threads overlap: each source decodes and samples in its own, one encodes, one fuses and decides, one keeps house (levels of service,
-statistics). All that lies between them is bounded. Cameras drop (newest wins), files wait.
+Threads overlap: each source decodes and samples in its own thread, one thread encodes, one runs the
+head and decides, one maintains service levels and statistics. Every queue between them is bounded.
+Cameras drop (newest wins), files wait.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import time
 from collections.abc import Callable, Sequence
 
 from gasmcast.errors import UsageError
 from gasmcast.runtime.camera.backlog import Mark
 from gasmcast.runtime.camera.decisions import Decider, LabelView
-from gasmcast.runtime.camera.lane import Lane
+from gasmcast.runtime.camera.lane import Lane, LaneItem
 from gasmcast.runtime.camera.latency import Latencies
-from gasmcast.runtime.context import House, Trace
-from gasmcast.runtime.governor import Capacity, Governor
+from gasmcast.runtime.capacity import Capacity
+from gasmcast.runtime.context import RuntimeContext, Trace
+from gasmcast.runtime.encode_stage import EncodedBatch, encode, pick
+from gasmcast.runtime.fuse_stage import close, fuse
+from gasmcast.runtime.governor import Governor
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.records import Notice, Record, Stats, View
-from gasmcast.runtime.stages import Job, Model, close, encode, fuse, pick
-from gasmcast.runtime.workers import Workers
+from gasmcast.runtime.stage_threads import StageThreads
+from gasmcast.runtime.streaming_model import Model
 
 __all__ = ["Pipeline"]
 
 _log = logging.getLogger(__name__)
-_TICK_S = 0.25
-FILE_GAP_S = 60.0
-"""Step of the timestamps of a file, in seconds, that is a jump and not a long frame."""
+# The frames of a slow file may be seconds apart; a longer step of its time stamps is a jump.
+_FILE_GAP_S = 60.0
 
 
 class Pipeline:
-    """Runs a model on any number of cameras and files.
+    """Cameras and files that share the engines of one model.
 
     Args:
-        model: the engines and what they mean.
-        config: the settings.
-        emit: takes every record; it must not block (sinks have queues of their own).
-        views: sinks that also want pictures.
-        clock: monotonic seconds.
-        wall: seconds since 1970.
+        model: engines and labels.
+        config: settings of the run.
+        emit: takes every record; must not block (sinks have queues of their own).
+        views: sinks that also take images.
+        clock: returns monotonic seconds.
+        wall: returns seconds since 1970.
         trace: takes what a recording needs: segments, windows with their logits, marks, drops.
-        capacity: what the machine was measured to do, for `max_cameras: auto` and round-robin.
-        sinks: what the sinks wrote and dropped, for statistics.
-        wait_for_room: whether the sinks can take more of a file; its reader waits here, for the stages serve cameras too and may not.
+        capacity: measured speed of the machine, for `max_cameras: auto` and round-robin.
+        sinks: returns the records written and dropped by each sink, for statistics.
+        wait_for_room: waits briefly for the sinks to have room for a file's records, and returns
+            whether they have. The file's reader waits there, because the stages also serve cameras.
     """
 
     def __init__(
@@ -65,210 +68,221 @@ class Pipeline:
         self.config = config
         self.lanes: dict[str, Lane] = {}
         self.latencies = Latencies()
-        self.governor = Governor(model.spec, config, self._tell)
+        self.governor = Governor(model.spec, config, self._notify)
         self.governor.capacity = capacity
+
         self._labels = LabelView(model.labels, config)
-        self._house = House(model.spec, config, clock, wall, emit, views, trace, wait_for_room)
-        self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=1)
         self._sinks = sinks
-        self._workers = Workers(
-            self._house,
-            {"encode": self._encode_loop, "fuse": self._fuse_loop, "house": self._house_loop},
+        self._context = RuntimeContext(
+            spec=model.spec,
+            config=config,
+            clock=clock,
+            wall=wall,
+            emit=emit,
+            views=views,
+            trace=trace,
+            wait_for_room=wait_for_room,
         )
-        self._busy_s = 0.0
-        self._stats_at = self._counted_at = clock()
+
+        self._threads = StageThreads(
+            self._context,
+            pick=self._pick,
+            encode=self._encode,
+            fuse=self._fuse,
+            maintain=self.tick,
+        )
+        self._workers = self._threads.workers
+
+        # When statistics were last reported, and last taken together with the encoder's load.
+        self._reported_at = self._counted_at = clock()
 
     def add(
         self, name: str, live: bool, config: LiveConfig | None = None, gap_s: float | None = None
     ) -> Lane:
-        """A lane for a new source; cameras may come and go while it runs.
+        """Add a lane for a new source, also while the pipeline runs.
 
         Args:
             name: unique among the lanes that have not ended.
-            live: newest wins; else the source waits.
-            config: the settings of this source, where they differ.
-            gap_s: step of the timestamps that breaks the window; None: `config.gap_s` for live
-                sources, and `FILE_GAP_S` for files.
+            live: newest wins; otherwise the source waits.
+            config: settings of this source; None: those of the run.
+            gap_s: step of the time stamps, in seconds, that breaks the window; None: `gap_s` of the
+                settings for a live source, 60 s for a file.
 
         Raises:
-            UsageError: the name is taken, or the settings name labels that are none.
+            UsageError: the name is taken, or the settings name unknown labels.
         """
         settings = config or self.config
         labels = self._labels if config is None else LabelView(self.model.labels, settings)
         decider = Decider(name, labels, settings, self.model.temperature, self.model.no_action)
-        with self._house.changed:
+        if gap_s is None:
+            gap_s = settings.gap_s if live else _FILE_GAP_S
+
+        # A name may come back once its last event has been reported.
+        with self._context.changed:
             if name in self.lanes and not self.lanes[name].ended:
                 raise UsageError(
                     f"There are two sources called {name!r}.", "Give each a name of its own."
                 )
-            if gap_s is None:
-                gap_s = settings.gap_s if live else FILE_GAP_S
-            lane = self.lanes[name] = Lane(name, live, self._house, decider, settings, gap_s)
+            lane = Lane(name, live, self._context, decider, settings, gap_s=gap_s)
+            self.lanes[name] = lane
         return lane
 
     def remove(self, name: str, timeout_s: float = 10.0) -> bool:
-        """Forget a lane whose source has ended, as soon as all that came is decided. False: that took too long, and it stays."""
-        with self._house.changed:
+        """Remove a lane whose source has ended, once all its frames are decided.
+
+        Returns:
+            False if that took longer than `timeout_s`; the lane stays.
+        """
+        changed = self._context.changed
+
+        # The stages decide what is left in its backlog, and then mark it as ended.
+        with changed:
             lane = self.lanes.get(name)
-            if lane is not None and not self._house.changed.wait_for(lambda: lane.ended, timeout_s):
+            if lane is not None and not changed.wait_for(lambda: lane.ended, timeout_s):
                 return False
             self.lanes.pop(name, None)
         return True
 
     def start(self) -> None:
-        """Start the stages."""
+        """Start the threads of the stages."""
         self._workers.start()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Until every source has ended and its last decision is told; False when the time is up first.
+        """Wait until every source has ended and its last decision is emitted.
 
-        Raises: what a stage failed with; anything, for an engine's bug ends it too.
+        Returns:
+            False if the time is up first.
+
+        Raises:
+            Exception: the error of a stage, of any type (an engine's bug ends the run, too).
         """
-        until = None if timeout_s is None else time.monotonic() + timeout_s
-        with self._house.changed:
-            while self._workers.failure is None and not all(
-                lane.ended for lane in self.lanes.values()
-            ):
-                if until is not None and time.monotonic() >= until:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+
+        # The short wait bounds how late the deadline is noticed.
+        with self._context.changed:
+            while self._workers.failure is None and self._unfinished():
+                if deadline is not None and time.monotonic() >= deadline:
                     return False
-                self._house.changed.wait(0.2)
+                self._context.changed.wait(0.2)
+
         if self._workers.failure is not None:
             raise self._workers.failure
         return True
 
-    def run_pending(self) -> None:
-        """Encode and fuse everything that waits, on the calling thread.
-
-        For callers that drive the pipeline step by step instead of calling `start`.
-        """
-        while picked := pick(list(self.lanes.values()), self.config.batch):
-            job = encode(self.model, self._house, self.governor, picked)
-            fuse(self.model, self._house, self.governor, self.latencies, job)
-
     def stop(self, timeout_s: float = 10.0) -> bool:
-        """End the stages after the work that is waiting; sources must have ended or be told to by their owner.
+        """End the stages after the work that is waiting; the owner of the sources stops them first.
 
-        False: one hangs, or the time was up. It is given up, and decides nothing any more.
+        Returns:
+            False if a stage hangs or the time was up. Its thread is abandoned and decides nothing
+            any more.
         """
-        with self._house.changed:
-            self._house.stopping = True
-            self._house.changed.notify_all()
+        with self._context.changed:
+            self._context.stopping = True
+            self._context.changed.notify_all()
         return self._workers.join(timeout_s)
 
     def cut(self) -> list[str]:
-        """After `stop`: end the lanes whose end was not reached in order, and the events that are open there. Their names."""
-        lanes = [lane for lane in self.lanes.values() if not lane.ended]
+        """End the lanes that `stop` left unfinished, with their open events.
+
+        Returns:
+            The names of those lanes.
+        """
+        lanes = self._unfinished()
         for lane in lanes:
-            close(self._house, lane, Mark("end", "cut short"))
+            close(self._context, lane, Mark("end", "cut short"))
         return [lane.name for lane in lanes]
 
-    def beat(self, stage: str) -> float:
-        """When a stage (`encode` or `fuse`) last showed progress, monotonic seconds: now, while it holds nothing."""
+    def run_pending(self) -> None:
+        """Encode and decide all waiting segments on the calling thread.
+
+        For callers with a loop of their own, in place of `start`: push a frame into a lane, then
+        call this; it must not be mixed with running threads. A lane that is not live blocks in
+        `on_frame` when more than `pending` segments wait, which one frame after a long step of the
+        stamps may complete: use a live lane, or a larger `pending`.
+        """
+        while picked := self._pick():
+            self._fuse(self._encode(picked), lambda: True)
+
+    def last_beat(self, stage: str) -> float:
+        """Return when a stage (`encode` or `fuse`) last made progress, in monotonic seconds.
+
+        That is now for an idle stage.
+        """
         work = self._workers.work(stage)
-        return work.since if work else self._house.clock()
+        return work.since if work else self._context.clock()
 
     def restart(self, stage: str) -> None:
-        """Give up a stage that hangs in native code, with what it holds, and start it anew.
+        """Replace the thread of a stage that hangs in native code; its work is lost.
 
-        A hanging engine stays locked, so engines are compiled again where `model.reopen` says how: that may take half a minute. A stage
-        that comes back meanwhile is left alone.
+        A hanging engine stays locked, so the engines are compiled again if `model.reopen` allows
+        it, which may take half a minute. A stage that recovers meanwhile is left alone.
         """
+        # Remember the work first: compiling takes long, and the stage may recover meanwhile.
         stuck = self._workers.work(stage)
         if self.model.reopen is not None:
             self.model = self.model.reopen()
-        if self._workers.renew(stage, stuck):
-            self._tell(
-                "error", f"The stage {stage} hung and was started anew; what it held is lost."
+
+        if self._workers.replace(stage, stuck):
+            self._notify(
+                "error", f"The stage {stage} hung and was restarted; its current work is lost."
             )
 
     def stats(self) -> Stats:
-        """The state of the whole process, and how busy the encoder was since the last call."""
-        now = self._house.clock()
-        with self._house.changed:
+        """Return the state of the process, with the encoder's load since the last call."""
+        now = self._context.clock()
+        with self._context.changed:
             cameras = tuple(lane.stats() for lane in self.lanes.values())
-        busy = self._busy_s / max(now - self._counted_at, 1e-9)
-        self._busy_s, self._counted_at = 0.0, now
-        level, stages = self.governor.level, self.latencies.summary()
+
+        # Every call starts a new interval for the load.
+        busy = self._threads.busy_s / max(now - self._counted_at, 1e-9)
+        self._threads.busy_s, self._counted_at = 0.0, now
+
         return Stats(
-            "",
-            0.0,
-            self._house.wall(),
-            cameras,
-            stages,
-            level,
-            round(min(busy, 1.0), 3),
-            self._sinks(),
+            camera="",
+            time_s=0.0,
+            wall_s=self._context.wall(),
+            cameras=cameras,
+            stages_ms=self.latencies.summary(),
+            level=self.governor.level,
+            busy=round(min(busy, 1.0), 3),
+            sinks=self._sinks(),
         )
 
     def tick(self) -> None:
-        """Keep house once: levels of service, turns, statistics when they are due."""
-        now = self._house.clock()
+        """Update service level and turns, and report statistics if they are due."""
+        now = self._context.clock()
         self.governor.tick(now, list(self.lanes.values()))
-        if now - self._stats_at >= self.config.stats_s:
-            self._stats_at = now
+
+        if now - self._reported_at >= self.config.stats_s:
+            self._reported_at = now
             self.report()
 
     def report(self) -> None:
-        """Tell the statistics; that they fail is no reason to end."""
+        """Emit the statistics; a failure is logged and does not end the run."""
         try:
-            self._house.emit(self.stats())
-        except Exception:  # noqa: BLE001
+            self._context.emit(self.stats())
+        except Exception:  # noqa: BLE001 - recognition matters more than statistics
             _log.exception("the statistics failed")
 
-    def _tell(self, what: str, text: str) -> None:
-        self._house.emit(Notice("", 0.0, self._house.wall(), what, text))
+    def _unfinished(self) -> list[Lane]:
+        return [lane for lane in self.lanes.values() if not lane.ended]
 
-    def _house_loop(self) -> None:
-        while not self._house.stopping:
-            self.tick()
-            time.sleep(_TICK_S)
+    def _notify(self, what: str, text: str) -> None:
+        self._context.emit(Notice("", 0.0, self._context.wall(), what, text))
 
-    def _encode_loop(self) -> None:
-        changed = self._house.changed
-        while True:
-            with changed:
-                while (
-                    not (picked := pick(list(self.lanes.values()), self.config.batch))
-                    and not self._house.stopping
-                ):
-                    changed.wait(0.5)
-                changed.notify_all()
-            if not picked:
-                break
-            self._workers.begin("encode", self._house.clock(), picked)
-            job = encode(self.model, self._house, self.governor, picked)
-            if not self._workers.done("encode"):
-                return
-            self._busy_s += job.encoded - job.started
-            self._put(job)
-        self._put(None)
+    def _pick(self) -> list[LaneItem]:
+        with self._context.changed:
+            return pick(list(self.lanes.values()), self.config.batch)
 
-    def _put(self, job: Job | None) -> None:
-        while self._workers.goes_on("encode"):
-            try:
-                self._jobs.put(job, timeout=0.5)
-            except queue.Full:
-                continue
-            return
+    def _encode(self, picked: list[LaneItem]) -> EncodedBatch:
+        return encode(self.model, self._context, self.governor, picked)
 
-    def _fuse_loop(self) -> None:
-        while self._workers.goes_on("fuse"):
-            try:
-                job = self._jobs.get(timeout=0.5)
-            except queue.Empty:
-                continue
-            if job is None:
-                return
-            self._workers.begin(
-                "fuse", self._house.clock(), [(lane, waiting) for lane, waiting, _ in job.items]
-            )
-            fuse(
-                self.model,
-                self._house,
-                self.governor,
-                self.latencies,
-                job,
-                mine=lambda: self._workers.mine("fuse"),
-            )
-            if not self._workers.done("fuse"):
-                return
+    def _fuse(self, batch: EncodedBatch, is_current: Callable[[], bool]) -> None:
+        fuse(
+            self.model,
+            self._context,
+            self.governor,
+            self.latencies,
+            batch,
+            is_current=is_current,
+        )

@@ -1,4 +1,4 @@
-"""What goes out: decisions, events, notices and statistics, and the sinks that take them."""
+"""Output side of the runtime: decisions, events, notices, statistics, and the sinks they go to."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gasmcast.errors import MachineError
 __all__ = [
     "NO_ACTION",
     "CameraStats",
-    "Choosy",
     "Decision",
     "Event",
     "Notice",
     "Record",
     "RefusedError",
+    "SelectiveSink",
     "Sink",
     "Stats",
     "View",
@@ -30,47 +30,49 @@ NO_ACTION = "no action"
 
 
 def rfc3339(wall_s: float) -> str:
-    """Seconds since 1970 as UTC text, to the millisecond."""
+    """Format seconds since 1970 as UTC text with milliseconds."""
     moment = datetime.datetime.fromtimestamp(wall_s, tz=datetime.timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)
 class _Timed:
+    """Fields that all records share."""
+
     camera: str
     time_s: float
-    """Seconds after the source's first frame (of the source's own time stamps)."""
+    """Seconds after the first frame of the source, on the source's own time stamps."""
     wall_s: float
-    """Seconds since 1970 when this was decided."""
+    """Seconds since 1970 at which the record was made."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for `json.dumps`: the fields, `kind`, and `ts` (RFC 3339) in place of `wall_s`."""
+        """Return plain data: all fields, plus `kind`, with `ts` (RFC 3339) in place of `wall_s`."""
         tree = asdict(self)
         return {"kind": type(self).__name__.lower(), "ts": rfc3339(tree.pop("wall_s")), **tree}
 
 
 @dataclass(frozen=True)
 class Decision(_Timed):
-    """The smoothed, calibrated class of a camera at the end of a window."""
+    """Smoothed and calibrated class of a camera at the end of a window."""
 
     window: tuple[float, float]
-    """`(t0, t1)` of the window in seconds like `time_s`; `t1 == time_s`."""
+    """Start and end of the window in seconds, on the axis of `time_s`; the end is `time_s`."""
     label: str
-    """The class, its group's name where labels are grouped, or `no action`."""
+    """The class, the name of its group if labels are grouped, or `no action`."""
     label_id: int
-    """Index of the class in the bundle's labels; the best member's for a group; -1 for no action."""
+    """Index of the class in the bundle's labels, for a group its best member's; -1: no action."""
     p: float
-    """Calibrated probability of the best label (also when that is below the threshold of an action)."""
+    """Calibrated probability of the best label, also if it is below the no-action threshold."""
     top: tuple[tuple[str, float], ...]
-    """The best labels and their probabilities, best first."""
+    """The most probable labels with their probabilities, best first."""
     latency_ms: dict[str, float] = field(default_factory=dict)
-    """By stage: `sample` (last frame to complete segment), `wait` (for the encoder), `encode`, `queue` (for the head), `fuse`; and `total`,
-    from the arrival of the last frame to here."""
+    """Milliseconds by stage: `sample` (last frame to complete segment), `wait` (for the encoder),
+    `encode`, `queue` (for the head), `fuse`; `total` runs from the arrival of the last frame."""
 
 
 @dataclass(frozen=True)
 class Event(_Timed):
-    """An action that starts, goes on, or has ended."""
+    """Start, continuation or end of an action."""
 
     phase: Literal["start", "update", "end"]
     label: str
@@ -78,27 +80,27 @@ class Event(_Timed):
     p: float
     """Peak probability so far."""
     start_s: float
-    """When it began, in seconds like `time_s`: the end of the first window that showed it."""
+    """Start of the action on the axis of `time_s`: the end of the first window that showed it."""
     duration_s: float
     onset_delay_s: float
-    """How long after `start_s` the start was told."""
+    """Seconds between `start_s` and the report of the start (the wait for `min_s`)."""
     number: int
-    """Counts the events of a camera; the same in `start`, `update` and `end`."""
+    """Running number among the camera's events; the same in `start`, `update` and `end`."""
 
 
 @dataclass(frozen=True)
 class Notice(_Timed):
-    """Something an operator must know: a gap, a drop of service, a camera's state."""
+    """Message for the operator: a gap, a change of service level, a camera's state."""
 
     what: str
-    """`state`, `gap`, `under_delivery`, `degrade`, `recover`, `turns`, `error`."""
+    """`state`, `gap`, `under_delivery`, `degrade`, `recover`, `turns` or `error`."""
     text: str
     """One sentence."""
 
 
 @dataclass(frozen=True)
 class CameraStats:
-    """One camera's counters since the start."""
+    """Counters of one camera since the start."""
 
     camera: str
     state: str
@@ -106,71 +108,83 @@ class CameraStats:
     segments: int
     decisions: int
     drops: dict[str, int]
-    """By cause: segments lost as `late` (newest wins), to a `skip` (level 4), in another camera's `turn`, to a `restart` or a `gap`;
-    decisions left out by `hop`, because a lost segment is a `hole` in their window, or because the head gave what is `not_finite`;
-    encodings saved by the `gate`; frames in `disorder`."""
+    """Counts by cause. Lost segments: `late` (newest wins), `skip` (level 4), `turn` (another
+    camera's turn), `restart` (of a stage), `gap`. Windows without a decision: `hop`, `hole` (a
+    segment of it was lost), `not_finite` (the head's output). Encodings saved by the still-scene
+    filter: `still`. Frames out of order: `disorder`."""
     fps: float
-    """Frames a second that come in, over the last 128; 0 for a camera that is stalled or lost, as the two below."""
+    """Incoming frames per second over the last 128; 0 for a camera that is stalled or lost, as are
+    the two fields below."""
     delivery: float
-    """Distinct frames per slot of the time grid, over the last window; 1 is full delivery."""
+    """Distinct frames per slot of the time grid over the last window; 1 is full delivery."""
     latency_ms: dict[str, float]
-    """`p50`, `p95`, `p99` of capture to decision, over the last decisions."""
+    """`p50`, `p95`, `p99` from capture to decision, in milliseconds, over the last decisions."""
 
 
 @dataclass(frozen=True)
 class Stats(_Timed):
-    """The state of the whole process (`camera` is empty)."""
+    """State of the whole process (`camera` is empty)."""
 
     cameras: tuple[CameraStats, ...]
     stages_ms: dict[str, dict[str, float]]
-    """Per stage `p50`, `p95`, `p99`."""
+    """`p50`, `p95`, `p99` of each stage, in milliseconds."""
     level: int
-    """Degradation: 0 none, 1 hop x2, 2 motion gate, 3 round-robin, 4 whole windows."""
+    """Service level: 0 full, 1 hop x2, 2 still-scene filter, 3 round-robin, 4 whole windows."""
     busy: float
-    """Share of the time in which the engine was computing, over the last interval."""
+    """Share of the time in which the encoder computed, over the last interval."""
     sinks: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Per sink: written and dropped by cause."""
+    """Records written, and dropped by cause, of each sink."""
 
 
 Record = Decision | Event | Notice | Stats
 
 
 class RefusedError(MachineError):
-    """A sink's receiver will never take this record: trying it again cannot help, the next one may pass."""
+    """Refusal of one record by a sink's receiver: a retry cannot help, the next record may pass."""
 
 
 class Sink(Protocol):
-    """Takes records.
+    """Receiver of records.
 
-    Behind a queue it is called by that queue's thread alone. One that a session is given as it is (the window, the recording) must take
-    calls of several threads at once: those of the sources, of the stages and of the house all tell.
+    Behind a queue, only the thread of that queue calls it. A sink that a session uses directly (the
+    window, the recording) must accept concurrent calls: sources, stages and the maintenance thread
+    all emit records.
     """
 
     def write(self, record: Record) -> None:
-        """Take one record; raises `GasmcastError` when it cannot now, `RefusedError` when it never can."""
+        """Take one record.
+
+        Raises:
+            GasmcastError: it cannot be written now; a retry may succeed.
+            RefusedError: it can never be written.
+        """
         ...
 
     def close(self) -> None:
-        """Finish; nothing is written after this."""
+        """Finish; nothing is written after this call."""
         ...
 
 
-class Choosy(Sink, Protocol):
-    """A sink that takes some records only."""
+class SelectiveSink(Sink, Protocol):
+    """Sink that takes only some records."""
 
     @staticmethod
     def wants(record: Record) -> bool:
-        """Whether it takes this one; its queue holds no other, so that what nobody asked for neither makes room nor counts as lost."""
+        """Return whether the sink takes `record`.
+
+        Its queue holds no other record, so filtered records take no space and never count as lost.
+        """
         ...
 
 
 class View(Sink, Protocol):
-    """A sink that also wants the pictures: a window on the screen, an annotated video."""
+    """Sink that also takes images: a window on the screen, an annotated video."""
 
     def frame(self, camera: str, time_s: float, image: NDArray[np.uint8]) -> None:
-        """A frame, `(H, W, 3)` RGB, not to be written into.
+        """Take a frame, `(H, W, 3)` RGB, read-only, in order with the camera's records.
 
-        In order with that camera's records: for a file, a frame comes after every decision whose window ended by then and before any
-        that rests on later frames, however late that decision was computed; for a live camera, at once.
+        A frame of a file comes after every decision whose window ended by then, and before every
+        decision that depends on later frames, even if that decision was computed late. A frame of a
+        live camera comes at once.
         """
         ...

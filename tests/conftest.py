@@ -1,4 +1,4 @@
-"""Fixtures that several rooms share."""
+"""Fixtures that tests of several packages share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real clips; the test is skipped where there is none."""
+    """Return the folder of real clips; skip the test if there is none."""
     folder = Path(os.environ.get("GASMCAST_REAL_DATA", ROOT.parent / "shared" / "real"))
     if not folder.is_dir():
         pytest.skip(f"no real clips at {folder} (set GASMCAST_REAL_DATA)")
@@ -26,7 +26,7 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def fake():
-    """The module `fake_run.py`: clips in memory, a tiny configuration, and a script that other processes run."""
+    """Import `fake_run.py`: clips in memory, a tiny configuration, a script for other processes."""
     spec = importlib.util.spec_from_file_location(
         "fake_run", ROOT / "tests" / "laws" / "fake_run.py"
     )
@@ -38,14 +38,17 @@ def fake():
 
 @pytest.fixture
 def dead_workers():
-    """For tests whose data workers die: until the loader is collected, PyTorch raises for them wherever the process is, also in pytest."""
+    """Collect the loader of a test whose data workers die.
+
+    Until then PyTorch raises an error wherever the process is, also in pytest.
+    """
     yield
     gc.collect()
 
 
 @pytest.fixture
 def one_thread():
-    """Sums in one order: what bit-identity on the CPU means."""
+    """Use one thread: bit-identity on the CPU needs sums in one order."""
     import torch
 
     before = torch.get_num_threads()
@@ -56,7 +59,10 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def vit_block_with():
-    """Makes a transformer block as ONNX, `x (B, 6, 32) -> y`, with eight feeds; `outlier` scales a few residual channels."""
+    """Make a transformer block as ONNX, `x (B, 6, 32) -> y`, with eight feeds.
+
+    `outlier` scales a few residual channels.
+    """
     onnx = pytest.importorskip("onnx")
     helper, arrays = onnx.helper, onnx.numpy_helper
 
@@ -64,10 +70,17 @@ def vit_block_with():
         rng = np.random.default_rng(0)
         d, inner = 32, 64
         weights = {
-            "w1": rng.normal(size=(d, d)) / d**0.5, "b1": rng.normal(size=d) * 0.1, "w2": rng.normal(size=(d, inner)) / d**0.5,
-            "b2": rng.normal(size=inner) * 0.1, "w3": rng.normal(size=(inner, d)) / inner**0.5,
-            "g1": np.ones(d), "h1": np.zeros(d), "g2": np.ones(d), "h2": np.zeros(d), "scale": np.array(d**-0.5),
-        }  # fmt: skip
+            "w1": rng.normal(size=(d, d)) / d**0.5,
+            "b1": rng.normal(size=d) * 0.1,
+            "w2": rng.normal(size=(d, inner)) / d**0.5,
+            "b2": rng.normal(size=inner) * 0.1,
+            "w3": rng.normal(size=(inner, d)) / inner**0.5,
+            "g1": np.ones(d),
+            "h1": np.zeros(d),
+            "g2": np.ones(d),
+            "h2": np.zeros(d),
+            "scale": np.array(d**-0.5),
+        }
         node = helper.make_node
         nodes = [
             node(
@@ -100,9 +113,9 @@ def vit_block_with():
             node("MatMul", ["e", "w3"], ["m"], name="blocks.0.mlp.fc2/MatMul"),
             node("Add", ["m", "o"], ["y"], name="blocks.0/Add_2"),
         ]
-        if (
-            outlier != 1.0
-        ):  # then only the linear reads the norm, and large channels meet small weights, as in a real block
+        # Only the linear layer reads the norm then, and large channels meet small weights, as in a
+        # real block.
+        if outlier != 1.0:
             for name in ("w1", "w2"):
                 weights[name][:2] /= outlier
             nodes[3].input[0] = "x0"
@@ -124,13 +137,13 @@ def vit_block_with():
 
 @pytest.fixture
 def vit_block(vit_block_with):
-    """The block without outliers."""
+    """Make the block without outliers."""
     return vit_block_with()
 
 
 @pytest.fixture(scope="session")
 def tiny_export(tmp_path_factory):
-    """A tiny model with every branch awake, and its FP32 graphs: `(model, config, {graph: path})`; traced once a session."""
+    """Trace a tiny model, once a session: `(model, config, {graph: path of its FP32 graph})`."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("onnx")
     from gasmcast.config import Config, ModelConfig
@@ -141,12 +154,24 @@ def tiny_export(tmp_path_factory):
     torch.manual_seed(0)
     spec = ClipSpec(segments=2, motion_frames=2, semantic_frames=1, pixels=64)
     model = ModelConfig(
-        classes=3, semantic_backbone="tiny", semantic_weights="random", semantic_taps=(2,), motion_backbone="tiny", motion_weights="random",
-        motion_taps=("layer3",), freeze=False, width=32, layers=1, heads=2, k=4, temporal_adapter=8,
-    )  # fmt: skip
+        classes=3,
+        semantic_backbone="tiny",
+        semantic_weights="random",
+        semantic_taps=(2,),
+        motion_backbone="tiny",
+        motion_weights="random",
+        motion_taps=("layer3",),
+        freeze=False,
+        width=32,
+        layers=1,
+        heads=2,
+        k=4,
+        temporal_adapter=8,
+    )
     config = Config(spec=spec, model=model)
     net = GasmCast(model, spec).eval()
-    with torch.no_grad():  # what starts at zero would hide its defects
+    # Branches that start at zero would hide their defects.
+    with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return net, config, export_onnx(net, tmp_path_factory.mktemp("graphs"))
@@ -154,7 +179,7 @@ def tiny_export(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_set(tmp_path_factory):
-    """Something-Something-V2's format with three classes of made-up videos, 18 for training and 12 for validation."""
+    """Write a set of three classes in SSv2's format, 18 videos for training, 12 for validation."""
     cv2 = pytest.importorskip("cv2")
     folder = tmp_path_factory.mktemp("set")
     (folder / "videos").mkdir()

@@ -26,8 +26,8 @@ from gasmcast.calibration.qdq import SAFE_LEVELS, insert_qdq
 from gasmcast.config import load_config
 from gasmcast.export.checks.reference_engines import open_uncached
 from gasmcast.models.model import build_model
-from gasmcast.runtime.engine_build import made_up_pairs
 from gasmcast.runtime.engines import missing_bf16, open_engine
+from gasmcast.video.noise import drifting_noise
 
 ROUNDS, WARM_UP = 15, 3
 
@@ -52,7 +52,7 @@ def open_rows(preset: str, fp32: Path, int8: Path) -> Rows:
     random = {"model.semantic_weights": "random", "model.motion_weights": "random"}
     config = load_config(preset, random)
     model = build_model(config).eval()
-    pixels = made_up_pairs(1, config.spec.pair_shape, 0)
+    pixels = drifting_noise(1, config.spec.pair_shape, 0)
     feeds = {"segments": pixels}
 
     def run_eager() -> None:

@@ -32,7 +32,7 @@ from semantic_taps import (
 from gasmcast.calibration.graph_edit import drop_unread
 from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import SAFE_LEVELS, insert_qdq
-from gasmcast.calibration.quantize import Recipe, calibrate
+from gasmcast.calibration.quantize import Recipe, collect_ranges
 from gasmcast.calibration.ranges import collect
 from gasmcast.export.checks.reference_engines import open_arbiter, open_uncached
 
@@ -180,7 +180,7 @@ def quantize_all_ways(
     }
     for method in methods:
         recipe = Recipe(method=method)  # type: ignore[arg-type]
-        calibrated = calibrate(model, lambda: iter(feeds), recipe, policy)
+        calibrated = collect_ranges(model, lambda: iter(feeds), recipe, policy)
         graphs[f"policy, {method}"] = calibrated.quantize(policy)
         smoothed = f"{len(calibrated.smoothed)} of {len(calibrated.stats)}"
         print(f"policy, {method}: {smoothed} tensors smoothed", flush=True)

@@ -31,7 +31,7 @@ from semantic_taps import (
 
 from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import ALL_LEVELS
-from gasmcast.calibration.quantize import Recipe, calibrate
+from gasmcast.calibration.quantize import Recipe, collect_ranges
 from gasmcast.export.checks.reference_engines import open_arbiter
 from gasmcast.export.graphs.rules import check_rules
 
@@ -42,7 +42,7 @@ Quantizer = Callable[[Path, Path, list[Feeds], str], None]
 def ours(source: Path, out: Path, feeds: list[Feeds], method: str) -> None:
     """Quantize by the policy of this package."""
     recipe = Recipe(method=method)  # type: ignore[arg-type]
-    calibrated = calibrate(onnx.load(str(source)), lambda: iter(feeds), recipe)
+    calibrated = collect_ranges(onnx.load(str(source)), lambda: iter(feeds), recipe)
     onnx.save(calibrated.quantize(Policy(), ALL_LEVELS), str(out))
 
 

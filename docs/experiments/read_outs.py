@@ -24,9 +24,10 @@ from gasmcast.config import Config
 from gasmcast.evaluation.metrics import log_softmax
 from gasmcast.features.feature_dataset import FeatureDataset
 from gasmcast.models.checkpoint import load_checkpoint
-from gasmcast.training.inputs.cached import open_any
-from gasmcast.training.stacking.folds import NAMES, Part, held_out, split_folds
-from gasmcast.training.stacking.stream_weights import fit_gate
+from gasmcast.training.inputs.training_set import open_training_set
+from gasmcast.training.stacking.clip_subset import ClipSubset
+from gasmcast.training.stacking.folds import READ_OUTS, score_read_outs, split_folds
+from gasmcast.training.stacking.stream_weights import fit_stream_weights
 
 DRAWS = 4000
 
@@ -62,7 +63,7 @@ def mix(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def find_hits(scores: np.ndarray, mixture: np.ndarray, truth: np.ndarray) -> Hits:
     """Return the hits of each read-out, of the streams' plain mean, and of the mixture."""
-    hits = {name: scores[i].argmax(-1) == truth for i, name in enumerate(NAMES)}
+    hits = {name: scores[i].argmax(-1) == truth for i, name in enumerate(READ_OUTS)}
     hits["mean"] = scores[:2].mean(0).argmax(-1) == truth
     hits["model"] = mixture.argmax(-1) == truth
     return hits
@@ -92,7 +93,7 @@ def print_table(title: str, runs: list[Hits]) -> None:
 
 def score_folds(run: Path, clips: FeatureDataset, config: Config) -> FoldScores:
     """Score every training clip by the fold of the run that did not see it."""
-    count = config.train.gate_folds
+    count = config.train.stream_weight_folds
     # The run split its clips by source; the same seed gives the same folds.
     groups = [sample.source or sample.id for sample in clips.samples]
     fold = split_folds(clips.labels, groups, count, config.train.seed)
@@ -100,8 +101,8 @@ def score_folds(run: Path, clips: FeatureDataset, config: Config) -> FoldScores:
     scores, truth, numbers = [], [], []
     for number in range(count):
         members = np.flatnonzero(fold == number)
-        checkpoint = run / "gate" / f"fold{number}" / "last.safetensors"
-        rows, classes = held_out(checkpoint, Part(clips.plain(), members), config)
+        checkpoint = run / "folds" / f"fold{number}" / "last.safetensors"
+        rows, classes = score_read_outs(checkpoint, ClipSubset(clips.plain(), members), config)
         scores.append(rows)
         truth.append(classes)
         numbers.append(members)
@@ -121,7 +122,7 @@ def cross_fit(folds: FoldScores) -> Hits:
     mixture = np.empty(logs.shape[1:])
     for number in range(folds.fold.max() + 1):
         inside = folds.fold == number
-        weights = fit_gate(folds.scores[:, ~inside], folds.truth[~inside])
+        weights = fit_stream_weights(folds.scores[:, ~inside], folds.truth[~inside])
         mixture[inside] = mix(logs[:, inside], weights)
 
     # Runs are averaged clip by clip, so the rows return to the order of the training set.
@@ -131,21 +132,21 @@ def cross_fit(folds: FoldScores) -> Hits:
 
 def score_run(run: Path, data: Path, features: Path) -> RunHits:
     """Score one run on the validation clips and, if it has folds, on the training clips."""
-    opened = open_any(run / "config.yaml", data, {}, features)
+    opened = open_training_set(run / "config.yaml", data, {}, cache=features)
     assert isinstance(opened.clips, FeatureDataset)
     assert opened.validation is not None
 
     # The last weights: the best ones were chosen on these validation clips.
     config = load_checkpoint(run / "last.safetensors")[1]
-    rows, truth = held_out(run / "last.safetensors", opened.validation, config)
+    rows, truth = score_read_outs(run / "last.safetensors", opened.validation, config)
     logs = log_softmax(rows.astype(np.float64))
-    if not config.train.gate_folds:
-        return RunHits(find_hits(logs, mix(logs, np.array(config.model.gate)), truth), {})
+    if not config.train.stream_weight_folds:
+        return RunHits(find_hits(logs, mix(logs, np.array(config.model.stream_weights)), truth), {})
 
     # Today's fit on the run's folds, which may differ from what the run stored.
     folds = score_folds(run, opened.clips, config)
-    weights = fit_gate(folds.scores, folds.truth)
-    shares = (f"{name} {share:.2f}" for name, share in zip(NAMES, weights, strict=True))
+    weights = fit_stream_weights(folds.scores, folds.truth)
+    shares = (f"{name} {share:.2f}" for name, share in zip(READ_OUTS, weights, strict=True))
     print(run, "stream weights", ", ".join(shares))
     return RunHits(find_hits(logs, mix(logs, weights), truth), cross_fit(folds))
 

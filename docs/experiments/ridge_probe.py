@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from gasmcast.evaluation.metrics import bootstrap_interval
 from gasmcast.features.feature_dataset import FeatureDataset
 from gasmcast.models.model import build_model
-from gasmcast.training.inputs.cached import open_any
+from gasmcast.training.inputs.training_set import open_training_set
 from gasmcast.training.stacking.folds import split_folds
 
 PENALTIES = 10.0 ** np.arange(-1, 6)
@@ -102,7 +102,7 @@ def main() -> None:
         key, _, value = item.partition("=")
         overrides.setdefault(key, yaml.safe_load(value))
 
-    run = open_any("small-data", args.data, overrides, args.features)
+    run = open_training_set("small-data", args.data, overrides, cache=args.features)
     assert isinstance(run.clips, FeatureDataset)
     assert isinstance(run.validation, FeatureDataset)
     semantic, motion = build_model(run.config).encoder.tap_shapes()

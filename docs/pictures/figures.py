@@ -74,11 +74,11 @@ CAMERA_TO_SINK = Picture(
             Box("bundle", ("bundle", "SHA-256 checked: runtime/bundle.py"), "file"),
         ),
         (
-            Box("encoder", ("encoder", "one batch for all cameras: runtime/stages.py")),
+            Box("encoder", ("encoder", "one batch for all cameras: runtime/encode_stage.py")),
             Box("engine", ("engines", "one per graph: runtime/engines")),
         ),
         (Box("ring", ("feature ring", "last 8 encoded segments: runtime/camera/ring.py"), "data"),),
-        (Box("head", ("head", "one batch for all cameras: runtime/stages.py")),),
+        (Box("head", ("head", "one batch for all cameras: runtime/fuse_stage.py")),),
         (
             Box(
                 "decision",

@@ -1,120 +1,147 @@
-"""The clips of an export: those that judge it, and those that calibrate it; no clip does both."""
+"""Choose the clips of an export: some judge it, others calibrate it; no clip does both."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from gasmcast.calibration.choose_clips import choose_clips, refuse_judges, training_clips
+from gasmcast.calibration.choose_clips import choose_clips, refuse_validation_clips, training_clips
 from gasmcast.calibration.clip_store import CalibrationSet, write_set
 from gasmcast.data.annotations import read_split
 from gasmcast.errors import UsageError
 from gasmcast.export.checks.heldout_clips import Clips, held_out_clips, made_up_clips, stored_clips
-from gasmcast.export.origin import Origin
-from gasmcast.export.plan import ExportPlan
+from gasmcast.labels import Labels
+from gasmcast.progress import Progress, silent
 from gasmcast.spec import ClipSpec
 
-__all__ = ["LEAST_JUDGES", "calibration_set", "check_clips", "judging_clips"]
+__all__ = ["calibration_set", "check_clips", "parity_clips", "validation_clips"]
 
-Say = Callable[[str, int, int], None]
 LEAST_JUDGES = 8
 
 
 def check_clips(
-    spec: ClipSpec, plan: ExportPlan, *, data: Path | None, calibration: Path | None
+    spec: ClipSpec, *, data: Path | None, calibration: Path | None, calibrates: bool
 ) -> None:
-    """Refuse sets that cannot judge or calibrate before anything is started: lists and checksums are read, no clip.
+    """Refuse sets that cannot judge or calibrate, before anything is started.
+
+    Annotations and checksums are read, no clip is decoded.
+
+    Args:
+        spec: sampling contract.
+        data: data set in Something-Something-V2's format.
+        calibration: set made by `gasmcast calibrate`.
+        calibrates: whether a precision is to be calibrated.
 
     Raises:
-        UsageError: a set without the splits that are needed, a damaged calibration set, one of another clip spec, or clips of the
-            validation split that are to calibrate.
+        UsageError: a split that is needed is missing, the calibration set is damaged or of another
+            clip spec, or clips of the validation split are to calibrate.
     """
+    # Clips that calibrate a precision would judge it too favorably.
     judges = [] if data is None else read_split(data, "validation")
+
     if calibration is not None:
-        given = CalibrationSet.open(calibration, spec)
-        hint = "Make it from the training split of --data."
-        refuse_judges(
+        stored = CalibrationSet.open(calibration, spec)
+        refuse_validation_clips(
             str(calibration),
-            (entry.id for entry in given.index.clips),
-            (s.id for s in judges),
-            hint,
+            (entry.id for entry in stored.index.clips),
+            (sample.id for sample in judges),
+            "Make it from the training split of --data.",
         )
-    elif data is not None and plan.calibrated:
+    elif data is not None and calibrates:
         training_clips(data)
 
 
-def judging_clips(
-    origin: Origin,
-    plan: ExportPlan,
+def validation_clips(
+    data: Path,
+    spec: ClipSpec,
+    labels: Labels,
     folder: Path,
     *,
-    data: Path | None,
-    calibration: Path | None,
-    say: Say,
+    count: int,
+    seed: int,
+    judged: str | None,
+    progress: Progress = silent,
 ) -> Clips:
-    """Validation clips; without a set the calibration's, or made-up ones, which are good for parity alone.
+    """Return validation clips, as many as a verdict needs.
 
     Args:
-        origin: the model, its labels and clip spec.
-        plan: how many, and what is to be judged.
-        folder: where they are kept while the export runs.
-        data: the set.
-        calibration: a set made by `gasmcast calibrate`.
-        say: called with the step, and how much of how much is done.
+        data: data set in Something-Something-V2's format.
+        spec: sampling contract.
+        labels: the model's classes.
+        folder: folder of the clips while the export runs.
+        count: largest number of clips.
+        seed: seed of the draw.
+        judged: first precision that the clips will judge; None if they judge none.
+        progress: called after each clip.
 
     Raises:
-        UsageError: bad data, or fewer than `LEAST_JUDGES` clips for a precision that is to be judged.
+        UsageError: bad data, or fewer than `LEAST_JUDGES` clips to judge a precision with.
     """
-    spec = origin.config.spec
-    if data is None:
-        if calibration is not None:
-            return stored_clips(CalibrationSet.open(calibration, spec), folder, plan.parity_clips)
-        return made_up_clips(spec, folder, plan.parity_clips)
-    clips = held_out_clips(
-        data,
-        spec,
-        origin.labels,
-        folder,
-        count=plan.held_out,
-        seed=plan.seed,
-        each=lambda done, of: say("reading held-out clips", done, of),
-    )
-    if plan.precisions and len(clips) < LEAST_JUDGES:
+    clips = held_out_clips(data, spec, labels, folder, count=count, seed=seed, progress=progress)
+
+    # Shares of very few clips pass or fail by chance.
+    if judged is not None and len(clips) < LEAST_JUDGES:
         raise UsageError(
-            f"{len(clips)} validation clips that can be read are too few to judge {plan.precisions[0]} by.",
+            f"{len(clips)} validation clips that can be read are too few to judge {judged} by.",
             f"Give --data with at least {LEAST_JUDGES}.",
         )
     return clips
 
 
+def parity_clips(spec: ClipSpec, folder: Path, *, calibration: Path | None, count: int) -> Clips:
+    """Return clips for parity alone: of a calibration set if there is one, else synthetic ones.
+
+    Raises:
+        UsageError: the calibration set is damaged or of another clip spec.
+    """
+    if calibration is not None:
+        return stored_clips(CalibrationSet.open(calibration, spec), folder, count)
+    return made_up_clips(spec, folder, count)
+
+
 def calibration_set(
     spec: ClipSpec,
-    plan: ExportPlan,
     folder: Path,
     *,
     data: Path | None,
     calibration: Path | None,
-    say: Say,
+    count: int,
+    seed: int,
+    progress: Progress = silent,
 ) -> CalibrationSet:
-    """The calibration set: the one given, or one chosen from the training split now; `check_clips` has seen to it that neither judges.
+    """Return the calibration set: the one given, or one chosen now from the training split.
+
+    `check_clips` has made sure that none of its clips judges.
+
+    Args:
+        spec: sampling contract.
+        folder: folder for the chosen clips while the export runs.
+        data: data set in Something-Something-V2's format; needed without `calibration`.
+        calibration: set made by `gasmcast calibrate`.
+        count: number of clips to choose.
+        seed: seed of the choice.
+        progress: called after each clip.
 
     Raises:
-        UsageError: a damaged set, one of another clip spec, or a training split without clips that can be read.
+        UsageError: the set is damaged or of another clip spec, or the training split has no clips
+            that can be read.
     """
     if calibration is not None:
         return CalibrationSet.open(calibration, spec)
-    assert data is not None  # `ExportPlan.check`
+
+    assert data is not None, "ExportPlan.check has refused this"
+
+    # Clips that cannot be read are skipped; `gasmcast calibrate` reports them.
     chosen, _ = choose_clips(
         training_clips(data),
         spec,
-        plan.calibration_clips,
-        plan.seed,
-        lambda done, of: say("choosing calibration clips", done, of),
+        count,
+        seed,
+        progress,
     )
     return write_set(
         folder / "calibration",
         chosen,
         spec,
-        plan.seed,
-        lambda done, of: say("storing calibration clips", done, of),
+        seed,
+        progress,
     )

@@ -1,11 +1,10 @@
-"""Clips that judge an export: decoded once into a file on disk, then run through every engine the way the runtime runs them."""
+"""Clips that an export is checked on, decoded once into a memory map."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,47 +13,36 @@ from gasmcast.calibration.clip_store import CalibrationSet
 from gasmcast.data.annotations import Sample, read_labels, read_split
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.labels import Labels
-from gasmcast.runtime.engines import Engine
+from gasmcast.progress import Progress, silent
 from gasmcast.spec import ClipSpec
 from gasmcast.video.clip import read_clip
 from gasmcast.video.reader import duration_s
 
-__all__ = [
-    "Clips",
-    "Run",
-    "encode_clip",
-    "held_out_clips",
-    "made_up_clips",
-    "pair_chunks",
-    "run_streaming",
-    "stored_clips",
-]
+__all__ = ["Clips", "held_out_clips", "made_up_clips", "stored_clips"]
 
-Origin = Literal["validation", "calibration", "made up"]
-Each = Callable[[int, int], None]
-Run = Callable[[Mapping[str, NDArray[Any]]], dict[str, NDArray[Any]]]
-"""One run of a graph: tensors by name in and out."""
+ClipOrigin = Literal["validation", "calibration", "made up"]
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips in a memory map, so that hundreds of them cost no memory."""
+    """Clips in a memory map, so that hundreds of them need no memory."""
 
     pixels: NDArray[np.uint8]
     """`(N, 1 + S, F, H, W, 3)`."""
     ids: tuple[str, ...]
     labels: NDArray[np.int64] | None
-    """None where the set's classes are not the model's."""
-    origin: Origin
+    """Class of each clip; None if the set's classes are not the model's."""
+    origin: ClipOrigin
     unread: tuple[str, ...] = ()
+    """Identifiers of clips that could not be decoded."""
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def first(self, count: int) -> Clips:
-        """The first few."""
+        """Return the first `count` clips."""
         labels = None if self.labels is None else self.labels[:count]
-        return Clips(self.pixels[:count], self.ids[:count], labels, self.origin, self.unread)
+        return replace(self, pixels=self.pixels[:count], ids=self.ids[:count], labels=labels)
 
 
 def held_out_clips(
@@ -65,18 +53,19 @@ def held_out_clips(
     *,
     count: int,
     seed: int = 0,
-    each: Each | None = None,
+    progress: Progress = silent,
 ) -> Clips:
-    """Validation clips, drawn with a seed: one window each, where evaluation takes it.
+    """Draw validation clips with a seed; one window each, at the position that evaluation uses.
 
     Args:
-        data: a set in Something-Something-V2's format.
-        spec: the sampling contract.
-        labels: the model's classes; where the set has others, clips come without labels and only agreement can be judged.
-        folder: where the memory map goes.
-        count: at most so many.
-        seed: of the draw.
-        each: called with clips read and all.
+        data: data set in Something-Something-V2's format.
+        spec: sampling contract.
+        labels: the model's classes. If the set has others, the clips have no labels and only
+            agreement can be judged.
+        folder: folder of the memory map.
+        count: largest number of clips.
+        seed: seed of the draw.
+        progress: called after each clip.
 
     Raises:
         UsageError: the split is missing or none of its clips can be read.
@@ -84,110 +73,72 @@ def held_out_clips(
     samples = [
         s for s in read_split(data, "validation") if s.path is not None and s.label is not None
     ]
+
+    # Sorted, so that a report lists the clips in the order of the split.
     order = np.random.default_rng(seed).permutation(len(samples))[:count]
     chosen = [samples[i] for i in sorted(order)]
-    pixels = _map(folder / "held-out.u8", len(chosen), spec)
-    kept: list[Sample] = []
+
+    # Rows of clips that cannot be read are overwritten by the next clip, and cut off at the end.
+    pixels = _memory_map(folder / "held-out.u8", len(chosen), spec)
+    read: list[Sample] = []
     unread = []
     for i, sample in enumerate(chosen, start=1):
         assert sample.path is not None
         try:
-            pixels[len(kept)] = read_clip(
-                sample.path, spec, spec.centered_start(duration_s(sample.path))
-            )
-            kept.append(sample)
+            start_s = spec.centered_start(duration_s(sample.path))
+            pixels[len(read)] = read_clip(sample.path, spec, start_s)
+            read.append(sample)
         except SourceError:
             unread.append(sample.id)
-        if each is not None:
-            each(i, len(chosen))
-    if not kept:
+        progress("reading held-out clips", i, len(chosen))
+
+    if not read:
         raise UsageError(
             f"None of the validation clips of {data} can be read.",
             "Check the videos, and `gasmcast doctor`.",
         )
-    same = read_labels(data) == labels
-    classes = np.asarray([s.label for s in kept], np.int64) if same else None
+
+    # Indices of other classes would be counted as mistakes.
+    same_classes = read_labels(data) == labels
     return Clips(
-        pixels[: len(kept)], tuple(s.id for s in kept), classes, "validation", tuple(unread)
+        pixels=pixels[: len(read)],
+        ids=tuple(s.id for s in read),
+        labels=np.asarray([s.label for s in read], np.int64) if same_classes else None,
+        origin="validation",
+        unread=tuple(unread),
     )
 
 
 def stored_clips(stored: CalibrationSet, folder: Path, count: int) -> Clips:
-    """The first clips of a calibration set: good for parity, not for judging accuracy."""
+    """Return the first clips of a calibration set: fit for parity, not for judging accuracy."""
     count = min(count, len(stored))
-    pixels = _map(folder / "stored.u8", count, stored.index.spec)
+    pixels = _memory_map(folder / "stored.u8", count, stored.index.spec)
     for i, clip in zip(range(count), stored.clips(), strict=False):
         pixels[i] = clip
-    return Clips(pixels, tuple(e.id for e in stored.index.clips[:count]), None, "calibration")
+
+    ids = tuple(entry.id for entry in stored.index.clips[:count])
+    return Clips(pixels, ids, labels=None, origin="calibration")
 
 
 def made_up_clips(spec: ClipSpec, folder: Path, count: int, seed: int = 0) -> Clips:
-    """Moving gratings with noise, for parity where no data was given."""
+    """Return moving gratings with noise, for parity checks without a data set."""
     rng = np.random.default_rng(seed)
-    pixels = _map(folder / "made-up.u8", count, spec)
-    slots = np.arange((1 + spec.segments) * spec.motion_frames).reshape(
-        1 + spec.segments, spec.motion_frames, 1, 1, 1
-    )
+    pixels = _memory_map(folder / "made-up.u8", count, spec)
+    segments = 1 + spec.segments
     y, x = np.mgrid[0 : spec.pixels, 0 : spec.pixels]
+    frame = np.arange(segments * spec.motion_frames)
+    frame = frame.reshape(segments, spec.motion_frames, 1, 1, 1)  # (1 + S, F, 1, 1, 1)
+
+    # Each clip has its own spatial frequency and speed, and each color its own phase.
     for i in range(count):
         fy, fx, speed = (*rng.uniform(0.02, 0.2, 2), rng.uniform(-0.8, 0.8))
         phase = rng.uniform(0, 6, 3)
-        wave = 127 + 90 * np.sin((fy * y + fx * x)[None, None, :, :, None] + speed * slots + phase)
+        space = (fy * y + fx * x)[None, None, :, :, None]  # (1, 1, H, W, 1)
+        wave = 127 + 90 * np.sin(space + speed * frame + phase)
         pixels[i] = np.clip(wave + rng.normal(0, 12, wave.shape), 0, 255)
+
     return Clips(pixels, tuple(f"made-up-{i}" for i in range(count)), None, "made up")
 
 
-def _map(path: Path, count: int, spec: ClipSpec) -> NDArray[np.uint8]:
+def _memory_map(path: Path, count: int, spec: ClipSpec) -> NDArray[np.uint8]:
     return np.memmap(path, np.uint8, "w+", shape=(max(count, 1), *spec.clip_shape))
-
-
-def pair_chunks(
-    clip: NDArray[np.uint8],
-    of: Sequence[int] | None = None,
-    most_pixels: int = 8 * 2 * 16 * 112 * 112,
-) -> Iterator[NDArray[np.uint8]]:
-    """The (previous, current) pairs of a clip in order, `(n, 2, F, H, W, 3)`: one at a time at 224 px, all at once when small.
-
-    Args:
-        clip: `(1 + S, F, H, W, 3)`.
-        of: the segments whose pairs are wanted, ascending; None: all.
-        most_pixels: of a chunk, frames of both segments counted.
-    """
-    chosen = np.arange(len(clip) - 1) if of is None else np.asarray(of)
-    size = max(1, most_pixels // int(np.prod(clip.shape[1:4])) // 2)
-    for start in range(0, len(chosen), size):
-        segments = chosen[start : start + size]
-        yield np.stack([clip[segments], clip[segments + 1]], axis=1)
-
-
-def encode_clip(encode: Run, clip: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-    """The features of one clip with a batch axis: `semantic (1, S, L, f, P, D)`, `motion (1, S, L, C, D)`.
-
-    A pair that equals the one before it is not run again: a video that is shorter than the window stands still at its end.
-    """
-    segments = range(len(clip) - 1)
-    fresh = [
-        i for i in segments if i == 0 or not np.array_equal(clip[i : i + 2], clip[i - 1 : i + 1])
-    ]
-    parts = [encode({"segments": pairs}) for pairs in pair_chunks(clip, fresh)]
-    rows = np.searchsorted(fresh, segments, side="right") - 1
-    return {name: np.concatenate([part[name] for part in parts])[rows][None] for name in parts[0]}
-
-
-def run_streaming(
-    encoder: Engine,
-    head: Engine,
-    clips: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
-    each: Each | None = None,
-    keep: Callable[[int, dict[str, NDArray[np.float32]]], None] | None = None,
-) -> NDArray[np.float32]:
-    """Logits `(N, classes)` of clips, by encoder and head as the runtime uses them; `keep` is given each clip's index and features."""
-    rows: list[Any] = []
-    for i, clip in enumerate(clips, start=1):
-        features = encode_clip(encoder.run, clip)
-        if keep is not None:
-            keep(i - 1, features)
-        rows.append(head.run(features)["logits"][0])
-        if each is not None:
-            each(i, len(clips))
-    return np.asarray(rows, np.float32)

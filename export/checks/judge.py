@@ -1,47 +1,63 @@
-"""Held-out clips through the graphs of a precision, and what the gate says of it."""
+"""Run held-out clips through the graphs of a precision and apply the accuracy gate."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gasmcast.export.checks.accuracy_gate import GateRecipe, Verdict, judge
-from gasmcast.export.checks.heldout_clips import Clips, run_streaming
-from gasmcast.export.checks.parity import Comparison
+from gasmcast.comparison import Comparison
+from gasmcast.export.checks.accuracy_gate import judge_precision
+from gasmcast.export.checks.gate_verdict import GateRecipe, GateVerdict
+from gasmcast.export.checks.heldout_clips import Clips
 from gasmcast.export.checks.reference_engines import open_for
+from gasmcast.export.checks.run_clips import run_streaming
 from gasmcast.export.checks.torch_parity import compare_with_fp32
+from gasmcast.progress import Progress, silent
 
-__all__ = ["Judge", "Judged"]
+__all__ = ["Judge", "JudgedPrecision"]
 
 Outputs = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The gate's verdict, and how far each component is from FP32; truthy when the precision may enter the bundle."""
+class JudgedPrecision:
+    """Verdict of the gate and deviation from FP32; truthy when the precision may enter the bundle.
 
-    verdict: Verdict
+    `deviation` compares each component on the clips of the parity check. It is empty for FP32, and
+    for models without encoder and head.
+    """
+
+    verdict: GateVerdict
     deviation: tuple[Comparison, ...]
-    """On the clips that parity was measured on; empty for FP32, and where there was no such pair of graphs."""
 
     def __bool__(self) -> bool:
         return bool(self.verdict)
 
 
+class _Outcome(NamedTuple):
+    """Outputs of one precision on all held-out clips."""
+
+    logits: NDArray[np.float32]
+    """`(N, classes)`."""
+    engine: str
+    deviation: tuple[Comparison, ...] = ()
+
+
 class Judge:
-    """Judges one precision after another, FP32 first.
+    """Judge of one export: applies the accuracy gate to one precision after another, FP32 first.
 
     Args:
-        clips: held out, with labels.
-        known: FP32's features and logits of the first clips, from parity: they are not computed again, and other precisions are compared
-            with them part by part.
-        recipe: thresholds.
-        threads: of the processor.
-        say: called with the step, and how much of how much is done.
+        clips: held-out clips with labels.
+        known: FP32's features and logits of the first clips, from the parity check. They are not
+            computed again, and other precisions are compared with them component by component.
+        recipe: thresholds of the gate.
+        threads: CPU threads; all cores if None.
+        progress: called after each clip.
     """
 
     def __init__(
@@ -50,59 +66,78 @@ class Judge:
         known: Outputs,
         recipe: GateRecipe,
         threads: int | None,
-        say: Callable[[str, int, int], None],
+        progress: Progress = silent,
     ) -> None:
         self._clips, self._known, self._recipe = clips, known, recipe
-        self._threads, self._say = threads, say
+        self._threads, self._progress = threads, progress
         self._fp32: NDArray[np.float32] | None = None
 
-    def __call__(self, precision: str, paths: Mapping[str, Path]) -> Judged:
+    def __call__(self, precision: str, paths: Mapping[str, Path]) -> JudgedPrecision:
         """Judge the graphs in `paths`, by component: `encoder` and `head`, or `complete` alone."""
         if "encoder" in paths:
-            logits, engine, deviation = self._stream(precision, paths)
+            outcome = self._run_streaming(precision, paths)
         else:
-            logits, engine, deviation = *self._whole(precision, paths["complete"]), ()
+            outcome = self._run_complete(precision, paths["complete"])
+
+        # FP32 is its own reference.
         if self._fp32 is None:
-            assert precision == "fp32"
-            self._fp32 = logits
-        return Judged(
-            judge(precision, engine, self._fp32, logits, self._clips.labels, recipe=self._recipe),
-            deviation,
-        )
+            assert precision == "fp32", "FP32 is judged first, others are compared with it"
+            self._fp32 = outcome.logits
 
-    def _whole(self, precision: str, path: Path) -> tuple[NDArray[np.float32], str]:
+        verdict = judge_precision(
+            precision,
+            outcome.engine,
+            self._fp32,
+            outcome.logits,
+            self._clips.labels,
+            recipe=self._recipe,
+        )
+        return JudgedPrecision(verdict, outcome.deviation)
+
+    def _run_complete(self, precision: str, path: Path) -> _Outcome:
         engine = open_for(precision, path, self._threads)
-        return np.concatenate(
-            [engine.run({"clip": np.asarray(clip[None])})["logits"] for clip in self._clips.pixels]
-        ), engine.describe()
+        rows = [
+            engine.run({"clip": np.asarray(clip[None])})["logits"] for clip in self._clips.pixels
+        ]
+        return _Outcome(np.concatenate(rows), engine.describe())
 
-    def _stream(
-        self, precision: str, paths: Mapping[str, Path]
-    ) -> tuple[NDArray[np.float32], str, tuple[Comparison, ...]]:
-        encoder, head = (
-            open_for(precision, paths[name], self._threads) for name in ("encoder", "head")
-        )
+    def _run_streaming(self, precision: str, paths: Mapping[str, Path]) -> _Outcome:
+        encoder = open_for(precision, paths["encoder"], self._threads)
+        head = open_for(precision, paths["head"], self._threads)
         known = len(self._known["logits"]) if self._known else 0
+
+        # FP32's outputs of the first clips are known; of other precisions they are kept, to be
+        # compared with FP32's.
         first = known if precision == "fp32" else 0
-        rows: list[dict[str, NDArray[np.float32]]] = []
+        features: list[dict[str, NDArray[np.float32]]] = []
+
+        def keep(i: int, encoded: dict[str, NDArray[np.float32]]) -> None:
+            if i < known and not first:
+                features.append(encoded)
+
+        def report(stage: str, done: int = 0, total: int = 0) -> None:  # noqa: ARG001 - own counts
+            self._progress(stage, first + done, len(self._clips))
+
+        # Clips are run as in production, segment by segment, not as complete windows.
         logits = run_streaming(
             encoder,
             head,
             self._clips.pixels[first:],
-            lambda done, _: self._say(f"judging {precision}", first + done, len(self._clips)),
-            lambda i, features: rows.append(features) if i < known and not first else None,
+            progress=report,
+            stage=f"judging {precision}",
+            on_features=keep,
         )
+
         if first:
-            classes = self._known["logits"].shape[1]
-            return (
-                np.concatenate([self._known["logits"], logits.reshape(-1, classes)]),
-                encoder.describe(),
-                (),
-            )
+            known_logits = self._known["logits"]
+            rest = logits.reshape(-1, known_logits.shape[1])  # (0, classes) if all are known
+            return _Outcome(np.concatenate([known_logits, rest]), encoder.describe())
+
         deviation: tuple[Comparison, ...] = ()
-        if rows:
-            found = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-            deviation = compare_with_fp32(
-                precision, self._known, {**found, "logits": logits[: len(rows)]}, head
-            )
-        return logits, encoder.describe(), deviation
+        if features:
+            outputs = {
+                name: np.concatenate([row[name] for row in features]) for name in features[0]
+            }
+            outputs["logits"] = logits[: len(features)]
+            deviation = compare_with_fp32(precision, self._known, outputs, head)
+        return _Outcome(logits, encoder.describe(), deviation)

@@ -1,8 +1,8 @@
-"""FP32 proof: torch against ONNX Runtime and OpenVINO, component by component, on real frames."""
+"""Compare the FP32 graphs with torch, component by component, on ONNX Runtime and OpenVINO."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,31 +10,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gasmcast.export.checks.heldout_clips import encode_clip
-from gasmcast.export.checks.parity import (
-    Comparison,
-    ParityReport,
-    Tolerance,
-    compare,
-    compare_logits,
-)
+from gasmcast.comparison import Comparison, Tolerance, compare
+from gasmcast.errors import GateError
+from gasmcast.export.checks.parity import ParityReport, compare_logits
 from gasmcast.export.checks.reference_engines import open_arbiter, open_uncached, torch_run
+from gasmcast.export.checks.run_clips import encode_clip
 from gasmcast.export.graphs.trace import EncoderGraph, HeadGraph, is_streaming
 from gasmcast.models.model import GasmCast
+from gasmcast.progress import Progress, silent
 from gasmcast.runtime.engines import Engine
 
-__all__ = ["FP32_TOLERANCE", "ONE_ENGINE", "compare_with_fp32", "verify_against_torch"]
+__all__ = [
+    "compare_with_fp32",
+    "require_parity",
+    "verify_against_torch",
+]
 
 FP32_TOLERANCE = Tolerance(error=1e-3, cosine=0.9999, top1=1.0)
-_ANY = Tolerance(error=np.inf, cosine=-1.0, top1=0.0)
 STRAY_EDGES = 1e-3
-"""Share of the semantic features that may be further off: nodes of a frame's graph whose last edge falls the other way."""
+"""Share of the semantic features that may differ more: nodes of a frame's graph whose last edge
+rounding has chosen differently."""
 COMPOSED_CLIPS = 1
-"""Clips for a complete graph that is composed of encoder and head: its products were compared on every clip already, its seams were not."""
-ONE_ENGINE: dict[str, Callable[[Path, int | None], Engine]] = {
+"""Clips for a complete graph that is composed of encoder and head. Both were compared on every
+clip, so only the nodes that join them are new."""
+REFERENCE_ENGINES: dict[str, Callable[[Path, int | None], Engine]] = {
     "onnxruntime": open_arbiter,
     "openvino": open_uncached,
 }
+_NO_LIMIT = Tolerance(error=np.inf, cosine=-1.0, top1=0.0)
+
+Outputs = dict[str, NDArray[np.float32]]
 
 
 def verify_against_torch(
@@ -44,120 +49,149 @@ def verify_against_torch(
     *,
     tolerance: Tolerance = FP32_TOLERANCE,
     threads: int | None = None,
-    each: Callable[[str], None] | None = None,
+    progress: Progress = silent,
 ) -> ParityReport:
-    """Compare every FP32 graph with the model it came from.
+    """Compare every FP32 graph with the model that it was traced from.
 
     Args:
-        model: the origin, in eval mode.
+        model: origin of the graphs, in eval mode.
         paths: graph name -> file, as `export_onnx` returns.
-        clips: `(N, 1 + S, F, H, W, 3)` real frames.
-        tolerance: for all comparisons.
-        threads: of the engines.
-        each: called with the name of what runs next.
+        clips: real frames `(N, 1 + S, F, H, W, 3)`.
+        tolerance: limits of all comparisons.
+        threads: CPU threads of the engines; all cores if None.
+        progress: called before each run.
     """
-    say = each or (lambda _: None)
-    say("torch")
-    origin = _origin(model, clips)
-    found: list[Comparison] = []
-    streamed: dict[str, dict[str, NDArray[np.float32]]] = {}
-    for name, opener in ONE_ENGINE.items():
+    progress("parity: torch")
+    expected = _run_torch(model, clips)
+
+    comparisons: list[Comparison] = []
+    streamed: dict[str, Outputs] = {}
+    for engine, open_graph in REFERENCE_ENGINES.items():
         if "encoder" in paths:
-            say(f"encoder on {name}")
-            chosen = (
-                replace(tolerance, stray=STRAY_EDGES) if model.encoder.graph_semantic else tolerance
-            )
-            features = _encode(opener(paths["encoder"], threads), clips)
-            for tensor, its in (("semantic", chosen), ("motion", tolerance)):
-                if origin[tensor].size:
-                    found.append(
-                        compare(
-                            "encoder", tensor, name, origin[tensor], features[tensor], tolerance=its
-                        )
+            progress(f"parity: encoder on {engine}")
+            features = _encode(open_graph(paths["encoder"], threads), clips)
+            limits = {"semantic": tolerance, "motion": tolerance}
+            if model.encoder.graph_semantic:
+                limits["semantic"] = replace(tolerance, stray=STRAY_EDGES)
+            comparisons += _compare_features(engine, expected, features, limits)
+
+            # The head on torch's features shows its own error, on the encoder's the error of both.
+            head = open_graph(paths["head"], threads)
+            streamed[engine] = {**features, "logits": _classify(head, features)}
+            for component, logits in (
+                ("head", _classify(head, expected)),
+                ("streaming", streamed[engine]["logits"]),
+            ):
+                comparisons.append(
+                    compare_logits(
+                        component, engine, expected["logits"], logits, tolerance=tolerance
                     )
-            head = opener(paths["head"], threads)
-            found.append(
-                compare_logits(
-                    "head", name, origin["logits"], _classify(head, origin), tolerance=tolerance
                 )
-            )
-            streamed[name] = {**features, "logits": _classify(head, features)}
-            found.append(
-                compare_logits(
-                    "streaming",
-                    name,
-                    origin["logits"],
-                    streamed[name]["logits"],
-                    tolerance=tolerance,
-                )
-            )
             del head
-        say(f"complete on {name}")
-        whole = opener(paths["complete"], threads)
+
+        # The complete graph is the largest: the head's engine is freed before.
+        progress(f"parity: complete on {engine}")
         some = clips[:COMPOSED_CLIPS] if "encoder" in paths else clips
-        logits = np.concatenate(
-            [whole.run({"clip": np.ascontiguousarray(clip[None])})["logits"] for clip in some]
-        )
-        found.append(
-            compare_logits(
-                "complete", name, origin["logits"][: len(some)], logits, tolerance=tolerance
-            )
-        )
-        del whole
-    return ParityReport(tuple(found), streamed)
+        logits = _run_complete(open_graph(paths["complete"], threads), some)
+        right = expected["logits"][: len(some)]
+        comparisons.append(compare_logits("complete", engine, right, logits, tolerance=tolerance))
+    return ParityReport(tuple(comparisons), streamed)
+
+
+def require_parity(report: ParityReport) -> None:
+    """Refuse graphs that do not compute what torch computes.
+
+    Raises:
+        GateError: a comparison fails; the message names the component that broke first.
+    """
+    if not report:
+        text = str(report)
+        raise GateError(f"{text[0].upper()}{text[1:]}.", "Nothing was written.")
 
 
 def compare_with_fp32(
     precision: str,
     fp32: Mapping[str, NDArray[np.float32]],
-    found: Mapping[str, NDArray[np.float32]],
+    outputs: Mapping[str, NDArray[np.float32]],
     head: Engine,
 ) -> tuple[Comparison, ...]:
-    """What a precision changes: the encoder's maps, the head on FP32's maps, and both one after the other. The gate judges, not these.
+    """Measure how far a precision is from FP32, component by component; no limit applies.
+
+    Compared are the encoder's features, the head on FP32's features, and both one after the other.
+    The accuracy gate judges a precision, these figures explain it.
 
     Args:
-        precision: its name, which stands for the engine's.
+        precision: name of the precision, reported as the engine.
         fp32: `semantic`, `motion` and `logits` of the FP32 graphs.
-        found: the same of the precision, same clips.
+        outputs: the same of the precision, on the same clips.
         head: the precision's head.
     """
-    maps = [
-        compare("encoder", t, precision, fp32[t], found[t], tolerance=_ANY)
-        for t in ("semantic", "motion")
-        if fp32[t].size
-    ]
-    alone = compare_logits("head", precision, fp32["logits"], _classify(head, fp32), tolerance=_ANY)
+    limits = {"semantic": _NO_LIMIT, "motion": _NO_LIMIT}
+
+    # Without limits: these figures explain a verdict and cause none.
+    features = _compare_features(precision, fp32, outputs, limits)
+
+    right, alone = fp32["logits"], _classify(head, fp32)
     return (
-        *maps,
-        alone,
-        compare_logits("streaming", precision, fp32["logits"], found["logits"], tolerance=_ANY),
+        *features,
+        compare_logits("head", precision, right, alone, tolerance=_NO_LIMIT),
+        compare_logits("streaming", precision, right, outputs["logits"], tolerance=_NO_LIMIT),
     )
 
 
-def _encode(engine: Engine, clips: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-    rows = [encode_clip(engine.run, clip) for clip in clips]
-    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+def _compare_features(
+    engine: str,
+    expected: Mapping[str, NDArray[np.float32]],
+    features: Mapping[str, NDArray[np.float32]],
+    limits: Mapping[str, Tolerance],
+) -> Iterator[Comparison]:
+    for tensor, limit in limits.items():
+        # A model with one stream has features of size 0 for the other.
+        if expected[tensor].size:
+            yield compare(
+                "encoder", tensor, engine, expected[tensor], features[tensor], tolerance=limit
+            )
+
+
+def _encode(engine: Engine, clips: NDArray[np.uint8]) -> Outputs:
+    return _joined([encode_clip(engine.run, clip) for clip in clips])
 
 
 def _classify(head: Engine, features: Mapping[str, Any]) -> NDArray[np.float32]:
-    pairs = zip(features["semantic"], features["motion"], strict=True)
-    return np.concatenate(
-        [
-            head.run({"semantic": semantic[None], "motion": motion[None]})["logits"]
-            for semantic, motion in pairs
-        ]
-    )
+    """Return logits `(N, classes)`, clip by clip."""
+    rows = [
+        head.run({"semantic": semantic[None], "motion": motion[None]})["logits"]
+        for semantic, motion in zip(features["semantic"], features["motion"], strict=True)
+    ]
+    return np.concatenate(rows)
 
 
-def _origin(model: GasmCast, clips: NDArray[np.uint8]) -> dict[str, Any]:
-    """Features as streaming makes them, pair by pair, and logits of the whole clip: their agreement is a law of the model."""
+def _run_complete(engine: Engine, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+    rows = [engine.run({"clip": np.ascontiguousarray(clip[None])})["logits"] for clip in clips]
+    return np.concatenate(rows)
+
+
+def _run_torch(model: GasmCast, clips: NDArray[np.uint8]) -> Outputs:
+    """Return torch's features, encoded pair by pair as in the runtime, and its logits.
+
+    That the logits equal those of the whole clip is a law of the model, with a test of its own.
+    """
     if not is_streaming(model):
-        whole = torch_run(model, ("logits",))
-        return {"logits": np.concatenate([whole({"clip": clip[None]})["logits"] for clip in clips])}
-    encode, classify = (
-        torch_run(EncoderGraph(model), ("semantic", "motion")),
-        torch_run(HeadGraph(model), ("logits",)),
-    )
-    rows = [encode_clip(encode, clip) for clip in clips]
-    rows = [{**row, **classify(row)} for row in rows]
+        # A motion stream that sees the whole clip has no features per segment.
+        complete = torch_run(model, ("logits",))
+        return _joined([complete({"clip": clip[None]}) for clip in clips])
+
+    encode = torch_run(EncoderGraph(model), ("semantic", "motion"))
+    classify = torch_run(HeadGraph(model), ("logits",))
+
+    # Torch must be run as the runtime runs the graphs, with the same pairs.
+    rows = []
+    for clip in clips:
+        features = encode_clip(encode, clip)
+        rows.append({**features, **classify(features)})
+    return _joined(rows)
+
+
+def _joined(rows: list[Outputs]) -> Outputs:
+    """Join the outputs of clips along the batch."""
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

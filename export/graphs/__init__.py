@@ -1,1 +1,1 @@
-"""Trace PyTorch modules to ONNX graphs, clean them, convert them, and check them against parser rules."""
+"""Trace PyTorch modules to ONNX graphs, clean and convert them, and check them against rules."""

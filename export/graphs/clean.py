@@ -1,4 +1,4 @@
-"""What the exporter leaves, put in order: names that say where a node comes from, no traces of the machine, uint8 cast at the border."""
+"""Clean a traced graph: module paths as names, no metadata of the machine, uint8 cast first."""
 
 from __future__ import annotations
 
@@ -27,110 +27,133 @@ _MOVERS = frozenset(
         "Identity",
     }
 )
+"""Operators that move values without changing them."""
 
 
 def clean(model: ModelProto, batch: str = "batch") -> ModelProto:
-    """The same computation, tidied in place.
+    """Clean a graph in place; it computes the same as before.
 
-    Nodes are named `<module path>/<operator>`, tensors after the node that makes them; metadata (which holds file names and source lines of
-    the exporting machine) goes; the UINT8 input is cast once, before it is cut or moved, because TensorRT has UINT8 only at its border;
-    the free axis of every input and output is called `batch`.
+    Nodes are named `<module path>/<operator>`, and tensors after the node that makes them. Metadata
+    is removed, because it holds file names and source lines of the exporting machine. The UINT8
+    input is cast once, before it is cut or moved, because TensorRT has UINT8 only at its border.
+
+    Args:
+        model: graph as the exporter wrote it.
+        batch: name of the dynamic axis of every input and output.
+
+    Returns:
+        `model`.
     """
     graph = model.graph
+    # Names come from metadata, so they are made before it is dropped.
     _rename(graph)
     _cast_first(graph)
-    for node in graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    for tensor in graph.initializer:
-        del tensor.metadata_props[:]
-        tensor.doc_string = ""
+    _drop_metadata(model)
+
     for value in (*graph.input, *graph.output):
-        del value.metadata_props[:]
         dim = value.type.tensor_type.shape.dim[0]
         if not dim.dim_value:
             dim.dim_param = batch
-    del graph.value_info[:]
-    del graph.metadata_props[:]
-    del model.metadata_props[:]
-    del model.functions[:]
-    graph.doc_string = model.doc_string = ""
+
+    # Two exports of the same weights should give equal files.
     graph.name = "gasmcast"
     model.producer_name, model.producer_version = "gasmcast", ""
     drop_unread(graph)
     return model
 
 
-def _scope(node: NodeProto) -> str:
-    """`model.semantic.vit.blocks.0.attn.qkv` of the exporter's list of scopes, whose last entry is the operation."""
-    for entry in node.metadata_props:
-        if entry.key == _SCOPES:
-            scopes = [
-                s for s in ast.literal_eval(entry.value)[:-1] if s and not s.startswith("_empty")
-            ]
-            if scopes:
-                return str(scopes[-1]).removeprefix("model.").removeprefix("model") or "graph"
-    return "graph"
+def _drop_metadata(model: ModelProto) -> None:
+    graph = model.graph
+    for item in (*graph.node, *graph.initializer):
+        del item.metadata_props[:]
+        item.doc_string = ""
+    for value in (*graph.input, *graph.output):
+        del value.metadata_props[:]
+
+    del graph.value_info[:]
+    del graph.metadata_props[:]
+    del model.metadata_props[:]
+    del model.functions[:]
+    graph.doc_string = model.doc_string = ""
 
 
 def _rename(graph: GraphProto) -> None:
-    fixed = {v.name for v in (*graph.input, *graph.output)} | {t.name for t in graph.initializer}
+    interface = {v.name for v in (*graph.input, *graph.output)}
+    fixed = interface | {t.name for t in graph.initializer}
+
+    # Nodes with the same module and operator are numbered in graph order.
     counts: Counter[str] = Counter()
     names: dict[str, str] = {}
     for node in graph.node:
-        stem = f"{_scope(node)}/{node.op_type}"
+        stem = f"{_module_path(node)}/{node.op_type}"
         counts[stem] += 1
         node.name = stem if counts[stem] == 1 else f"{stem}_{counts[stem]}"
         for i, name in enumerate(node.output):
             if name and name not in fixed:
                 names[name] = node.name if i == 0 else f"{node.name}:{i}"
+
+    # The wrapper modules add `model.` to every weight.
+    for tensor in graph.initializer:
+        names[tensor.name] = tensor.name.removeprefix("model.")
+        tensor.name = names[tensor.name]
+
     for node in graph.node:
         node.input[:] = [names.get(n, n) for n in node.input]
         node.output[:] = [names.get(n, n) for n in node.output]
-    short = {t.name: t.name.removeprefix("model.") for t in graph.initializer}
-    for node in graph.node:
-        node.input[:] = [short.get(n, n) for n in node.input]
-    for tensor in graph.initializer:
-        tensor.name = short[tensor.name]
+
+
+def _module_path(node: NodeProto) -> str:
+    """Return the module that a node was traced from: `semantic.vit.blocks.0.attn.qkv`.
+
+    The exporter stores a list of scopes whose last entry is the operation.
+    """
+    for entry in node.metadata_props:
+        if entry.key == _SCOPES:
+            modules = ast.literal_eval(entry.value)[:-1]
+            scopes = [s for s in modules if s and not s.startswith("_empty")]
+            if scopes:
+                return str(scopes[-1]).removeprefix("model.").removeprefix("model") or "graph"
+    return "graph"
 
 
 def _cast_first(graph: GraphProto) -> None:
-    """Move the Cast of the UINT8 input above whatever cuts or moves its pixels."""
+    """Move the Cast of the UINT8 input above the nodes that cut or move its pixels."""
     for value in graph.input:
         if value.type.tensor_type.elem_type != TensorProto.UINT8:
             continue
+        # Nothing to do if the first Cast reads the pixels.
         casts = _casts_of(graph, value.name)
         if not casts or (len(casts) == 1 and casts[0].input[0] == value.name):
             continue
-        fresh = f"{value.name}.float"
-        renamed = {c.output[0]: c.input[0] for c in casts}
-        dead = {c.name for c in casts}
+
+        first = f"{value.name}.float"
         nodes = [
             helper.make_node(
-                "Cast", [value.name], [fresh], name=f"{value.name}/Cast", to=TensorProto.FLOAT
+                "Cast", [value.name], [first], name=f"{value.name}/Cast", to=TensorProto.FLOAT
             )
         ]
+
+        # Readers of an old Cast read its input, and readers of the pixels read the new Cast.
+        source_of = {cast.output[0]: cast.input[0] for cast in casts}
+        removed = {cast.name for cast in casts}
         for node in graph.node:
-            if node.name not in dead:
-                if node.op_type not in {"Shape", "Size"}:
-                    node.input[:] = [_through(n, renamed, value.name, fresh) for n in node.input]
-                nodes.append(node)
+            if node.name in removed:
+                continue
+            if node.op_type not in {"Shape", "Size"}:
+                sources = [source_of.get(name, name) for name in node.input]
+                node.input[:] = [first if name == value.name else name for name in sources]
+            nodes.append(node)
         replace_nodes(graph, nodes)
 
 
 def _casts_of(graph: GraphProto, pixels: str) -> list[NodeProto]:
-    """The Casts that pixels reach through nodes which only move them."""
+    """Return the Casts that pixels reach through nodes which only move them."""
     moved = {pixels}
     casts = []
     for node in graph.node:
-        if any(n in moved for n in node.input):
+        if any(name in moved for name in node.input):
             if node.op_type in _MOVERS:
                 moved.update(node.output)
             elif node.op_type == "Cast":
                 casts.append(node)
     return casts
-
-
-def _through(name: str, renamed: dict[str, str], source: str, fresh: str) -> str:
-    name = renamed.get(name, name)
-    return fresh if name == source else name

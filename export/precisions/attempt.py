@@ -1,38 +1,35 @@
-"""One precision that has files of its own: written, judged, and given blocks back where it is INT8 that fails."""
+"""Write and judge one precision; when INT8 fails, move its worst blocks back to high precision."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gasmcast.calibration.policy import Policy
-from gasmcast.export.checks.judge import Judge, Judged
-from gasmcast.export.graphs.rules import RuleReport
-from gasmcast.export.graphs.trace import remove_graph
-from gasmcast.export.plan import ExportPlan
+from gasmcast.export.checks.judge import Judge, JudgedPrecision
+from gasmcast.export.graphs.graph_file import remove_graph
+from gasmcast.export.graphs.rule_report import RuleReport
 from gasmcast.export.precisions.prepare import Prepared, write_precision
 from gasmcast.export.precisions.search import relax
+from gasmcast.progress import Progress, silent
 
 __all__ = ["Attempt", "attempt"]
-
-Say = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """How it ended; truthy when the precision may enter the bundle."""
+    """Outcome for one precision; truthy when it may enter the bundle."""
 
-    judged: Judged
-    """Of what was found; where nothing passed, of the first try."""
+    judged: JudgedPrecision
+    """Verdict on the files that were written; on the first try if none passed."""
     paths: dict[str, Path]
-    """Its files by component; none where it did not pass."""
+    """Files by component; empty if the precision failed."""
     rules: list[RuleReport]
     policy: Policy
-    """What the next precision begins with."""
+    """Policy that the next precision starts with."""
     search: dict[str, Any] | None
-    """For the report, where blocks were given back or that was tried."""
+    """Section of the report about the search; None if there was none."""
 
     def __bool__(self) -> bool:
         return bool(self.judged)
@@ -43,47 +40,60 @@ def attempt(
     precision: str,
     policy: Policy,
     judge: Judge,
-    plan: ExportPlan,
     *,
     folder: Path,
     scratch: Path,
-    say: Say,
+    search: bool = True,
+    threads: int | None = None,
+    progress: Progress = silent,
 ) -> Attempt:
-    """Write a precision's files into `folder` and judge them; they are removed where it does not pass.
+    """Write a precision's files and judge them; files that fail the gate are removed.
 
     Args:
-        prepared: the calibrated graphs.
+        prepared: graphs and ranges.
         precision: `int8`, `fp16` or `int8_fp16`.
-        policy: what may become INT8.
-        judge: of held-out clips, with FP32 judged already.
-        plan: whether INT8 that fails may shed blocks, and how many threads there are.
-        folder: of the bundle.
-        scratch: for files that are tried.
-        say: called with the step, and how much of how much is done.
+        policy: operators that may become INT8.
+        judge: judge of held-out clips, which has judged FP32 already.
+        folder: folder of the bundle.
+        scratch: folder for trial files.
+        search: move blocks of INT8 back to high precision if it fails.
+        threads: CPU threads; all cores if None.
+        progress: called after each run.
 
     Raises:
         GateError: a graph breaks a rule.
     """
     paths, rules = write_precision(prepared, precision, folder, policy)
-    tries: list[Judged] = []
-    search = None
+    tries: list[JudgedPrecision] = []
+    search_report = None
 
-    def holds(tried: dict[str, Path]) -> bool:
-        tries.append(judge(precision, tried))
+    def passes(trial_paths: dict[str, Path]) -> bool:
+        tries.append(judge(precision, trial_paths))
         return bool(tries[-1])
 
-    if not holds(paths) and plan.search and precision.startswith("int8"):
-        found = relax(
-            prepared, precision, policy, holds, folder=scratch, threads=plan.threads, say=say
+    if not passes(paths) and search and precision.startswith("int8"):
+        # The files above are overwritten only if the search succeeds.
+        result = relax(
+            prepared,
+            precision,
+            policy,
+            passes,
+            folder=scratch,
+            threads=threads,
+            progress=progress,
         )
-        search = {**found.to_json(), "before": tries[0].verdict.to_json()}
-        if found.policy is not None:
-            policy = found.policy
+        search_report = {**result.to_json(), "before": tries[0].verdict.to_json()}
+        if result.policy is not None:
+            policy = result.policy
             paths, rules = write_precision(prepared, precision, folder, policy)
-    # The last try that passed is what the search found, so it is not judged again.
-    judged = next((t for t in reversed(tries) if t), tries[0])
+
+    # The last try that passed is what the search has found, so it is not judged a second time.
+    passed = [judged for judged in tries if judged]
+    judged = passed[-1] if passed else tries[0]
+
+    # A bundle holds nothing that failed the gate.
     if not judged:
         for path in paths.values():
             remove_graph(path)
         paths, rules = {}, []
-    return Attempt(judged, paths, rules, policy, search)
+    return Attempt(judged, paths, rules, policy, search_report)

@@ -1,66 +1,85 @@
-"""Making the other precisions of a bundle's graphs: calibrate encoder and head once, then write any of them from that."""
+"""Prepare the precisions of a bundle: collect ranges once, then write any precision from them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from onnx import ModelProto
 
 from gasmcast.calibration.clip_store import CalibrationSet
 from gasmcast.calibration.policy import Policy
 from gasmcast.calibration.qdq import ALL_LEVELS, SAFE_LEVELS
-from gasmcast.calibration.quantize import Calibrated, Recipe, calibrate
-from gasmcast.errors import GateError, UsageError
-from gasmcast.export.checks.heldout_clips import pair_chunks
-from gasmcast.export.graphs.fp16 import measure_tops, to_fp16
-from gasmcast.export.graphs.rules import RuleReport, check_rules, load_graph
-from gasmcast.export.graphs.trace import compose_complete, remove_graph, save_graph
+from gasmcast.calibration.quantize import Calibrated, Recipe, collect_ranges
+from gasmcast.errors import GateError
+from gasmcast.export.checks.reference_engines import open_uncached
+from gasmcast.export.checks.run_clips import pair_chunks
+from gasmcast.export.graphs.compose import compose_complete
+from gasmcast.export.graphs.fp16 import to_fp16
+from gasmcast.export.graphs.graph_file import load_graph, remove_graph, save_graph
+from gasmcast.export.graphs.largest import measure_largest
+from gasmcast.export.graphs.rule_report import RuleReport
+from gasmcast.export.graphs.rules import require_rules
+from gasmcast.export.precisions.calibration_feeds import EncoderFeeds, FeatureStore
 from gasmcast.precision import file_name
+from gasmcast.progress import Progress, silent
 from gasmcast.spec import ClipSpec
 
 __all__ = ["GRAPHS", "Prepared", "prepare", "write_precision"]
 
 GRAPHS = ("encoder", "head")
-HEAD_CLIPS = 8
-"""So many clips, spread over the set, are seen whole; the head's ranges come from their features, on disk: 22 MB a clip at real size.
-Of every other clip the encoder sees one segment, since ranges gain from clips more than from segments that resemble each other."""
 FP16_SEGMENTS = 16
-"""So many, spread over all clips, tell FP16 what is too large in the encoder: every tensor of a run is held at once, so one a run."""
-Each = Callable[[str, int, int], None]
+"""Segments, spread over all clips, that show which tensors of the encoder are too large for FP16.
+Each is a run of its own, because all tensors of a run are in memory at once."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that is known of a model's graphs before a precision is written."""
+    """Graphs and ranges that every precision is written from."""
 
     spec: ClipSpec
     fp32: Mapping[str, Path]
+    """FP32 files of encoder and head."""
     calibrated: Mapping[str, Calibrated]
-    tops: Mapping[str, Mapping[str, float]]
+    """Ranges for INT8 by graph; empty if INT8 was not prepared."""
+    largest: Mapping[str, Mapping[str, float]]
+    """Largest absolute value by graph and tensor; empty if FP16 was not prepared."""
     stored: CalibrationSet
     head_clips: int
+    """Clips that the head's ranges were taken from."""
     segments: int
     """Segments that the encoder's ranges were taken from."""
 
     def base(self, name: str) -> ModelProto:
-        """The FP32 graph that precisions are written from: the smoothed one where INT8 was prepared, with fewer outliers for FP16 too."""
-        return (
-            self.calibrated[name].model if name in self.calibrated else load_graph(self.fp32[name])
-        )
+        """Return the FP32 graph that precisions are written from.
+
+        It is the smoothed graph if INT8 was prepared, which has fewer outliers for FP16 too.
+        """
+        if name in self.calibrated:
+            return self.calibrated[name].model
+        return load_graph(self.fp32[name])
 
     def graph(self, name: str, precision: str, policy: Policy) -> ModelProto:
-        """One component in one precision."""
+        """Return one component in one precision."""
         if precision == "fp16":
-            return to_fp16(self.base(name), self.tops[name])
-        if precision == "int8":  # the file that CPUs run
+            return to_fp16(self.base(name), self.largest[name])
+
+        # Plain INT8 is the file that CPUs run; INT8 with an FP16 rest is for GPUs.
+        if precision == "int8":
             return self.calibrated[name].quantize(policy, SAFE_LEVELS)
-        return to_fp16(self.calibrated[name].quantize(policy, ALL_LEVELS), self.tops[name])
+        quantized = self.calibrated[name].quantize(policy, ALL_LEVELS)
+        return to_fp16(quantized, self.largest[name])
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """Settings that both graphs are calibrated with."""
+
+    recipe: Recipe | None
+    policy: Policy | None
+    threads: int
+    progress: Progress
 
 
 def prepare(
@@ -72,66 +91,116 @@ def prepare(
     policy: Policy | None = None,
     int8: bool = True,
     fp16: bool = True,
-    each: Each | None = None,
+    progress: Progress = silent,
     threads: int = 0,
 ) -> Prepared:
-    """Calibrate encoder and head.
+    """Collect the ranges of encoder and head.
 
-    One clip is decoded at a time; what stays in memory are histograms and sample rows, and on disk the features of at most `HEAD_CLIPS`
-    clips. Those are seen whole, of every other clip one segment.
+    One clip is decoded at a time. Histograms and sample rows stay in memory, and on disk the
+    features of the few clips that are encoded whole (`calibration_feeds.HEAD_CLIPS`).
 
     Args:
-        fp32: the FP32 files of `encoder` and `head`.
+        fp32: FP32 files of `encoder` and `head`.
         stored: calibration clips.
-        folder: for features.
-        recipe: how ranges are taken.
-        policy: what may become INT8.
+        folder: folder for features.
+        recipe: how ranges are taken; the defaults of `Recipe` if None.
+        policy: operators that may become INT8; the defaults of `Policy` if None.
         int8: prepare INT8.
         fp16: prepare FP16.
-        each: called with what is done, and how much of how much.
-        threads: of the processor; 0: all.
+        progress: called after each run.
+        threads: CPU threads; all cores if 0.
 
     Raises:
         UsageError: no clips, or activations that are not numbers.
     """
-    spec = stored.index.spec
-    say = each or (lambda *_: None)
-    seen = _Seen(stored)
+    feeds = EncoderFeeds(stored)
+    features = FeatureStore(folder, len(feeds.whole), stored.index.spec.segments)
+
+    # The encoder comes first: its outputs are what the head is calibrated on.
     calibrated: dict[str, Calibrated] = {}
-    features = _Features(folder, len(seen.whole), spec.segments)
     if int8:
-        with seen.named():
-            calibrated["encoder"] = calibrate(
-                load_graph(fp32["encoder"]),
-                seen.feeds,
-                recipe,
-                policy,
-                each=lambda done: say("encoder ranges", done, seen.runs),
-                keep=lambda run, values: features.keep(values) if run >= seen.part_runs else None,
-                threads=threads,
-            )
+        settings = _Settings(recipe, policy, threads, progress)
+        calibrated["encoder"] = encoder_ranges(fp32["encoder"], feeds, features, settings)
+        calibrated["head"] = head_ranges(fp32["head"], features, settings)
     else:
-        _fill(features, fp32["encoder"], seen, threads)
-    if int8:
-        calibrated["head"] = calibrate(
-            load_graph(fp32["head"]),
-            features.feeds,
-            recipe,
-            policy,
-            each=lambda done: say("head ranges", done, len(features)),
-            threads=threads,
-        )
-    tops: dict[str, Mapping[str, float]] = {}
-    prepared = Prepared(spec, dict(fp32), calibrated, tops, stored, len(features), seen.segments)
+        encode_features(fp32["encoder"], feeds, features, threads)
+
+    # FP16 is measured on the smoothed graphs, so it comes after INT8.
+    largest: dict[str, Mapping[str, float]] = {}
+    prepared = Prepared(
+        spec=stored.index.spec,
+        fp32=dict(fp32),
+        calibrated=calibrated,
+        largest=largest,
+        stored=stored,
+        head_clips=len(features),
+        segments=feeds.segments,
+    )
     if fp16:
-        say("FP16 ranges", 0, 2)
-        tops["encoder"] = measure_tops(
-            prepared.base("encoder"), seen.spread(FP16_SEGMENTS), threads
-        )
-        say("FP16 ranges", 1, 2)
-        tops["head"] = measure_tops(prepared.base("head"), features.feeds(), threads)
-        say("FP16 ranges", 2, 2)
+        largest |= fp16_ranges(prepared, feeds, features, threads, progress)
     return prepared
+
+
+def encoder_ranges(
+    path: Path, feeds: EncoderFeeds, features: FeatureStore, settings: _Settings
+) -> Calibrated:
+    """Collect the encoder's INT8 ranges, and store the features of whole clips on the way."""
+    # An error names its clip, so that a user can look at it.
+    with feeds.name_clip_in_errors():
+        return collect_ranges(
+            load_graph(path),
+            feeds.feeds,
+            settings.recipe,
+            settings.policy,
+            progress=settings.progress,
+            stage="encoder ranges",
+            total=feeds.runs,
+            keep=lambda run, values: features.append(values) if run >= feeds.single_runs else None,
+            threads=settings.threads,
+        )
+
+
+def head_ranges(path: Path, features: FeatureStore, settings: _Settings) -> Calibrated:
+    """Collect the head's INT8 ranges on the features of whole clips."""
+    return collect_ranges(
+        load_graph(path),
+        features.feeds,
+        settings.recipe,
+        settings.policy,
+        progress=settings.progress,
+        stage="head ranges",
+        total=len(features),
+        threads=settings.threads,
+    )
+
+
+def encode_features(path: Path, feeds: EncoderFeeds, features: FeatureStore, threads: int) -> None:
+    """Store the features of whole clips without collecting ranges."""
+    # The head needs features although nothing is quantized.
+    engine = open_uncached(path, threads or None)
+    for clip in feeds.whole_clips():
+        for pairs in pair_chunks(clip):
+            features.append(dict(engine.run({"segments": pairs})))
+
+
+def fp16_ranges(
+    prepared: Prepared,
+    feeds: EncoderFeeds,
+    features: FeatureStore,
+    threads: int,
+    progress: Progress,
+) -> dict[str, Mapping[str, float]]:
+    """Measure the largest absolute value of every tensor of encoder and head, by graph."""
+    progress("FP16 ranges", 0, 2)
+    # All clips are sampled, because one large value decides.
+    segments = feeds.spread(FP16_SEGMENTS)
+    encoder = measure_largest(prepared.base("encoder"), segments, threads)
+
+    progress("FP16 ranges", 1, 2)
+    head = measure_largest(prepared.base("head"), features.feeds(), threads)
+
+    progress("FP16 ranges", 2, 2)
+    return {"encoder": encoder, "head": head}
 
 
 def write_precision(
@@ -141,122 +210,36 @@ def write_precision(
     policy: Policy | None = None,
     complete: bool = True,
 ) -> tuple[dict[str, Path], list[RuleReport]]:
-    """Write encoder, head and complete graph of one precision and check them against TensorRT's rules.
+    """Write the graphs of one precision and check them against TensorRT's rules.
+
+    Args:
+        prepared: graphs and ranges.
+        precision: `int8`, `fp16` or `int8_fp16`.
+        folder: folder of the files.
+        policy: operators that may become INT8; the defaults of `Policy` if None.
+        complete: write the complete graph beside encoder and head.
+
+    Returns:
+        Graph name -> file, and the reports of the rules.
 
     Raises:
-        GateError: a graph breaks a rule; this is a defect of the converter, and the file is removed.
+        GateError: a graph breaks a rule, which is a defect of the converter; its files are removed.
     """
     policy = policy or Policy()
-    parts = {name: prepared.graph(name, precision, policy) for name in GRAPHS}
-    paths = {
-        name: save_graph(part, folder / file_name(name, precision)) for name, part in parts.items()
-    }
+    graphs = {name: prepared.graph(name, precision, policy) for name in GRAPHS}
+    # Composed of the same graphs, so that it equals the pair in this precision too.
     if complete:
-        whole = compose_complete(parts["encoder"], parts["head"], prepared.spec)
-        paths["complete"] = save_graph(whole, folder / file_name("complete", precision))
-    reports = [check_rules(path) for path in paths.values()]
-    broken = next((r for r in reports if not r), None)
-    if broken is not None:
+        graphs["complete"] = compose_complete(graphs["encoder"], graphs["head"], prepared.spec)
+    paths = {
+        name: save_graph(graph, folder / file_name(name, precision))
+        for name, graph in graphs.items()
+    }
+
+    try:
+        reports = require_rules(paths.values(), "Leave this precision out, and report the model.")
+    # Nothing that breaks a rule may stay in the bundle's folder.
+    except GateError:
         for path in paths.values():
             remove_graph(path)
-        raise GateError(f"{broken}.", "Leave this precision out, and report the model.")
+        raise
     return paths, reports
-
-
-class _Seen:
-    """Which segments the encoder is calibrated on: parts of most clips first (the scan for outliers sees many), then some whole ones."""
-
-    def __init__(self, stored: CalibrationSet) -> None:
-        self.stored = stored
-        spec, count = stored.index.spec, len(stored)
-        self.whole = sorted(
-            {int(i) for i in np.linspace(0, count - 1, min(count, HEAD_CLIPS)).round()}
-        )
-        self.parts = [i for i in range(count) if i not in set(self.whole)]
-        # In turn an early and a late one: an action's beginning and its end.
-        self.some = spec.segments // 4, spec.segments - 1 - spec.segments // 4
-        self.part_runs = len(self.parts)
-        self.runs = self.part_runs + len(self.whole) * sum(
-            1 for _ in pair_chunks(np.empty(spec.clip_shape, np.uint8))
-        )
-        self.segments = self.part_runs + len(self.whole) * spec.segments
-        self.at = ""
-
-    def feeds(self) -> Iterator[dict[str, NDArray[Any]]]:
-        for i, clip in enumerate(self._clips(self.parts)):
-            segment = self.some[i % 2]
-            yield {"segments": clip[None, segment : segment + 2]}
-        for clip in self.whole_clips():
-            for pairs in pair_chunks(clip):
-                yield {"segments": pairs}
-
-    def spread(self, count: int) -> Iterator[dict[str, NDArray[Any]]]:
-        """So many segments, one a run, evenly from the first segment of the first clip to the last one of the last."""
-        segments = self.stored.index.spec.segments
-        places = np.unique(
-            np.linspace(0, len(self.stored) * segments - 1, count).round().astype(int)
-        )
-        which = np.unique(places // segments).tolist()
-        for i, clip in zip(which, self._clips(which), strict=True):
-            for segment in (places[places // segments == i] % segments).tolist():
-                yield {"segments": clip[None, segment : segment + 2]}
-
-    def whole_clips(self) -> Iterator[NDArray[np.uint8]]:
-        """The clips that are seen whole."""
-        return self._clips(self.whole)
-
-    def _clips(self, which: list[int]) -> Iterator[NDArray[np.uint8]]:
-        for i, clip in zip(which, self.stored.clips(which), strict=True):
-            self.at = self.stored.index.clips[i].id
-            yield clip
-
-    @contextmanager
-    def named(self) -> Iterator[None]:
-        """Adds the clip that was seen last to what is said against it."""
-        try:
-            yield
-        except UsageError as error:
-            raise UsageError(
-                f"{error.what} It was clip {self.at} of {self.stored.folder}.", error.hint
-            ) from None
-
-
-class _Features:
-    """Encoded clips on disk: what the head is calibrated on."""
-
-    def __init__(self, folder: Path, clips: int, segments: int) -> None:
-        self.folder, self.clips, self.segments = folder, clips, segments
-        self.maps: dict[str, NDArray[np.float32]] = {}
-        self.filled = 0
-
-    def __len__(self) -> int:
-        return self.clips
-
-    def keep(self, values: dict[str, NDArray[Any]]) -> None:
-        rows = len(next(iter(values.values())))
-        room = self.clips * self.segments - self.filled
-        if room <= 0:
-            return
-        for name, value in values.items():
-            if name not in self.maps:
-                shape = (self.clips * self.segments, *value.shape[1:])
-                self.maps[name] = np.memmap(
-                    self.folder / f"features-{name}.f32", np.float32, "w+", shape=shape
-                )
-            self.maps[name][self.filled : self.filled + rows] = value[:room]
-        self.filled += rows
-
-    def feeds(self) -> Iterator[dict[str, NDArray[Any]]]:
-        for i in range(self.clips):
-            rows = slice(i * self.segments, (i + 1) * self.segments)
-            yield {name: np.asarray(values[rows])[None] for name, values in self.maps.items()}
-
-
-def _fill(features: _Features, encoder: Path, seen: _Seen, threads: int) -> None:
-    """The features of the clips that are seen whole, where nothing but them is asked of the FP32 encoder."""
-    from gasmcast.export.checks.reference_engines import open_uncached  # noqa: PLC0415 - opens OpenVINO
-
-    engine = open_uncached(encoder, threads or None)
-    for clip in seen.whole_clips():
-        for pairs in pair_chunks(clip):
-            features.keep(dict(engine.run({"segments": pairs})))

@@ -1,7 +1,8 @@
-"""Blocks of encoder and head under INT8 one at a time, and the search that gives the worst of them back.
+"""Rank the blocks of encoder and head by their loss under INT8, and move the worst ones back.
 
-The ranking uses calibration clips. How many of the worst go back is decided by the gate, on the held-out clips that judge the result too:
-a precision that needed the search is judged more kindly than one that passed at once, so the report keeps the first verdict too.
+The ranking uses calibration clips. The gate decides how many blocks move back, on the held-out
+clips that judge the result too. A precision that needed the search is therefore judged more
+favorably than one that passed at once, so the report keeps the first verdict too.
 """
 
 from __future__ import annotations
@@ -15,34 +16,51 @@ import numpy as np
 
 from gasmcast.calibration.policy import Policy
 from gasmcast.calibration.sensitivity import BlockLoss, Relaxed, fewest_back, loss_of, rank
-from gasmcast.export.checks.heldout_clips import encode_clip, run_streaming
 from gasmcast.export.checks.reference_engines import open_for
-from gasmcast.export.graphs.trace import save_graph
+from gasmcast.export.checks.run_clips import encode_clip, run_streaming
+from gasmcast.export.graphs.graph_file import save_graph
 from gasmcast.export.precisions.prepare import GRAPHS, Prepared
 from gasmcast.precision import file_name
+from gasmcast.progress import Progress, silent
 
-__all__ = ["Found", "relax", "sensitivity"]
+__all__ = ["SearchResult", "relax", "sensitivity", "sensitivity_report"]
 
 CLIPS = 12
-Say = Callable[[str, int, int], None]
+"""Calibration clips that the blocks are ranked on."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """The ranking and how the search ended; `policy` is None where nothing passed."""
+class SearchResult:
+    """Ranking of the blocks and outcome of the search; truthy when the gate passes."""
 
     losses: tuple[BlockLoss, ...]
     relaxed: Relaxed
     policy: Policy | None
+    """Policy without the blocks that moved back; None if nothing passed."""
+
+    def __bool__(self) -> bool:
+        return self.policy is not None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for a report."""
+        """Return plain data for a report."""
         return {
             "sensitivity": [loss.to_json() for loss in self.losses],
             "moved_back": list(self.relaxed.back) if self.policy is not None else [],
             "passed": self.relaxed.passed,
-            "tried": [{"moved_back": count, "passed": held} for count, held in self.relaxed.tried],
+            "tried": [
+                {"moved_back": count, "passed": passed} for count, passed in self.relaxed.tried
+            ],
         }
+
+
+def sensitivity_report(losses: list[BlockLoss]) -> dict[str, Any]:
+    """Return the report of a ranking without a search, in the form of `SearchResult.to_json`."""
+    return {
+        "sensitivity": [loss.to_json() for loss in losses],
+        "moved_back": [],
+        "passed": True,
+        "tried": [],
+    }
 
 
 def sensitivity(
@@ -53,31 +71,44 @@ def sensitivity(
     *,
     clips: int = CLIPS,
     threads: int | None = None,
-    say: Say | None = None,
+    progress: Progress = silent,
 ) -> list[BlockLoss]:
-    """The loss of each block on calibration clips when only it is quantized, worst first."""
-    say = say or (lambda *_: None)
+    """Measure the loss of each block when it alone is quantized, worst first.
+
+    Args:
+        prepared: graphs and ranges.
+        precision: `int8` or `int8_fp16`.
+        policy: operators that may become INT8.
+        folder: folder for trial files.
+        clips: number of calibration clips.
+        threads: CPU threads; all cores if None.
+        progress: called after each block.
+    """
     chosen = [clip for _, clip in zip(range(clips), prepared.stored.clips(), strict=False)]
+
+    # Ranking uses calibration clips; the held-out ones must not choose what they judge.
     encoder, head = (open_for("fp32", prepared.fp32[name], threads) for name in GRAPHS)
     features = [encode_clip(encoder.run, clip) for clip in chosen]
-    exact = np.concatenate([head.run(f)["logits"] for f in features])
+    exact = np.concatenate([head.run(encoded)["logits"] for encoded in features])
+
     blocks = [
         (name, block) for name in GRAPHS for block in prepared.calibrated[name].blocks(policy)
     ]
     losses = []
     for done, (component, block) in enumerate(blocks, start=1):
+        # Quantize this block alone.
         others = [b for b in prepared.calibrated[component].blocks(policy) if b != block]
-        path = save_graph(
-            prepared.graph(component, precision, policy.without(others)),
-            folder / f"one-block.{component}.onnx",
-        )
+        graph = prepared.graph(component, precision, policy.without(others))
+        path = save_graph(graph, folder / f"one-block.{component}.onnx")
         engine = open_for(precision, path, threads)
+
+        # The other component stays in FP32; the head can reuse the features.
         if component == "encoder":
             logits = run_streaming(engine, head, chosen)
         else:
-            logits = np.concatenate([engine.run(f)["logits"] for f in features])
+            logits = np.concatenate([engine.run(encoded)["logits"] for encoded in features])
         losses.append(loss_of(component, block, exact, logits))
-        say("sensitivity", done, len(blocks))
+        progress("sensitivity", done, len(blocks))
     return rank(losses)
 
 
@@ -85,35 +116,39 @@ def relax(
     prepared: Prepared,
     precision: str,
     policy: Policy,
-    holds: Callable[[dict[str, Path]], bool],
+    passes: Callable[[dict[str, Path]], bool],
     *,
     folder: Path,
     threads: int | None = None,
-    say: Say | None = None,
-) -> Found:
-    """Rank the blocks, then find the fewest that must stay in high precision for the gate to hold.
+    progress: Progress = silent,
+) -> SearchResult:
+    """Find the fewest blocks that must stay in high precision for the gate to pass.
 
     Args:
-        prepared: the calibrated graphs.
-        precision: the one that failed.
-        policy: it was written with this.
-        holds: whether encoder and head in these files pass the gate. Of its calls the last that gave True is of what is found.
-        folder: for the files that are tried.
-        threads: of the processor.
-        say: called with the step, and how much of how much is done.
+        prepared: graphs and ranges.
+        precision: precision that failed the gate.
+        policy: policy that it was written with.
+        passes: whether encoder and head in these files pass the gate. The last call that returned
+            True was for the files of the result.
+        folder: folder for trial files.
+        threads: CPU threads; all cores if None.
+        progress: called after each block of the ranking.
     """
-    losses = sensitivity(prepared, precision, policy, folder, threads=threads, say=say)
+    # The ranking makes the search short: blocks move back in this order.
+    losses = sensitivity(prepared, precision, policy, folder, threads=threads, progress=progress)
 
-    def passes(back: tuple[str, ...]) -> bool:
-        relaxed = policy.without(back)
-        return holds(
-            {
-                name: save_graph(
-                    prepared.graph(name, precision, relaxed), folder / file_name(name, precision)
-                )
-                for name in GRAPHS
-            }
-        )
+    def passes_without(back: tuple[str, ...]) -> bool:
+        # Only encoder and head: the complete graph is composed when the search is over.
+        relaxed_policy = policy.without(back)
+        paths = {}
+        for name in GRAPHS:
+            graph = prepared.graph(name, precision, relaxed_policy)
+            paths[name] = save_graph(graph, folder / file_name(name, precision))
+        return passes(paths)
 
-    found = fewest_back(losses, passes)
-    return Found(tuple(losses), found, policy.without(found.back) if found.passed else None)
+    relaxed = fewest_back(losses, passes_without)
+    return SearchResult(
+        losses=tuple(losses),
+        relaxed=relaxed,
+        policy=policy.without(relaxed.back) if relaxed.passed else None,
+    )

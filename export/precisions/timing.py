@@ -1,45 +1,37 @@
-"""The precision picker: every precision of every component that passed, timed on this machine; a CPU runs the one that takes least.
+"""Time every precision that passed the gate on this machine, and pick the fastest for a CPU.
 
-A smaller type is not always a faster one, so "INT8 lost to FP16 here" is an ordinary result and is written down. Each is timed where the
-gate judged it: OpenVINO for FP32, INT8 and BF16, ONNX Runtime for FP16. FP16, and ONNX Runtime's own FP32 and INT8, are timed to compare.
+A smaller type is not always faster, so "INT8 lost to FP16 here" is an ordinary result and is
+written down. Each precision is timed where the gate judged it: OpenVINO for FP32, INT8 and BF16,
+ONNX Runtime for FP16. FP16, and ONNX Runtime's own FP32 and INT8, are timed for comparison.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gasmcast.errors import UsageError
 from gasmcast.export.checks.reference_engines import open_arbiter, open_uncached
 from gasmcast.precision import in_bf16
+from gasmcast.progress import Progress, silent
 from gasmcast.runtime.bundle import fastest_on_cpu
-from gasmcast.runtime.engines import Engine, choose_backend
-from gasmcast.spec import ClipSpec
+from gasmcast.runtime.engines import Engine
 
-__all__ = ["Picked", "Timing", "pick", "time_engine"]
+__all__ = ["GraphTiming", "SpeedReport", "time_engine", "time_graphs"]
 
 BUDGET_S = 2.0
-RUNS = (3, 30)
-# Each with what it ought to beat.
-_PAIRS = (
-    ("int8", "fp32"),
-    ("int8", "fp16"),
-    ("int8", "bf16"),
-    ("int8_bf16", "int8"),
-    ("bf16", "fp32"),
-    ("int8_fp16", "fp16"),
-)
+LEAST_RUNS, MOST_RUNS = 3, 30
 
 
 @dataclass(frozen=True)
-class Timing:
-    """One graph in one precision on one engine."""
+class GraphTiming:
+    """Time of one graph in one precision on one engine."""
 
     component: str
     precision: str
@@ -48,112 +40,165 @@ class Timing:
     p90_ms: float
     runs: int
     bytes: int
+    """Size of the file."""
 
 
 @dataclass(frozen=True)
-class Picked:
-    """All timings, the fastest of each component, what each precision takes, which a CPU runs, and sentences for the surprises."""
+class SpeedReport:
+    """Timings of all graphs, and the precision that a CPU runs."""
 
-    timings: tuple[Timing, ...]
-    fastest: Mapping[str, Timing]
+    timings: tuple[GraphTiming, ...]
+    fastest: Mapping[str, GraphTiming]
+    """Fastest precision of each component, on the engine that the gate judged it on."""
     total_ms: Mapping[str, float]
-    """By precision, all components together; the manifest has it."""
+    """Time of all components together by precision, in ms; the manifest stores it."""
     taken: str | None
-    """The precision that a CPU runs: all components in it, which no mix of the fastest can be."""
-    notes: tuple[str, ...]
+    """Precision that a CPU runs: all components in it, which the fastest of each need not be."""
+    unread: tuple[str, ...]
+    """Graphs that an engine cannot read, each with its reason."""
+    notes: tuple[str, ...] = ()
+    """Sentences about unexpected results."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for a report."""
+        """Return plain data for a report."""
+        fastest = {
+            component: {
+                "precision": timing.precision,
+                "engine": timing.engine,
+                "median_ms": timing.median_ms,
+            }
+            for component, timing in self.fastest.items()
+        }
         return {
-            "timings": [asdict(t) for t in self.timings],
-            "fastest": {
-                c: {"precision": t.precision, "engine": t.engine, "median_ms": t.median_ms}
-                for c, t in self.fastest.items()
-            },
+            "timings": [asdict(timing) for timing in self.timings],
+            "fastest": fastest,
             "total_ms": dict(self.total_ms),
             "taken": self.taken,
-            "notes": list(self.notes),
+            "notes": [*self.unread, *self.notes],
         }
+
+
+class CallTime(NamedTuple):
+    """Time of one call of an engine."""
+
+    median_ms: float
+    p90_ms: float
+    runs: int
 
 
 def time_engine(
     engine: Engine, budget_s: float = BUDGET_S, clock: Callable[[], float] = time.perf_counter
-) -> tuple[float, float, int]:
-    """Median and 90th percentile of one call in ms, batch 1, after a warm-up; as many runs as the budget allows, 3 to 30."""
+) -> CallTime:
+    """Time calls of an engine with batch 1, after a warm-up.
+
+    Args:
+        engine: engine to call.
+        budget_s: seconds to spend; at least 3 and at most 30 calls are timed.
+        clock: monotonic time in seconds.
+    """
     rng = np.random.default_rng(0)
     feeds = {}
     for name, (shape, dtype) in engine.inputs.items():
         size = tuple(1 if d is None else d for d in shape)
-        feeds[name] = (
-            rng.integers(0, 256, size).astype(dtype)
-            if dtype == np.uint8
-            else rng.normal(size=size).astype(dtype)
-        )
+        is_pixels = dtype == np.uint8
+        values = rng.integers(0, 256, size) if is_pixels else rng.normal(size=size)
+        feeds[name] = values.astype(dtype)
     engine.run(feeds)
-    times: list[float] = []
+
+    # The warm-up is not timed: some engines compile kernels on their first call.
+    times_ms: list[float] = []
     started = clock()
-    while len(times) < RUNS[0] or (len(times) < RUNS[1] and clock() - started < budget_s):
+    while len(times_ms) < LEAST_RUNS or (
+        len(times_ms) < MOST_RUNS and clock() - started < budget_s
+    ):
         before = clock()
         engine.run(feeds)
-        times.append(1000 * (clock() - before))
-    return float(np.median(times)), float(np.quantile(times, 0.9)), len(times)
+        times_ms.append(1000 * (clock() - before))
+    return CallTime(float(np.median(times_ms)), float(np.quantile(times_ms, 0.9)), len(times_ms))
 
 
-def pick(
+def time_graphs(
     graphs: Mapping[str, Mapping[str, Path]],
-    spec: ClipSpec,
+    *,
     threads: int | None = None,
-    each: Callable[[str], None] | None = None,
-) -> Picked:
-    """Time encoder and head (the complete graph where there is no encoder) of every precision.
+    progress: Progress = silent,
+) -> SpeedReport:
+    """Time encoder and head of every precision; the complete graph if there is no encoder.
 
     Args:
         graphs: precision -> component -> file; only precisions that passed the gate.
-        spec: for the note on the time there is: a decision must take less than a segment.
-        threads: of the engines.
-        each: called with what is being timed.
+        threads: CPU threads of the engines; all cores if None.
+        progress: called before each graph.
     """
-    timings, unread = [], []
+    timings: list[GraphTiming] = []
+    unread: list[str] = []
     for precision, parts in graphs.items():
         for component, path in parts.items():
+            # The runtime never runs the complete graph beside an encoder.
             if component == "complete" and "encoder" in parts:
                 continue
-            for name, opener in _engines(precision):
-                if each is not None:
-                    each(f"{component} {precision} on {name}")
+
+            for backend in _backends(precision):
+                progress(f"measuring {component} {precision} on {backend.name}")
                 try:
-                    engine = opener(path, threads)
-                except UsageError as error:  # what was judged elsewhere is not lost to an engine that cannot read it
+                    engine = backend.open_graph(path, threads)
+                except UsageError as error:
+                    # Another engine has judged the graph, so the export goes on.
                     unread.append(f"{component} {precision}: {error.what}")
                     continue
-                median, p90, runs = time_engine(engine)
-                timings.append(
-                    Timing(component, precision, name, median, p90, runs, path.stat().st_size)
-                )
-    judged = [t for t in timings if t.engine == _engines(t.precision)[0][0]] or timings
-    fastest = {
-        c: min((t for t in judged if t.component == c), key=_median)
-        for c in dict.fromkeys(t.component for t in judged)
-    }
-    totals = _totals(judged, set(fastest))
-    taken = fastest_on_cpu({precision: totals.get(precision) for precision in graphs})
-    return Picked(
-        tuple(timings),
-        fastest,
-        totals,
-        taken,
-        (*unread, *_notes(judged, fastest), *_cost(taken, totals, spec)),
+                call = time_engine(engine)
+                timings.append(_timing(component, precision, backend.name, path, call))
+    return _summarize(graphs, timings, unread)
+
+
+def _timing(
+    component: str, precision: str, backend: str, path: Path, call: CallTime
+) -> GraphTiming:
+    return GraphTiming(
+        component=component,
+        precision=precision,
+        engine=backend,
+        median_ms=call.median_ms,
+        p90_ms=call.p90_ms,
+        runs=call.runs,
+        bytes=path.stat().st_size,
     )
 
 
-def _median(timing: Timing) -> float:
-    return timing.median_ms
+def judged_timings(timings: Sequence[GraphTiming]) -> list[GraphTiming]:
+    """Return the timings on the engines that the gate judges on; all, if there are none."""
+    judged = [t for t in timings if t.engine == _backends(t.precision)[0].name]
+    return judged or list(timings)
 
 
-def _totals(judged: list[Timing], components: set[str]) -> dict[str, float]:
+def _summarize(
+    precisions: Mapping[str, object], timings: list[GraphTiming], unread: list[str]
+) -> SpeedReport:
+    # Another engine's time would be that of another rounding.
+    judged = judged_timings(timings)
+    fastest: dict[str, GraphTiming] = {}
+    for timing in judged:
+        best = fastest.get(timing.component)
+        if best is None or timing.median_ms < best.median_ms:
+            fastest[timing.component] = timing
+
+    # A CPU runs all components in one precision.
+    totals = _totals(judged, components=set(fastest))
+    return SpeedReport(
+        timings=tuple(timings),
+        fastest=fastest,
+        total_ms=totals,
+        taken=fastest_on_cpu({precision: totals.get(precision) for precision in precisions}),
+        unread=tuple(unread),
+    )
+
+
+def _totals(timings: list[GraphTiming], components: set[str]) -> dict[str, float]:
+    """Return the time of all components by precision, where all of them were timed."""
+    # A precision that one engine could not read has no total.
     by_precision: dict[str, dict[str, float]] = {}
-    for t in judged:
-        by_precision.setdefault(t.precision, {})[t.component] = t.median_ms
+    for timing in timings:
+        by_precision.setdefault(timing.precision, {})[timing.component] = timing.median_ms
     return {
         precision: sum(parts.values())
         for precision, parts in by_precision.items()
@@ -161,58 +206,27 @@ def _totals(judged: list[Timing], components: set[str]) -> dict[str, float]:
     }
 
 
-def _engines(precision: str) -> tuple[tuple[str, Callable[[Path, int | None], Engine]], ...]:
-    """The engine that the gate judged this precision on, then others. OpenVINO would compute FP16 files in FP32 on a CPU."""
+class _Backend(NamedTuple):
+    """Library that can run a precision, and how it opens a graph."""
+
+    name: str
+    open_graph: Callable[[Path, int | None], Engine]
+
+
+def _backends(precision: str) -> tuple[_Backend, ...]:
+    """Return the backend that the gate judges a precision on, then others for comparison."""
+    # OpenVINO would compute FP16 files in FP32 on a CPU.
     if precision.endswith("fp16"):
-        return (("onnxruntime", open_arbiter),)
+        return (_Backend("onnxruntime", open_arbiter),)
+    # Only OpenVINO runs FP32 files in BF16.
     if in_bf16(precision):
-        return (("openvino", partial(open_uncached, bf16=True)),)
-    return ("openvino", open_uncached), ("onnxruntime", _plain)
+        return (_Backend("openvino", partial(open_uncached, bf16=True)),)
+    # Both can run FP32 and INT8, and a user may choose either.
+    return _Backend("openvino", open_uncached), _Backend("onnxruntime", _open_optimized)
 
 
-def _plain(path: Path, threads: int | None) -> Engine:
-    from gasmcast.runtime.engines.onnxruntime import compile_graph  # noqa: PLC0415 - another engine may be the only one
+def _open_optimized(path: Path, threads: int | None) -> Engine:
+    """Open a graph in ONNX Runtime as a user would, with its optimizer."""
+    from gasmcast.runtime.engines.onnxruntime import compile_graph  # noqa: PLC0415 - optional
 
     return compile_graph(path, threads)
-
-
-def _notes(timings: list[Timing], fastest: Mapping[str, Timing]) -> list[str]:
-    notes = []
-    for component, best in fastest.items():
-        own = {t.precision: t for t in timings if t.component == component}
-        for small, large in _PAIRS:
-            if small in own and large in own and own[large].median_ms < own[small].median_ms:
-                against = _against(own[small], own[large])
-                notes.append(
-                    f"{component}: {small.upper()} lost to {large.upper()} here ({against})"
-                )
-        compared = (
-            "; it was timed to compare, `live` does not take it on a CPU"
-            if best.precision.endswith("fp16")
-            else ""
-        )
-        notes.append(
-            f"{component}: {best.precision} on {best.engine} is the fastest here, {best.median_ms:.1f} ms{compared}"
-        )
-    if choose_backend("auto")[0] == "tensorrt":
-        notes.append(
-            "TensorRT is here: `gasmcast engine build`, then measure it with `gasmcast bench live --engine tensorrt`"
-        )
-    return notes
-
-
-def _against(one: Timing, other: Timing) -> str:
-    if one.engine == other.engine:
-        return f"{one.median_ms:.1f} ms against {other.median_ms:.1f} ms"
-    return (
-        f"{one.median_ms:.1f} ms on {one.engine} against {other.median_ms:.1f} ms on {other.engine}"
-    )
-
-
-def _cost(taken: str | None, totals: Mapping[str, float], spec: ClipSpec) -> list[str]:
-    if taken is None or taken not in totals:
-        return []
-    total, hop = totals[taken], 1000 * spec.segment_s
-    return [
-        f"a decision in {taken}, which a CPU takes, costs {total:.0f} ms of the {hop:.0f} ms of a segment ({100 * total / hop:.0f} %)"
-    ]

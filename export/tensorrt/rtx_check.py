@@ -1,63 +1,62 @@
-"""Does TensorRT take a graph, and in the precision that the file asks for? Answered without a GPU, by TensorRT-RTX.
+"""Check without a GPU that TensorRT takes a graph in the precision that its file asks for.
 
-TensorRT-RTX shares TensorRT's ONNX parser, its strongly typed networks and its compiler's front, and builds for named architectures on a
-machine that has none. Its log names, for every compiled layer, the ONNX nodes in it and the types of its inputs: so a convolution
-that the file quantizes but the engine computes in FP16 is found here. It proves neither speed nor the accuracy of NVIDIA's
-kernels, nor which kernel full TensorRT chooses on a device.
+TensorRT-RTX shares TensorRT's ONNX parser, its strongly typed networks and the front of its
+compiler, and builds for named architectures on a machine that has none. Its log names, for every
+compiled layer, the ONNX nodes in it and the types of its inputs. So a convolution that the file
+quantizes but the engine computes in FP16 is found here. The check proves neither speed nor the
+accuracy of NVIDIA's kernels, nor which kernel full TensorRT chooses on a device.
 """
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto
 
 from gasmcast.errors import GasmcastError, MachineError
-from gasmcast.runtime.engines.trt.build import build_plan, profiles_for
-from gasmcast.runtime.engines.trt.builder import BuildRequest
+from gasmcast.export.tensorrt.layer_log import LOWEST_FIRST, CompiledLayer, read_layers
+from gasmcast.missing import install_hint
+from gasmcast.progress import Progress, silent
+from gasmcast.runtime.engines.trt.build import build_plan
+from gasmcast.runtime.engines.trt.builder_process import BuildRequest
+from gasmcast.runtime.engines.trt.engine_key import profiles_for
 
 __all__ = [
-    "PRODUCTS",
-    "TARGETS",
     "EngineCheck",
     "Product",
     "check_engine",
     "checker_missing",
-    "read_layers",
 ]
 
 TARGETS = ("SM86", "SM89", "SM120")
 """Ampere, Ada and Blackwell cards; TensorRT-RTX knows no Jetson."""
 PRODUCTS = frozenset({"Conv", "MatMul", "Gemm"})
-_TYPES = {"Int8": "int8", "FP8": "fp8", "Half": "fp16", "BFloat16": "bf16", "Float": "fp32"}
-_LOWEST = ("int8", "fp8", "fp16", "bf16", "fp32")
-_LAYER = re.compile(
-    r"Name: (?P<name>.+?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], Constants: .*Metadata: (?P<nodes>.*)$"
-)
 
 
 @dataclass(frozen=True)
 class Product:
-    """A convolution or matrix product of the file: the precision it `asks` for and the one it `got`, and the kind of kernel."""
+    """Convolution or matrix product of a file, and what the engine made of it."""
 
     node: str
     op: str
     asks: str
+    """Precision that the file asks for."""
     got: str
+    """Precision that the engine computes in; empty if its layers do not show the node."""
     kernel: str
+    """Kind of kernel."""
 
 
 @dataclass(frozen=True)
 class EngineCheck:
-    """Truthy when the engine was built and computes every product in the precision that the file asks for."""
+    """Result for one graph; truthy when the engine computes every product as the file asks."""
 
     file: str
     targets: tuple[str, ...]
@@ -66,154 +65,156 @@ class EngineCheck:
     plan_bytes: int = 0
     products: tuple[Product, ...] = ()
     failure: str = ""
+    """Why there is no engine; empty if there is one."""
 
     def __bool__(self) -> bool:
         return not self.failure and not self.lost
 
     @property
     def lost(self) -> tuple[Product, ...]:
-        """Products that the engine computes in a higher precision than asked (slower than promised), or that its layers do not show."""
-        return tuple(
-            p
-            for p in self.products
-            if p.got not in _LOWEST or _LOWEST.index(p.got) > _LOWEST.index(p.asks)
-        )
+        """Products in a higher precision than asked for, which is slower, or in none."""
+        return tuple(product for product in self.products if _is_lost(product))
 
     def count(self, op: str | None = None) -> dict[str, int]:
-        """How many products (of one operator) the engine computes in each precision."""
+        """Return the number of products (of one operator) by the precision of the engine."""
         return dict(Counter(p.got for p in self.products if op in {None, p.op}))
+
+    def count_matrix_products(self) -> dict[str, int]:
+        """Return the number of products other than convolutions by precision."""
+        return dict(Counter(p.got for p in self.products if p.op != "Conv"))
 
     def __str__(self) -> str:
         if self.failure:
             return f"{self.file}: no engine ({self.failure})"
-        convs, rest = self.count("Conv"), Counter(p.got for p in self.products if p.op != "Conv")
+
+        counts = {"convolutions": self.count("Conv"), "products": self.count_matrix_products()}
         parts = [
-            f"{sum(found.values())} {name} ({_counts(found)})"
-            for name, found in (("convolutions", convs), ("products", rest))
-            if found
+            f"{sum(by_precision.values())} {name} ({_counts_text(by_precision)})"
+            for name, by_precision in counts.items()
+            if by_precision
         ]
-        text = f"{self.file}: builds for {', '.join(self.targets)}: {', '.join(parts)}; {self.library}, {self.seconds:.0f} s"
-        return text + (
-            f"; {len(self.lost)} not in the precision asked, first {self.lost[0].node}"
-            if self.lost
-            else ""
+        text = (
+            f"{self.file}: builds for {', '.join(self.targets)}: {', '.join(parts)}; "
+            f"{self.library}, {self.seconds:.0f} s"
         )
+        if self.lost:
+            text += f"; {len(self.lost)} not in the precision asked, first {self.lost[0].node}"
+        return text
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for a report."""
+        """Return plain data for a report; of the products, those that are lost."""
         return asdict(self) | {
             "passed": bool(self),
             "convolutions": self.count("Conv"),
-            "matrix_products": dict(Counter(p.got for p in self.products if p.op != "Conv")),
+            "matrix_products": self.count_matrix_products(),
             "products": [asdict(p) for p in self.lost],
         }
 
 
 def checker_missing() -> str:
-    """Why engines cannot be checked here; empty when they can."""
-    return (
-        ""
-        if find_spec("tensorrt_rtx")
-        else 'the package tensorrt-rtx-cu13 is not installed (pip install "gasmcast[engines-check]")'
-    )
+    """Return why engines cannot be checked on this machine; an empty string if they can."""
+    if find_spec("tensorrt_rtx"):
+        return ""
+    return f"the package tensorrt-rtx-cu13 is not installed ({install_hint('engines-check')})"
 
 
 def check_engine(
     path: Path,
-    streams: int = 4,
+    cameras: int = 4,
     targets: tuple[str, ...] = TARGETS,
-    on_phase: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
 ) -> EngineCheck:
-    """Build one graph with TensorRT-RTX, in a process of its own, and read what became of its products. The engine is thrown away.
+    """Build one graph with TensorRT-RTX, in a process of its own, and read how it was compiled.
+
+    The engine is discarded.
 
     Args:
-        path: an ONNX file.
-        streams: the largest batch of the profile.
+        path: ONNX file.
+        cameras: largest batch of the profile.
         targets: architectures to compile for.
-        on_phase: takes a line whenever the builder enters another phase.
+        progress: called when the builder enters another phase.
 
     Returns:
-        What was built; a graph that cannot be read or built is not an error but a result with its `failure`.
+        The result. A graph that cannot be read or built is not an error but a result with a
+        `failure`.
 
     Raises:
         MachineError: TensorRT-RTX is not installed.
     """
     if checker_missing():
         raise MachineError(f"Engines cannot be checked: {checker_missing()}.")
+
+    # The log is read from a file: it is too long for a pipe that is shared with the progress.
     with tempfile.TemporaryDirectory(prefix="gasmcast-engine-") as folder:
         log = Path(folder) / "log"
         request = BuildRequest(
             onnx=str(path.resolve()),
             plan=str(Path(folder) / "plan"),
-            profiles=profiles_for(streams)[-1:],
+            profiles=profiles_for(cameras)[-1:],
             module="tensorrt_rtx",
             targets=targets,
             log=str(log),
         )
         try:
-            built = build_plan(request, on_phase)
+            built = build_plan(request, progress)
         except GasmcastError as error:
             return EngineCheck(path.name, targets, failure=error.what.rstrip("."))
+
+        # Without the table nothing is proved, even if the engine was built.
         layers = read_layers(log.read_text(encoding="utf-8"))
         if not layers:
-            return EngineCheck(
-                path.name,
-                targets,
-                failure=f"{request.module} {built.version} writes no layer table that this reads",
-            )
-        products = tuple(_products(onnx.load(str(path), load_external_data=False), layers))
-        return EngineCheck(
-            path.name, targets, f"tensorrt-rtx {built.version}", built.seconds, built.size, products
-        )
+            failure = f"{request.module} {built.version} writes no layer table that this reads"
+            return EngineCheck(path.name, targets, failure=failure)
 
-
-def read_layers(log: str) -> dict[str, tuple[str, str]]:
-    """ONNX node -> (kernel, precision) out of the builder's verbose log; empty where it has no layer table.
-
-    A node may be spread over several layers (copies, casts); the one that multiplies is meant. `kgen` is a generated kernel, such as an
-    attention fused whole; its precision is the lowest of its inputs, as for every other.
-    """
-    start = log.rfind("\nLayers:\n")
-    table = log[start : log.find("\nI/O Tensors:", start)] if start >= 0 else ""
-    found: dict[str, tuple[str, str]] = {}
-    for line in table.splitlines():
-        match = _LAYER.match(line)
-        if match is None:
-            continue
-        types = [_TYPES[t] for t in re.findall(r"Datatype: (\w+)", match["inputs"]) if t in _TYPES]
-        entry = (match["kind"], min(types, key=_LOWEST.index, default=""))
-        for node in re.findall(r"\[ONNX Layer: ([^\]]+)\]", match["nodes"]):
-            if node not in found or _rank(entry[0]) > _rank(found[node][0]):
-                found[node] = entry
-    return found
-
-
-def _rank(kernel: str) -> int:
-    return (
-        2 if kernel in {"correlation", "gemm", "runtime_fusion"} else 1 if kernel == "kgen" else 0
+    # Weights are not needed to know what a node asks for.
+    model = onnx.load(str(path), load_external_data=False)
+    return EngineCheck(
+        file=path.name,
+        targets=targets,
+        library=f"tensorrt-rtx {built.version}",
+        seconds=built.seconds,
+        plan_bytes=built.size,
+        products=tuple(_products(model, layers)),
     )
 
 
-def _products(model: ModelProto, layers: dict[str, tuple[str, str]]) -> Iterator[Product]:
+def _is_lost(product: Product) -> bool:
+    # A node that no layer shows may have been computed in any type.
+    if product.got not in LOWEST_FIRST:
+        return True
+    return LOWEST_FIRST.index(product.got) > LOWEST_FIRST.index(product.asks)
+
+
+def _products(model: ModelProto, layers: Mapping[str, CompiledLayer]) -> Iterator[Product]:
     graph = onnx.shape_inference.infer_shapes(model).graph
     types = {t.name: t.data_type for t in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         types[value.name] = value.type.tensor_type.elem_type
+
+    # A file asks for INT8 by Q/DQ around a product.
     quantized = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+
     for node in graph.node:
-        if node.op_type not in PRODUCTS:
-            continue
-        if set(node.input[:2]) <= quantized:
-            asks = "int8"
-        else:
-            asks = (
-                "fp16"
-                if TensorProto.FLOAT16 in {types.get(node.output[0]), types.get(node.input[1])}
-                else "fp32"
+        if node.op_type in PRODUCTS:
+            layer = layers.get(node.name, CompiledLayer("", ""))
+            yield Product(
+                node=node.name,
+                op=node.op_type,
+                asks=_asked_precision(node, types, quantized),
+                got=layer.precision,
+                kernel=layer.kernel,
             )
-        kernel, got = layers.get(node.name, ("", ""))
-        yield Product(node.name, node.op_type, asks, got, kernel)
 
 
-def _counts(found: dict[str, int]) -> str:
-    return ", ".join(f"{found[precision]} {precision}" for precision in sorted(found))
+def _asked_precision(node: NodeProto, types: Mapping[str, int], quantized: set[str]) -> str:
+    """Return the precision that the file asks a product to be computed in."""
+    # Both operands must be dequantized, else the kernel has nothing to multiply in INT8.
+    if set(node.input[:2]) <= quantized:
+        return "int8"
+    if TensorProto.FLOAT16 in {types.get(node.output[0]), types.get(node.input[1])}:
+        return "fp16"
+    return "fp32"
+
+
+def _counts_text(by_precision: dict[str, int]) -> str:
+    return ", ".join(f"{by_precision[precision]} {precision}" for precision in sorted(by_precision))

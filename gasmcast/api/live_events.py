@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gasmcast.runtime.camera_list import Roster
+from gasmcast.runtime.camera_list import CameraList
+from gasmcast.runtime.capacity import measure
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.records import Event, Record
-from gasmcast.runtime.session import Session, open_model
-from gasmcast.runtime.stages import measure
+from gasmcast.runtime.session import Session
+from gasmcast.runtime.streaming_model import open_model
 from gasmcast.schema import check_settings
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def live(
     """
     texts = [str(sources)] if isinstance(sources, str | Path) else [str(one) for one in sources]
     config = check_settings(LiveConfig, dict(settings or {}), "settings")
-    cameras = Roster(texts, config, realtime=realtime)
+    cameras = CameraList(texts, config, realtime=realtime)
 
     model, _ = open_model(Path(bundle), engine, precision, threads)
     run = _Run(Session(model, config, (sink := _EventQueue(),), capacity=measure(model, repeats=1)))

@@ -17,12 +17,12 @@ from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
 from gasmcast.runtime.records import Decision, Event, Record
-from gasmcast.runtime.session import open_model
+from gasmcast.runtime.streaming_model import open_model
 from gasmcast.schema import check_settings
 from gasmcast.video.reader import read_frames
 
 if TYPE_CHECKING:
-    from gasmcast.runtime.stages import Model
+    from gasmcast.runtime.streaming_model import Model
     from gasmcast.spec import ClipSpec
 
 __all__ = ["FrameStream", "Recognition", "Recognizer", "load"]
@@ -194,8 +194,8 @@ class FrameStream:
         `gap_s` starts a new window, and ends an open event.
 
         Args:
-            frame_rgb: `(H, W, 3)` uint8 in RGB order. OpenCV delivers BGR, which cannot be told
-                apart: convert it with `cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)`.
+            frame_rgb: `(H, W, 3)` uint8 in RGB order. OpenCV delivers BGR, which looks the
+                same: convert it with `cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)`.
             timestamp_s: capture time in seconds, of any origin; it must increase.
 
         Returns:

@@ -1,4 +1,4 @@
-"""`gasmcast ablate`."""
+"""`gasmcast ablate`: train the rows of a study and compare them."""
 
 from __future__ import annotations
 
@@ -14,38 +14,44 @@ __all__ = ["ablate"]
 def ablate(
     study: Annotated[
         str,
-        typer.Argument(help="semantic, motion, fusion, heads, graph, taps, guard, or a YAML file."),
+        typer.Argument(
+            help="Study (semantic, motion, fusion, heads, graph, taps, guard) or YAML file."
+        ),
     ],
     data: Annotated[
         Path,
-        typer.Option("--data", "-d", help="Folder of a set in Something-Something-V2's format."),
+        typer.Option("--data", "-d", help="Folder of a data set in the format of SSv2."),
     ],
     out: Annotated[
         Path,
         typer.Option(
             "--out",
             "-o",
-            help="Folder of all runs and the table; what is finished in it is not run again.",
+            help="Folder of all runs and the table; finished runs in it are not repeated.",
         ),
     ],
     base: Annotated[
-        str | None, typer.Option(help="Another base than the study's: a preset or a YAML file.")
+        str | None,
+        typer.Option("--base", help="Preset or YAML file that replaces the base of the study."),
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting of every row, as section.name=value; repeatable."),
+        typer.Option(
+            "--set", help="Change a setting in every row, as section.name=value; repeatable."
+        ),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="How many seeds, instead of the study's.")
+        int | None,
+        typer.Option("--seeds", min=1, help="Number of seeds; the default is the study's."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the table as JSON at the end.")
     ] = False,
 ) -> None:
-    """Train the rows of a study with several seeds and write a table: size, multiply-adds, accuracy with interval.
+    """Train the rows of a study with several seeds and write a table of sizes and accuracies.
 
-    Stopped and started again it goes on where it was. A row that diverges, or whose weights are not to be had,
-    is named and passed over.
+    A study that was stopped continues with the same command. A row that diverges, or whose weights
+    are not available, is named and skipped.
 
     Examples:
         gasmcast ablate fusion --data demo-data --out studies/fusion
@@ -59,17 +65,19 @@ def ablate(
     from gasmcast.studies.study import read_study
     from gasmcast.studies.table import to_markdown
 
+    # The seeds count from 0, as those of the packaged studies.
     plan = read_study(study)
     if seeds is not None:
         plan = plan.model_copy(update={"seeds": tuple(range(seeds))})
-    lines, stopped = run_study(plan, data, out, base=base, settings=parse_settings(settings))
+    rows, stopped = run_study(plan, data, out, base=base, settings=parse_settings(settings))
+
     if as_json:
-        typer.echo(json.dumps([asdict(line) for line in lines]))
+        typer.echo(json.dumps([asdict(row) for row in rows]))
     else:
-        typer.echo(to_markdown(plan.about, lines))
+        typer.echo(to_markdown(plan.about, rows))
+
     if stopped:
-        typer.echo("Stopped. The same command goes on from here.", err=as_json)
+        typer.echo("Stopped. The same command continues from here.", err=as_json)
         raise typer.Exit(130 if stopped == "SIGINT" else 0)
-    if as_json:
-        return
-    typer.echo(f"Wrote {out / 'table.md'}, .csv, .json and .png. Next: gasmcast runs {out}")
+    if not as_json:
+        typer.echo(f"Wrote {out / 'table.md'}, .csv, .json and .png. Next: gasmcast runs {out}")

@@ -1,48 +1,78 @@
-"""`gasmcast cache`."""
+"""`gasmcast cache`: encode a data set with the frozen backbones."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional
+from typing import Annotated, Literal
 
 import typer
 
 __all__ = ["cache"]
 
+BACKBONES = "Backbones"
+ENCODING = "Encoding"
+LISTED_CLIPS = 10
+
 
 def cache(
-    source: str = typer.Argument(help="A preset or YAML file; the backbones are what it says."),
-    data: Path = typer.Option(
-        ..., "--data", "-d", help="Folder of a set in Something-Something-V2's format."
-    ),
-    out: Path = typer.Option(
-        ...,
-        "--out",
-        "-o",
-        help="Folder of caches; each is named by its key, so several fit beside each other.",
-    ),
-    views: int = typer.Option(
-        1,
-        min=1,
-        help="Of each training clip: the first as in evaluation, the others augmented. Validation has one.",
-    ),
-    dtype: str = typer.Option("float16", help="float16 or float32."),
-    workers: int = typer.Option(1, min=0, help="Processes that decode."),
-    batch_size: int = typer.Option(4, min=1, help="Clips encoded at once."),
-    settings: Optional[list[str]] = typer.Option(
-        None, "--set", help="A setting of gasmcast/config.py, as section.name=value; repeatable."
-    ),  # noqa: UP045
-    semantic_weights: Optional[str] = typer.Option(
-        None, help="File of semantic backbone weights, 'pretrained' or 'random'."
-    ),  # noqa: UP045
-    motion_weights: Optional[str] = typer.Option(
-        None, help="File of motion backbone weights, 'pretrained' or 'random'."
-    ),  # noqa: UP045
+    source: Annotated[
+        str, typer.Argument(help="Preset or YAML settings file; it names the backbones.")
+    ],
+    data: Annotated[
+        Path,
+        typer.Option("--data", "-d", help="Folder of a data set in the format of SSv2."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Folder of caches; each is named by its key."),
+    ],
+    views: Annotated[
+        int,
+        typer.Option(
+            "--views",
+            min=1,
+            help="Views per training clip: the first is not augmented. Validation clips have one.",
+        ),
+    ] = 1,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting, as section.name=value; repeatable."),
+    ] = None,
+    dtype: Annotated[
+        Literal["float16", "float32"],
+        typer.Option("--dtype", help="Type of the stored numbers.", rich_help_panel=ENCODING),
+    ] = "float16",
+    workers: Annotated[
+        int,
+        typer.Option("--workers", min=0, help="Processes that decode.", rich_help_panel=ENCODING),
+    ] = 1,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            "--batch-size", min=1, help="Clips that are encoded at once.", rich_help_panel=ENCODING
+        ),
+    ] = 4,
+    semantic_weights: Annotated[
+        str | None,
+        typer.Option(
+            "--semantic-weights",
+            help="Semantic backbone weights: a file, 'pretrained' or 'random'.",
+            rich_help_panel=BACKBONES,
+        ),
+    ] = None,
+    motion_weights: Annotated[
+        str | None,
+        typer.Option(
+            "--motion-weights",
+            help="Motion backbone weights: a file, 'pretrained' or 'random'.",
+            rich_help_panel=BACKBONES,
+        ),
+    ] = None,
 ) -> None:
-    """Encode a set with the frozen backbones once, so that training skips decoding and both of them.
+    """Encode a data set once, so that training skips decoding and both frozen backbones.
 
-    Says how large it will be before it starts, goes on where it was stopped, and is never used for another model or set.
-    Augmentation by crops and colors is only in the views; mixup still works.
+    Prints the size before it starts, and continues where it was stopped. A cache is never used for
+    another model or data set. Crops and colors are augmented only in the views; mixup still works.
 
     Examples:
         gasmcast cache ssv2 --data ssv2 --out features --views 2
@@ -50,34 +80,30 @@ def cache(
         gasmcast train ssv2 --data ssv2 --out runs/cached --cache features
     """
     from gasmcast.commands.settings import parse_settings, repeat_options
-    from gasmcast.errors import UsageError
-    from gasmcast.training.inputs.cached import open_cached
-    from gasmcast.training.inputs.fill import encode_parts
+    from gasmcast.training.inputs.feature_caches import plan_caches
+    from gasmcast.training.inputs.fill import fill_caches
+    from gasmcast.training.inputs.training_set import open_training_set
 
-    if dtype not in ("float16", "float32"):
-        raise UsageError(f"--dtype {dtype!r} is not known.", "Use float16 or float32.")
     overrides = parse_settings(
         settings, semantic_weights=semantic_weights, motion_weights=motion_weights
     )
-    opened = open_cached(
-        source,
-        data,
-        overrides,
-        out,
-        views=views,
-        dtype="float16" if dtype == "float16" else "float32",
-    )
-    for loud in opened.run.warnings:
-        typer.secho(loud, fg=typer.colors.YELLOW, bold=True, err=True)
-    typer.echo(opened.size())
-    bad = encode_parts(opened, batch_size=batch_size, workers=workers)
-    if bad:
-        typer.echo(
-            f"Left out {len(bad)} clips that do not decode: {', '.join(bad[:10])}{', ...' if len(bad) > 10 else ''}."
-        )
-    given = repeat_options(
+    opened = open_training_set(source, data, overrides, preload=False)
+    for warning in opened.warnings:
+        typer.secho(warning, fg=typer.colors.YELLOW, bold=True, err=True)
+
+    # The size is known before anything is encoded.
+    caches = plan_caches(opened.config, opened.samples(), out, views=views, dtype=dtype)
+    typer.echo(caches.describe_size())
+    undecodable = fill_caches(caches, opened.labels, batch_size=batch_size, workers=workers)
+
+    if undecodable:
+        names = ", ".join(undecodable[:LISTED_CLIPS])
+        rest = ", ..." if len(undecodable) > LISTED_CLIPS else ""
+        typer.echo(f"Left out {len(undecodable)} clips that do not decode: {names}{rest}.")
+
+    options = repeat_options(
         settings, {"--semantic-weights": semantic_weights, "--motion-weights": motion_weights}
     )
     typer.echo(
-        f"Wrote {out}. Next: gasmcast train {source} --data {data} --out RUN --cache {out}{given}"
+        f"Wrote {out}. Next: gasmcast train {source} --data {data} --out RUN --cache {out}{options}"
     )

@@ -1,4 +1,4 @@
-"""`gasmcast calibrate`."""
+"""Run `gasmcast calibrate`: choose calibration clips and store them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:  # pydantic and numpy are not for `--help`
+if TYPE_CHECKING:  # numpy and pydantic would slow `--help` down
     from gasmcast.spec import ClipSpec
 
 __all__ = ["calibrate"]
@@ -17,20 +17,24 @@ def calibrate(
     data: Annotated[
         Path,
         typer.Argument(
-            help="A data set in Something-Something-V2's format; its training split is used."
+            help="Set in the format of Something-Something-V2; its training split is used."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("calibration-set"),
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("calibration-set"),
     config: Annotated[
-        str, typer.Option(help="Preset, YAML file or checkpoint whose clip spec is meant.")
+        str, typer.Option(help="Preset, YAML file or checkpoint that gives the clip spec.")
     ] = "ssv2",
-    clips: Annotated[int, typer.Option(min=4, help="How many clips; equally many a class.")] = 512,
-    seed: Annotated[int, typer.Option(help="Of the choice.")] = 0,
+    clips: Annotated[
+        int, typer.Option(min=4, help="Number of clips, equally many of each class.")
+    ] = 512,
+    seed: Annotated[int, typer.Option(help="Seed of the choice.")] = 0,
 ) -> None:
-    """Choose calibration clips from a training set and store them, so that exports repeat without the videos.
+    """Choose calibration clips from a training set and store them for later exports.
 
-    Class-balanced, spread over motion amount and length, seeded, never from validation.
+    With a stored set, an export can be repeated without the videos. The choice is balanced over
+    classes, spread over motion and length, seeded, and never takes a clip of the validation split.
 
+    Examples:
         gasmcast calibrate ~/ssv2 --out calib --clips 512
 
         gasmcast calibrate ~/ssv2 --config runs/a/best.safetensors --out calib
@@ -39,54 +43,49 @@ def calibrate(
     """
     import time
 
-    from rich.progress import Progress
-
     from gasmcast.calibration.choose_clips import choose_clips, training_clips
     from gasmcast.calibration.clip_store import write_set
     from gasmcast.commands.clean_exit import clean_end
+    from gasmcast.commands.progress_bar import progress_bars
 
-    spec = _spec(config)
+    spec = _clip_spec(config)
     started = time.monotonic()
     samples = training_clips(data)
-    with clean_end("The calibration"), Progress(transient=True) as progress:
-        task = progress.add_task("looking at clips", total=None)
-        chosen, unread = choose_clips(
-            samples,
-            spec,
-            clips,
-            seed,
-            lambda done, total: progress.update(task, completed=done, total=total),
-        )
-        task2 = progress.add_task("storing", total=len(chosen))
-        made = write_set(
-            out,
-            chosen,
-            spec,
-            seed,
-            lambda done, total: progress.update(task2, completed=done, total=total),
-        )
-    size = (out / "frames.bin").stat().st_size
+    with clean_end("The calibration"), progress_bars() as progress:
+        chosen, unread = choose_clips(samples, spec, clips, seed, progress)
+        stored = write_set(out, chosen, spec, seed, progress)
+    seconds = time.monotonic() - started
+
+    # A set may be smaller than asked for, or miss clips: neither stops the work, both are reported.
     if unread:
+        more = " ..." if len(unread) > 5 else ""
         typer.echo(
-            f"{len(unread)} clips could not be read and were passed over: {', '.join(unread[:5])}{' ...' if len(unread) > 5 else ''}"
+            f"{len(unread)} clips could not be read and were skipped: {', '.join(unread[:5])}{more}"
         )
-    if len(made) < clips:
-        typer.echo(f"The training split gave {len(made)} clips, not {clips}.")
-    motions = sorted(c.motion for c in chosen)
+    if len(stored) < clips:
+        typer.echo(f"The training split gave {len(stored)} clips, not {clips}.")
+
+    index = stored.index
+    motions = sorted(choice.motion for choice in chosen)
+    size = (out / "frames.bin").stat().st_size
     typer.echo(
-        f"{len(made)} clips of {made.index.classes} classes = {made.index.segments} segments of {spec.segment_s:g} s stored, "
-        f"motion {motions[0]:.1f} to {motions[-1]:.1f} gray levels a frame, {size / 1e6:.1f} MB, {time.monotonic() - started:.0f} s"
+        f"{len(stored)} clips of {index.classes} classes = {index.segments} segments of "
+        f"{spec.segment_s:g} s stored, motion {motions[0]:.1f} to {motions[-1]:.1f} gray levels "
+        f"a frame, {size / 1e6:.1f} MB, {seconds:.0f} s"
     )
     typer.echo(
-        f"Wrote {out}. Next: gasmcast export CHECKPOINT --data {data} --calibration {out} --precision int8"
+        f"Wrote {out}. Next: gasmcast export CHECKPOINT --data {data} "
+        f"--calibration {out} --precision int8"
     )
 
 
-def _spec(config: str) -> ClipSpec:
+def _clip_spec(config: str) -> ClipSpec:
+    """Return the clip spec of a preset, YAML file or checkpoint."""
     from gasmcast.config import PRESETS, load_config
 
-    # A preset's name means the preset, though `make demo` leaves a folder called demo.
-    if config not in PRESETS and (config.endswith(".safetensors") or Path(config).is_dir()):
+    # A name of a preset means the preset, even if `make demo` left a folder of the same name.
+    is_checkpoint = config.endswith(".safetensors") or Path(config).is_dir()
+    if config not in PRESETS and is_checkpoint:
         from gasmcast.models.checkpoint import read_checkpoint
 
         return read_checkpoint(Path(config))[0].spec

@@ -1,107 +1,177 @@
-"""`gasmcast live`: actions recognized as they happen, from cameras and files."""
+"""`gasmcast live`: recognize actions from cameras and files as they happen."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gasmcast.errors import GateError, UsageError
+from gasmcast.commands.output_files import OutputFiles
+from gasmcast.errors import GasmcastError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gasmcast.runtime.camera_list import Entry
-    from gasmcast.runtime.governor import Capacity
-    from gasmcast.runtime.live_settings import LiveConfig
+    from gasmcast.runtime.capacity import Capacity
     from gasmcast.runtime.session import Session
     from gasmcast.runtime.sinks.window import WindowSink
-    from gasmcast.runtime.stages import Model
+    from gasmcast.runtime.streaming_model import Model
 
 __all__ = ["live"]
 
+# Panels of the help page, in the order of their importance.
+_MODEL = "Model"
+_OUTPUT = "Output"
+_DISPLAY = "Display"
+_BEHAVIOR = "Behavior"
+_SERVICE = "Service"
+
+
+class EngineChoice(str, Enum):
+    """Backends that `--engine` names."""
+
+    AUTO = "auto"
+    TENSORRT = "tensorrt"
+    OPENVINO = "openvino"
+    ONNXRUNTIME = "onnxruntime"
+
 
 def live(
-    context: typer.Context,
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            help="0, /dev/video0, rtsp(s)://, http(s)://, a file, folder, glob; demo:, replay:, @cameras.yaml"
+            help="0, /dev/video0, rtsp(s)://, http(s)://, a file, folder, glob; "
+            "demo:, replay:, @cameras.yaml"
         ),
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", "-b", help="What `gasmcast export` wrote.")
+        Path | None,
+        typer.Option(
+            "--bundle", "-b", help="What `gasmcast export` wrote.", rich_help_panel=_MODEL
+        ),
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, or a precision of the bundle.")] = "auto",
+    engine: Annotated[
+        EngineChoice,
+        typer.Option(help="Backend that runs the model.", rich_help_panel=_MODEL),
+    ] = EngineChoice.AUTO,
+    precision: Annotated[
+        str, typer.Option(help="auto, or a precision of the bundle.", rich_help_panel=_MODEL)
+    ] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")
+        int | None,
+        typer.Option(min=1, help="CPU threads; all cores if not given.", rich_help_panel=_MODEL),
     ] = None,
+    jsonl: Annotated[
+        Path | None,
+        typer.Option(
+            help="Every record as a line of JSON; - is standard output, with no console.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            help="Annotated video, e.g. out.mp4; an existing file is overwritten.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            help="Record time stamps, drops, logits and decisions for `gasmcast replay`; "
+            "never overwritten.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    show: Annotated[
+        bool,
+        typer.Option("--show", help="A window with all cameras.", rich_help_panel=_DISPLAY),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", help="Print nothing on the console but errors.", rich_help_panel=_DISPLAY
+        ),
+    ] = False,
     config: Annotated[
         Path | None,
         typer.Option(
-            help="YAML of settings: smoothing, thresholds, groups, ...; see docs/live.md."
+            help="YAML of settings: smoothing, thresholds, groups, ...; see docs/howto/live.md.",
+            rich_help_panel=_BEHAVIOR,
         ),
     ] = None,
-    hop: Annotated[int | None, typer.Option(min=1, help="Segments between decisions.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Latency to keep, as 150ms or 0.5s.")] = None,
+    hop: Annotated[
+        int | None,
+        typer.Option(min=1, help="Segments between decisions.", rich_help_panel=_BEHAVIOR),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Target latency, as 150ms or 0.5s.", rich_help_panel=_BEHAVIOR),
+    ] = None,
     max_cameras: Annotated[
-        str | None, typer.Option(help="Cameras served at once: a number, or auto (measured).")
+        str | None,
+        typer.Option(
+            help="Cameras served at once: a number, or auto (measured).",
+            rich_help_panel=_BEHAVIOR,
+        ),
     ] = None,
     realtime: Annotated[
-        bool, typer.Option("--realtime", help="Play files at their own pace, as a camera would.")
+        bool,
+        typer.Option(
+            "--realtime",
+            help="Play files at their own pace, as a camera would.",
+            rich_help_panel=_BEHAVIOR,
+        ),
     ] = False,
     duration: Annotated[
-        float | None, typer.Option(min=0.1, help="Stop after so many seconds.")
+        float | None,
+        typer.Option(min=0.1, help="Stop after this many seconds.", rich_help_panel=_BEHAVIOR),
     ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", help="Nothing on the console but errors.")
-    ] = False,
-    jsonl: Annotated[
-        Path | None,
-        typer.Option(help="Every record as a line of JSON; - is standard output, with no console."),
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="host:port for /metrics and /health.", rich_help_panel=_SERVICE),
     ] = None,
-    save: Annotated[
-        Path | None, typer.Option(help="Annotated video, e.g. out.mp4; overwritten if it is there.")
-    ] = None,
-    show: Annotated[bool, typer.Option("--show", help="A window with all cameras.")] = False,
     mqtt: Annotated[
         str | None,
-        typer.Option(help="mqtt:// or mqtts://user:${PASS}@host:port/prefix; prefix: gasmcast."),
+        typer.Option(
+            help="mqtt:// or mqtts://user:${PASS}@host:port/prefix; prefix: gasmcast.",
+            rich_help_panel=_SERVICE,
+        ),
     ] = None,
-    webhook: Annotated[str | None, typer.Option(help="URL that takes events.")] = None,
-    metrics: Annotated[str | None, typer.Option(help="host:port for /metrics and /health.")] = None,
-    record: Annotated[
-        Path | None,
-        typer.Option(help="Record time stamps, drops, logits and decisions; never overwritten."),
-    ] = None,
-    replay: Annotated[
-        Path | None, typer.Option(help="Make the decisions of a recording again and compare.")
+    webhook: Annotated[
+        str | None, typer.Option(help="URL that takes events.", rich_help_panel=_SERVICE)
     ] = None,
 ) -> None:
     """Recognize actions in cameras and files, live.
 
-    gasmcast live clip.mp4 --bundle demo/demo.gasm --jsonl out.jsonl --save annotated.mp4
+    Examples:
+        gasmcast live clip.mp4 --bundle demo/demo.gasm --jsonl out.jsonl --save annotated.mp4
 
-    gasmcast live 0 rtsp://camera/stream --bundle model.gasm --budget 300ms --max-cameras auto
+        gasmcast live 0 rtsp://camera/stream --bundle model.gasm --budget 300ms --max-cameras auto
 
-    gasmcast live clip.mp4 --bundle model.gasm --record run.jsonl && gasmcast live --replay run.jsonl
+        gasmcast live clip.mp4 --bundle model.gasm --record run.jsonl && gasmcast replay run.jsonl
     """
+    from gasmcast.runtime.camera_list import CameraList
     from gasmcast.runtime.live_settings import load_live_config
+    from gasmcast.runtime.recording.recorder import Recorder
     from gasmcast.runtime.service.health import Health
     from gasmcast.runtime.service.secrets import protect_logging
+    from gasmcast.runtime.session import Session
     from gasmcast.runtime.sinks.open_sinks import build_sinks
+    from gasmcast.runtime.streaming_model import open_model
 
     protect_logging()
-    flags = {"hop": hop, "budget_s": _seconds(budget), "max_cameras": _count(max_cameras)}
-    if replay is not None:
-        _only_with_replay(context, "config", "jsonl")
-        _replay(replay, load_live_config(config) if config else None, jsonl)
-        return
+    flags = {
+        "hop": hop,
+        "budget_s": _parse_seconds(budget),
+        "max_cameras": _parse_count(max_cameras),
+    }
     settings = load_live_config(config, flags)
+
+    # Checked here and not by Typer, whose messages would not say what to do next.
     if not sources:
         raise UsageError(
             "There is no source.",
@@ -113,18 +183,11 @@ def live(
             "Give --bundle MODEL.gasm; `gasmcast export` makes one, `gasmcast demo` a first one.",
         )
 
-    from gasmcast.runtime.camera_list import Roster
-    from gasmcast.runtime.recording.recorder import Journal
-    from gasmcast.runtime.session import Session, open_model
-
-    roster = Roster(
-        sources, settings, realtime=realtime, check=partial(_spare_sources, jsonl, save, record)
-    )
-    say = _silence if quiet else _say
-    health, window = (
-        Health(),
-        _window() if show else None,
-    )  # a wrong flag is told before seconds of compiling
+    # Everything that a wrong flag can break comes before seconds of compiling.
+    files = OutputFiles(jsonl=jsonl, save=save, record=record)
+    cameras = CameraList(sources, settings, realtime=realtime, check=files.check)
+    health = Health()
+    window = _open_window() if show else None
     sinks = build_sinks(
         console=not quiet and str(jsonl) != "-",
         jsonl=jsonl,
@@ -132,180 +195,126 @@ def live(
         mqtt=mqtt,
         webhook=webhook,
         metrics=metrics,
-        several=len(roster.entries) > 1,
-        files=roster.files,
+        several=len(cameras.entries) > 1,
+        files=cameras.files,
         health=health,
     )
+
+    # From here on sinks have threads and open files, which an error must close.
+    report = _print_nothing if quiet else _print_status
     try:
-        model, line = open_model(bundle, engine, precision, threads)
-        say(f"engine: {line}")
-        capacity = _measure(model, settings.hop, len(roster.files) < len(roster.entries), say)
-        journal = Journal(record, model, settings, line) if record else None
-        if journal:
-            health.watch_trouble("recording", lambda: journal.trouble)
+        model, description = open_model(bundle, engine.value, precision, threads)
+        report(f"engine: {description}")
+
+        any_live = len(cameras.files) < len(cameras.entries)
+        capacity = _measure(model, settings.hop, any_live, report)
+        recorder = Recorder(record, model, settings, description) if record else None
+        if recorder:
+            health.watch_trouble("recording", lambda: recorder.trouble)
+
         session = Session(
             model,
             settings,
             [*sinks, *([window] if window else [])],
-            journal=journal,
+            recorder=recorder,
             capacity=capacity,
             health=health,
         )
-        roster.fill(session)
+        cameras.fill(session)
     except BaseException:
         for sink in sinks:
             sink.close(1.0)
         raise
-    # A terminal sends SIGHUP when it closes, and what ran in it ends.
-    renew = partial(roster.renew, session) if roster.listed and not os.isatty(0) else None
-    errors = session.run(duration, window.pump if window else None, renew)
-    for error in errors if session.stopped else errors[1:]:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-    if (
-        errors and not session.stopped
-    ):  # an ordered end is none of the sources' doing: its status is 0
-        raise errors[0]
-    recording = journal.path if journal else None
-    written = [
-        path
-        for path in (jsonl, *_films(save, roster.entries), recording)
-        if path and str(path) != "-" and path.exists()
-    ]
-    say(_last_line(session, written, recording))
+
+    # A terminal sends SIGHUP when it closes; then the run must end, not reload.
+    reload = None
+    if cameras.reloadable and not os.isatty(0):
+        reload = partial(cameras.reload, session)
+    errors = session.run(duration, window.pump if window else None, reload)
+    _raise_first(errors, ordered=session.stopped)
+
+    recording = recorder.path if recorder else None
+    report(_summary(session, files.written(cameras.entries, recording), recording))
 
 
-def _films(save: Path | None, entries: list[Entry]) -> list[Path]:
-    from gasmcast.runtime.sinks.video_file import film_path
-
-    return (
-        [film_path(save, entry.source.name, len(entries) > 1) for entry in entries] if save else []
-    )
-
-
-def _spare_sources(
-    jsonl: Path | None, save: Path | None, record: Path | None, entries: list[Entry]
-) -> None:
-    _spare(
-        [entry.told_as for entry in entries],
-        [path for path in (jsonl, *_films(save, entries), record) if path],
-    )
-
-
-def _spare(sources: list[str], outputs: list[Path]) -> None:
-    """No output may replace what is being read, or another output."""
-    read, written = {Path(source.removeprefix("replay:")).resolve() for source in sources}, set()
-    for path in outputs:
-        place = path.resolve()
-        if place in read:
-            raise UsageError(
-                f"{path} is a source of this run and would be overwritten.",
-                "Give the output another name.",
-            )
-        if place in written:
-            raise UsageError(
-                f"{path} is where two outputs of this run would go.", "Give each its own name."
-            )
-        written.add(place)
-
-
-def _measure(model: Model, hop: int, live: bool, say: Callable[[str], None]) -> Capacity:
-    from gasmcast.runtime.stages import measure
-
-    if (
-        not live
-    ):  # files wait: all that counts is how long a stage may take before it is taken to hang
-        return measure(model, repeats=1)
-    capacity = measure(model)
-    say(capacity.sentence(model.spec, hop))
-    return capacity
-
-
-def _window() -> WindowSink:
+def _open_window() -> WindowSink:
     from gasmcast.runtime.sinks.window import WindowSink
 
     return WindowSink()
 
 
-def _say(text: str) -> None:
+def _measure(model: Model, hop: int, any_live: bool, report: Callable[[str], None]) -> Capacity:
+    """Measure the machine; report what it can serve if there are live cameras."""
+    from gasmcast.runtime.capacity import measure
+
+    # Files wait, so for them only the time after which a stage counts as hanging matters.
+    if not any_live:
+        return measure(model, repeats=1)
+
+    capacity = measure(model)
+    report(capacity.sentence(model.spec, hop))
+    return capacity
+
+
+def _raise_first(errors: Sequence[GasmcastError], *, ordered: bool) -> None:
+    """Print the errors of single sources; raise the first unless the end was requested.
+
+    A requested end is no fault of the sources, so its exit status is 0.
+    """
+    for error in errors if ordered else errors[1:]:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+    if errors and not ordered:
+        raise errors[0]
+
+
+def _summary(session: Session, written: list[Path], recording: Path | None) -> str:
+    """Return the last line: what was decided and written, and a next step."""
+    lanes = session.pipeline.lanes.values()
+    decisions = sum(lane.decisions for lane in lanes)
+    text = f"{decisions} decisions from {len(lanes)} source{'s' if len(lanes) > 1 else ''}."
+
+    # The next step depends on what this run left behind.
+    if written:
+        text += f" Wrote {', '.join(map(str, written))}."
+    if recording:
+        text += f" Next: gasmcast replay {recording}"
+    elif not written:
+        text += " Next: add --jsonl FILE or --save FILE.mp4."
+    return text
+
+
+def _print_status(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def _silence(_: str) -> None:
-    """Say nothing."""
+def _print_nothing(_: str) -> None:
+    """Ignore a status line, for `--quiet`."""
 
 
-def _replay(path: Path, settings: LiveConfig | None, jsonl: Path | None) -> None:
-    from gasmcast.runtime.recording.replay import replay
-    from gasmcast.runtime.sinks.console import ConsoleSink
-    from gasmcast.runtime.sinks.jsonl import JsonlSink
+def _parse_seconds(text: str | None) -> float | None:
+    """Return the seconds of 150ms, 0.15s or 0.15.
 
-    _spare([str(path)], [jsonl] if jsonl else [])
-    sink: Any = JsonlSink(jsonl) if jsonl else ConsoleSink()
-    try:
-        result = replay(path, sink.write, settings)
-    finally:
-        sink.close()
-    for sentence in result.different[:10]:
-        typer.echo(sentence, err=True)
-    counted = f"{result.decisions} decisions and {result.events} events"
-    if settings is not None:
-        typer.echo(
-            f"Replayed {counted} with other settings; {len(result.different)} differ from the recording.",
-            err=True,
-        )
-    elif not result:
-        raise GateError(
-            f"{path}: the replay differs from the recording in {len(result.different)} places.",
-            "Was it edited?",
-        )
-    else:
-        typer.echo(f"Replayed {counted}: all as recorded.", err=True)
-
-
-def _only_with_replay(context: typer.Context, *used: str) -> None:
-    """Raises: UsageError for what was given beside them: it would do nothing, and look as if it had."""
-    names = {
-        parameter.name: parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name not in ("replay", *used)
-    }
-    given = [
-        text
-        for name, text in names.items()
-        if name and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
-    ]
-    if given:
-        raise UsageError(
-            f"{', '.join(given)}: of no use in a replay.", "Other settings go in by --config."
-        )
-
-
-def _last_line(session: Session, written: list[Path], record: Path | None) -> str:
-    lanes = session.pipeline.lanes.values()
-    decided = f"{sum(lane.decisions for lane in lanes)} decisions from {len(lanes)} source{'s' if len(lanes) > 1 else ''}"
-    wrote = f" Wrote {', '.join(map(str, written))}." if written else ""
-    following = (
-        f" Next: gasmcast live --replay {record}"
-        if record
-        else ""
-        if written
-        else " Next: add --jsonl FILE or --save FILE.mp4."
-    )
-    return f"{decided}.{wrote}{following}"
-
-
-def _seconds(text: str | None) -> float | None:
-    """150ms, 0.15s or 0.15 as seconds."""
+    Raises:
+        UsageError: not a time.
+    """
     if text is None:
         return None
-    number, share = (text[:-2], 1000.0) if text.endswith("ms") else (text.removesuffix("s"), 1.0)
+    number, per_second = text.removesuffix("s"), 1.0
+    if text.endswith("ms"):
+        number, per_second = text[:-2], 1000.0
+
     try:
-        return float(number) / share
+        return float(number) / per_second
     except ValueError:
         raise UsageError(f"--budget {text!r} is not a time.", "Write 150ms or 0.15s.") from None
 
 
-def _count(text: str | None) -> int | str | None:
+def _parse_count(text: str | None) -> int | str | None:
+    """Return a number of cameras, or auto as it is.
+
+    Raises:
+        UsageError: neither.
+    """
     if text is None or text == "auto":
         return text
     if text.isdecimal() and int(text) > 0:

@@ -1,4 +1,4 @@
-"""`gasmcast runs`."""
+"""`gasmcast runs`: list training runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ __all__ = ["runs"]
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(help="A folder of run folders, at any depth.")] = Path(
-        "runs"
-    ),
+    folder: Annotated[
+        Path, typer.Argument(help="Folder that contains run folders, at any depth.")
+    ] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """List runs side by side, the best first: accuracy, epochs, size, speed, git state.
+    """List runs side by side, best first: accuracy, epochs, size, speed, git state.
 
-    Example: `gasmcast runs runs`
+    Examples:
+        gasmcast runs runs
     """
     from gasmcast.errors import UsageError
     from gasmcast.training.logs.listing import list_runs, render_runs
@@ -29,6 +30,8 @@ def runs(
             f"There is no folder {folder}.",
             "Give the folder that `gasmcast train --out` wrote into.",
         )
+
+    # JSON is written for no runs, too.
     rows = list_runs(folder)
     if as_json:
         typer.echo(json.dumps(rows))
@@ -37,21 +40,22 @@ def runs(
         raise UsageError(
             f"{folder} holds no run.", "Make one with `gasmcast train demo --data DIR --out RUN`."
         )
+
     from rich.console import Console
     from rich.table import Table
 
-    head, *lines = render_runs(rows)
+    # Names may wrap, and figures are compared by column.
+    header, *lines = render_runs(rows)
     table = Table()
-    for name in head:
-        table.add_column(
-            name, justify="left" if name in ("run", "git") else "right", overflow="fold"
-        )
+    for name in header:
+        is_text = name in ("run", "git")
+        table.add_column(name, justify="left" if is_text else "right", overflow="fold")
     for line in lines:
         table.add_row(*line)
     Console().print(table)
+
     for row in rows:
         if "damaged" in row:
             typer.echo(f"{row['run']}: {row['damaged']}")
-    typer.echo(
-        f"{len(rows)} runs, accuracies in percent. Next: gasmcast eval {folder / rows[0]['run']} --data DIR"
-    )
+    best = folder / rows[0]["run"]
+    typer.echo(f"{len(rows)} runs, accuracies in percent. Next: gasmcast eval {best} --data DIR")

@@ -1,1 +1,1 @@
-"""Data sets in the format of Something-Something-V2, and the made-up one."""
+"""Read data sets in the format of Something-Something-V2, and generate a synthetic one."""

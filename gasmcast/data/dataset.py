@@ -1,9 +1,8 @@
-"""Clips for training and evaluation: decoded by the runtime's reader, augmented, in uint8."""
+"""Clips for training and evaluation, decoded by the runtime's reader and augmented, in uint8."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,25 +12,26 @@ from torch.utils.data import Dataset
 
 from gasmcast.config import AugmentConfig
 from gasmcast.data.annotations import Sample
-from gasmcast.data.augment import Augmentation, draw_augmentation
-from gasmcast.data.preload import SmallVideo, read_small
+from gasmcast.data.failures import check_failures
+from gasmcast.data.lazy_augmentation import LazyAugmentation
+from gasmcast.data.preload import SmallVideo, preload_videos, read_small
+from gasmcast.data.shared_memory import share
 from gasmcast.errors import SourceError
+from gasmcast.progress import Progress, silent
 from gasmcast.spec import ClipSpec, nearest_frames
 from gasmcast.video.clip import read_slots
-from gasmcast.video.reader import Frame, as_rgb, duration_s
+from gasmcast.video.reader import duration_s
 
-__all__ = ["BAD_SHARE", "ClipDataset"]
-
-BAD_SHARE = 0.01  # of a set's clips may fail to decode before the run stops
+__all__ = ["ClipDataset"]
 
 
 class ClipDataset(Dataset[tuple[Tensor, int, int]]):
-    """The clips of a split, `(clip uint8 (1+S, F, H, W, 3), label, index)` each.
+    """The clips of a split: `(clip uint8 (1+S, F, H, W, 3), label, index)` each.
 
-    What is drawn for a clip depends on seed, epoch and index alone, so neither the number of workers nor the order in which
-    clips are asked for matters. A clip that does not decode is marked in `failed`, which all workers share: in training
-    another one takes its place, drawn the same way (and its index is returned); in evaluation it comes black, and the caller
-    leaves it out.
+    What is drawn for a clip depends on seed, epoch and index alone, so neither the number of
+    workers nor the order of access matters. A clip that does not decode is marked in `failed`,
+    which all workers share. In training another one replaces it, drawn the same way (and its index
+    is returned). In evaluation it is black, and the caller leaves it out.
     """
 
     def __init__(
@@ -42,212 +42,208 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         seed: int = 0,
         swap: Mapping[int, int] | None = None,
     ) -> None:
-        """A set of clips.
+        """Make a set of clips; nothing is read yet.
 
         Args:
             samples: the clips.
             spec: the sampling contract.
-            augment: training; None: evaluation, the centered window of each clip and nothing drawn.
-            seed: of everything drawn.
-            swap: `Labels.left_right_swap()`, the classes that a mirrored clip changes to.
+            augment: augmentation for training. None for evaluation: the centered window of each
+                clip, nothing drawn.
+            seed: seed of everything drawn.
+            swap: classes that a mirrored clip changes to (`Labels.left_right_swap()`).
         """
         self.samples = list(samples)
         self.spec = spec
         self.augment = augment
         self.seed = seed
         self.swap = dict(swap or {})
-        self.failed = torch.zeros(len(self.samples), dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]  # torch has no types here
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]  # nor here
-        lengths = torch.full((len(self.samples),), torch.nan, dtype=torch.float64)
-        self._lengths = lengths.share_memory_()  # type: ignore[no-untyped-call]  # nor here
-        self._kept: dict[int, SmallVideo] = {}
+
+        # Worker processes share these, so that they agree on the epoch and on bad clips.
+        count = len(self.samples)
+        self.failed = share(torch.zeros(count, dtype=torch.uint8))
+        self._epoch = share(torch.zeros(1, dtype=torch.int64))
+        self._lengths = share(torch.full((count,), torch.nan, dtype=torch.float64))
+        self._preloaded: dict[int, SmallVideo] = {}
 
     @property
     def labels(self) -> list[int]:
-        """The class of each clip; -1 where it has none."""
+        """Class of each clip; -1 for a clip without one."""
         return [-1 if sample.label is None else sample.label for sample in self.samples]
 
     @property
     def ids(self) -> list[str]:
-        """The name of each clip."""
+        """Name of each clip."""
         return [sample.id for sample in self.samples]
 
+    @property
+    def clip_shape(self) -> tuple[int, ...]:
+        """Shape of every clip, `(1+S, F, H, W, 3)`."""
+        return self.spec.clip_shape
+
     def failures(self) -> list[str]:
-        """The names of the clips that did not decode so far."""
+        """Return the names of the clips that did not decode so far."""
         return [self.samples[int(i)].id for i in self.failed.nonzero()[:, 0]]
 
     def plain(self) -> ClipDataset:
-        """The same clips as evaluation sees them."""
+        """Return the same clips as evaluation sees them."""
         return ClipDataset(self.samples, self.spec, None, self.seed)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw anew, in running workers too."""
+        """Use the draws of `epoch` from now on, in running workers too."""
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
-        """Clip `index`, or in training the one that stands in for it.
+        """Return clip `index`, or in training the one that replaces it.
 
         Raises:
-            SourceError: more than `BAD_SHARE` of the set's clips do not decode.
+            SourceError: more than 1 % of the set's clips do not decode.
         """
         return self.draw(index, int(self._epoch))
 
     def draw(self, index: int, epoch: int) -> tuple[Tensor, int, int]:
-        """Clip `index` as it is drawn in an epoch that need not be the present one.
+        """Return clip `index` as it is drawn in `epoch`, whatever the current epoch is.
 
         Raises:
-            SourceError: more than `BAD_SHARE` of the set's clips do not decode.
+            SourceError: more than 1 % of the set's clips do not decode.
         """
         clip = torch.empty(self.spec.clip_shape, dtype=torch.uint8)
         return clip, *self._fill(index, epoch, clip)
 
     def write(self, index: int, out: Tensor) -> tuple[int, int]:
-        """Clip `index` into memory that is there, `out` `(1+S, F, H, W, 3)` uint8 and contiguous; its label and index.
+        """Write clip `index` into existing memory and return its label and index.
+
+        Args:
+            index: number of the clip.
+            out: `(1+S, F, H, W, 3)` uint8, contiguous.
 
         Raises:
-            SourceError: more than `BAD_SHARE` of the set's clips do not decode.
+            SourceError: more than 1 % of the set's clips do not decode.
         """
         return self._fill(index, int(self._epoch), out)
 
-    @property
-    def clip_shape(self) -> tuple[int, ...]:
-        """Of every clip."""
-        return self.spec.clip_shape
+    def preload(self, budget_bytes: int, threads: int = 2, progress: Progress = silent) -> bool:
+        """Decode the whole set into memory, so that epochs cost no decoding.
 
-    def _fill(self, index: int, epoch: int, out: Tensor) -> tuple[int, int]:
-        # Keyed by the clip that was asked for, so that what stands in for it is the same whether it was known to be bad or not.
-        others = np.random.default_rng((self.seed, epoch, index, 1))
-        while True:
-            if not self.failed[index]:
-                try:
-                    return self._clip(
-                        index, np.random.default_rng((self.seed, epoch, index)), out
-                    ), index
-                except SourceError as error:
-                    self._mark(index, error)
-            if self.augment is None:
-                label = self.samples[index].label
-                out.zero_()
-                return -1 if label is None else label, index
-            index = int(others.integers(len(self.samples)))
-
-    def preload(
-        self, budget_bytes: int, threads: int = 2, on_clip: Callable[[int, int], None] | None = None
-    ) -> bool:
-        """Decode the whole set into memory, so that epochs cost no decoding; call it before workers are started.
-
-        Frames are kept as evaluation sees them, or, where crops are drawn, somewhat larger than a clip's.
+        Call it before workers are started. Frames are stored as evaluation sees them, or somewhat
+        larger than a clip's if crops are drawn.
 
         Args:
-            budget_bytes: keep nothing when the set would need more.
-            threads: that decode at once.
-            on_clip: called with clips done and all clips.
+            budget_bytes: store nothing if the set would need more.
+            threads: number of threads that decode.
+            progress: called after each clip.
 
         Returns:
             Whether the set is in memory now.
 
         Raises:
-            SourceError: more than `BAD_SHARE` of the set's clips do not decode.
+            SourceError: more than 1 % of the set's clips do not decode.
         """
-        kept: dict[int, SmallVideo] = {}
-        used = 0
-        with ThreadPoolExecutor(threads) as pool:
-            waiting = list(range(len(self.samples)))
-            block = 4 * threads
-            for first in range(0, len(waiting), block):
-                for index, clip in zip(
-                    waiting[first : first + block],
-                    pool.map(self._decode, waiting[first : first + block]),
-                    strict=True,
-                ):
-                    if clip is not None:
-                        kept[index] = clip
-                        used += clip.frames.nbytes
-                    if on_clip is not None:
-                        on_clip(index + 1, len(waiting))
-                if used / len(kept or [0]) * len(waiting) > budget_bytes:
-                    return False
-        self._kept = kept
+        videos = preload_videos(
+            self._decode, len(self.samples), budget_bytes, threads=threads, progress=progress
+        )
+        if videos is None:
+            return False
+        self._preloaded = videos
         return True
 
-    def _clip(self, index: int, rng: np.random.Generator, out: Tensor) -> int:
-        """Write the clip; its label, as drawn."""
-        sample = self.samples[index]
-        path, kept = self._path(sample), self._kept.get(index)
-        start = self._start(self.length_s(index) if kept is None else kept.length_s, rng)
-        slots = self.spec.slot_times(start)
-        label = -1 if sample.label is None else sample.label
-        rgb: Callable[[Frame], Frame] = as_rgb if kept is None else lambda frame: frame
-        drawn: list[Augmentation] = []
-
-        def make(frame: Frame) -> Frame:
-            if not drawn:  # at the clip's first frame, whose levels some operations look at
-                config = self.augment
-                drawn.append(
-                    Augmentation(self.spec)
-                    if config is None
-                    else draw_augmentation(rng, config, self.spec, lambda: rgb(frame))
-                )
-            return drawn[0].colored(
-                rgb(drawn[0].placed(frame))
-            )  # a small frame's colors are put in order in a tenth of the time
-
-        frames = out.numpy().reshape(-1, *self.spec.clip_shape[2:])
-        if kept is None:
-            read_slots(path, slots, make, threads=1, out=frames)
-        else:
-            used, where = np.unique(nearest_frames(kept.stamps, slots), return_inverse=True)
-            for number, frame in enumerate(used):
-                frames[where == number] = make(kept.frames[frame])
-        return self.swap.get(label, label) if drawn[0].flip else label
-
     def length_s(self, index: int) -> float:
-        """How long the video of clip `index` is by its header, which is read once.
+        """Return the length of a clip's video in seconds, by its header, which is read once.
 
         Raises:
-            SourceError: it cannot be opened.
+            SourceError: the video cannot be opened.
         """
         if not torch.isfinite(self._lengths[index]):
-            self._lengths[index] = duration_s(self._path(self.samples[index]))
+            self._lengths[index] = duration_s(self._path(index))
         return float(self._lengths[index])
 
     def start_s(self, index: int) -> float:
-        """Where clip `index` begins its window in the present epoch."""
-        return self._start(
-            self.length_s(index), np.random.default_rng((self.seed, int(self._epoch), index))
-        )
+        """Return when the window of clip `index` starts in the current epoch, in seconds."""
+        rng = np.random.default_rng((self.seed, int(self._epoch), index))
+        return self._start(self.length_s(index), rng)
+
+    def _fill(self, index: int, epoch: int, out: Tensor) -> tuple[int, int]:
+        """Write a clip or its replacement into `out`; return its label and index."""
+        # Keyed by the requested clip, so that its replacement is the same whether it was known to
+        # be bad before or not.
+        replacements = np.random.default_rng((self.seed, epoch, index, 1))
+
+        while True:
+            if not self.failed[index]:
+                rng = np.random.default_rng((self.seed, epoch, index))
+                try:
+                    return self._write_clip(index, rng, out), index
+                except SourceError as error:
+                    self._mark_failed(index, error)
+
+            # Evaluation must not count another clip in its place.
+            if self.augment is None:
+                label = self.samples[index].label
+                out.zero_()
+                return -1 if label is None else label, index
+            index = int(replacements.integers(len(self.samples)))
+
+    def _write_clip(self, index: int, rng: np.random.Generator, out: Tensor) -> int:
+        """Write a clip into `out` and return its label, as drawn."""
+        path, video = self._path(index), self._preloaded.get(index)
+        length_s = self.length_s(index) if video is None else video.length_s
+        slots = self.spec.slot_times(self._start(length_s, rng))
+        draw = LazyAugmentation(rng, self.augment, self.spec, bgr=video is None)
+        frames = out.numpy().reshape(-1, *self.spec.clip_shape[2:])  # (slots, H, W, 3)
+
+        if video is None:
+            read_slots(path, slots, draw, threads=1, out=frames)
+        # A preloaded frame is augmented once, however many slots take it.
+        else:
+            nearest = nearest_frames(video.stamps, slots)
+            used, slot_of = np.unique(nearest, return_inverse=True)
+            for number, frame in enumerate(used):
+                frames[slot_of == number] = draw(video.frames[frame])
+
+        # A mirrored clip may show another class: left becomes right.
+        label = self.samples[index].label
+        label = -1 if label is None else label
+        return self.swap.get(label, label) if draw.flip else label
 
     def _start(self, length_s: float, rng: np.random.Generator) -> float:
-        """Where the window begins: centered, or with time jitter anywhere that it fits (or that fits into it)."""
+        """Return the start of the window in seconds.
+
+        It is centered, or with time jitter anywhere that the window fits into the video (or the
+        video into the window).
+        """
         if self.augment is None or not self.augment.time_jitter:
             return self.spec.centered_start(length_s)
         slack = length_s - self.spec.window_s
         return float(rng.uniform(min(0.0, slack), max(0.0, slack)))
 
     def _decode(self, index: int) -> SmallVideo | None:
+        """Return a whole video with small frames, or None if it does not decode."""
         crops = self.augment is not None and self.augment.crop_scale != (1.0, 1.0)
         try:
-            return read_small(self._path(self.samples[index]), self.spec, crops=crops)
+            return read_small(self._path(index), self.spec, crops=crops)
         except SourceError as error:
-            self._mark(index, error)
+            self._mark_failed(index, error)
             return None
 
-    def _path(self, sample: Sample) -> Path:
+    def _path(self, index: int) -> Path:
+        """Return the video file of a clip."""
+        sample = self.samples[index]
         if sample.path is None:
             raise SourceError(f"Clip {sample.id} has no video file.")
         return sample.path
 
-    def _mark(self, index: int, error: SourceError) -> None:
+    def _mark_failed(self, index: int, last: SourceError) -> None:
+        """Mark a clip as bad; raise when too many are."""
         self.failed[index] = 1
-        count = int(self.failed.sum())
-        if count > BAD_SHARE * len(self.samples):
-            names = self.failures()
-            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-            share = f"{count} of {len(self.samples)} clips do not decode ({shown}), above {BAD_SHARE:.0%}."
-            raise SourceError(
-                f"{share} The last: {error.what}",
+        names = self.failures()
+        check_failures(
+            names,
+            len(self.samples),
+            lambda shown: SourceError(
+                f"{len(names)} of {len(self.samples)} clips do not decode {shown}."
+                f" The last: {last.what}",
                 "Repair them, or take them out of the annotation file.",
-            ) from None
+            ),
+        )

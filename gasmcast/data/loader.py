@@ -1,4 +1,4 @@
-"""Batches of clips, made by worker processes that stay, in memory that is used again."""
+"""Batches of clips from persistent worker processes, in memory that is reused."""
 
 from __future__ import annotations
 
@@ -9,85 +9,102 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from gasmcast.data.clip_set import ClipSet, batches, steady_worker
+from gasmcast.data.clip_set import ClipSet
+from gasmcast.data.data_workers import iterate_loader, start_worker
+from gasmcast.data.shared_memory import share
 
 __all__ = ["Batch", "ClipLoader"]
 
-AHEAD = 2  # batches that each worker makes in advance
-PIECES = AHEAD + 2  # of memory a worker: those in advance, the one in use, one to spare
+AHEAD = 2
+"""Batches that each worker makes in advance."""
+BUFFERS = AHEAD + 2
+"""Buffers per worker: those in advance, the one in use, one to spare."""
 
 
 class Batch(NamedTuple):
-    """Clips `(B, 1+S, F, H, W, 3)` uint8 (or rows of a feature cache), labels `(B,)`, indices `(B,)`."""
+    """A batch of clips, or of rows of a feature cache."""
 
     clips: Tensor
+    """`(B, 1+S, F, H, W, 3)` uint8, or rows `(B, X)`."""
     labels: Tensor
+    """`(B,)` class of each clip."""
     indices: Tensor
+    """`(B,)` index of each clip in its set."""
+
+
+class BufferId(NamedTuple):
+    """Address of a reusable buffer."""
+
+    worker: int
+    number: int
 
 
 @runtime_checkable
 class _Writing(Protocol):
-    """A set that makes its clips in the memory of a batch, so that none is copied there."""
+    """A set that writes its clips into the memory of a batch, which saves a copy."""
 
     @property
     def clip_shape(self) -> tuple[int, ...]:
-        """Of every clip."""
+        """Shape of every clip."""
 
     def write(self, index: int, out: Tensor) -> tuple[int, int]:
-        """Clip `index` into `out`, uint8; its label and index."""
+        """Write clip `index` into `out`, uint8; return its label and index."""
 
 
 class ClipLoader:
     """Batches of one or several sets of clips.
 
-    Workers are started at the first batch and serve all sets and epochs: starting them anew costs a small set more than its epoch.
-    The memory of a batch is used again once the next one is asked for, since fresh pages cost more than what is written into them
-    (measured: 12 ms a clip of 10.8 MB against 2); whoever wants to keep a batch copies it.
+    Workers are started at the first batch and serve all sets and epochs: starting them again costs
+    a small set more than its epoch. The memory of a batch is reused once the next one is requested,
+    because fresh pages cost more than what is written into them (measured: 12 ms a clip of 10.8 MB
+    against 2). Copy a batch to keep it.
     """
 
     def __init__(self, *sets: ClipSet, workers: int = 0, pin: bool = False) -> None:
-        """A loader; nothing is started yet.
+        """Make a loader; nothing is started yet.
 
         Args:
-            sets: the clips; what changes in them later, workers see only where it lies in shared memory (`set_epoch` does).
-            workers: processes; 0: this one.
+            sets: the clips. Workers see later changes only in shared memory (as by `set_epoch`).
+            workers: number of worker processes; 0 reads in this process.
             pin: copy batches into pinned memory, for a GPU.
         """
+        # Worker processes get copies of these objects; what they share is inside `_Buffers`.
         self._order = _Order()
-        self._memory = _Memory(workers)
+        self._buffers = _Buffers(workers)
         self._loader: DataLoader[Any] = DataLoader(
-            _Sets(sets),
+            _JoinedSets(sets),
             batch_sampler=self._order,
             num_workers=workers,
-            collate_fn=self._memory,
-            worker_init_fn=steady_worker,
+            collate_fn=self._buffers,
+            worker_init_fn=start_worker,
             persistent_workers=workers > 0,
             prefetch_factor=AHEAD if workers else None,
             pin_memory=pin,
-            generator=torch.Generator(),  # its own, so that starting workers draws nothing from the model's
+            # A generator of its own: starting workers must not draw from the model's.
+            generator=torch.Generator(),
         )
 
     def batches(self, order: Iterable[list[int]], of: int = 0) -> Iterator[Batch]:
-        """The batches of clips that `order` names, each good until the next one is asked for.
+        """Yield the batches of clips that `order` lists, each valid until the next is requested.
 
         Args:
             order: indices of each batch.
-            of: which of the sets.
+            of: number of the set.
 
         Raises:
             MachineError: a worker process died.
             SourceError: too many clips do not decode.
         """
         self._order.keys = [[(of, index) for index in batch] for batch in order]
-        for batch, place in batches(self._loader):
+        for batch, buffer in iterate_loader(self._loader):
             try:
                 yield batch
             finally:
-                self._memory.release(place, batch.clips)
+                self._buffers.release(buffer, batch.clips)
 
 
 class _Order:
-    """What the loader's sampler gives at present."""
+    """The sampler of the loader; `keys` are the current batches of (set, index)."""
 
     def __init__(self) -> None:
         self.keys: list[list[tuple[int, int]]] = []
@@ -99,8 +116,8 @@ class _Order:
         return iter(self.keys)
 
 
-class _Sets(Dataset[tuple[ClipSet, int]]):
-    """Several sets as one, by (set, index); their clips are made where the batch is put together."""
+class _JoinedSets(Dataset[tuple[ClipSet, int]]):
+    """Several sets as one, by (set, index); `_Buffers` reads the clips when it makes a batch."""
 
     def __init__(self, sets: Sequence[ClipSet]) -> None:
         self.sets = sets
@@ -109,27 +126,47 @@ class _Sets(Dataset[tuple[ClipSet, int]]):
         return self.sets[key[0]], key[1]
 
 
-class _Memory:
-    """Puts batches together in pieces of memory, a few for each worker; `taken` tells workers which of theirs are still in use."""
+class _Buffers:
+    """Make batches in reusable buffers, a few per worker.
+
+    `in_use`, `(workers, BUFFERS)`, tells a worker which of its buffers the main process still
+    reads.
+    """
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self.taken = torch.zeros((max(1, workers), PIECES), dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]  # torch has no types here
-        self._pieces: dict[int, Tensor] = {}
-        self._mapped: dict[tuple[int, int], Tensor] = {}
+        self.in_use = share(torch.zeros((max(1, workers), BUFFERS), dtype=torch.uint8))
+        self._buffers: dict[int, Tensor] = {}
+        self._mapped: dict[BufferId, Tensor] = {}
 
-    def __call__(self, asked: list[tuple[ClipSet, int]]) -> tuple[Batch, tuple[int, int] | None]:
-        """The batch of these clips of one set, and its place: worker and piece; None where all are in use, and it has its own memory."""
+    def __call__(self, items: list[tuple[ClipSet, int]]) -> tuple[Batch, BufferId | None]:
+        """Make the batch of these clips of one set.
+
+        Returns:
+            The batch and its buffer; None when all buffers are in use and it has new memory.
+        """
         info = get_worker_info()
         worker = 0 if info is None else info.id
-        free = (self.taken[worker] == 0).nonzero()[:, 0].tolist()
-        batch = self._batch(asked[0][0], [index for _, index in asked], free[0] if free else None)
+        clips, indices = items[0][0], [index for _, index in items]
+
+        free = (self.in_use[worker] == 0).nonzero()[:, 0].tolist()
         if not free:
-            return batch, None
-        self.taken[worker, free[0]] = 1
-        return batch, (worker, free[0])
+            return self._batch(clips, indices, None), None
+        batch = self._batch(clips, indices, free[0])
+        self.in_use[worker, free[0]] = 1
+        return batch, BufferId(worker, free[0])
+
+    def release(self, buffer: BufferId | None, clips: Tensor) -> None:
+        """Mark the buffer of a batch as free."""
+        if buffer is None:
+            return
+        # Holding the tensor keeps the worker's memory mapped in this process, so that the next
+        # batch in this buffer costs no page faults.
+        self._mapped[buffer] = clips
+        self.in_use[buffer] = 0
 
     def _batch(self, clips: ClipSet, indices: list[int], number: int | None) -> Batch:
+        """Read clips into buffer `number`, or into new memory."""
         if isinstance(clips, _Writing):
             out = self._room(number, len(indices), clips.clip_shape, torch.uint8)
             marks = [clips.write(index, out[i]) for i, index in enumerate(indices)]
@@ -138,33 +175,24 @@ class _Memory:
             out = self._room(number, len(items), items[0][0].shape, items[0][0].dtype)
             torch.stack([item[0] for item in items], out=out)
             marks = [item[1:] for item in items]
-        labels, found = zip(*marks, strict=True)
-        return Batch(out, torch.tensor(labels), torch.tensor(found))
+
+        # In training the index differs from the requested one for a clip that was replaced.
+        labels, read = zip(*marks, strict=True)
+        return Batch(out, torch.tensor(labels), torch.tensor(read))
 
     def _room(
         self, number: int | None, count: int, shape: tuple[int, ...], dtype: torch.dtype
     ) -> Tensor:
-        """For `count` clips: in a piece, or apart."""
-        return (
-            torch.empty((count, *shape), dtype=dtype)
-            if number is None
-            else self._piece(number, count, shape, dtype)[:count]
-        )
+        """Return memory for `count` clips: a part of buffer `number`, or new memory if None."""
+        if number is None:
+            return torch.empty((count, *shape), dtype=dtype)
 
-    def _piece(self, number: int, count: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        piece = self._pieces.get(number)
-        if piece is None or piece.shape[1:] != shape or piece.dtype != dtype or len(piece) < count:
-            piece = torch.empty((count, *shape), dtype=dtype)
+        # Sets of one loader may differ in shape; the buffer follows the latest batch.
+        buffer = self._buffers.get(number)
+        fits = buffer is not None and buffer.shape[1:] == shape and buffer.dtype == dtype
+        if buffer is None or not fits or len(buffer) < count:
+            buffer = torch.empty((count, *shape), dtype=dtype)
             if self.workers:
-                piece = piece.share_memory_()  # type: ignore[no-untyped-call]  # nor here
-            self._pieces[number] = piece
-        return piece
-
-    def release(self, place: tuple[int, int] | None, clips: Tensor) -> None:
-        """The batch at a place is done with."""
-        if place is None:
-            return
-        self._mapped[place] = (
-            clips  # keeps the worker's piece mapped in this process: the next batch in it is there at once
-        )
-        self.taken[place] = 0
+                buffer = share(buffer)
+            self._buffers[number] = buffer
+        return buffer[:count]

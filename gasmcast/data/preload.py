@@ -1,7 +1,9 @@
-"""A whole video in memory, its frames made small: what an epoch that decodes nothing reads."""
+"""Decode whole videos into memory with small frames, so that epochs cost no decoding."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,62 +11,104 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gasmcast.progress import Progress
 from gasmcast.spec import ClipSpec
 from gasmcast.video.clip import fit_frame
 from gasmcast.video.reader import Frame, duration_s, read_frames
 
-__all__ = ["SmallVideo", "read_small"]
+__all__ = ["SmallVideo", "preload_videos", "read_small"]
 
-SPARE = 1.3  # how much larger than a clip's frames they are kept, where crops are drawn from them
+SPARE = 1.3
+"""Size of stored frames relative to a clip's, when crops are drawn from them."""
 
 
 class SmallVideo(NamedTuple):
-    """All frames of a video, small."""
+    """All frames of a video, downscaled."""
 
     stamps: NDArray[np.float64]
-    """`(n,)` seconds."""
+    """`(n,)` time stamps in seconds."""
     frames: NDArray[np.uint8]
     """`(n, h, w, 3)` RGB."""
     length_s: float
+    """Length of the video in seconds, by its header."""
+
+
+def preload_videos(
+    decode: Callable[[int], SmallVideo | None],
+    count: int,
+    budget_bytes: int,
+    *,
+    threads: int,
+    progress: Progress,
+) -> dict[int, SmallVideo] | None:
+    """Decode all videos of a set, or stop as soon as they are sure to need too much memory.
+
+    Args:
+        decode: returns video `index`, or None if it does not decode.
+        count: number of videos.
+        budget_bytes: most memory that all of them may take.
+        threads: number of threads that decode.
+        progress: called after each video.
+
+    Returns:
+        The videos by index, or None when the budget is too small.
+    """
+    videos: dict[int, SmallVideo] = {}
+    used = 0
+    block = 4 * threads
+    with ThreadPoolExecutor(threads) as pool:
+        for first in range(0, count, block):
+            indices = range(first, min(first + block, count))
+            for index, video in zip(indices, pool.map(decode, indices), strict=True):
+                if video is not None:
+                    videos[index] = video
+                    used += video.frames.nbytes
+                progress("preloading clips", index + 1, count)
+
+            # The mean so far predicts the whole, long before the budget is used up.
+            mean = used / max(1, len(videos))
+            if mean * count > budget_bytes:
+                return None
+    return videos
 
 
 def read_small(path: Path, spec: ClipSpec, *, crops: bool) -> SmallVideo:
-    """Decode a video whole.
+    """Decode a whole video.
 
     Args:
-        path: the video.
-        spec: says how large a clip is.
-        crops: they will be drawn from it, so keep the whole frame and somewhat larger; else it is kept as evaluation sees it.
+        path: the video file.
+        spec: gives the size of a clip.
+        crops: keep the whole frame and somewhat larger, because crops are drawn from it; otherwise
+            frames are kept as evaluation sees them.
 
     Raises:
-        SourceError: it does not decode.
+        SourceError: the video does not decode.
     """
     stamps: list[float] = []
     frames: list[Frame] = []
     for stamp, frame in read_frames(path, threads=1):
-        small = (
-            _shrink(frame, SPARE * spec.pixels)
-            if crops
-            else fit_frame(frame, spec.pixels, spec.fit)
-        )
-        if frames and small.shape != frames[0].shape:  # the video changes its size
-            small = np.asarray(
-                cv2.resize(small, frames[0].shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8
-            )
+        if crops:
+            small = _shrink(frame, SPARE * spec.pixels)
+        else:
+            small = fit_frame(frame, spec.pixels, spec.fit)
+
+        # A video may change its size; the first frame decides.
+        if frames and small.shape != frames[0].shape:
+            small = _resize(small, frames[0].shape[1], frames[0].shape[0])
         stamps.append(stamp)
         frames.append(small)
     return SmallVideo(np.array(stamps), np.stack(frames), duration_s(path))
 
 
 def _shrink(frame: Frame, short: float) -> Frame:
-    """With its short side so long, if it is longer."""
+    """Downscale so that the short side is at most `short` pixels; never upscale."""
     height, width = frame.shape[:2]
     scale = short / min(height, width)
     if scale >= 1:
         return frame
-    return np.asarray(
-        cv2.resize(
-            frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA
-        ),
-        np.uint8,
-    )
+    return _resize(frame, round(width * scale), round(height * scale))
+
+
+def _resize(frame: Frame, width: int, height: int) -> Frame:
+    """Resize by averaging areas."""
+    return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

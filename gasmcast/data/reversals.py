@@ -1,4 +1,4 @@
-"""Classes of Something-Something-V2 that show each other when they are played backwards."""
+"""List the classes of Something-Something-V2 that show each other when they are played backward."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 __all__ = ["PAIRS", "reversals"]
 
-# By what their names say of things and camera, as Price and Damen 2019 (Retro-Actions, arXiv 1909.09422) ask it; hands are not looked at.
-# Left out is what no other name says backwards: dropping, tearing, pouring.
+# Chosen by what the names say about things and camera, as in Price and Damen 2019 (Retro-Actions,
+# arXiv 1909.09422); hands are ignored. Classes whose reversal has no name of its own are left out:
+# dropping, tearing, pouring.
 PAIRS = (
     ("Approaching something with your camera", "Moving away from something with your camera"),
     ("Burying something in something", "Digging something out of something"),
@@ -36,11 +37,14 @@ PAIRS = (
 
 
 def reversals(names: Sequence[str]) -> dict[int, int]:
-    """Numbers of the classes that have their reversal among `names`, and its number, both ways."""
+    """Return the reversed class of each class index that has one, in both directions.
+
+    Args:
+        names: class names; only pairs with both classes among them count.
+    """
     index = {name: i for i, name in enumerate(names)}
-    pairs = [
-        (index[first], index[second])
-        for first, second in PAIRS
-        if first in index and second in index
-    ]
-    return dict(pairs) | {second: first for first, second in pairs}
+    reversed_of: dict[int, int] = {}
+    for first, second in PAIRS:
+        if first in index and second in index:
+            reversed_of[index[first]] = index[second]
+    return reversed_of | {second: first for first, second in reversed_of.items()}

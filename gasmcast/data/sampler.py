@@ -1,4 +1,7 @@
-"""Which clips an epoch takes in which order, and which of them each process reads: the same whatever the number of processes."""
+"""Order the clips of an epoch and share them out among processes.
+
+The order is the same whatever the number of processes.
+"""
 
 from __future__ import annotations
 
@@ -14,43 +17,49 @@ __all__ = ["RankBatches", "epoch_order", "shard"]
 def epoch_order(
     labels: NDArray[np.integer], seed: int, epoch: int, balanced: bool = False
 ) -> NDArray[np.int64]:
-    """A permutation of all clips, or as many draws in which each class comes equally often.
+    """Return a permutation of all clips, or draws in which each class occurs equally often.
 
     Args:
         labels: `(N,)` class of each clip.
-        seed: of the run.
-        epoch: counted from 0; with `seed` it decides everything.
-        balanced: classes in turn; within a class every clip before any comes again.
+        seed: seed of the run.
+        epoch: counted from 0; with `seed` it determines the order.
+        balanced: take the classes in turn; within a class every clip occurs before any repeats.
 
     Returns:
-        `(N,)` indices.
+        `(N,)` indices of clips.
     """
     rng = np.random.default_rng((seed, epoch, 1))
     count = len(labels)
     if not balanced:
         return rng.permutation(count)
+
     by_class = np.argsort(labels, kind="stable")
     members = np.split(by_class, np.flatnonzero(np.diff(labels[by_class])) + 1)
     rounds = -(-count // len(members))
-    columns = [
-        np.concatenate([rng.permutation(own) for _ in range(-(-rounds // len(own)))])[:rounds]
-        for own in members
-    ]
-    return np.stack(
-        [row[rng.permutation(len(members))] for row in np.stack(columns, axis=1)]
-    ).reshape(-1)[:count]
+
+    # Repeat permutations of a class until it has one clip per round.
+    columns = []
+    for clips in members:
+        repeats = -(-rounds // len(clips))
+        column = np.concatenate([rng.permutation(clips) for _ in range(repeats)])
+        columns.append(column[:rounds])
+
+    # Each round takes one clip of every class, in a random order of classes.
+    by_round = np.stack(columns, axis=1)  # (rounds, classes)
+    shuffled = [row[rng.permutation(len(members))] for row in by_round]
+    return np.stack(shuffled).reshape(-1)[:count]
 
 
 def shard(count: int, rank: int, world: int) -> NDArray[np.int64]:
-    """Every `world`-th of `count` clips, from `rank` on: each clip in exactly one shard, none padded."""
+    """Return every `world`-th of `count` clips from `rank` on: each in one shard, none padded."""
     return np.arange(rank, count, world)
 
 
 class RankBatches(Sampler[list[int]]):
-    """The batches of one process: its contiguous part of every global batch, whole batches only.
+    """Batches of one process: its contiguous part of every global batch, whole batches only.
 
-    A global batch is `world * batch_size` consecutive clips of the order, so that two processes together see in a step
-    exactly what one process with twice the batch sees.
+    A global batch is `world * batch_size` consecutive clips of the order, so that two processes
+    together see in a step exactly what one process with twice the batch sees.
     """
 
     def __init__(
@@ -61,6 +70,15 @@ class RankBatches(Sampler[list[int]]):
         world: int = 1,
         start: int = 0,
     ) -> None:
+        """Share out an order.
+
+        Args:
+            order: `(N,)` indices of clips.
+            batch_size: clips per process and step.
+            rank: number of this process.
+            world: number of processes.
+            start: batches to skip, when an epoch is resumed.
+        """
         self.order = order
         self.batch_size = batch_size
         self.rank = rank

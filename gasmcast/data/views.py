@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gasmcast.data.dataset import BAD_SHARE
+from gasmcast.data.annotations import Sample
+from gasmcast.data.failures import check_failures
+from gasmcast.data.shared_memory import share
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.spec import ClipSpec
 from gasmcast.video.clip import fit_frame, read_slots
-from gasmcast.video.reader import as_rgb, duration_s
+from gasmcast.video.reader import Frame, as_rgb, duration_s
 
-if TYPE_CHECKING:
-    from gasmcast.data.annotations import Sample
-
-__all__ = ["ViewClips", "parse_views", "view_starts"]
-
-Frame = NDArray[np.uint8]
+__all__ = ["ViewClips", "parse_views"]
 
 
 def parse_views(text: str) -> tuple[int, int]:
-    """`"2x3"` -> 2 windows, 3 crops.
+    """Parse "2x3" into 2 windows and 3 crops.
 
     Raises:
-        UsageError: not of that form.
+        UsageError: the text is not of that form.
     """
     windows, cross, crops = text.partition("x")
-    if (
-        not (cross and windows.isdigit() and crops.isdigit())
-        or not 1 <= int(windows) <= 10
-        or int(crops) not in (1, 3)
-    ):
+    is_form = bool(cross) and windows.isdigit() and crops.isdigit()
+    if not is_form or not 1 <= int(windows) <= 10 or int(crops) not in (1, 3):
         raise UsageError(
             f"--views {text!r} is not windows x crops.", "Use 1x1, 1x3 or 2x3 (crops are 1 or 3)."
         )
@@ -43,56 +36,66 @@ def parse_views(text: str) -> tuple[int, int]:
 
 
 def view_starts(length_s: float, spec: ClipSpec, windows: int) -> list[float]:
-    """Where the windows of a clip begin: the middles of equal parts of the time that there is to choose from.
+    """Return the starts of a clip's windows in seconds: the middles of equal parts of its slack.
 
-    One window is the centered one. A clip no longer than the window has nothing to choose from: its windows lie a part of a slot
-    apart, so that they take other frames (interleaved sampling, as CAST's two test clips).
+    One window is the centered one. A clip no longer than the window has no slack: its windows are
+    shifted by a part of a slot, so that they take other frames (interleaved sampling, as CAST's two
+    test clips, Lee et al. 2023).
+
+    Args:
+        length_s: length of the clip.
+        spec: the sampling contract.
+        windows: number of windows.
     """
-    slack = max(0.0, length_s - spec.window_s)
     if windows == 1:
         return [spec.centered_start(length_s)]
+
+    slack = max(0.0, length_s - spec.window_s)
     if slack >= 1 / spec.fps:
         return [slack * (i + 0.5) / windows for i in range(windows)]
-    return [
-        max(0.0, slack / 2 + (i - (windows - 1) / 2) / (windows * spec.fps)) for i in range(windows)
-    ]
 
-
-def _crop(spec: ClipSpec, place: float) -> Callable[[Frame], Frame]:
-    """The square at `place` (0 left or top, 0.5 center, 1 right or bottom) of the long side, as large as the short one."""
-
-    def crop(frame: Frame) -> Frame:
-        height, width = frame.shape[:2]
-        side = min(height, width)
-        y, x = int((height - side) * place), int((width - side) * place)
-        return fit_frame(frame[y : y + side, x : x + side], spec.pixels, "crop")
-
-    return crop
+    # Shifts are spread evenly over one slot, centered on the middle window.
+    starts = []
+    for i in range(windows):
+        shift = (i - (windows - 1) / 2) / (windows * spec.fps)
+        starts.append(max(0.0, slack / 2 + shift))
+    return starts
 
 
 class ViewClips:
-    """A set of `len(samples) * windows * crops` clips; the views of one clip follow each other.
+    """A set of `len(samples) * windows * crops` clips; the views of one clip are consecutive.
 
     The middle crop is `fit_frame`'s, so that 1x1 is exactly the single-view evaluation.
-
-    Raises:
-        UsageError: three crops of a clip spec that squashes frames, where there is nothing beside the crop.
     """
 
     def __init__(self, samples: Sequence[Sample], spec: ClipSpec, windows: int, crops: int) -> None:
+        """Make the set; nothing is read yet.
+
+        Args:
+            samples: the clips.
+            spec: the sampling contract.
+            windows: number of windows per clip.
+            crops: 1 or 3 crops per window.
+
+        Raises:
+            UsageError: three crops of a clip spec that squashes frames, which leaves nothing
+                outside the crop.
+        """
         if crops > 1 and spec.fit == "squash":
             raise UsageError(
                 "This model's clip spec squashes whole frames: there is only one crop.",
                 f"Use --views {windows}x1.",
             )
         self.samples, self.spec, self.windows, self.crops = samples, spec, windows, crops
-        self.failed = torch.zeros(len(self), dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
+        self.failed = share(torch.zeros(len(self), dtype=torch.uint8))
 
     def __len__(self) -> int:
         return len(self.samples) * self.windows * self.crops
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
-        """View `index` as `(clip uint8 (1+S, F, H, W, 3), label, index)`; black, and all its views in `failed`, if it does not decode.
+        """Return view `index` as `(clip uint8 (1+S, F, H, W, 3), label, index)`.
+
+        A clip that does not decode is black, and all its views are marked in `failed`.
 
         Raises:
             SourceError: more than 1 % of the clips do not decode.
@@ -101,34 +104,62 @@ class ViewClips:
         number, view = divmod(index, views)
         sample = self.samples[number]
         label = -1 if sample.label is None else sample.label
+        # A black clip keeps the batch whole; the caller leaves its clip out of the figures.
         try:
             frames = self._read(sample, view)
         except SourceError as error:
             self.failed[number * views : (number + 1) * views] = 1
-            count = int(self.failed.sum()) // views
-            if count > BAD_SHARE * len(self.samples):
-                raise SourceError(
-                    f"{count} of {len(self.samples)} clips do not decode. The last: {error.what}",
-                    error.hint,
-                ) from None
+            self._check_failures(error)
             return torch.zeros(self.spec.clip_shape, dtype=torch.uint8), label, index
         return torch.from_numpy(frames.reshape(self.spec.clip_shape)), label, index
 
-    def _read(self, sample: Sample, view: int) -> NDArray[np.uint8]:
-        if sample.path is None:
-            raise SourceError(f"Clip {sample.id} has no video file.")
-        start = view_starts(duration_s(sample.path), self.spec, self.windows)[view // self.crops]
-        place = (view % self.crops) / 2
-        shape = (
-            _crop(self.spec, place)
-            if self.crops > 1
-            else lambda frame: fit_frame(frame, self.spec.pixels, self.spec.fit)
-        )
-        return read_slots(
-            sample.path, self.spec.slot_times(start), lambda frame: as_rgb(shape(frame)), threads=1
-        )
-
     def failures(self) -> list[str]:
-        """The names of the clips that did not decode so far."""
+        """Return the names of the clips that did not decode so far."""
         views = self.windows * self.crops
         return [self.samples[i].id for i in self.failed[::views].nonzero()[:, 0].tolist()]
+
+    def _read(self, sample: Sample, view: int) -> NDArray[np.uint8]:
+        """Return the frames of one view, `((1+S) F, H, W, 3)` RGB."""
+        if sample.path is None:
+            raise SourceError(f"Clip {sample.id} has no video file.")
+        window, crop = divmod(view, self.crops)
+        start = view_starts(duration_s(sample.path), self.spec, self.windows)[window]
+        fit = self._fit(crop)
+        slots = self.spec.slot_times(start)
+        return read_slots(sample.path, slots, lambda frame: as_rgb(fit(frame)), threads=1)
+
+    def _fit(self, crop: int) -> Callable[[Frame], Frame]:
+        """Return the function that brings a frame to the square of a crop."""
+        if self.crops > 1:
+            return _crop(self.spec, place=crop / 2)
+        return lambda frame: fit_frame(frame, self.spec.pixels, self.spec.fit)
+
+    def _check_failures(self, last: SourceError) -> None:
+        """Raise when too many clips do not decode."""
+        names = self.failures()
+        check_failures(
+            names,
+            len(self.samples),
+            lambda shown: SourceError(
+                f"{len(names)} of {len(self.samples)} clips do not decode {shown}."
+                f" The last: {last.what}",
+                last.hint,
+            ),
+        )
+
+
+def _crop(spec: ClipSpec, place: float) -> Callable[[Frame], Frame]:
+    """Return the function that cuts a square as large as the short side out of a frame.
+
+    Args:
+        spec: gives the size of the result.
+        place: position along the long side: 0 left or top, 0.5 center, 1 right or bottom.
+    """
+
+    def crop(frame: Frame) -> Frame:
+        height, width = frame.shape[:2]
+        side = min(height, width)
+        y, x = int((height - side) * place), int((width - side) * place)
+        return fit_frame(frame[y : y + side, x : x + side], spec.pixels, "crop")
+
+    return crop

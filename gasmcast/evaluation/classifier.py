@@ -1,4 +1,7 @@
-"""What an evaluation is of: a checkpoint in PyTorch or a bundle in its engines, behind one function from clips to logits."""
+"""Open a checkpoint or a bundle as one function from clips to logits.
+
+A checkpoint runs in PyTorch, a bundle in its engines; both give the same `Classifier`.
+"""
 
 from __future__ import annotations
 
@@ -11,69 +14,55 @@ from numpy.typing import NDArray
 
 from gasmcast.data.malloc import keep_memory
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.evaluation.predict import Run
+from gasmcast.evaluation.predict import LogitsFunction
 from gasmcast.labels import Labels
 from gasmcast.models.checkpoint import load_checkpoint
 from gasmcast.models.model import GasmCast
 from gasmcast.runtime.bundle import Bundle
 from gasmcast.spec import ClipSpec
 
-__all__ = ["Subject", "open_subject", "run_bundle", "run_model"]
+__all__ = ["Classifier", "bundle_logits", "model_logits", "open_classifier"]
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+CHECKPOINT_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
-class Subject:
-    """Something that classifies clips."""
+class Classifier:
+    """Classifier of clips with its name, sampling contract and classes."""
 
     name: str
-    run: Run
+    """File or folder, precision, and the engine of a bundle."""
+    logits: LogitsFunction
+    """Function from clips to logits."""
     spec: ClipSpec
     labels: Labels
     checkpoint: Path | None
-    """Its file; None for a bundle."""
+    """Weights file of a checkpoint; None for a bundle."""
 
 
-def open_subject(target: Path, precision: str = "fp32", backend: str = "auto") -> Subject:
-    """A checkpoint, a run folder or a bundle, ready to run.
-
-    Raises:
-        UsageError: none of them, damaged, or without this precision.
-        MachineError: the backend or precision is not to be had on this machine.
-    """
-    if (target / "manifest.json").is_file():
-        bundle = Bundle.open(target)
-        run, engine = run_bundle(bundle, precision, backend)
-        return Subject(
-            f"{target.name} {precision} ({engine})", run, bundle.manifest.spec, bundle.labels, None
-        )
-    if precision not in PRECISIONS:
-        raise UsageError(
-            f"--precision {precision!r} is not one of a checkpoint's.",
-            f"Use {', '.join(PRECISIONS)}; int8 is a bundle's.",
-        )
-    if precision == "fp16" and not torch.cuda.is_available():
-        raise MachineError(
-            "fp16 in PyTorch needs a GPU.",
-            "Use --precision fp32 or bf16, or evaluate an exported bundle.",
-        )
-    model, config, labels, info = load_checkpoint(target)
-    file = Path(info["path"])
-    return Subject(
-        f"{file.parent.name}/{file.name} {precision}",
-        run_model(model, precision),
-        config.spec,
-        labels,
-        file,
-    )
-
-
-def run_model(model: GasmCast, precision: str = "fp32") -> Run:
-    """A function from a batch of clips to logits, on the GPU where there is one.
+def open_classifier(target: Path, precision: str = "fp32", engine: str = "auto") -> Classifier:
+    """Return a checkpoint, run folder or bundle as a classifier that is ready to run.
 
     Args:
-        model: in eval mode; it is moved.
+        target: a checkpoint file, a run folder, or a bundle.
+        precision: fp32, bf16 or fp16 for a checkpoint; one of its precisions for a bundle.
+        engine: backend that runs a bundle: auto, tensorrt, openvino or onnxruntime. Ignored for a
+            checkpoint, which PyTorch runs.
+
+    Raises:
+        UsageError: the target is none of these, is damaged, or lacks this precision.
+        MachineError: the backend or the precision is not available on this machine.
+    """
+    if (target / "manifest.json").is_file():
+        return _open_bundle(target, precision, engine)
+    return _open_checkpoint(target, precision)
+
+
+def model_logits(model: GasmCast, precision: str = "fp32") -> LogitsFunction:
+    """Return a function from clips to logits that runs a model in PyTorch, on the GPU if present.
+
+    Args:
+        model: the model in eval mode; it is moved to the device.
         precision: fp32, or bf16 or fp16 by autocast.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -81,53 +70,101 @@ def run_model(model: GasmCast, precision: str = "fp32") -> Run:
         keep_memory()
     model.to(device)
 
-    def run(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32"),
-        ):
-            logits = model(torch.from_numpy(np.ascontiguousarray(clips)).to(device))
-        return np.asarray(logits.float().cpu().numpy())
+    dtype = CHECKPOINT_PRECISIONS[precision]
+    mixed = precision != "fp32"
 
-    return run
+    def logits(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        batch = torch.from_numpy(np.ascontiguousarray(clips)).to(device)
+        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=mixed):
+            output = model(batch)
+        return np.asarray(output.float().cpu().numpy())
+
+    return logits
 
 
-def run_bundle(
-    bundle: Bundle, precision: str, backend: str = "auto", threads: int | None = None
-) -> tuple[Run, str]:
-    """A function from a batch of clips to logits through a bundle's engines, and how the engine describes itself.
+def bundle_logits(
+    bundle: Bundle, precision: str, engine: str = "auto", threads: int | None = None
+) -> tuple[LogitsFunction, str]:
+    """Return a function from clips to logits that runs a bundle, and the engine's description.
 
-    It runs what `gasmcast live` runs: the encoder on each pair of segments, then the head. Where the bundle has no such pair of
-    graphs in this precision, its complete graph.
+    The function runs what `gasmcast live` runs: the encoder on each pair of segments, then the
+    head. A bundle that has no such pair of graphs in this precision runs its complete graph.
+
+    Args:
+        bundle: an open bundle.
+        precision: one of its precisions.
+        engine: backend: auto, tensorrt, openvino or onnxruntime.
+        threads: CPU threads; None for all cores.
 
     Raises:
-        UsageError: the bundle has no such precision.
-        MachineError: the backend is not to be had on this machine.
+        UsageError: the bundle does not have this precision.
+        MachineError: the backend is not available on this machine.
     """
     if precision in bundle.precisions():
-        encoder, head = (
-            bundle.engine(graph, precision, backend, threads) for graph in ("encoder", "head")
-        )
+        encoder = bundle.engine("encoder", precision, engine, threads)
+        head = bundle.engine("head", precision, engine, threads)
 
-        def stream(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-            steps = [
-                encoder.run({"segments": np.ascontiguousarray(clips[:, s : s + 2])})
-                for s in range(clips.shape[1] - 1)
-            ]
-            return head.run(
-                {name: np.stack([step[name] for step in steps], 1) for name in head.inputs}
-            )["logits"]
+        def streamed(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+            # Each pair is a segment and its predecessor; the first one starts at the lead-in.
+            segments = []
+            for i in range(clips.shape[1] - 1):
+                pair = np.ascontiguousarray(clips[:, i : i + 2])  # (B, 2, F, H, W, 3)
+                segments.append(encoder.run({"segments": pair}))
 
-        return stream, encoder.describe()
-    whole = {
-        f.precision for f in bundle.manifest.files.values() if f.graph == "complete" and f.precision
+            # The head reads (B, S, ...), one row a segment.
+            feeds = {
+                name: np.stack([segment[name] for segment in segments], axis=1)
+                for name in head.inputs
+            }
+            return head.run(feeds)["logits"]
+
+        return streamed, encoder.describe()
+
+    complete_precisions = {
+        file.precision
+        for file in bundle.manifest.files.values()
+        if file.graph == "complete" and file.precision
     }
-    if (
-        precision not in whole
-    ):  # `engine` would give the precision that it falls back to, under this one's name
-        raise UsageError(
-            f"{bundle.path} has no {precision}.",
-            f"It has {', '.join(sorted(whole.union(bundle.precisions())))}.",
-        )
-    complete = bundle.engine("complete", precision, backend, threads)
+    # `Bundle.engine` would silently fall back to another precision under this one's name.
+    if precision not in complete_precisions:
+        available = sorted(complete_precisions.union(bundle.precisions()))
+        raise UsageError(f"{bundle.path} has no {precision}.", f"It has {', '.join(available)}.")
+
+    complete = bundle.engine("complete", precision, engine, threads)
     return lambda clips: complete.run({"clip": clips})["logits"], complete.describe()
+
+
+def _open_bundle(target: Path, precision: str, engine: str) -> Classifier:
+    bundle = Bundle.open(target)
+    logits, description = bundle_logits(bundle, precision, engine)
+    return Classifier(
+        name=f"{target.name} {precision} ({description})",
+        logits=logits,
+        spec=bundle.manifest.spec,
+        labels=bundle.labels,
+        checkpoint=None,
+    )
+
+
+def _open_checkpoint(target: Path, precision: str) -> Classifier:
+    if precision not in CHECKPOINT_PRECISIONS:
+        raise UsageError(
+            f"A checkpoint has no precision {precision!r}.",
+            f"Use {', '.join(CHECKPOINT_PRECISIONS)}; evaluate a bundle for int8.",
+        )
+    # Autocast to FP16 is made for GPUs; CPUs have BF16.
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise MachineError(
+            "fp16 in PyTorch needs a GPU.",
+            "Use --precision fp32 or bf16, or evaluate an exported bundle.",
+        )
+
+    model, config, labels, info = load_checkpoint(target)
+    file = Path(info["path"])
+    return Classifier(
+        name=f"{file.parent.name}/{file.name} {precision}",
+        logits=model_logits(model, precision),
+        spec=config.spec,
+        labels=labels,
+        checkpoint=file,
+    )

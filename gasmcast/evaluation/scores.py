@@ -1,4 +1,4 @@
-"""The figures of an evaluation in one record, from logits and labels alone."""
+"""Summarize logits and labels in one record of scores."""
 
 from __future__ import annotations
 
@@ -20,37 +20,43 @@ from gasmcast.evaluation.metrics import (
     mean_class_interval,
 )
 
-__all__ = ["ClassScore", "Confused", "Scores", "judge"]
+__all__ = ["ClassScore", "ConfusedPair", "Scores", "score"]
 
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class of the set."""
+    """Scores of one class of the set."""
 
     name: str
     clips: int
     accuracy: float
+    """Share 0..1 of the class's clips."""
     mistaken_for: str
-    """The class it is most often taken for; empty when it never is."""
+    """Class predicted most often in its place; empty when all of its clips are correct."""
 
 
 @dataclass(frozen=True)
-class Confused:
-    """Two classes and how often one is taken for the other, both ways together."""
+class ConfusedPair:
+    """Two classes that are mistaken for each other."""
 
     first: str
     second: str
     first_as_second: int
+    """Clips of the first class that were given the second."""
     second_as_first: int
+    """Clips of the second class that were given the first."""
     share: float
-    """Of the clips of both classes."""
+    """Both counts as a share of the clips of both classes."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Shares are 0..1, intervals the 95 % bootstrap over clips."""
+    """Scores of a classifier on labeled clips.
+
+    Accuracies are shares 0..1; intervals are 95 % bootstrap intervals over clips.
+    """
 
     clips: int
     top1: float
@@ -62,32 +68,35 @@ class Scores:
     ece: float
     """Expected calibration error of the plain softmax."""
     temperature: float
-    """Fitted on these clips."""
+    """Temperature fitted on these clips."""
     ece_calibrated: float
-    """With temperatures that were fitted on the other half of the clips."""
+    """ECE at temperatures fitted on the other half of the clips."""
     chance: float
     """Top-1 of always naming the most frequent class."""
     classes: tuple[ClassScore, ...]
-    confused: tuple[Confused, ...]
-    """The 20 most confused pairs, by clips."""
+    confused: tuple[ConfusedPair, ...]
+    """The 20 most confused pairs, by number of clips."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return asdict(self)
 
 
-def judge(
+def score(
     logits: NDArray[np.floating], labels: NDArray[np.integer], names: Sequence[str]
 ) -> Scores:
-    """All figures of `(N, classes)` logits.
+    """Return all scores of the logits of a set.
 
     Args:
-        logits: one row a clip.
+        logits: `(N, classes)`.
         labels: `(N,)`.
-        names: of the classes.
+        names: class names.
     """
-    first, fifth = hits(logits, labels), hits(logits, labels, min(5, logits.shape[1]))
+    # Hits and confusions are computed once, because several scores need them.
+    first = hits(logits, labels)
+    fifth = hits(logits, labels, min(5, logits.shape[1]))
     counts = confusion(logits, labels)
+
     return Scores(
         clips=len(labels),
         top1=float(first.mean()),
@@ -106,8 +115,12 @@ def judge(
 
 
 def _calibrated_ece(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """ECE of each half of the clips at the temperature of the other: on the fitted clips themselves it would flatter."""
+    """Return the ECE of each half of the clips at the temperature fitted on the other half.
+
+    Measured on the clips it was fitted on, the temperature would look too good.
+    """
     half = np.random.default_rng(0).permutation(len(labels)) % 2 == 0
+    # The halves are scaled apart and measured together, so that bins keep all clips.
     scaled = np.asarray(logits, np.float64).copy()
     for part in (half, ~half):
         scaled[part] /= fit_temperature(logits[~part], labels[~part])
@@ -121,10 +134,13 @@ def _class_scores(
     names: Sequence[str],
 ) -> tuple[ClassScore, ...]:
     accuracy, clips = class_accuracy(correct, labels, len(names))
+    # Without the diagonal, the largest entry of a row is the most frequent mistake.
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
+
     rows = []
     for i, name in enumerate(names):
+        # Classes that the split does not contain have no accuracy.
         if clips[i]:
             other = names[int(wrong[i].argmax())] if wrong[i].any() else ""
             rows.append(ClassScore(name, int(clips[i]), float(accuracy[i]), other))
@@ -133,20 +149,25 @@ def _class_scores(
 
 def confused_pairs(
     counts: NDArray[np.int64], names: Sequence[str], most: int = 20
-) -> tuple[Confused, ...]:
-    """The pairs of classes that are most often taken for each other.
+) -> tuple[ConfusedPair, ...]:
+    """Return the pairs of classes that are most often mistaken for each other.
 
     Args:
-        counts: `(C, C)`, row the true class.
-        names: of the classes.
-        most: how many at most.
+        counts: `(C, C)` confusion matrix; rows are true classes.
+        names: class names.
+        most: maximum number of pairs.
     """
+    # The upper triangle holds each pair once.
     mutual = np.triu(counts + counts.T, 1)
     clips = counts.sum(1)
+
+    # Flat positions of the largest counts; pairs that never occur are dropped below.
     order = np.argsort(-mutual, axis=None, kind="stable")[:most]
     pairs = []
     for i, j in zip(*np.unravel_index(order, mutual.shape), strict=True):
         if mutual[i, j]:
             share = float(mutual[i, j] / max(1, clips[i] + clips[j]))
-            pairs.append(Confused(names[i], names[j], int(counts[i, j]), int(counts[j, i]), share))
+            pairs.append(
+                ConfusedPair(names[i], names[j], int(counts[i, j]), int(counts[j, i]), share)
+            )
     return tuple(pairs)

@@ -1,4 +1,7 @@
-"""The temperature that `gasmcast eval` fitted for a checkpoint, in a file beside it, for an export that has no clips to fit its own on."""
+"""Store the temperature that `gasmcast eval` fitted for a checkpoint.
+
+The file lies in the checkpoint's folder. An export without labeled clips of its own uses it.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,23 @@ FILE = "temperature.json"
 
 
 def write_temperature(checkpoint: Path, scores: Scores, split: str) -> Path:
-    """Keep the fitted temperature, with the checksum of the weights that it belongs to; a file that is damaged is begun anew."""
+    """Store the fitted temperature with the checksum of its weights, and return the file.
+
+    A damaged file is replaced.
+
+    Args:
+        checkpoint: weights file that was evaluated.
+        scores: its scores.
+        split: the split that it was evaluated on.
+    """
     path = checkpoint.with_name(FILE)
+    # The file holds an entry for each checkpoint of the folder.
     known: dict[str, Any] = {}
     if path.is_file():
         with suppress(UsageError):
             known = read_json(path, dict)
+
+    # The checksum tells later whether the weights have changed since.
     known[checkpoint.name] = {
         "sha256": sha256_of(checkpoint),
         "temperature": scores.temperature,
@@ -36,13 +50,14 @@ def write_temperature(checkpoint: Path, scores: Scores, split: str) -> Path:
 
 
 def read_temperature(checkpoint: Path, sha256: str) -> float | None:
-    """The temperature that was fitted for a checkpoint of this checksum; None where none was, or for weights that it had before.
+    """Return the temperature stored for these weights; None without one for this checksum.
 
     Raises:
         UsageError: the file is damaged.
     """
     path = checkpoint.with_name(FILE)
     entry = read_json(path, dict).get(checkpoint.name, {}) if path.is_file() else {}
+    # Training may have continued since, and other weights need another temperature.
     if entry.get("sha256") != sha256:
         return None
     if "temperature" not in entry:

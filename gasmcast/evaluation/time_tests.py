@@ -1,4 +1,4 @@
-"""What a model makes of time: clips played backwards, and clips whose frames are shuffled."""
+"""Test whether a model uses the order of frames: clips played backwards or shuffled."""
 
 from __future__ import annotations
 
@@ -15,129 +15,173 @@ from gasmcast.evaluation.metrics import bootstrap_interval
 __all__ = [
     "ReversalScores",
     "ShuffleScores",
-    "judge_reversed",
-    "judge_shuffled",
     "reverse_clips",
+    "score_reversed",
+    "score_shuffled",
     "shuffle_clips",
 ]
 
 Clips = NDArray[np.uint8]
 
 
-def _in_order(clips: Clips, order: Callable[[int, int], NDArray[np.int64]]) -> Clips:
-    """Frames of the window in another order; the lead-in is the new first frame repeated, as at the start of a video."""
+def _reorder(clips: Clips, order: Callable[[int, int], NDArray[np.int64]]) -> Clips:
+    """Put the frames of each window in another order.
+
+    The new first frame, repeated, becomes the lead-in, as at the start of a video.
+
+    Args:
+        clips: `(B, 1+S, F, H, W, 3)`.
+        order: returns the new order of the frames, by position in the batch and frame count.
+    """
     b, s1, f = clips.shape[:3]
-    window = clips[:, 1:].reshape(b, (s1 - 1) * f, *clips.shape[3:])
+    window = clips[:, 1:].reshape(b, (s1 - 1) * f, *clips.shape[3:])  # (B, S * F, H, W, 3)
+
+    # Each clip may have an order of its own.
     out = np.empty_like(clips)
     for i in range(b):
         moved = window[i, order(i, window.shape[1])]
         out[i, 0] = moved[:1]
-        out[i, 1:] = moved.reshape(s1 - 1, f, *moved.shape[1:])
+        out[i, 1:] = moved.reshape(s1 - 1, f, *moved.shape[1:])  # (S, F, H, W, 3)
     return out
 
 
 def reverse_clips(clips: Clips) -> Clips:
-    """`(B, 1+S, F, H, W, 3)`: each window played backwards."""
-    return _in_order(clips, lambda _, frames: np.arange(frames)[::-1])
+    """Play each window backwards; `(B, 1+S, F, H, W, 3)` in and out."""
+    return _reorder(clips, lambda _, frames: np.arange(frames)[::-1])
 
 
 def shuffle_clips(clips: Clips, first: int = 0) -> Clips:
-    """`(B, 1+S, F, H, W, 3)`: the frames of each window in one random order, which follows from its number in the set.
+    """Shuffle the frames of each window; `(B, 1+S, F, H, W, 3)` in and out.
+
+    The order depends on the position of the clip in the set alone, not on the batch.
 
     Args:
-        clips: consecutive ones.
-        first: the number of the first of them.
+        clips: consecutive clips of a set.
+        first: position of the first of them.
     """
-    return _in_order(
+    return _reorder(
         clips, lambda i, frames: np.random.default_rng((0, first + i)).permutation(frames)
     )
 
 
 @dataclass(frozen=True)
 class ReversalScores:
-    """Shares 0..1. `None` where the set has no classes that are each other's reversals."""
+    """Result of the time-reversal test.
+
+    Figures are shares 0..1; None where no two classes of the set are reversals of each other.
+    """
 
     clips: int
     changed: float
     """Share of clips that are given another class when played backwards."""
     reversed_top1: float | None
-    """Of the clips of paired classes, the share given the reversed class when played backwards."""
+    """Share of the clips of paired classes that are given the reversed class."""
     reversed_interval: tuple[float, float] | None
     classes: dict[str, float]
-    """The same by paired class."""
+    """`reversed_top1` of each paired class."""
     classes_followed: float | None
-    """Share of the paired classes most of whose clips are given the reversed class."""
+    """Share of the paired classes of which most clips are given the reversed class."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return asdict(self)
 
 
-def judge_reversed(
+def score_reversed(
     forward: NDArray[np.floating],
     backward: NDArray[np.floating],
     labels: NDArray[np.integer],
     names: Sequence[str],
 ) -> ReversalScores:
-    """Compare `(N, classes)` logits of clips with those of the same clips played backwards."""
+    """Compare the logits of clips with those of the same clips played backwards.
+
+    Args:
+        forward: `(N, classes)` logits of the clips.
+        backward: `(N, classes)` logits of the clips played backwards.
+        labels: `(N,)`.
+        names: class names, from which the reversed class of each class follows.
+    """
     partner = reversals(names)
     predicted = backward.argmax(-1)
     changed = float((forward.argmax(-1) != predicted).mean())
+
+    # The set may have no such classes at all, and then only the changes can be counted.
     paired = np.isin(labels, list(partner))
     if not paired.any():
-        return ReversalScores(len(labels), changed, None, None, {}, None)
-    wanted = np.array([partner[int(label)] for label in labels[paired]])
-    right = predicted[paired] == wanted
-    classes = {
-        names[i]: float(right[labels[paired] == i].mean())
-        for i in sorted(partner)
-        if (labels == i).any()
-    }
-    followed = float(np.mean([share > 0.5 for share in classes.values()]))
+        return ReversalScores(
+            clips=len(labels),
+            changed=changed,
+            reversed_top1=None,
+            reversed_interval=None,
+            classes={},
+            classes_followed=None,
+        )
+
+    # The test is passed by the reversed class, not merely by another one.
+    expected = np.array([partner[int(label)] for label in labels[paired]])
+    correct = predicted[paired] == expected
+    classes = {}
+    for i in sorted(partner):
+        if (labels == i).any():
+            classes[names[i]] = float(correct[labels[paired] == i].mean())
+
     return ReversalScores(
-        len(labels), changed, float(right.mean()), bootstrap_interval(right), classes, followed
+        clips=len(labels),
+        changed=changed,
+        reversed_top1=float(correct.mean()),
+        reversed_interval=bootstrap_interval(correct),
+        classes=classes,
+        classes_followed=float(np.mean([share > 0.5 for share in classes.values()])),
     )
 
 
 @dataclass(frozen=True)
 class ShuffleScores:
-    """Top-1 with the frames in order and shuffled, and what a model blind to order could reach at most."""
+    """Result of the frame-shuffle test, in shares 0..1."""
 
     clips: int
     top1: float
     shuffled_top1: float
     shuffled_interval: tuple[float, float]
     blind_ceiling: float | None
-    """Every class known but for which of a reversed pair it is; None where the set has no such pairs."""
+    """Highest top-1 of a model blind to order, which knows every class except which of a reversed
+    pair it is; None where the set has no such pairs."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return asdict(self)
 
 
-def judge_shuffled(
+def score_shuffled(
     forward: NDArray[np.floating],
     shuffled: NDArray[np.floating],
     labels: NDArray[np.integer],
     names: Sequence[str],
 ) -> ShuffleScores:
-    """Compare `(N, classes)` logits of clips with those of the same clips with shuffled frames.
+    """Compare the logits of clips with those of the same clips with shuffled frames.
 
-    The ceiling gives each clip of a pair the share that its class has of the pair's clips, if the larger is always named.
+    The ceiling assumes that a model blind to order always names the larger class of a reversed
+    pair.
+
+    Args:
+        forward: `(N, classes)` logits of the clips.
+        shuffled: `(N, classes)` logits of the clips with shuffled frames.
+        labels: `(N,)`.
+        names: class names, from which the reversed class of each class follows.
     """
-    right = shuffled.argmax(-1) == labels
+    correct = shuffled.argmax(-1) == labels
     counts = np.bincount(labels, minlength=len(names))
     partner = reversals(names)
-    # Of a pair the larger counts once, for both of its classes.
-    reached = sum(
-        counts[i] if i not in partner else max(counts[i], counts[partner[i]]) / 2
-        for i in range(len(names))
-    )
-    ceiling = float(reached / max(len(labels), 1)) if partner else None
+
+    # Each class of a pair contributes half of the larger one's clips, so the pair counts it once.
+    reachable = 0.0
+    for i in range(len(names)):
+        reachable += max(counts[i], counts[partner[i]]) / 2 if i in partner else counts[i]
+
     return ShuffleScores(
-        len(labels),
-        float((forward.argmax(-1) == labels).mean()),
-        float(right.mean()),
-        bootstrap_interval(right),
-        ceiling,
+        clips=len(labels),
+        top1=float((forward.argmax(-1) == labels).mean()),
+        shuffled_top1=float(correct.mean()),
+        shuffled_interval=bootstrap_interval(correct),
+        blind_ceiling=float(reachable / max(len(labels), 1)) if partner else None,
     )

@@ -1,1 +1,1 @@
-"""The feature cache: backbone features of a data set, encoded once and read by every training run."""
+"""Store backbone features of a data set once, so that every training run can read them."""

@@ -1,10 +1,14 @@
-"""What a cache of backbone taps holds and which one it is, known before anything is encoded.
+"""Plan a cache of backbone taps: its content and its key, before anything is encoded.
 
-A cache is a folder `<split>-<key>` of shards, each a safetensors file with a digest inside, and `index.json`, written last.
-The key is a SHA-256 over the frozen weights, the pixels they get, the configuration of the backbones, the clip spec, the augmentation of
-the views, the number type and the clips themselves (ids, labels, sizes and ends of the files): another model or a changed set has
-another key, so a stale cache is never opened. Shards that are whole are kept when an interrupted run goes on. The seed of a training is
-not in it, and a cache of both streams serves a model of one of them: the runs of a study share what they can.
+A cache is a folder `<split>-<key>` of shards, each a safetensors file with a digest inside, and
+`index.json`, which is written last. The key is a SHA-256 over the frozen weights, the normalization
+of pixels, the configuration of the backbones, the clip spec, the augmentation of the views, the
+number type and the clips themselves (ids, labels, sizes and ends of the files). Another model or a
+changed set has another key, so a stale cache is never opened.
+
+Complete shards are reused when an interrupted run continues. The seed of a training run is not in
+the key, and a cache of both streams serves a model of one of them, so that the runs of a study
+share as much as possible.
 """
 
 from __future__ import annotations
@@ -12,71 +16,93 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import nn
 
 from gasmcast.config import Config
 from gasmcast.data.annotations import Sample
 from gasmcast.errors import UsageError
+from gasmcast.features.fingerprints import clips_sha, weights_sha
 from gasmcast.files import read_json
 from gasmcast.models.model import GasmCast
 
-__all__ = ["FORMAT", "CachePlan", "plan_cache", "weights_sha"]
+__all__ = ["FORMAT", "CachePlan", "Precision", "plan_cache"]
 
 FORMAT = "gasmcast features 5"
-SHARD_ROWS = 16  # what a kill loses: a minute or two of encoding on two CPU cores
-MOST_SHARDS = 4096  # above 65,536 rows shards grow instead
-END_BYTES = 4096
-_BACKBONES = {
+SHARD_ROWS = 16
+"""Rows per shard, which an interrupted run loses: a minute or two of encoding on two CPU cores."""
+MOST_SHARDS = 4096
+"""Above 65,536 rows, shards grow instead of their number."""
+Precision = Literal["float16", "float32"]
+
+# Settings of each stream's backbone that change what it computes.
+_SETTINGS = {
     "semantic": ("layers", "semantic_backbone", "semantic_taps", "semantic_tokens"),
     "motion": ("layers", "motion_backbone", "motion_taps", "motion_context", "motion_pool"),
 }
-Precision = Literal["float16", "float32"]
+
+
+class Columns(NamedTuple):
+    """Half-open range of numbers in a stored row."""
+
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
 class CachePlan:
-    """What a cache of one split will hold, known before anything is encoded."""
+    """Content of the cache of one split, known before anything is encoded."""
 
     folder: Path
     key: str
-    facts: dict[str, Any]  # what the key is a hash of
+    """SHA-256 of `facts`."""
+    facts: dict[str, Any]
+    """Everything that the content depends on."""
     clips: int
+    """Number of clips."""
     views: int
-    width: int  # numbers a stored row
-    columns: tuple[int, int]  # which of them are this model's
+    """Views per clip; the first is the one of evaluation."""
+    width: int
+    """Numbers per stored row."""
+    columns: Columns
+    """Part of a row that belongs to the model."""
     dtype: Precision
+    """Number type of the stored rows."""
     shard_rows: int
+    """Rows per shard; the last shard may have fewer."""
 
     @property
     def rows(self) -> int:
-        """Views first: row `view * clips + clip`."""
+        """Number of rows; row `view * clips + clip` is a view of a clip."""
         return self.clips * self.views
 
     @property
     def shared(self) -> bool:
-        """Whether it is a cache of both streams, for a model of one."""
+        """True for a cache of both streams that serves a model of one."""
         return self.columns != (0, self.width)
 
     @property
     def bytes(self) -> int:
-        """Size on disk."""
+        """Size on disk in bytes."""
         return self.rows * self.width * int(getattr(torch, self.dtype).itemsize)
 
     @property
     def shards(self) -> list[Path]:
-        """The shards' paths, in order."""
+        """Paths of the shards, in order."""
         return [self.shard(i) for i in range(-(-self.rows // self.shard_rows))]
 
     def shard(self, number: int) -> Path:
-        """The path of one of them."""
+        """Return the path of a shard."""
         return self.folder / f"shard-{number:05d}.safetensors"
+
+    def shard_range(self, number: int) -> range:
+        """Return the rows of a shard."""
+        first = number * self.shard_rows
+        return range(first, min(first + self.shard_rows, self.rows))
 
 
 def plan_cache(
@@ -89,19 +115,22 @@ def plan_cache(
     views: int = 1,
     dtype: Precision = "float16",
 ) -> CachePlan:
-    """What a cache of `samples` would be, and where; for a model of one stream the cache of both, if there is one that holds it.
+    """Plan the cache of `samples`.
+
+    For a model of one stream, a finished cache of both streams is used if there is one.
 
     Args:
         model: with its weights; the backbones frozen.
         config: the model's; `augment` matters from the second view on.
         samples: the clips.
         out: folder of caches.
-        split: names the cache.
-        views: of each clip; the first is the evaluation's, the others are drawn as training draws in epochs 1, 2, ...
-        dtype: of the stored numbers.
+        split: name of the split, the first part of the cache's name.
+        views: views per clip. The first is the one of evaluation; the others are drawn as training
+            draws in epochs 1, 2, ...
+        dtype: number type of the stored rows.
 
     Raises:
-        UsageError: the backbones train, no view, or no clips.
+        UsageError: the backbones train, or there are no views or no clips.
     """
     if not config.model.freeze:
         raise UsageError(
@@ -112,99 +141,92 @@ def plan_cache(
         raise UsageError(
             f"A cache of {views} views of {len(samples)} clips is empty.", "Use --views 1 or more."
         )
-    facts = {
-        "format": FORMAT,
-        **_streams(model, config),
-        "spec": config.spec.model_dump(mode="json"),
-        "views": [views, config.augment.model_dump(mode="json", exclude={"mixup", "cutmix"})]
-        if views > 1
-        else [1],
-        "dtype": dtype,
-        "set": _set_sha(samples),
-    }
-    facts, columns = _of_both(out, split, facts) or (facts, (0, _width(facts)))
+
+    # A finished cache of both streams saves encoding one of them again.
+    facts = _facts(model, config, samples, views=views, dtype=dtype)
+    both = _find_both_streams(out, split, facts)
+    if both is None:
+        columns = Columns(0, _width(facts))
+    else:
+        facts, columns = both
+
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    # Small shards lose little to an interruption; a large cache gets larger ones, not more.
     rows = len(samples) * views
-    shard_rows = min(rows, max(SHARD_ROWS, -(-rows // MOST_SHARDS)))
     return CachePlan(
-        out / f"{split}-{key[:16]}",
-        key,
-        facts,
-        len(samples),
-        views,
-        _width(facts),
-        columns,
-        dtype,
-        shard_rows,
+        folder=out / f"{split}-{key[:16]}",
+        key=key,
+        facts=facts,
+        clips=len(samples),
+        views=views,
+        width=_width(facts),
+        columns=columns,
+        dtype=dtype,
+        shard_rows=min(rows, max(SHARD_ROWS, -(-rows // MOST_SHARDS))),
     )
 
 
-def _streams(model: GasmCast, config: Config) -> dict[str, Any]:
-    """The facts of each stream there is: weights, what is done to pixels, settings, numbers a row."""
+def _facts(
+    model: GasmCast, config: Config, samples: Sequence[Sample], *, views: int, dtype: Precision
+) -> dict[str, Any]:
+    """Return everything that the content of a cache depends on, as JSON types."""
+    # One view draws nothing, so augmentation is no fact of it. Mixing happens after the cache.
+    drawn: list[Any] = [views]
+    if views > 1:
+        drawn.append(config.augment.model_dump(mode="json", exclude={"mixup", "cutmix"}))
+
+    return {
+        "format": FORMAT,
+        **_stream_facts(model, config),
+        "spec": config.spec.model_dump(mode="json"),
+        "views": drawn,
+        "dtype": dtype,
+        "set": clips_sha(samples),
+    }
+
+
+def _stream_facts(model: GasmCast, config: Config) -> dict[str, Any]:
+    """Return the facts of each stream: weights, normalization, settings, numbers per row."""
     settings = config.model.model_dump(mode="json")
     encoder = model.encoder
+    backbones = (encoder.semantic, encoder.motion)
+
     facts: dict[str, Any] = {}
-    for stream, backbone, shapes in zip(
-        _BACKBONES, (encoder.semantic, encoder.motion), encoder.tap_shapes(), strict=True
-    ):
-        if backbone is not None:
-            facts |= {
-                f"{stream} weights": weights_sha(backbone),
-                f"{stream} pixels": [
-                    values.tolist()
-                    for name, values in backbone.named_buffers()
-                    if name.startswith("normalize.")
-                ],
-                f"{stream} backbone": {name: settings[name] for name in _BACKBONES[stream]},
-                f"{stream} width": sum(map(math.prod, shapes)),
-            }
+    for stream, backbone, shapes in zip(_SETTINGS, backbones, encoder.tap_shapes(), strict=True):
+        if backbone is None:
+            continue
+        facts[f"{stream} weights"] = weights_sha(backbone)
+        # Normalization is not in the weights: its buffers are not persistent.
+        facts[f"{stream} pixels"] = [
+            values.tolist()
+            for name, values in backbone.named_buffers()
+            if name.startswith("normalize.")
+        ]
+        facts[f"{stream} backbone"] = {name: settings[name] for name in _SETTINGS[stream]}
+        facts[f"{stream} width"] = sum(math.prod(shape) for shape in shapes)
     return facts
 
 
 def _width(facts: dict[str, Any]) -> int:
-    return sum(int(facts.get(f"{stream} width", 0)) for stream in _BACKBONES)
+    """Return the numbers per row of all streams together."""
+    return sum(int(facts.get(f"{stream} width", 0)) for stream in _SETTINGS)
 
 
-def _of_both(
+def _find_both_streams(
     out: Path, split: str, facts: dict[str, Any]
-) -> tuple[dict[str, Any], tuple[int, int]] | None:
-    """The facts of a finished cache that holds another stream as well, and where in its rows this one is."""
-    ours = json.loads(json.dumps(facts))
-    if all(f"{stream} width" in ours for stream in _BACKBONES):
+) -> tuple[dict[str, Any], Columns] | None:
+    """Return the facts of a finished cache with one more stream, and the columns of this one."""
+    ours = json.loads(json.dumps(facts))  # lists in place of tuples, as in the index
+    if all(f"{stream} width" in ours for stream in _SETTINGS):
         return None
+
+    # Everything that matters for this stream must agree; the other stream may be anything.
     for index in sorted(out.glob(f"{split}-*/index.json")):
         theirs = read_json(index, dict).get("facts", {})
-        if _width(theirs) > _width(ours) and all(
-            theirs.get(name) == value for name, value in ours.items()
-        ):
+        has_ours = all(theirs.get(name) == value for name, value in ours.items())
+        if has_ours and _width(theirs) > _width(ours):
             semantic = int(theirs["semantic width"])
-            return theirs, (0, semantic) if "semantic width" in ours else (semantic, _width(theirs))
+            if "semantic width" in ours:
+                return theirs, Columns(0, semantic)
+            return theirs, Columns(semantic, _width(theirs))
     return None
-
-
-def weights_sha(backbone: nn.Module) -> str:
-    """SHA-256 of all parameters and buffers of a backbone."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(backbone.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _set_sha(samples: Sequence[Sample]) -> str:
-    """SHA-256 of names, classes, and of each file the size, the first and the last 4 kB.
-
-    The ends tell a video that was replaced by one of the same size. The time of change would cost less (0.01 ms a file in place of 0.04),
-    but a set that is copied to another disk gets new times; more of each file would read a good part of the whole set.
-    """
-    digest = hashlib.sha256()
-    for sample in samples:
-        size, ends = -1, b""
-        if sample.path is not None and sample.path.is_file():
-            with sample.path.open("rb") as stream:
-                size = os.fstat(stream.fileno()).st_size
-                ends = stream.read(END_BYTES)
-                stream.seek(max(0, size - END_BYTES))
-                ends += stream.read(END_BYTES)
-        digest.update(f"{sample.id} {sample.label} {size}\n".encode() + ends)
-    return digest.hexdigest()

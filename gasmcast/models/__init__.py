@@ -1,1 +1,1 @@
-"""The model: two frozen streams and the fusion head between them."""
+"""Define the model: two frozen streams and the fusion head between them."""

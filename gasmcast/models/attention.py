@@ -1,4 +1,8 @@
-"""The pieces every attention here is made of, in the explicit form that exporters keep."""
+"""Building blocks shared by every attention layer, in the explicit form that exporters keep.
+
+Attention is written as matrix products and a softmax (Vaswani et al. 2017, Attention Is All You
+Need), because ONNX has no operator for the fused kernel.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +13,23 @@ __all__ = ["DropPath", "merge_heads", "split_heads", "zero_init"]
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    """`(N, T, D)` -> `(N, heads, T, D / heads)`."""
+    """Split channels into heads: `(N, T, D)` -> `(N, heads, T, D / heads)`."""
     n, t, d = x.shape
-    return x.reshape(n, t, heads, d // heads).transpose(1, 2)
+    return x.reshape(n, t, heads, d // heads).transpose(1, 2)  # (N, heads, T, d)
 
 
 def merge_heads(x: Tensor) -> Tensor:
-    """`(N, heads, T, d)` -> `(N, T, heads * d)`."""
+    """Join heads into channels: `(N, heads, T, d)` -> `(N, T, heads * d)`."""
     n, h, t, d = x.shape
-    return x.transpose(1, 2).reshape(n, t, h * d)
+    return x.transpose(1, 2).reshape(n, t, h * d)  # (N, T, D)
 
 
 def zero_init(linear: nn.Linear) -> nn.Linear:
-    """A residual branch's last projection starts at nothing: the block begins as the identity."""
+    """Zero a layer's weights in place and return it.
+
+    The last projection of a residual branch starts at zero, so that the block starts as the
+    identity (Goyal et al. 2017, Accurate, Large Minibatch SGD).
+    """
     nn.init.zeros_(linear.weight)
     if linear.bias is not None:
         nn.init.zeros_(linear.bias)
@@ -29,18 +37,21 @@ def zero_init(linear: nn.Linear) -> nn.Linear:
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (Huang et al. 2016): a residual branch is left out of a whole sample at random."""
+    """Stochastic depth (Huang et al. 2016): drop a residual branch for whole samples at random.
+
+    The remaining samples are scaled up, as in timm/layers/drop.py.
+    """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(B, ...)` -> `(B, ...)`."""
+        """Drop or scale each sample: `(B, ...)` -> `(B, ...)`."""
         if self.rate == 0 or not self.training:
             return x
+
         keep = 1 - self.rate
-        mask = torch.empty(
-            (x.shape[0], *[1] * (x.ndim - 1)), dtype=x.dtype, device=x.device
-        ).bernoulli_(keep)
+        shape = (x.shape[0], *[1] * (x.ndim - 1))  # (B, 1, ..., 1)
+        mask = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(keep)
         return x * (mask / keep)

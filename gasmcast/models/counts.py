@@ -1,7 +1,8 @@
-"""What a model costs: parameters and multiply-adds by part, counted once, here, without weights or data.
+"""Count what a model costs: parameters and multiply-adds by part, without weights or data.
 
-Everything runs on torch's meta device: shapes only. A multiply-add is one product and its addition in a matrix product
-(those of attention included) or a convolution; element-wise work is not counted, as is usual.
+Everything runs on torch's meta device, on shapes only. A multiply-add is one product and its
+addition in a matrix product (those of attention included) or a convolution; elementwise work is not
+counted, as is usual.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from gasmcast.models.shape import HeadShape
 from gasmcast.schema import Frozen
 from gasmcast.spec import ClipSpec
 
-__all__ = ["Counts", "MultiplyAdds", "Parameters", "count", "count_model", "cross_attention_ratio"]
+__all__ = ["Counts", "MultiplyAdds", "Parameters", "count", "cross_attention_ratio"]
 
 PARTS = (
     ("encoder.semantic.", "semantic backbone"),
@@ -40,57 +41,58 @@ PARTS = (
 
 
 class Parameters(Frozen):
-    """Weights; BatchNorm's statistics and other buffers are not among them."""
+    """Numbers of weights; BatchNorm statistics and other buffers are not counted."""
 
     total: int
     trainable: int
     frozen_share: float
+    """Frozen weights as a share of all, 0..1."""
     by_part: dict[str, int]
 
 
 class MultiplyAdds(Frozen):
-    """Multiply-adds of one whole clip; `decision` is what one more segment costs a stream that keeps its encoded segments."""
+    """Multiply-adds of one whole clip."""
 
     total: int
     encoder: int
     head: int
     decision: int | None
+    """Cost of one more segment in streaming, which reuses the encoded segments before it; None for
+    a model that sees whole clips only.
+    """
     by_part: dict[str, int]
 
 
 class Counts(Frozen):
-    """Sizes of a model."""
+    """Size and cost of a model."""
 
     parameters: Parameters
     macs: MultiplyAdds
     cross_attention_ratio: float | None
+    """Multiply-adds of the bottleneck cross-attention over those at full width."""
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the figures as plain data."""
         return self.model_dump()
 
 
 def count(config: Config) -> Counts:
-    """Count a configuration, without building its weights.
+    """Count a configuration without allocating its weights.
 
     Raises:
-        UsageError: a variant that cannot be built.
+        UsageError: the variant cannot be built.
     """
     with torch.device("meta"):
         model = GasmCast(config.model, config.spec)
-    return count_model(model)
 
-
-def count_model(model: GasmCast) -> Counts:
-    """Count a model; on the meta device this takes a second and no memory."""
+    # A weight that two modules share is listed once, so that the parts add up to the whole.
     by_part: dict[str, int] = defaultdict(int)
     trainable = 0
     for name, parameter in model.named_parameters():
         by_part[_part(name)] += parameter.numel()
         trainable += parameter.numel() if parameter.requires_grad else 0
     total = sum(by_part.values())
-    shadow = model if next(model.parameters()).is_meta else _shadow(model)
-    macs = _multiply_adds(shadow)
+
     return Counts(
         parameters=Parameters(
             total=total,
@@ -98,21 +100,24 @@ def count_model(model: GasmCast) -> Counts:
             frozen_share=1 - trainable / total,
             by_part=dict(by_part),
         ),
-        macs=macs,
+        macs=_multiply_adds(model),
         cross_attention_ratio=cross_attention_ratio(model.config, model.spec),
     )
 
 
 def cross_attention_ratio(model: ModelConfig, spec: ClipSpec) -> float | None:
-    """Multiply-adds of the bottleneck cross-attention over those at full width, both directions, both over the full window.
+    """Return the multiply-adds of the bottleneck cross-attention over those at full width.
 
-    None for a model without a bottleneck exchange.
+    Both directions and the full window are counted in both cases. None for a model without a
+    bottleneck exchange.
     """
     if model.streams != "both" or model.fusion != "bcast":
         return None
+
     shape = HeadShape.of(model, spec)
-    cost = []
+    cost = {}
     for fusion in ("bcast", "full"):
+        # Windows and directions are made equal, so that only the width differs.
         variant = model.model_copy(
             update={"fusion": fusion, "attention_window": "full", "direction": "both"}
         )
@@ -120,52 +125,58 @@ def cross_attention_ratio(model: ModelConfig, spec: ClipSpec) -> float | None:
             s = torch.empty(1, shape.frames, shape.patches, model.width)
             m = torch.empty(1, shape.segments, shape.motion_tokens, model.width)
             exchange = Exchange(variant, shape)
-        cost.append(_count(exchange, s, m)[""])
-    return cost[0] / cost[1]
+        cost[fusion] = _count_modules(exchange, s, m)[""]
 
-
-def _shadow(model: GasmCast) -> GasmCast:
-    with torch.device("meta"):
-        return GasmCast(model.config, model.spec)
+    return cost["bcast"] / cost["full"]
 
 
 def _multiply_adds(model: GasmCast) -> MultiplyAdds:
+    """Count the multiply-adds of a model on the meta device."""
     model.eval()
     clip = torch.empty(1, *model.spec.clip_shape, dtype=torch.uint8, device="meta")
-    found = _count(model, clip)
+    by_module = _count_modules(model, clip)
+
     by_part: dict[str, int] = defaultdict(int)
-    for name, macs in found.items():
+    for name, macs in by_module.items():
         if name:
             by_part[_part(f"{name}.")] += macs
-    total = found[""]
-    head = sum(macs for name, macs in found.items() if name.startswith("head"))
+    total = by_module[""]
+    head = sum(macs for name, macs in by_module.items() if name.startswith("head"))
+
+    # A stream of segments encodes one pair per decision, unless the backbone needs the whole clip.
     decision = None
     if model.config.motion_context != "clip":
         pair = torch.empty(1, *model.spec.pair_shape, dtype=torch.uint8, device="meta")
-        decision = _count(model.encoder, pair)[""] + head
+        decision = _count_modules(model.encoder, pair)[""] + head
+
     return MultiplyAdds(
         total=total, encoder=total - head, head=head, decision=decision, by_part=dict(by_part)
     )
 
 
-def _count(module: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
-    """Multiply-adds by the module that does them itself; `""` is the whole."""
+def _count_modules(module: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
+    """Return the multiply-adds that each module performs itself; the key `""` is the whole."""
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         module(*inputs)
     root = type(module).__name__
     flops = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+
     whole: dict[str, int] = {}
     own: dict[str, int] = {}
     inside: dict[str, int] = defaultdict(int)
-    for name, _ in reversed(list(module.named_modules())):  # children before their parents
+    # Children come before their parents, so that `inside` is complete at each parent.
+    for name, _ in reversed(list(module.named_modules())):
         # Containers are not called themselves, so nothing is recorded under their names.
-        whole[name] = max(flops.get(f"{root}.{name}" if name else root, 0) // 2, inside[name])
+        recorded = flops.get(f"{root}.{name}" if name else root, 0) // 2
+        whole[name] = max(recorded, inside[name])
         own[name] = whole[name] - inside[name]
         if name:
             inside[name.rpartition(".")[0]] += whole[name]
+
     return {name: macs for name, macs in own.items() if name and macs} | {"": whole[""]}
 
 
 def _part(name: str) -> str:
+    """Return the part of the model that a module or parameter name belongs to."""
     return next(part for marker, part in PARTS if marker in name)

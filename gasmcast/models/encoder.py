@@ -1,13 +1,14 @@
-"""The segment encoder: both backbones, their tap projections and the semantic graphs, on pairs of segments.
+"""The segment encoder: both backbones, their tap projections and the semantic graphs.
 
-All that depends on one segment alone is here, so that a window that slides pays for it once.
+Everything that depends on one segment and its predecessor alone is here, so that a sliding window
+computes it once per segment. Shapes are written with these letters: B clips, n segments (S in a
+whole window), F frames per segment, f semantic frames per segment, P patches, C motion cells,
+L fusion layers, D the common width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
-from math import prod
 from typing import NamedTuple, cast
 
 import torch
@@ -19,29 +20,30 @@ from gasmcast.models.backbones.motion import MotionBackbone
 from gasmcast.models.backbones.normalize import halve
 from gasmcast.models.backbones.semantic import SemanticBackbone
 from gasmcast.models.graph import SemanticGraph
-from gasmcast.models.shape import CELL, PATCH, HeadShape
+from gasmcast.models.segment_frames import mean_of_cells, motion_runs, semantic_frames
+from gasmcast.models.shape import CELL, PATCH, Features, HeadShape
+from gasmcast.models.tap_rows import Taps, TapShapes, pack_rows, unpack_rows
 from gasmcast.models.taps import MotionTap, SemanticTap
 from gasmcast.spec import ClipSpec
 
-__all__ = ["Features", "SegmentEncoder"]
+__all__ = ["SegmentEncoder"]
 
 
-class Features(NamedTuple):
-    """Projected taps of `n` segments: all that the fusion head sees.
+class _SemanticTokens(NamedTuple):
+    """Projected tokens of one layer, and where its graph looked."""
 
-    A model with one stream has a tensor without elements for the other.
-    """
-
-    semantic: Tensor
-    """`(B, n, L, f, P, D)`."""
-    motion: Tensor
-    """`(B, n, L, C, D)`."""
+    tokens: Tensor
+    """`(B n f, P, D)`."""
+    edges: Tensor | None
+    """`(B n f, heads, P, P)`; None without a semantic graph."""
 
 
 class SegmentEncoder(nn.Module):
-    """Pairs (previous, current) of segments -> `Features` of the current ones.
+    """Encode pairs (previous, current) of segments to `Features` of the current ones.
 
-    Frozen backbones have no trainable weight before the projections, so autograd records nothing of them.
+    Two-stream encoding follows CAST (Lee et al. 2023, CAST: Cross-Attention in Space and Time).
+    Frozen backbones have no trainable weight before the projections, so autograd records nothing
+    of them.
     """
 
     def __init__(self, model: ModelConfig, spec: ClipSpec) -> None:
@@ -49,194 +51,207 @@ class SegmentEncoder(nn.Module):
         self.model, self.spec = model, spec
         self.cells = spec.pixels // CELL
         self.patches = HeadShape.of(model, spec).patches
-        live = not model.freeze
-        layers = range(model.layers)
+
+        # The order of these assignments is the order of the state dict: checkpoints rely on it.
         self.semantic_taps, self.motion_taps = nn.ModuleList(), nn.ModuleList()
         self.semantic: SemanticBackbone | None = None
         self.motion: MotionBackbone | None = None
         self.graph_semantic = nn.ModuleList()
         self.drop = DropPath(model.drop_path)
         if model.streams != "motion":
-            self.semantic = SemanticBackbone(model, spec.pixels)
-            self.semantic_taps = nn.ModuleList(
-                [
-                    SemanticTap(self.semantic.channels, model.width, live, drop=model.drop_channels)
-                    for _ in layers
-                ]
-            )
-            if model.graph_semantic != "none":
-                grid, knn = HeadShape.of(model, spec).grid, model.graph_semantic == "knn"
-                self.graph_semantic.extend(
-                    SemanticGraph(model.width, model.heads, grid, model.k, knn=knn) for _ in layers
-                )
+            self._build_semantic()
         if model.streams != "semantic":
-            self.motion = MotionBackbone(model, spec)
-            pooled = model.motion_pool == "pooled"
-            self.motion_taps = nn.ModuleList(
-                MotionTap(
-                    self.motion.shapes[i % len(self.motion.shapes)],
-                    self.cells,
-                    model.width,
-                    live,
-                    pooled,
-                    drop=model.drop_channels,
-                )
-                for i in layers
-            )
+            self._build_motion()
+
         for backbone in self.backbones():
             backbone.requires_grad_(not model.freeze)
 
+    def _build_semantic(self) -> None:
+        """Create the semantic backbone, its taps and its graphs."""
+        model, layers = self.model, range(self.model.layers)
+        self.semantic = SemanticBackbone(model, self.spec.pixels)
+
+        # Under a backbone that trains, the statistics of the taps follow the batches.
+        channels, live = self.semantic.channels, not model.freeze
+        self.semantic_taps.extend(
+            SemanticTap(channels, model.width, live, drop=model.drop_channels) for _ in layers
+        )
+
+        if model.graph_semantic != "none":
+            grid = HeadShape.of(model, self.spec).grid
+            knn = model.graph_semantic == "knn"
+            self.graph_semantic.extend(
+                SemanticGraph(model.width, model.heads, grid, model.k, knn=knn) for _ in layers
+            )
+
+    def _build_motion(self) -> None:
+        """Create the motion backbone and its taps; with fewer taps than layers they take turns."""
+        model = self.model
+        self.motion = MotionBackbone(model, self.spec)
+        shapes = self.motion.shapes
+
+        # One tap serves all layers when there is only one.
+        self.motion_taps.extend(
+            MotionTap(
+                shape=shapes[i % len(shapes)],
+                cells=self.cells,
+                width=model.width,
+                live=not model.freeze,
+                pooled=model.motion_pool == "pooled",
+                drop=model.drop_channels,
+            )
+            for i in range(model.layers)
+        )
+
     def backbones(self) -> list[nn.Module]:
-        """The backbones there are."""
+        """Return the backbones that this model has."""
         return [part for part in (self.semantic, self.motion) if part is not None]
 
     def forward(self, segments: Tensor) -> Features:
         """Encode `n` segments, each with its predecessor.
 
         Args:
-            segments: `(B, 1 + n, F, H, W, 3)` uint8, the lead-in first; or rows of `taps`, `(B, X)`.
+            segments: `(B, 1 + n, F, H, W, 3)` uint8, the lead-in first; or rows `(B, X)` of `taps`.
+
+        Returns:
+            `semantic (B, n, L, f, P, D)` and `motion (B, n, L, C, D)`.
         """
+        b = segments.shape[0]
+        n = self.spec.segments if segments.dim() == 2 else segments.shape[1] - 1
+
+        # The cast comes first: TensorRT accepts uint8 only as the input of a cast.
+        frames = segments.float()
+        taps = self._read(frames)
         layers, width = self.model.layers, self.model.width
-        b, n = (
-            segments.shape[0],
-            self.spec.segments if segments.dim() == 2 else segments.shape[1] - 1,
-        )
-        frames = segments.float()  # first of all: TensorRT takes uint8 only into a cast
-        semantic, motion = self._read(frames)
-        if semantic:
-            told = [tokens for tokens, _ in self._semantic_tokens(semantic, b)]
-            s = (
-                torch.stack(told, 1)
-                .reshape(b, n, self.spec.semantic_frames, layers, self.patches, width)
-                .transpose(2, 3)
-            )
+
+        if taps.semantic:
+            tokens = [layer.tokens for layer in self._semantic_tokens(taps.semantic, b)]
+            s = torch.stack(tokens, 1)  # (B n f, L, P, D)
+            s = s.reshape(b, n, self.spec.semantic_frames, layers, self.patches, width)
+            s = s.transpose(2, 3)  # (B, n, L, f, P, D)
         else:
             s = frames.new_zeros(b, n, layers, self.spec.semantic_frames, 0, width)
-        if motion:
-            m = torch.stack(
-                [tap(motion[i % len(motion)], b) for i, tap in enumerate(self.motion_taps)], 2
-            )  # (N, n', L, C, D)
-            m = m.reshape(b, n, layers, m.shape[3], width)
+
+        if taps.motion:
+            m = torch.stack(self._motion_tokens(taps.motion, b), 2)  # (N, n', L, C, D)
+            m = m.reshape(b, n, layers, m.shape[3], width)  # (B, n, L, C, D)
         else:
             m = frames.new_zeros(b, n, layers, 0, width)
+
         return Features(s, m)
 
     def edges(self, segments: Tensor) -> list[Tensor]:
-        """Where the patches of each frame looked, by layer: `(B n f, heads, P, P)`; nothing without a semantic graph."""
-        semantic, _ = self._read(segments.float())
-        return [
-            edges
-            for _, edges in self._semantic_tokens(semantic, len(segments))
-            if edges is not None
-        ]
+        """Return the attention of the semantic graphs.
 
-    def _semantic_tokens(
-        self, semantic: list[Tensor], clips: int
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Each layer's tokens `(B n f, P, D)`, told by the patches of their own frame, and that graph's attention."""
-        for i, tap in enumerate(self.semantic_taps if semantic else ()):
-            tokens, edges = tap(semantic[i % len(semantic)], clips), None
-            if self.graph_semantic:
-                told, edges = self.graph_semantic[i](tokens)
-                tokens = tokens + self.drop(told.reshape(clips, -1, self.model.width)).reshape(
-                    tokens.shape
-                )
-            yield tokens, edges
+        Args:
+            segments: `(B, 1 + n, F, H, W, 3)` uint8, or rows `(B, X)` of `taps`.
+
+        Returns:
+            One `(B n f, heads, P, P)` per layer: axis 2 is the receiving patch, axis 3 the patch
+            that it attends to. An empty list without a semantic graph.
+        """
+        taps = self._read(segments.float())
+        layers = self._semantic_tokens(taps.semantic, len(segments))
+        return [layer.edges for layer in layers if layer.edges is not None]
 
     def fit(self, segments: Tensor) -> None:
-        """Take one more batch of clips into the taps' statistics."""
-        semantic, motion = self._read(segments.float())
-        for taps, read in ((self.semantic_taps, semantic), (self.motion_taps, motion)):
-            for i, tap in enumerate(taps):
-                assert isinstance(tap, (SemanticTap, MotionTap))
-                tap.standard.fit(read[i % len(read)])
+        """Add one more batch of clips to the statistics of the taps."""
+        read = self._read(segments.float())
+        for modules, taps in ((self.semantic_taps, read.semantic), (self.motion_taps, read.motion)):
+            for i, module in enumerate(modules):
+                assert isinstance(module, (SemanticTap, MotionTap))
+                module.standard.fit(taps[i % len(taps)])
 
     def taps(self, segments: Tensor) -> Tensor:
-        """What the frozen backbones give of whole clips, before anything that trains: the rows of a feature cache.
+        """Return what the frozen backbones compute, before anything that trains.
 
         Args:
             segments: `(B, 1 + S, F, H, W, 3)` uint8.
 
         Returns:
-            `(B, X)`: a clip's semantic taps one after another, then its motion taps; `forward` and `fit` take it instead of `segments`.
+            Rows `(B, X)` of a feature cache: a clip's semantic taps in order, then its motion taps.
+            `forward`, `edges` and `fit` take them instead of `segments`.
         """
-        semantic, motion = self._read(segments.float())
-        return torch.cat([x.reshape(len(segments), -1) for x in (*semantic, *motion)], 1)
+        return pack_rows(self._read(segments.float()), len(segments))
 
-    def tap_shapes(self) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-        """What a row of `taps` is made of: `(S, f, P, channels)` each semantic tap, `(S, h, w, channels)` each motion tap."""
-        n = self.spec.segments
+    def tap_shapes(self) -> TapShapes:
+        """Return the shapes of one clip's taps, in the order of a row of `taps`."""
+        n, f = self.spec.segments, self.spec.semantic_frames
+
         semantic: list[tuple[int, ...]] = []
         if self.semantic is not None:
-            semantic = [(n, self.spec.semantic_frames, self.patches, self.semantic.channels)] * len(
-                self.model.semantic_taps
-            )
+            shape = (n, f, self.patches, self.semantic.channels)
+            semantic = [shape] * len(self.model.semantic_taps)
+
+        # Motion maps are stored as `MotionTap.lay` returns them, before they are cut into patches.
         motion: list[tuple[int, ...]] = []
         for tap in self._motion_stages():
             side = 1 if tap.pooled else self.cells * tap.patch
             motion.append((n, side, side, tap.standard.mean.shape[0]))
-        return semantic, motion
 
-    def _unpack(self, rows: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """`_read`'s result from rows of `taps`."""
-        semantic, motion = self.tap_shapes()
-        parts = torch.split(rows, [prod(shape) for shape in (*semantic, *motion)], 1)
-        frames = [
-            part.reshape(-1, *shape[2:]) for part, shape in zip(parts, semantic, strict=False)
-        ]
-        runs = (-1, self.spec.segments) if self.model.motion_context == "clip" else (-1, 1)
-        return frames, [
-            part.reshape(*runs, *shape[1:])
-            for part, shape in zip(parts[len(semantic) :], motion, strict=True)
+        return TapShapes(semantic, motion)
+
+    def _semantic_tokens(self, taps: list[Tensor], clips: int) -> Iterator[_SemanticTokens]:
+        """Project each layer's tap and let the patches of a frame attend to each other."""
+        for i, module in enumerate(self.semantic_taps):
+            tokens, edges = module(taps[i % len(taps)], clips), None
+
+            if self.graph_semantic:
+                messages, edges = self.graph_semantic[i](tokens)
+                # The branch is dropped for whole clips, so frames of a clip share one mask.
+                messages = self.drop(messages.reshape(clips, -1, self.model.width))
+                tokens = tokens + messages.reshape(tokens.shape)  # (B n f, P, D)
+
+            yield _SemanticTokens(tokens, edges)
+
+    def _motion_tokens(self, taps: list[Tensor], clips: int) -> list[Tensor]:
+        """Project each layer's tap to `(N, n', C, D)`."""
+        return [module(taps[i % len(taps)], clips) for i, module in enumerate(self.motion_taps)]
+
+    def _read(self, frames: Tensor) -> Taps:
+        """Run both backbones on `(B, 1 + n, F, H, W, 3)` float, or unpack rows `(B, X)`."""
+        if frames.dim() == 2:
+            whole_clip = self.model.motion_context == "clip"
+            segments_per_run = self.spec.segments if whole_clip else 1
+            return unpack_rows(frames, self.tap_shapes(), segments_per_run=segments_per_run)
+        return Taps(self._semantic(frames), self._motion(frames))
+
+    def _semantic(self, frames: Tensor) -> list[Tensor]:
+        """Return the semantic taps `(B n f, P, channels)` of `(B, 1 + n, F, H, W, 3)`."""
+        if self.semantic is None:
+            return []
+        b, n_with_lead_in, _, h, w, _ = frames.shape
+        n = n_with_lead_in - 1
+
+        # The semantic stream does not look at the lead-in.
+        chosen = semantic_frames(frames[:, 1:], self.spec)  # (B, n, f, H, W, 3)
+        chosen = chosen.reshape(b * n * self.spec.semantic_frames, h, w, 3)  # (B n f, H, W, 3)
+        taps: list[Tensor] = self.semantic(chosen)  # (B n f, P, channels) each
+
+        # The coarse variant has one token per motion cell, a quarter of them.
+        if self.model.semantic_tokens == "cell":
+            return [mean_of_cells(tap, h // PATCH) for tap in taps]
+        return taps
+
+    def _motion(self, frames: Tensor) -> list[Tensor]:
+        """Return the motion taps `(N, n', h, w, channels)` of `(B, 1 + n, F, H, W, 3)`."""
+        if self.motion is None:
+            return []
+        small = frames if self.motion.full_size else halve(frames)  # (B, 1 + n, F, h, w, 3)
+        runs = motion_runs(small, self.model.motion_context)
+        maps = self.motion(runs.frames)  # (N, channels, T', h', w') each
+
+        return [
+            module.lay(stage_map, runs.parts, later_half=runs.later_half)
+            for module, stage_map in zip(self._motion_stages(), maps, strict=True)
         ]
 
     def _motion_stages(self) -> list[MotionTap]:
-        """The first tap of each stage that the motion backbone gives."""
+        """Return the first tap module of each stage that the motion backbone returns."""
         if self.motion is None:
             return []
-        first = {stage: i for i, stage in reversed(list(enumerate(self.motion.taps)))}
+        # Two layers may read one stage; its map is laid once, by the first of their modules.
+        first: dict[str, int] = {}
+        for i, stage in enumerate(self.motion.taps):
+            first.setdefault(stage, i)
         return [cast("MotionTap", self.motion_taps[first[stage]]) for stage in self.motion.taps]
-
-    def _read(self, frames: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Taps before standardization: `(B n f, P, channels)` and `(N, n', h, w, channels)` each."""
-        if frames.dim() == 2:
-            return self._unpack(frames)
-        b, n1, f, h, w, _ = frames.shape
-        semantic: list[Tensor] = []
-        if self.semantic is not None:
-            chosen = self._semantic_frames(frames[:, 1:])
-            semantic = self.semantic(
-                chosen.reshape(b * (n1 - 1) * self.spec.semantic_frames, h, w, 3)
-            )
-            if self.model.semantic_tokens == "cell":
-                semantic = [_mean_of_cells(tap, h // PATCH) for tap in semantic]
-        motion: list[Tensor] = []
-        if self.motion is not None:
-            context = self.model.motion_context
-            small = frames if self.motion.full_size else halve(frames)
-            if context == "previous":
-                small = torch.cat([small[:, :-1], small[:, 1:]], 2)
-            runs = small[:, -(n1 - 1) :].flatten(0, 1)  # a pair each, or a segment each
-            if context == "clip":
-                runs = runs.reshape(b, (n1 - 1) * f, *runs.shape[2:])
-            stretches = n1 - 1 if context == "clip" else 1
-            maps = self.motion(runs)
-            for tap, found in zip(self._motion_stages(), maps, strict=True):
-                motion.append(tap.lay(found, stretches, later_half=context == "previous"))
-        return semantic, motion
-
-    def _semantic_frames(self, frames: Tensor) -> Tensor:
-        """`(B, n, F, H, W, 3)` -> `(B, n, f, H, W, 3)`, by a strided slice where the frames are evenly apart."""
-        indices = self.spec.semantic_indices
-        steps = {b - a for a, b in pairwise(indices)} or {self.spec.motion_frames}
-        if len(steps) == 1:
-            return frames[:, :, indices[0] : indices[-1] + 1 : steps.pop()]
-        return torch.stack([frames[:, :, i] for i in indices], 2)
-
-
-def _mean_of_cells(tokens: Tensor, side: int) -> Tensor:
-    """`(N, P, channels)` -> `(N, P / 4, channels)`: the four patches of a motion cell as one."""
-    n, _, channels = tokens.shape
-    u = CELL // PATCH
-    cells = tokens.reshape(n, side // u, u, side // u, u, channels)
-    return cells.mean((2, 4)).reshape(n, -1, channels)

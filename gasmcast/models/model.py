@@ -1,32 +1,41 @@
-"""GASM-CAST: two frozen streams, read progressively, joined by graph attention and bottleneck cross-attention."""
+"""GASM-CAST: two frozen streams, graph attention and bottleneck cross-attention between them.
+
+The layout follows CAST (Lee et al. 2023, CAST: Cross-Attention in Space and Time). Both streams are
+read at several depths, from low-level correspondences to action-level concepts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 
 from gasmcast.config import Config, ModelConfig
-from gasmcast.models.encoder import Features, SegmentEncoder
-from gasmcast.models.head.fusion import FusionHead, LayerAttention
-from gasmcast.models.shape import HeadShape
+from gasmcast.models.encoder import SegmentEncoder
+from gasmcast.models.head.fusion import FusionHead
+from gasmcast.models.head.fusion_layer import LayerAttention
+from gasmcast.models.shape import Features, HeadShape
 from gasmcast.spec import ClipSpec
 
-__all__ = ["Attention", "Features", "GasmCast", "build_model"]
+__all__ = ["Features", "GasmCast", "build_model"]
 
 
 class Attention(NamedTuple):
-    """Where the model looked."""
+    """Attention maps of the fusion head for one batch of windows."""
 
     layers: list[LayerAttention]
+    """One entry per fusion layer: motion graph and both cross-attentions."""
     readouts: dict[str, Tensor]
-    """By stream: `(B, heads, T * P)` and `(B, heads, S * C)`."""
+    """Pooling weights by read-out, `(B, heads, T * P)` for one that pools the semantic stream
+    (T = S * f frames) and `(B, heads, S * C)` for one that pools the motion stream. The keys are
+    the names in `FusionHead.readouts`.
+    """
 
 
 class GasmCast(nn.Module):
-    """The whole network; untrained until weights are loaded (`build_model`, or a checkpoint)."""
+    """The whole network; untrained until `build_model` or a checkpoint loads its weights."""
 
     def __init__(self, model: ModelConfig, spec: ClipSpec) -> None:
         super().__init__()
@@ -38,7 +47,8 @@ class GasmCast(nn.Module):
         """Encode segments, each with its predecessor.
 
         Args:
-            segments: `(B, 1 + n, F, H, W, 3)` uint8; with n = 1 it is a pair, as in streaming. Or rows of `backbone_taps`.
+            segments: `(B, 1 + n, F, H, W, 3)` uint8; with n = 1 it is a pair, as in streaming. Or
+                rows `(B, X)` of `backbone_taps`.
 
         Returns:
             `semantic (B, n, L, f, P, D)` and `motion (B, n, L, C, D)`.
@@ -48,7 +58,14 @@ class GasmCast(nn.Module):
 
     @torch.no_grad()
     def backbone_taps(self, clips: Tensor) -> Tensor:
-        """What frozen backbones give of clips `(B, 1 + S, F, H, W, 3)`: rows `(B, X)` that `encode` takes in their place."""
+        """Run the frozen backbones alone.
+
+        Args:
+            clips: `(B, 1 + S, F, H, W, 3)` uint8.
+
+        Returns:
+            Rows `(B, X)`, which `encode` takes in place of the clips.
+        """
         return self.encoder.taps(clips)
 
     @overload
@@ -60,67 +77,82 @@ class GasmCast(nn.Module):
     def classify(
         self, features: Features, return_attention: bool = False
     ) -> Tensor | tuple[Tensor, Attention]:
-        """Logits `(B, classes)` of a window of S encoded segments: all read-outs together."""
+        """Classify windows of S encoded segments with all read-outs together.
+
+        Args:
+            features: `semantic (B, S, L, f, P, D)` and `motion (B, S, L, C, D)`.
+            return_attention: also return the attention maps.
+
+        Returns:
+            Logits `(B, classes)`, with `Attention` when it was asked for.
+        """
         scores, layers, readouts = self.head(features)
         logits = self.pool(scores)
         return (logits, Attention(layers, readouts)) if return_attention else logits
 
     def classify_streams(self, features: Features) -> dict[str, Tensor]:
-        """Logits `(B, classes)` of each stream's own read-out (guarded: `fused` too); `pool` of them is `classify`."""
+        """Return the logits `(B, classes)` of each read-out; `pool` of them is `classify`.
+
+        The keys are `semantic`, `motion` and, in a guarded model, `fused`.
+        """
         scores: dict[str, Tensor] = self.head(features)[0]
         return scores
 
     def pool(self, scores: dict[str, Tensor]) -> Tensor:
-        """Logits `(B, classes)` from those of the read-outs: their mean; guarded, their log-probabilities weighed by the gate.
+        """Pool the logits of the read-outs into one `(B, classes)`.
 
-        With all of the gate on one read-out the result is that read-out's: a guarded model can always fall back to its best stream.
+        A joint model takes their mean. A guarded model takes the mean of their log-probabilities
+        weighed by the stream weights (a logarithmic opinion pool, Genest and Zidek 1986). With the
+        whole weight on one read-out the result is that read-out's: a guarded model can always fall
+        back to its best stream.
         """
         if len(scores) == 1:
             return next(iter(scores.values()))
         if not self.head.guarded:
             return torch.stack(list(scores.values())).mean(0)
-        share = {
-            name: self.config.gate[i]
-            for i, name in enumerate(("semantic", "motion", "fused"))
-            if name in scores
-        }
-        total = sum(share.values()) or 1.0
-        return torch.stack(
-            [
-                value.log_softmax(-1) * (share[name] / total)
-                for name, value in scores.items()
-                if share[name] > 0
-            ]
-        ).sum(0)
+
+        # A guarded model without fusion has no `fused` scores: the other weights fill the whole.
+        weights = dict(
+            zip(("semantic", "motion", "fused"), self.config.stream_weights, strict=True)
+        )
+        weights = {name: weight for name, weight in weights.items() if name in scores}
+        total = sum(weights.values()) or 1.0
+
+        # A weight of 0 leaves a read-out out: 0 times a log-probability of -inf would be NaN.
+        weighed = [
+            value.log_softmax(-1) * (weights[name] / total)
+            for name, value in scores.items()
+            if weights[name] > 0
+        ]
+        return torch.stack(weighed).sum(0)
 
     def forward(self, clip: Tensor) -> Tensor:
-        """`(B, 1 + S, F, H, W, 3)` uint8 -> logits `(B, classes)`."""
+        """Classify `(B, 1 + S, F, H, W, 3)` uint8 clips: logits `(B, classes)`."""
         return self.classify(self.encode(clip))
 
     @torch.no_grad()
     def fit_tap_statistics(self, clips: Iterable[Tensor]) -> None:
-        """Measure the taps' per-channel statistics anew, and store them.
+        """Measure the per-channel statistics of the taps from scratch, and store them.
 
-        Needed once before a frozen model is trained; a few hundred clips are plenty.
+        Call it once before training on frozen backbones; a few hundred clips are enough.
 
         Args:
             clips: batches `(B, 1 + S, F, H, W, 3)` uint8.
         """
         was_training = self.training
         self.eval()
+
+        # A count of zero discards the statistics of an earlier measurement.
         for name, buffer in self.encoder.named_buffers():
             if name.endswith("standard.count"):
                 buffer.zero_()
         for batch in clips:
             self.encoder.fit(batch)
+
         self.train(was_training)
 
-    def trainable_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters that training changes."""
-        return (p for p in self.parameters() if p.requires_grad)
-
     def train(self, mode: bool = True) -> GasmCast:
-        """Training mode for all but frozen backbones, whose BatchNorm statistics must stay."""
+        """Set training mode, except for frozen backbones: their BatchNorm statistics must stay."""
         super().train(mode)
         if self.config.freeze:
             for backbone in self.encoder.backbones():
@@ -129,11 +161,13 @@ class GasmCast(nn.Module):
 
 
 def build_model(config: Config) -> GasmCast:
-    """A model ready to be trained: backbone weights as `model.semantic_weights` and `model.motion_weights` say.
+    """Build a model for training, with backbone weights from the configuration.
+
+    `model.semantic_weights` and `model.motion_weights` name the weights to load.
 
     Raises:
-        MachineError: pretrained weights that can be neither downloaded nor found.
-        UsageError: a file of weights that does not fit, or a variant that cannot be built.
+        MachineError: pretrained weights can be neither downloaded nor found.
+        UsageError: a file of weights does not fit, or the variant cannot be built.
     """
     model = GasmCast(config.model, config.spec)
     if model.encoder.semantic is not None:

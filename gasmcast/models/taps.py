@@ -1,4 +1,7 @@
-"""From a backbone's maps to the fusion head's tokens: standardize, lay on the common grid, project to width D."""
+"""Turn the feature maps of a backbone into tokens of the fusion head.
+
+A tap is standardized per channel, laid on the common grid and projected to width D.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,26 @@ from torch.nn import functional as F
 
 __all__ = ["MotionTap", "SemanticTap", "Standardize"]
 
-WIDEST = 8  # inputs of a motion projection, in widths D; wider maps are averaged before they are cut into patches
+WIDEST = 8
+"""Largest input of a motion projection, in widths D; larger maps are averaged before patching."""
+EPS = 1e-5
 
 
 class Standardize(nn.Module):
-    """Zero mean, unit variance a channel, by stored statistics.
+    """Shift and scale each channel to zero mean and unit variance, by stored statistics.
 
-    A few channels of DINOv3 are a hundred times the others and grow with depth (Simeoni et al. 2025, appendix A.2), so a
-    tap is brought to one scale before it is projected. For a frozen backbone the statistics are measured once (`fit`);
-    under one that trains (`live`) they follow the batches, as BatchNorm's do.
+    A few channels of DINOv3 are a hundred times larger than the others and grow with depth
+    (Simeoni et al. 2025, DINOv3, appendix A.2), so taps share one scale before projection. For a
+    frozen backbone the statistics are measured once (`fit`). For one that trains (`live`) they
+    follow the batches, as those of BatchNorm do (Ioffe and Szegedy 2015).
     """
 
     mean: Tensor
+    """`(C,)` mean per channel."""
     var: Tensor
+    """`(C,)` variance per channel."""
     count: Tensor
+    """Number of vectors that `mean` and `var` were measured on."""
 
     def __init__(self, channels: int, live: bool) -> None:
         super().__init__()
@@ -31,50 +40,61 @@ class Standardize(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(..., C)` -> `(..., C)`."""
-        if self.live and self.training:
-            flat = x.reshape(-1, x.shape[-1])
-            return F.batch_norm(
-                flat, self.mean, self.var, training=True, momentum=0.1, eps=1e-5
-            ).view(x.shape)
-        return (x - self.mean) * torch.rsqrt(self.var + 1e-5)
+        """Standardize `(..., C)` -> `(..., C)`."""
+        if not (self.live and self.training):
+            return (x - self.mean) * torch.rsqrt(self.var + EPS)
+
+        flat = x.reshape(-1, x.shape[-1])  # (N, C)
+        normed = F.batch_norm(flat, self.mean, self.var, training=True, momentum=0.1, eps=EPS)
+        return normed.view(x.shape)  # (..., C)
 
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
-        """Take in one more batch `(..., C)` (Chan et al. 1979: means and variances of parts, joined)."""
-        flat = x.reshape(-1, x.shape[-1]).double()
+        """Add one more batch `(..., C)` to the statistics.
+
+        Means and variances of parts are joined as in Chan et al. 1979 (Updating Formulae and a
+        Pairwise Algorithm for Computing Sample Variances).
+        """
+        flat = x.reshape(-1, x.shape[-1]).double()  # (N, C)
         n = float(flat.shape[0])
         mean, var = flat.mean(0), flat.var(0, unbiased=False)
+
+        # Weigh the batch by its share of all vectors seen so far, itself included.
         before = float(self.count)
         share = n / (before + n)
         delta = mean - self.mean.double()
-        joined = (
-            self.var.double() * (1 - share) + var * share + delta * delta * share * (1 - share)
-            if before
-            else var
-        )
-        self.var.copy_(joined)
-        self.mean.copy_(self.mean.double() + delta * share if before else mean)
+        if before:
+            between = delta * delta * share * (1 - share)
+            var = self.var.double() * (1 - share) + var * share + between
+            mean = self.mean.double() + delta * share
+
+        self.var.copy_(var)
+        self.mean.copy_(mean)
         self.count.add_(n)
 
 
 class ChannelDropout(nn.Module):
-    """Channels of a tap left out, the same ones in all of a clip: a head of few clips must not rest on single channels."""
+    """Drop channels of a tap, the same ones throughout a clip.
+
+    With few training clips the head must not rely on single channels. The idea is that of spatial
+    dropout (Tompson et al. 2015), with a clip in the place of a feature map.
+    """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, x: Tensor, clips: int) -> Tensor:
-        """`(N, ..., channels)` -> the same; `N` is a multiple of `clips`."""
+        """Drop channels of `(N, ..., channels)`, where `N` is a multiple of `clips`."""
         if not (self.training and self.rate):
             return x
-        kept = F.dropout(x.new_ones(clips, 1, x.shape[-1]), self.rate)
-        return (x.reshape(clips, -1, x.shape[-1]) * kept).reshape(x.shape)
+
+        mask = F.dropout(x.new_ones(clips, 1, x.shape[-1]), self.rate)  # (clips, 1, channels)
+        return (x.reshape(clips, -1, x.shape[-1]) * mask).reshape(x.shape)
 
 
 class SemanticTap(nn.Module):
-    """One tap of the semantic backbone."""
+    """Project one tap of the semantic backbone: standardize, drop channels, one linear layer."""
 
     def __init__(self, channels: int, width: int, live: bool, *, drop: float = 0.0) -> None:
         super().__init__()
@@ -83,13 +103,17 @@ class SemanticTap(nn.Module):
         self.project = nn.Linear(channels, width)
 
     def forward(self, tokens: Tensor, clips: int = 1) -> Tensor:
-        """`(N, P, channels)` of so many clips -> `(N, P, D)`."""
+        """Project `(N, P, channels)`, the tokens of `clips` clips, to `(N, P, D)`."""
         projected: Tensor = self.project(self.drop(self.standard(tokens), clips))
         return projected
 
 
 class MotionTap(nn.Module):
-    """One tap of the motion backbone: mean over time, patches of a cell, projection."""
+    """Project one tap of the motion backbone: mean over time, patches of a cell, projection.
+
+    A cell of a large map is cut into patches that one linear layer reads, as in ViT (Dosovitskiy
+    et al. 2021), so that its layout survives.
+    """
 
     def __init__(
         self,
@@ -101,15 +125,27 @@ class MotionTap(nn.Module):
         *,
         drop: float = 0.0,
     ) -> None:
-        """`shape` is `(channels, time, height, width)` of the map; `cells` a side of the grid of motion cells."""
+        """Size the tap for maps of one shape.
+
+        Args:
+            shape: `(channels, time, height, width)` of the backbone's map.
+            cells: motion cells per side of the grid.
+            width: D, channels of the projection.
+            live: statistics follow the batches (the backbone trains).
+            pooled: one vector per segment instead of a grid.
+            drop: share of channels dropped in training.
+        """
         super().__init__()
         self.drop = ChannelDropout(drop)
         channels, _, height, _ = shape
+
+        # Take the largest patch that divides a cell and keeps the projection affordable.
         patch = 1 if pooled else height // cells
         while patch > 1 and (
             channels * patch * patch > WIDEST * width or (height // cells) % patch
         ):
             patch -= 1
+
         self.pooled = pooled
         self.shrink = 1 if pooled else height // cells // patch
         self.patch = patch
@@ -117,12 +153,12 @@ class MotionTap(nn.Module):
         self.project = nn.Linear(channels * patch * patch, width)
 
     def lay(self, maps: Tensor, segments: int, later_half: bool) -> Tensor:
-        """Mean over time, channels last.
+        """Average maps over time, shrink them to the patches' grid, and put channels last.
 
         Args:
             maps: `(N, channels, T', h, w)`.
-            segments: how many equal stretches of `T'` are averaged apart.
-            later_half: average only the later half of each (a pair's current segment).
+            segments: number of equal parts of `T'` that are averaged separately.
+            later_half: average only the later half of each part (a pair's current segment).
 
         Returns:
             `(N, segments, h, w, channels)`; h = w = 1 when pooled.
@@ -131,20 +167,30 @@ class MotionTap(nn.Module):
         x = maps.reshape(n, c, segments, t // segments, h, w)
         if later_half:
             x = x[:, :, :, t // segments // 2 :]
-        x = x.mean((3, 4, 5)).reshape(n, c, segments, 1, 1) if self.pooled else x.mean(3)
+
+        # (N, channels, segments, h, w), or 1 x 1 when pooled
+        x = x.mean((3, 4, 5) if self.pooled else 3)
+        if self.pooled:
+            x = x.reshape(n, c, segments, 1, 1)
+
+        # A map finer than the patches of a cell is averaged down to them.
         if self.shrink > 1:
-            x = F.avg_pool2d(x.flatten(1, 2), self.shrink).reshape(
-                n, c, segments, h // self.shrink, w // self.shrink
-            )
-        return x.permute(0, 2, 3, 4, 1)
+            x = F.avg_pool2d(x.flatten(1, 2), self.shrink)  # (N, channels segments, h', w')
+            x = x.reshape(n, c, segments, h // self.shrink, w // self.shrink)
+
+        return x.permute(0, 2, 3, 4, 1)  # (N, segments, h', w', channels)
 
     def forward(self, laid: Tensor, clips: int = 1) -> Tensor:
-        """`(N, n, h, w, channels)` of `lay`, of so many clips -> `(N, n, C, D)`."""
+        """Project what `lay` returns for `clips` clips: `(N, n, h, w, channels)` -> `(N, n, C, D)`.
+
+        C is the number of cells: `h * w` over the area of a patch.
+        """
         x = self.drop(self.standard(laid), clips)
         n, s, h, w, c = x.shape
         p = self.patch
-        x = x.reshape(n, s, h // p, p, w // p, p, c).transpose(
-            3, 4
-        )  # (N, n, rows, columns, p, p, channels)
-        projected: Tensor = self.project(x.reshape(n, s, (h // p) * (w // p), p * p * c))
+
+        # Bring the pixels of a cell together: (N, n, rows, columns, p, p, channels)
+        x = x.reshape(n, s, h // p, p, w // p, p, c).transpose(3, 4)
+        x = x.reshape(n, s, (h // p) * (w // p), p * p * c)  # (N, n, C, p p channels)
+        projected: Tensor = self.project(x)
         return projected

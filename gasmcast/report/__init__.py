@@ -1,1 +1,1 @@
-"""Plots, charts and HTML that every report shares."""
+"""Draw plots and charts, and render HTML pages, for all reports."""

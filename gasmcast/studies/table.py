@@ -1,101 +1,193 @@
-"""The table of a study: a line a row, written for people, spreadsheets, programs and as a picture."""
+"""Table of a study, written as Markdown, CSV, JSON and a picture."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from gasmcast.evaluation.metrics import bootstrap_interval
 from gasmcast.files import write_atomic
+from gasmcast.models.counts import Counts
 from gasmcast.report.plots import draw_bars
 
-__all__ = ["Line", "to_markdown", "write_tables"]
+__all__ = ["Hits", "TableRow", "failed_row", "finished_row", "to_markdown", "write_tables"]
 
 Interval = tuple[float, float]
+Hits = NDArray[np.bool_]
+"""`(N,)` whether each validation clip is recognized."""
+
+HEADER = (
+    "| row | trainable, M | all, M | multiply-adds, G | top-1, % [95 %] | from the first row "
+    "| by seed |\n"
+    "|---|---:|---:|---:|---:|---:|---|\n"
+)
+NOTE = (
+    "Last weights, mean over seeds; intervals: 95 % bootstrap over clips, differences clip by "
+    "clip.\n"
+)
+CSV_COLUMNS = (
+    "row",
+    "trainable",
+    "parameters",
+    "macs",
+    "top1",
+    "low",
+    "high",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "seeds",
+    "not_run",
+)
 
 
-@dataclass(frozen=True)
-class Line:
-    """One row of the table; shares 0..1. Accuracies are of the last weights: nothing was chosen on the clips that judge."""
+@dataclass(frozen=True, kw_only=True)
+class TableRow:
+    """Size and accuracy of one row of a study; accuracies are shares from 0 to 1.
+
+    Accuracies are those of the last weights: nothing was chosen on the clips that are evaluated.
+    """
 
     row: str
     trainable: int
+    """Trained parameters."""
     parameters: int
+    """All parameters."""
     macs: int
-    seeds: dict[int, float]
+    """Multiply-adds per window."""
+    seeds: dict[int, float] = field(default_factory=dict)
     """Top-1 by seed."""
-    top1: float | None
-    """Mean over the seeds; None where the row could not be run."""
-    interval: Interval | None
-    """95 % bootstrap over clips of the mean over seeds."""
-    difference: float | None
-    """From the first row, clip by clip."""
-    difference_interval: Interval | None
+    top1: float | None = None
+    """Mean over the seeds; None if the row could not be run."""
+    interval: Interval | None = None
+    """95 % bootstrap interval over clips of the mean over seeds."""
+    difference: float | None = None
+    """Difference from the first row, clip by clip."""
+    difference_interval: Interval | None = None
     not_run: str = ""
-    """Why."""
+    """Reason why the row could not be run."""
 
 
-def to_markdown(about: str, lines: list[Line]) -> str:
-    """The table as Markdown."""
+def finished_row(
+    name: str, counts: Counts, seed_hits: dict[int, Hits], first: NDArray[np.float64] | None
+) -> TableRow:
+    """Return the table row of a row that was trained.
 
-    def share(value: float | None, interval: Interval | None, sign: str = "") -> str:
-        if value is None or interval is None:
-            return ""
-        return f"{100 * value:{sign}.1f} [{100 * interval[0]:{sign}.1f}, {100 * interval[1]:{sign}.1f}]"
+    Args:
+        name: name of the row.
+        counts: size of its model.
+        seed_hits: recognized validation clips by seed.
+        first: `(N,)` mean over the seeds of the first row; None for the first row itself.
+    """
+    # Clip by clip, so that differences between rows are paired.
+    mean = np.mean(list(seed_hits.values()), axis=0)  # (N,)
+    difference = None if first is None else mean - first
 
-    head = "| row | trainable, M | all, M | multiply-adds, G | top-1, % [95 %] | from the first row | by seed |\n"
-    head += "|---|---:|---:|---:|---:|---:|---|\n"
-    body = ""
-    for line in lines:
-        if line.not_run:
-            body += f"| {line.row} | | | | not run: {line.not_run} | | |\n"
-            continue
-        seeds = ", ".join(f"{100 * value:.1f}" for value in line.seeds.values())
-        sizes = f"{line.trainable / 1e6:.3f} | {line.parameters / 1e6:.2f} | {line.macs / 1e9:.3g}"
-        gain = share(line.difference, line.difference_interval, "+")
-        body += f"| {line.row} | {sizes} | {share(line.top1, line.interval)} | {gain} | {seeds} |\n"
-    note = "Last weights, mean over seeds; intervals: 95 % bootstrap over clips, differences clip by clip.\n"
-    return f"{about.strip()}\n\n{head}{body}\n{note}"
+    return TableRow(
+        row=name,
+        trainable=counts.parameters.trainable,
+        parameters=counts.parameters.total,
+        macs=counts.macs.total,
+        seeds={seed: float(recognized.mean()) for seed, recognized in seed_hits.items()},
+        top1=float(mean.mean()),
+        interval=bootstrap_interval(mean),
+        difference=None if difference is None else float(difference.mean()),
+        difference_interval=None if difference is None else bootstrap_interval(difference),
+    )
 
 
-def write_tables(out: Path, about: str, lines: list[Line]) -> None:
-    """table.md, table.csv, table.json and table.png."""
+def failed_row(name: str, counts: Counts, reason: str) -> TableRow:
+    """Return the table row of a row that could not be trained."""
+    return TableRow(
+        row=name,
+        trainable=counts.parameters.trainable,
+        parameters=counts.parameters.total,
+        macs=counts.macs.total,
+        not_run=reason,
+    )
+
+
+def to_markdown(about: str, rows: list[TableRow]) -> str:
+    """Return the table as Markdown."""
+    body = "".join(_markdown_row(row) for row in rows)
+    return f"{about.strip()}\n\n{HEADER}{body}\n{NOTE}"
+
+
+def _markdown_row(row: TableRow) -> str:
+    """Return one line of the Markdown table."""
+    if row.not_run:
+        return f"| {row.row} | | | | not run: {row.not_run} | | |\n"
+    sizes = f"{row.trainable / 1e6:.3f} | {row.parameters / 1e6:.2f} | {row.macs / 1e9:.3g}"
+    top1 = _percent(row.top1, row.interval)
+    difference = _percent(row.difference, row.difference_interval, sign="+")
+    seeds = ", ".join(f"{100 * value:.1f}" for value in row.seeds.values())
+    return f"| {row.row} | {sizes} | {top1} | {difference} | {seeds} |\n"
+
+
+def _percent(value: float | None, interval: Interval | None, sign: str = "") -> str:
+    """Return a share with its interval in percent; empty if it is unknown."""
+    if value is None or interval is None:
+        return ""
+    low, high = interval
+    return f"{100 * value:{sign}.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+
+
+def write_tables(out: Path, about: str, rows: list[TableRow]) -> None:
+    """Write table.md, table.csv, table.json and table.png.
+
+    Args:
+        out: folder of the study.
+        about: title of the table.
+        rows: the rows so far.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    write_atomic(out / "table.md", to_markdown(about, lines))
-    write_atomic(out / "table.json", json.dumps([asdict(line) for line in lines], indent=1))
+    write_atomic(out / "table.md", to_markdown(about, rows))
+    write_atomic(out / "table.json", json.dumps([asdict(row) for row in rows], indent=1))
+    write_atomic(out / "table.csv", _to_csv(rows))
+
+    # The picture shows the rows that were run.
+    names, values, intervals = [], [], []
+    for row in rows:
+        if row.top1 is not None and row.interval is not None:
+            names.append(row.row)
+            values.append(100 * row.top1)
+            intervals.append((100 * row.interval[0], 100 * row.interval[1]))
+
+    if names:
+        draw_bars(values, names, "top-1, %", out / "table.png", intervals)
+
+
+def _to_csv(rows: list[TableRow]) -> str:
+    """Return the table as CSV."""
     text = io.StringIO()
     writer = csv.writer(text)
-    sizes, shares = (
-        ("trainable", "parameters", "macs"),
-        ("top1", "low", "high", "difference", "difference_low", "difference_high"),
-    )
-    writer.writerow(("row", *sizes, *shares, "seeds", "not_run"))
-    for line in lines:
-        low, high = line.interval or ("", "")
-        below, above = line.difference_interval or ("", "")
-        seeds = " ".join(f"{seed}:{value:.4f}" for seed, value in line.seeds.items())
-        size = (line.trainable, line.parameters, line.macs)
+    writer.writerow(CSV_COLUMNS)
+
+    # Intervals take two columns each; unknown figures are empty.
+    for row in rows:
+        low, high = row.interval or ("", "")
+        difference_low, difference_high = row.difference_interval or ("", "")
+        seeds = " ".join(f"{seed}:{value:.4f}" for seed, value in row.seeds.items())
         writer.writerow(
             (
-                line.row,
-                *size,
-                line.top1,
+                row.row,
+                row.trainable,
+                row.parameters,
+                row.macs,
+                row.top1,
                 low,
                 high,
-                line.difference,
-                below,
-                above,
+                row.difference,
+                difference_low,
+                difference_high,
                 seeds,
-                line.not_run,
+                row.not_run,
             )
         )
-    write_atomic(out / "table.csv", text.getvalue())
-    drawn = [line for line in lines if line.top1 is not None and line.interval is not None]
-    if drawn:
-        values = [100 * (line.top1 or 0.0) for line in drawn]
-        errors = [
-            (100 * line.interval[0], 100 * line.interval[1]) for line in drawn if line.interval
-        ]
-        draw_bars(values, [line.row for line in drawn], "top-1, %", out / "table.png", errors)
+    return text.getvalue()

@@ -1,84 +1,116 @@
-"""What must hold before the first step: processes and precision from Accelerate, a set that can be trained on."""
+"""Processes of a training run: rank, world size, device, precision and collective operations."""
 
 from __future__ import annotations
 
 import atexit
 import gc
+from collections.abc import Sequence
+from typing import TypeVar
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from numpy.typing import NDArray
+from accelerate.utils import DistributedType
 
 from gasmcast.config import TrainConfig
 from gasmcast.errors import MachineError, UsageError
 
-__all__ = ["check_counts", "open_accelerator", "updates_per_epoch"]
+__all__ = ["Distributed", "open_accelerator"]
+
+T = TypeVar("T")
+
+
+class Distributed:
+    """Rank, world size, device and collective operations of this process.
+
+    The launcher (`accelerate launch` or `torchrun`) decides how many processes there are; without
+    one there is a single process. No other module asks the environment or `torch.distributed`.
+    Objects are cheap: all of them describe the one process group that the first one joins.
+    """
+
+    def __init__(self) -> None:
+        state = PartialState(cpu=not torch.cuda.is_available())
+        self.rank: int = state.process_index
+        """Number of this process, from 0."""
+        self.world: int = state.num_processes
+        """Number of processes."""
+        self.device: torch.device = state.device
+        """Device on which this process trains."""
+
+        # Threads of the process group would outlive the interpreter.
+        if self.world > 1:
+            atexit.register(_leave_group)
+
+    @property
+    def is_main(self) -> bool:
+        """Return whether this process writes the files and prints the messages."""
+        return self.rank == 0
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Return the sums of `values` over all processes; all processes must call it."""
+        if self.world == 1:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(total, torch.distributed.ReduceOp.SUM)
+        return [float(value) for value in total.tolist()]
+
+    def agree(self, flag: int) -> int:
+        """Return the largest flag of all processes; all processes must call it."""
+        if self.world == 1:
+            return flag
+        largest = torch.tensor([flag], device=self.device)
+        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+        return int(largest.item())
+
+    def gather(self, part: T) -> list[T]:
+        """Return the parts of all processes, ordered by rank; all processes must call it."""
+        parts = [part] * self.world
+        if self.world > 1:
+            torch.distributed.all_gather_object(parts, part)
+        return parts
+
+
+def _leave_group() -> None:
+    """Stop the communication threads, which can abort a finished run at interpreter exit."""
+    gc.collect()  # a model that is wrapped for several processes keeps the threads alive
+    PartialState().destroy_process_group()
 
 
 def open_accelerator(train: TrainConfig) -> tuple[Accelerator, str]:
-    """Processes, device and precision, as `accelerate launch` or `torchrun` say; one process without them.
+    """Create the Accelerate object that wraps model and optimizer in the wanted precision.
+
+    Args:
+        train: settings of the run; `precision` and `ema` matter.
 
     Returns:
-        The accelerator, and a sentence where the precision had to change (empty otherwise).
+        The accelerator, and a note when the precision had to change (otherwise empty).
 
     Raises:
         MachineError: fp16 without a GPU.
+        UsageError: averaged weights together with FSDP.
     """
+    # Precision: what the machine can compute.
     gpu = torch.cuda.is_available()
-    precision, remark = train.precision, ""
+    precision, note = train.precision, ""
     if not gpu and precision == "fp16":
         raise MachineError(
             "fp16 training needs a GPU.", "Use --set train.precision=fp32 (or bf16)."
         )
-    if not gpu and precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001  # torch has no public name for it
-        precision, remark = "fp32", "This CPU has no bf16 arithmetic: training in fp32."
+    cpu_bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported  # noqa: SLF001 - no public name
+    if not gpu and precision == "bf16" and not cpu_bf16():
+        precision, note = "fp32", "This CPU has no bf16 arithmetic: training in fp32."
+
+    # Accelerate keeps one precision per process. An earlier run in this process may have used
+    # another one.
     mixed = "no" if precision == "fp32" else precision
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:  # noqa: SLF001  # an earlier run of this process
-        AcceleratorState._reset_state()  # noqa: SLF001
+    is_set = bool(AcceleratorState._shared_state)  # noqa: SLF001 - no public way to ask
+    if is_set and AcceleratorState().mixed_precision != mixed:
+        AcceleratorState._reset_state()  # noqa: SLF001 - no public way to reset
     accelerator = Accelerator(mixed_precision=mixed, cpu=not gpu)
-    if accelerator.num_processes > 1:
-        atexit.register(_leave_group)
-    return accelerator, remark
 
-
-def _leave_group() -> None:
-    """End the threads that talk to the other processes: those that outlive the interpreter can abort a run that is done."""
-    gc.collect()  # the model wrapped for many processes holds them too
-    PartialState().destroy_process_group()
-
-
-def updates_per_epoch(clips: int, train: TrainConfig, world: int) -> int:
-    """Weight updates an epoch: whole global batches only."""
-    return clips // (train.batch_size * train.accumulate * world)
-
-
-def check_counts(labels: NDArray[np.integer], train: TrainConfig, world: int) -> None:
-    """Whether a training set can be trained on.
-
-    Raises:
-        UsageError: no clips, a clip without a label, one class only, or fewer clips than a batch.
-    """
-    if len(labels) == 0:
-        raise UsageError("The set has no training clips.", "Check --data.")
-    if (labels < 0).any():
+    if train.ema and accelerator.distributed_type == DistributedType.FSDP:
         raise UsageError(
-            f"Training clip {int(np.flatnonzero(labels < 0)[0])} has no label.",
-            "Train on an annotated split.",
+            "train.ema does not work with FSDP, which splits the weights.",
+            "Set train.ema to 0, or use DDP.",
         )
-    if len(np.unique(labels)) < 2:
-        raise UsageError(
-            f"All {len(labels)} training clips are of one class.",
-            "There is nothing to tell apart: add another class.",
-        )
-    if updates_per_epoch(len(labels), train, world) == 0:
-        fits = len(labels) // (train.accumulate * world)
-        smaller = f"--set train.batch_size={fits}"
-        if fits == 0:
-            smaller = f"--set train.batch_size=1 --set train.accumulate={len(labels) // world}"
-        parts = f"{train.batch_size} clips x {train.accumulate} steps x {world} processes"
-        raise UsageError(
-            f"There are {len(labels)} training clips, fewer than one batch ({parts}).",
-            f"Use {smaller}." if len(labels) >= world else f"Use at most {len(labels)} processes.",
-        )
+    return accelerator, note

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from pathlib import Path
 from typing import Any
 
 from gasmcast.config import Config
-from gasmcast.data.clip_set import ClipSet, TrainingClips, worker_deaths
+from gasmcast.data.clip_set import ClipSet, TrainingClips
+from gasmcast.data.data_workers import worker_deaths
 from gasmcast.errors import MachineError
 from gasmcast.labels import Labels
 from gasmcast.tensorfile import is_full
+from gasmcast.training.checkpoint_schedule import CheckpointSchedule, Stopped
 from gasmcast.training.logs.meter import Meter
-from gasmcast.training.run import Session
+from gasmcast.training.run import TrainingRun
 from gasmcast.training.signals import StopSignal
+from gasmcast.training.start import start_run
 from gasmcast.training.step import update_weights
 from gasmcast.training.validation import validate
 
 __all__ = ["train"]
 
-AGREE_EVERY = 10
-YOUNG_S = 20.0  # a state so young is not written again at the end of an epoch
-SAVE = 1  # what processes agree on: nothing, to write a state, or by its number (2 and up) the signal to stop at
+LOG_EVERY = 10
+"""Weight updates between two points in TensorBoard."""
 
 
-class _Stopped(Exception):  # noqa: N818  # no error, the run ends as it was asked to
-    """A signal, to this process or to another of the run, asked it to end; its state is on the disk."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.signal = signal.Signals(number).name
-
-
-@worker_deaths("--set train.workers says how many, --resume goes on from the last checkpoint")
+@worker_deaths("--set train.workers says how many, --resume continues from the last checkpoint")
 def train(
     config: Config,
     clips: TrainingClips,
@@ -43,188 +36,156 @@ def train(
     *,
     resume: bool = False,
 ) -> dict[str, Any]:
-    """Train a model and leave a run folder.
+    """Train a model and write a run folder.
 
     Args:
-        config: all that decides the run; `model.classes` is the number of labels.
+        config: configuration of the run; `model.classes` is the number of labels.
         clips: augmented training clips.
         validation: clips evaluated after each epoch; None: the last weights are the result.
-        labels: class names, kept in the checkpoints.
+        labels: class names, stored in the checkpoints.
         folder: the run folder.
-        resume: go on from the folder's newest whole state, or begin where there is none.
+        resume: resume from the folder's newest complete state; start afresh if there is none.
 
     Returns:
-        The summary: figures of the best epoch, counts, speed, `stopped` (a signal's name, or empty).
+        The summary: figures of the best epoch, counts, speed, and `stopped` (the name of a signal,
+        or empty).
 
     Raises:
-        UsageError: the folder holds another run, or a set that cannot be trained on.
-        DivergedError: a loss that is not finite.
-        MachineError: no space left, a worker died, no weights.
+        UsageError: the folder holds another run, or the data set cannot be trained on.
+        DivergedError: a loss or gradient is not finite.
+        TornFileError: every state in the folder is damaged.
+        MachineError: no space left, a worker died, or pretrained weights are not available.
     """
     try:
-        session = Session(config, clips, validation, labels, folder, resume=resume)
-        return _run(session, validation)
-    except OSError as error:  # the small files of the run; a checkpoint says it for itself
+        run = start_run(config, clips, validation, labels, folder, resume=resume)
+        return _train(run, validation)
+    except OSError as error:
+        # A full disk while a small file of the run is written; checkpoints report it themselves.
         if not is_full(error):
             raise
         raise MachineError(
-            f"No space left for {folder}; its checkpoints are whole.",
+            f"No space left for {folder}; its checkpoints are complete.",
             "Free some space, then use --resume.",
         ) from None
 
 
-def _run(session: Session, validation: ClipSet | None) -> dict[str, Any]:
-    loop = _Loop(session, validation)
-    with StopSignal() as stop, session.display:
-        loop.stop = stop
+def _train(run: TrainingRun, validation: ClipSet | None) -> dict[str, Any]:
+    """Run the epochs that remain and return the summary."""
+    progress, meter = run.progress, Meter(run.progress)
+    stopped = ""
+    with StopSignal() as stop, run.display:
+        schedule = CheckpointSchedule(run, meter, stop)
         try:
-            while session.progress.epoch < session.config.train.epochs:
-                loop.epoch()
-                loop.validate()
-        except _Stopped as stopped:
-            loop.stopped = stopped.signal
-            session.display.say(f"Stopped by {stopped.signal}: the state is written.")
+            # A resumed run begins within an epoch, at the step that its state holds.
+            while progress.epoch < run.config.train.epochs:
+                # Train: the remaining updates of the epoch.
+                batches = run.batches()
+                run.objective.train()
+                with schedule.save_after_failure():
+                    while progress.step < run.steps:
+                        update_weights(run, meter, batches)
+                        _log_update(run, meter)
+                        schedule.after_update()
+                schedule.after_epoch()
+
+                # Validate: the figures choose the best weights.
+                figures = _training_figures(run)
+                started = time.monotonic()
+                if validation is not None:
+                    with schedule.save_after_interruption():
+                        figures |= validate(run, validation, schedule.on_batch)
+                meter.count_validation(time.monotonic() - started)
+                _finish_epoch(run, meter, figures)
+
+                # Weights and state belong together: both are written, or none.
+                if not schedule.unsaved:
+                    run.write_weights("last.safetensors")
+
+        except Stopped as request:
+            stopped = request.signal
+            run.display.note(f"Stopped by {stopped}: the state is saved.")
         finally:
-            if session.record is not None:
-                session.record.close()
-    return loop.summary()
+            if run.records is not None:
+                run.records.close()
+    return _summary(run, stopped)
 
 
-class _Loop:
-    """The steps of a run; what they work on is the session's."""
+def _training_figures(run: TrainingRun) -> dict[str, float]:
+    """Return the epoch's figures on the training clips, over all processes."""
+    # Several processes have trained on clips of their own.
+    total = run.total_progress()
+    count = max(total.clips, 1)
+    return {
+        "epoch": total.epoch + 1,
+        "train_loss": total.loss_sum / count,
+        "train_top1": total.hits1 / count,
+        "train_top5": total.hits5 / count,
+        "lr": run.lr,
+    }
 
-    def __init__(self, session: Session, validation: ClipSet | None) -> None:
-        self.session = session
-        self.validation = validation
-        self.stop = StopSignal()
-        self.stopped = ""
-        self.meter = Meter(session.progress)
-        self.unsaved = False
 
-    def epoch(self) -> None:
-        """Updates to the end of the epoch, with checkpoints by the clock and at a signal, and one at the end.
+def _finish_epoch(run: TrainingRun, meter: Meter, figures: dict[str, float]) -> None:
+    """Record the epoch, write the weights if they are the best, and turn to the next epoch."""
+    progress = run.progress
+    progress.seconds = meter.seconds()
+    figures |= {**meter.rates(), "hours": progress.seconds / 3600}
+    progress.history.append(figures)
 
-        Where epochs take seconds, writing a state after each would take longer than they do: one process, which can still do it
-        when it is stopped in the validation, leaves it out while the last one is young.
-        """
-        session, progress = self.session, self.session.progress
-        stream = session.stream()
-        session.objective.train()
-        try:
-            while progress.step < session.steps:
-                update_weights(session, self.meter, stream)
-                progress.step += 1
-                progress.updates += 1
-                if session.main:
-                    self._show()
-                if session.world > 1 and progress.updates % AGREE_EVERY:
-                    continue
-                due = (
-                    time.monotonic() - session.saved_at
-                    > 60 * session.config.train.checkpoint_minutes
-                )
-                flag = session.agree(self.stop.asked or (SAVE if due else 0))
-                if flag:
-                    session.save()
-                if flag > SAVE:
-                    raise _Stopped(flag)
-        except MachineError:
-            # A worker died between two updates: what was reached is whole and kept.
-            if session.world == 1 and self.meter.moved(progress):
-                session.save()
-            raise
-        last = progress.epoch + 1 == session.config.train.epochs
-        self.unsaved = (
-            session.world == 1 and not last and time.monotonic() - session.saved_at < YOUNG_S
-        )
-        if not self.unsaved:
-            session.save()
-        if session.world > 1:  # an epoch may have fewer updates than AGREE_EVERY
-            self._stop_if_asked()
+    if figures.get("top1", -1.0) > progress.best:
+        progress.best, progress.best_epoch = figures["top1"], progress.epoch
+        run.write_weights("best.safetensors")
 
-    def validate(self) -> None:
-        """Evaluate, write best and last weights and the records, and turn to the next epoch."""
-        session, progress = self.session, self.session.progress
-        whole = session.totals()
-        row = {
-            "epoch": progress.epoch + 1,
-            "train_loss": whole.loss_sum / max(whole.clips, 1),
-            "train_top1": whole.hits1 / max(whole.clips, 1),
-            "train_top5": whole.hits5 / max(whole.clips, 1),
-            "lr": session.optimizer.param_groups[0]["lr"],
+    # Files for people.
+    run.display.epoch(progress.epoch, figures)
+    if run.records is not None:
+        run.records.write_epochs(progress.updates, progress.history)
+
+    # The sums are those of one epoch.
+    progress.epoch += 1
+    progress.step = progress.clips = 0
+    progress.loss_sum = progress.hits1 = progress.hits5 = 0.0
+
+
+def _log_update(run: TrainingRun, meter: Meter) -> None:
+    """Show the position of the run, in the main process."""
+    if run.records is None:
+        return
+
+    on_gpu = run.processes.device.type == "cuda"
+    status = meter.status(run.progress, run.config.train, run.steps, run.lr, gpu=on_gpu)
+    run.display.update(status)
+
+    # TensorBoard keeps every point, so it gets fewer.
+    if run.progress.updates % LOG_EVERY == 0:
+        figures = {
+            "loss": status.loss,
+            "lr": status.lr,
+            "clips_per_s": status.clips_per_s,
+            "wait_share": status.wait_share,
         }
-        began = time.monotonic()
-        if self.validation is not None:
-            try:
-                row |= validate(session, self.validation, self._watch)
-            except (_Stopped, MachineError):
-                if self.unsaved:
-                    session.save()
-                raise
-        self.meter.validated(time.monotonic() - began)
-        progress.seconds = self.meter.seconds()
-        row |= {**self.meter.rates(), "hours": progress.seconds / 3600}
-        progress.history.append(row)
-        if row.get("top1", -1.0) > progress.best:
-            progress.best, progress.best_epoch = row["top1"], progress.epoch
-            session.write("best.safetensors")
-        session.display.epoch(progress.epoch, row)
-        if session.record is not None:
-            session.record.epochs(progress.updates, progress.history)
-        progress.epoch += 1
-        progress.step = progress.clips = 0
-        progress.loss_sum = progress.hits1 = progress.hits5 = 0.0
-        if not self.unsaved:
-            session.write("last.safetensors")
+        run.records.write_update(run.progress.updates, figures)
 
-    def _watch(self, done: int, count: int) -> None:  # noqa: ARG002  # the signature of a progress callback
-        self._stop_if_asked()
 
-    def _stop_if_asked(self) -> None:
-        """End all processes where any was asked to; all must call it, so that none leaves alone what the others do together."""
-        flag = self.session.agree(self.stop.asked)
-        if flag:
-            raise _Stopped(flag)
+def _summary(run: TrainingRun, stopped: str) -> dict[str, Any]:
+    """Return the result of the run, and write it if the run is finished."""
+    progress, epochs = run.progress, run.config.train.epochs
+    has_best = progress.best_epoch >= 0
+    best: dict[str, float] = {}
+    if progress.history:
+        best = progress.history[progress.best_epoch if has_best else -1]
 
-    def _show(self) -> None:
-        session, progress = self.session, self.session.progress
-        lr = session.optimizer.param_groups[0]["lr"]
-        pulse = self.meter.pulse(
-            progress,
-            session.config.train,
-            session.steps,
-            lr,
-            session.accelerator.device.type == "cuda",
-        )
-        session.display.pulse(pulse)
-        if session.record is not None and progress.updates % AGREE_EVERY == 0:
-            figures = {
-                "loss": pulse.loss,
-                "lr": lr,
-                "clips_per_s": pulse.clips_per_s,
-                "wait_share": pulse.wait_share,
-            }
-            session.record.step(progress.updates, figures)
+    summary = {
+        **best,
+        "hours": progress.seconds / 3600,
+        "epochs": epochs,
+        "updates": progress.updates,
+        "trainable": run.trainable,
+        "processes": run.processes.world,
+        "checkpoint": "best.safetensors" if has_best else "last.safetensors",
+        "stopped": stopped,
+    }
 
-    def summary(self) -> dict[str, Any]:
-        """What the run came to; written when it is finished."""
-        session, progress = self.session, self.session.progress
-        best = (
-            progress.history[progress.best_epoch]
-            if progress.best_epoch >= 0
-            else (progress.history[-1] if progress.history else {})
-        )
-        finished = progress.epoch >= session.config.train.epochs
-        summary = {
-            **best,
-            "hours": progress.seconds / 3600,
-            "epochs": session.config.train.epochs,
-            "updates": progress.updates,
-            "trainable": session.trainable,
-            "processes": session.world,
-            "checkpoint": "best.safetensors" if progress.best_epoch >= 0 else "last.safetensors",
-            "stopped": self.stopped,
-        }
-        if finished and session.record is not None:
-            session.record.finish(summary)
-        return summary
+    # An unfinished run has no summary, by which `gasmcast runs` tells them apart.
+    if progress.epoch >= epochs and run.records is not None:
+        run.records.finish(summary)
+    return summary

@@ -1,4 +1,7 @@
-"""A polite stop: the first SIGTERM or Ctrl-C asks the loop to write a checkpoint and end; a second Ctrl-C has its usual effect."""
+"""Catch stop signals, so that the training loop can save its state and end.
+
+The first SIGTERM or Ctrl-C requests the end; a second Ctrl-C has its usual effect.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,26 @@ from types import FrameType, TracebackType
 __all__ = ["StopSignal"]
 
 WATCHED = (signal.SIGTERM, signal.SIGINT)
-ECHO_S = 1.0  # a launcher passes on the Ctrl-C that its whole process group had already
+ECHO_S = 1.0  # a launcher forwards the Ctrl-C that its whole process group has already received
 
 
 class StopSignal:
-    """A context manager; outside the main thread, where signals cannot be caught, it never asks.
+    """Context manager that remembers the first stop signal.
 
-    Further SIGTERMs change nothing: a scheduler sends one to every process and a launcher forwards its own, and the state is being
-    written by then. Who cannot wait presses Ctrl-C again, or sends SIGKILL.
+    Further SIGTERMs change nothing: a scheduler sends one to every process, a launcher forwards its
+    own, and the state is being written by then. To end at once, press Ctrl-C again or send SIGKILL.
+    Outside the main thread signals cannot be caught, and none is remembered.
     """
 
     def __init__(self) -> None:
-        self.asked = 0
-        """The number of the first signal."""
-        self._asked_at = 0.0
-        self._before: dict[signal.Signals, object] = {}
+        self.number = 0
+        """Number of the first signal; 0 for none."""
+        self._received_at = 0.0
+        self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in WATCHED}
+            self._previous = {number: signal.signal(number, self._handle) for number in WATCHED}
         return self
 
     def __exit__(
@@ -39,14 +43,16 @@ class StopSignal:
     ) -> None:
         self._restore()
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # the signature of a handler
-        if not self.asked:
-            self.asked, self._asked_at = number, time.monotonic()
-        elif number == signal.SIGINT and time.monotonic() - self._asked_at > ECHO_S:
+    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a handler
+        """Remember the first signal; give a later Ctrl-C its usual effect."""
+        if not self.number:
+            self.number, self._received_at = number, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - self._received_at > ECHO_S:
             self._restore()
             signal.raise_signal(number)
 
     def _restore(self) -> None:
-        for number, handler in self._before.items():
+        """Restore the previous handlers."""
+        for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
-        self._before = {}
+        self._previous = {}

@@ -1,9 +1,7 @@
-"""The figures of a set under the weights as they stand: what an epoch ends with."""
+"""Evaluate the present weights on the validation clips."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -14,38 +12,48 @@ from numpy.typing import NDArray
 from gasmcast.data.clip_set import ClipSet
 from gasmcast.evaluation.metrics import log_softmax, mean_class, top_k
 from gasmcast.evaluation.predict import predict
-from gasmcast.training.run import Session
+from gasmcast.progress import Progress, silent
+from gasmcast.training.run import TrainingRun
 
 __all__ = ["validate"]
 
 
-def validate(
-    session: Session, clips: ClipSet, on_batch: Callable[[int, int], None] | None = None
-) -> dict[str, float]:
-    """`loss`, `top1`, `top5`, `mean_class`, under the averaged weights where there are; all processes must call it."""
-    session.objective.eval()
-    classes = len(session.labels)
+def validate(run: TrainingRun, clips: ClipSet, progress: Progress = silent) -> dict[str, float]:
+    """Return `loss`, `top1`, `top5` and `mean_class` of the weights that are evaluated.
 
-    def run(batch: Any) -> NDArray[np.float32]:  # noqa: ANN401  # an array, or features
-        moved = session.to_device(
-            torch.from_numpy(batch) if isinstance(batch, np.ndarray) else batch
-        )
+    These are the averaged weights, if there are any. All processes must call it.
+
+    Args:
+        run: the run; its loader serves `clips` as the second set.
+        clips: the validation clips.
+        progress: called after each batch.
+    """
+    run.objective.eval()
+    classes = len(run.labels)
+
+    def classify(batch: Any) -> NDArray[np.float32]:  # noqa: ANN401 - an array, or features
+        moved = run.to_device(torch.from_numpy(batch) if isinstance(batch, np.ndarray) else batch)
+
         first = moved if isinstance(moved, torch.Tensor) else moved[0]
-        even = torch.full((len(first), classes), 1 / classes, device=session.accelerator.device)
+        # The objective wants targets, although only its logits are used.
+        even = torch.full((len(first), classes), 1 / classes, device=run.processes.device)
         with torch.no_grad():
-            return np.asarray(
-                session.objective(moved, even).logits.float().cpu().numpy(), np.float32
-            )
+            logits = run.objective(moved, even).logits
+        return np.asarray(logits.float().cpu().numpy(), np.float32)
 
-    train = session.config.train
-    with session.average.applied() if session.average is not None else nullcontext():
+    # Workers of the training serve the validation clips, too.
+    with run.averaged_weights():
         logits, labels = predict(
-            run,
+            classify,
             clips,
-            batch_size=train.batch_size,
-            load=partial(session.loader.batches, of=1),
-            on_batch=on_batch,
+            batch_size=run.config.train.batch_size,
+            load=partial(run.loader.batches, of=1),
+            processes=run.processes,
+            progress=progress,
+            stage="validating",
         )
+
+    # Without label smoothing, unlike the training loss.
     loss = float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
     return {
         "loss": loss,

@@ -1,1 +1,4 @@
-"""Decode video files into frames and into clips on the grid of the clip spec; training and runtime both use it."""
+"""Decode video files into frames, and into clips on the grid of the clip spec.
+
+Training and runtime both read through this package.
+"""

@@ -1,6 +1,7 @@
-"""Clips on the grid of the clip spec, from a video file.
+"""Read clips on the grid of the clip spec from a video file.
 
-Training, evaluation and calibration all choose their frames here, by the rule of the runtime's segment clock, and fit them alike.
+Training, evaluation and calibration all choose their frames here, by the rule of the runtime's
+segment clock, and fit them alike.
 """
 
 from __future__ import annotations
@@ -14,42 +15,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.spec import ClipSpec, nearest_frames
-from gasmcast.video.reader import Frame, as_rgb, decode
+from gasmcast.video.reader import Frame, FrameTimes, as_rgb, decode
 
 __all__ = ["fit_frame", "pick_frames", "read_clip", "read_slots"]
 
 Picked = TypeVar("Picked")
-_DOUBT_S = 1e-6
+_TOLERANCE_S = 1e-6
 
 
 def pick_frames(
     frames: Iterable[tuple[float, Picked]], slots_s: NDArray[np.float64]
 ) -> Iterator[tuple[NDArray[np.int64], Picked]]:
-    """The frame nearest each slot, by `nearest_frames`' rule, without holding more than two frames.
+    """Yield the frame nearest each slot, by the rule of `nearest_frames`.
+
+    No more than two frames are in memory at a time.
 
     Args:
-        frames: `(stamp_s, frame)` ascending, as `read_frames` gives them; read no further than the last slot needs.
-        slots_s: `(m,)` times wanted, ascending; those before the first frame get it, those after the last get that.
+        frames: `(stamp_s, frame)` ascending, as `read_frames` yields them; read no further than the
+            last slot needs.
+        slots_s: `(m,)` wanted times in seconds, ascending. Slots before the first frame get the
+            first, those after the last get the last.
 
     Yields:
-        `(slots, frame)`: the indices into `slots_s` that take this frame; each index exactly once, none when there are no frames.
+        `(slots, frame)`: the indices into `slots_s` that take this frame. Each index occurs exactly
+        once, none when there are no frames.
     """
     done, last = 0, None
     for stamp, frame in frames:
+        # Slots up to this stamp lie between the last frame and this one: one of the two is nearest.
         reached = int(np.searchsorted(slots_s, stamp, side="right"))
         if reached > done:
             stamps = np.array([stamp] if last is None else [last[0], stamp])
             choice = nearest_frames(stamps, slots_s[done:reached])
             slots = np.arange(done, reached)
-            here = choice == len(stamps) - 1
-            if last is not None and not here.all():
-                yield slots[~here], last[1]
-            if here.any():
-                yield slots[here], frame
+            takes_this = choice == len(stamps) - 1
+            if last is not None and not takes_this.all():
+                yield slots[~takes_this], last[1]
+            if takes_this.any():
+                yield slots[takes_this], frame
             done = reached
+
         last = (stamp, frame)
         if done == len(slots_s):
             return
+
     if last is not None:
         yield np.arange(done, len(slots_s)), last[1]
 
@@ -61,66 +70,90 @@ def read_slots(
     threads: int | None = None,
     out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """The frames nearest the given times, each brought to one size once, however many slots take it.
+    """Read the frames nearest the given times.
+
+    A frame is converted once, however many slots take it.
 
     Args:
         path: a local video file.
         slots_s: `(m,)` seconds after the first frame, ascending.
-        make: from a decoded frame to `(h, w, 3)` uint8 RGB of a fixed size. It sees channels as the decoder gives them; `as_rgb` puts
-            them right, on a small frame in a tenth of the time.
-        threads: decoder threads; None lets FFmpeg choose.
-        out: `(m, h, w, 3)` uint8, to be written; None: new memory.
+        make: converts a decoded frame to `(h, w, 3)` uint8 RGB of a fixed size. It gets channels in
+            the decoder's order; `as_rgb` reorders them, on a small frame in a tenth of the time.
+        threads: number of decoder threads; None lets FFmpeg choose.
+        out: `(m, h, w, 3)` uint8 to write to; None: new memory.
 
     Returns:
-        `(m, h, w, 3)` uint8 RGB: `out`, where it was given.
+        `(m, h, w, 3)` uint8 RGB: `out`, if it was given.
 
     Raises:
         SourceError: as `read_frames`.
     """
-    for taken in (
-        _near(slots_s),
-        None,
-    ):  # where the stamps are not as even as they were taken to be, again with every frame
-        last: Frame | None = None
-        for slots, picture in pick_frames(decode(path, threads, taken), slots_s):
-            if picture is None:
-                break
-            if picture is not last:  # slots before a frame's stamp and those behind it come apart
-                last, image = picture, make(picture)
-            if out is None:
-                out = np.empty((len(slots_s), *image.shape), np.uint8)
-            out[slots] = image
-        else:
-            break
-    assert out is not None  # decode gives a frame or raises
+    # First only the images that the expected stamps call for; if the stamps are less even than
+    # expected and one is missing, again with every image.
+    frames = _try_read_slots(path, slots_s, make, threads=threads, out=out, wanted=_near(slots_s))
+    if frames is None:
+        frames = _try_read_slots(path, slots_s, make, threads=threads, out=out, wanted=None)
+    assert frames is not None  # decode yields a frame or raises
+    return frames
+
+
+def _try_read_slots(
+    path: str | Path,
+    slots_s: NDArray[np.float64],
+    make: Callable[[Frame], Frame],
+    *,
+    threads: int | None,
+    out: NDArray[np.uint8] | None,
+    wanted: Callable[[FrameTimes], bool] | None,
+) -> NDArray[np.uint8] | None:
+    """Read slots from the wanted images; None when a slot needs another one."""
+    last: Frame | None = None
+    for slots, picture in pick_frames(decode(path, threads, wanted), slots_s):
+        if picture is None:
+            return None
+        # The slots before and after a frame's stamp come separately.
+        if picture is not last:
+            last, image = picture, make(picture)
+        if out is None:
+            out = np.empty((len(slots_s), *image.shape), np.uint8)
+        out[slots] = image
     return out
 
 
-def _near(slots_s: NDArray[np.float64]) -> Callable[[float, float, float, float], bool]:
-    """Whether a frame will be the nearest of some slot, if the next one comes when it is expected; in doubt, yes."""
+def _near(slots_s: NDArray[np.float64]) -> Callable[[FrameTimes], bool]:
+    """Return a predicate for frames that will be nearest some slot.
 
-    def taken(before: float, stamp: float, after: float, end: float) -> bool:
-        if after + (after - stamp) / 2 > end:  # the last frame is held for all slots behind it
-            return bool(slots_s[-1] > (before + stamp) / 2)
+    It assumes that the next frame comes when it is expected; in doubt it returns True.
+    """
+
+    def is_near(times: FrameTimes) -> bool:
+        middle = (times.previous_s + times.stamp_s) / 2
+        step = times.next_s - times.stamp_s
+
+        # The last frame is held for all slots after it.
+        if times.next_s + step / 2 > times.end_s:
+            return bool(slots_s[-1] > middle)
+
+        # A little more than half a step, because steps vary.
         first, behind = np.searchsorted(
-            slots_s, ((before + stamp) / 2 - _DOUBT_S, stamp + 0.6 * (after - stamp))
+            slots_s, (middle - _TOLERANCE_S, times.stamp_s + 0.6 * step)
         )
         return bool(behind > first)
 
-    return taken
+    return is_near
 
 
 def read_clip(path: str | Path, spec: ClipSpec, start_s: float = 0.0) -> NDArray[np.uint8]:
-    """One clip: the lead-in and the window that begins at `start_s`.
+    """Read one clip: the lead-in and the window that starts at `start_s`.
 
     Args:
         path: a local video file.
         spec: the sampling contract.
-        start_s: where the window begins, in seconds after the first frame; before the start of the video the first frame
-            repeats, after its end the last.
+        start_s: start of the window in seconds after the first frame. Before the start of the video
+            the first frame repeats, after its end the last.
 
     Returns:
-        `spec.clip_shape` uint8 RGB.
+        `(1+S, F, H, W, 3)` uint8 RGB (`spec.clip_shape`).
 
     Raises:
         SourceError: as `read_frames`.
@@ -134,15 +167,16 @@ def read_clip(path: str | Path, spec: ClipSpec, start_s: float = 0.0) -> NDArray
 
 
 def fit_frame(frame: Frame, pixels: int, fit: Literal["crop", "squash"]) -> Frame:
-    """A frame as a square: `crop` keeps the center of the long side, `squash` bends the whole frame.
+    """Fit a frame into a square.
 
     Args:
         frame: `(H, W, 3)` uint8.
         pixels: side of the square.
-        fit: the clip spec's `fit`.
+        fit: the clip spec's `fit`. `crop` keeps the center of the long side, `squash` distorts the
+            whole frame.
 
     Returns:
-        `(pixels, pixels, 3)` uint8; halved by area averaging while it can be, then bilinear.
+        `(pixels, pixels, 3)` uint8; halved by area averaging as often as possible, then bilinear.
     """
     if fit == "crop":
         height, width = frame.shape[:2]
@@ -151,14 +185,14 @@ def fit_frame(frame: Frame, pixels: int, fit: Literal["crop", "squash"]) -> Fram
         frame = frame[top : top + side, left : left + side]
     if frame.shape[:2] == (pixels, pixels):
         return np.ascontiguousarray(frame)
-    # Area averaging is quick for a factor of two only, and below it bilinear skips no pixel: together a sixth of the time.
+
+    # Area averaging is fast only for a factor of two, and below that bilinear skips no pixel:
+    # together a sixth of the time.
     while min(frame.shape[:2]) >= 2 * pixels:
         height, width = frame.shape[0] // 2, frame.shape[1] // 2
-        frame = np.asarray(
-            cv2.resize(
-                frame[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA
-            ),
-            np.uint8,
-        )
+        even = frame[: 2 * height, : 2 * width]
+        halved = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+        frame = np.asarray(halved, np.uint8)
+
     method = cv2.INTER_AREA if max(frame.shape[:2]) >= 2 * pixels else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(frame, (pixels, pixels), interpolation=method), np.uint8)

@@ -1,1 +1,1 @@
-"""The state of one camera, from segment clock to decisions and events."""
+"""State of one camera, from the segment clock to decisions and events."""

@@ -1,4 +1,4 @@
-"""What of one camera waits for the encoder, and what gives way when the encoder is too slow."""
+"""Segments of one camera that wait for the encoder, and the policy that drops late ones."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Literal
 from gasmcast.errors import GasmcastError
 from gasmcast.runtime.camera.clock import Segment
 
-__all__ = ["Backlog", "Mark", "Waiting"]
+__all__ = ["Mark", "PendingItem", "SegmentBacklog"]
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A break in a lane that travels with its segments, so that it takes effect after all that came before."""
+    """Break in a lane. It travels with the segments, so it takes effect after all before it."""
 
     what: Literal["gap", "end"]
     text: str = ""
@@ -23,70 +23,82 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """A segment or mark and when it was offered, monotonic seconds."""
+class PendingItem:
+    """Segment or mark that waits for the encoder."""
 
     item: Segment | Mark
     offered: float
+    """Monotonic seconds at which it entered the backlog."""
 
 
-class Backlog(deque[Waiting]):
-    """Segments and marks in order, the oldest first. Its user holds the house's lock.
+class SegmentBacklog(deque[PendingItem]):
+    """Waiting segments and marks in order, oldest first. The caller holds the context's lock.
 
     Args:
         room: segments that may wait.
         window: segments of a window.
-        drop: takes the cause (`late`, `skip`) and a segment that will not be computed.
+        drop: takes the cause (`late`, `skip`) and a segment that will not be encoded.
     """
 
     def __init__(self, room: int, window: int, drop: Callable[[str, Segment], None]) -> None:
         super().__init__()
-        self._room, self._window, self._drop = room, window, drop
-        self._stretch = 0  # segments let in one after another (`whole`)
-        self._skips = False  # nothing is let in until nothing waits (`whole`)
+        self._room = room
+        self._window = window
+        self._drop = drop
+        # State of the whole-window policy: segments admitted in a row, and whether all further ones
+        # are skipped until the backlog is empty.
+        self._admitted = 0
+        self._skipping = False
 
     @property
     def segments(self) -> int:
-        """How many segments wait."""
-        return sum(isinstance(w.item, Segment) for w in self)
+        """Number of waiting segments."""
+        return sum(isinstance(pending.item, Segment) for pending in self)
 
     @property
     def full(self) -> bool:
-        """Whether a file has to wait."""
+        """True if the reader of a file has to wait."""
         return self.segments >= self._room
 
     def add(self, item: Segment | Mark, offered: float) -> None:
-        """The newest."""
+        """Append an item, offered at `offered` monotonic seconds."""
         if isinstance(item, Mark):
-            self._stretch = 0
-        self.append(Waiting(item, offered))
+            self._admitted = 0
+        self.append(PendingItem(item, offered))
 
-    def let_in(self, segment: Segment, whole: bool) -> bool:
-        """Whether a camera's segment may wait; what has to give way is dropped.
+    def admit(self, segment: Segment, whole_windows: bool) -> bool:
+        """Return whether a live camera's segment may wait; drop what has to make room.
 
-        Newest wins: the oldest waiting segment goes. With `whole` it is the other way round, for a machine that never keeps up: a window's
-        segments wait until they are computed, and what comes meanwhile is skipped, until nothing waits. So a window is always decided, and
-        no older than its segments take.
+        Newest wins: the oldest waiting segment is dropped. With `whole_windows` the oldest win, for
+        a machine that never keeps up: the segments of a window wait until they are encoded, and
+        what arrives meanwhile is skipped until nothing waits. So a window is always decided, and it
+        is no older than the time its segments take.
         """
-        if not whole:
-            self._stretch, self._skips = 0, False
+        if not whole_windows:
+            self._admitted, self._skipping = 0, False
             while self.full:
                 self._drop_oldest()
             return True
+
+        # The window was encoded: admit the next one from its first segment on.
         waiting = self.segments
-        if self._skips and not waiting:
-            self._skips, self._stretch = False, 0
-        room = self._room if self._stretch >= self._window else max(self._room, self._window)
-        self._skips = self._skips or waiting >= room
-        if self._skips:
+        if self._skipping and not waiting:
+            self._skipping, self._admitted = False, 0
+
+        # Until a window is complete, its segments may exceed the usual room.
+        complete = self._admitted >= self._window
+        room = self._room if complete else max(self._room, self._window)
+        self._skipping = self._skipping or waiting >= room
+        if self._skipping:
             self._drop("skip", segment)
             return False
-        self._stretch += 1
+
+        self._admitted += 1
         return True
 
     def _drop_oldest(self) -> None:
-        for place, waiting in enumerate(self):
-            if isinstance(waiting.item, Segment):
-                del self[place]
-                self._drop("late", waiting.item)
+        for index, pending in enumerate(self):
+            if isinstance(pending.item, Segment):
+                del self[index]
+                self._drop("late", pending.item)
                 return

@@ -1,6 +1,7 @@
-"""From logits to decisions: smoothing, temperature, the no-action threshold, groups and filters.
+"""Turn logits into decisions: smoothing, temperature, no-action threshold, groups and filters.
 
-Pure: what comes out depends on the logits and times that go in and on the settings alone, so a recorded run replays exactly.
+The result depends only on the logits, their times and the settings, so a recorded run can be
+replayed exactly.
 """
 
 from __future__ import annotations
@@ -20,55 +21,58 @@ __all__ = ["Decider", "LabelView"]
 
 
 class LabelView:
-    """The labels as they are told: grouped and filtered.
+    """Labels as they are reported: grouped and filtered.
 
     Args:
-        labels: the bundle's classes.
-        config: `groups` and `only`.
+        labels: classes of the bundle.
+        config: its `groups` and `only` are used.
 
     Raises:
-        UsageError: a group or filter names what is no label, or a label is in two groups.
+        UsageError: a group or filter names an unknown label, or a label is in two groups.
     """
 
     def __init__(self, labels: Labels, config: LiveConfig) -> None:
-        member_of: dict[int, str] = {}
+        group_of: dict[int, str] = {}
         for group, members in config.groups.items():
             for name in members:
                 index = _index(labels, name, f"group {group!r}")
-                if index in member_of:
+                if index in group_of:
                     raise UsageError(
-                        f"The label {name!r} is in two groups, {member_of[index]!r} and {group!r}."
+                        f"The label {name!r} is in two groups, {group_of[index]!r} and {group!r}."
                     )
-                member_of[index] = group
-        told = [member_of.get(i, name) for i, name in enumerate(labels.names)]
-        self.names = tuple(dict.fromkeys(told))
-        self._place = np.array([self.names.index(name) for name in told])
+                group_of[index] = group
+
+        # A group takes the position of its first member.
+        reported = [group_of.get(i, name) for i, name in enumerate(labels.names)]
+        self.names = tuple(dict.fromkeys(reported))
+        self._position = np.array([self.names.index(name) for name in reported])  # (classes,)
+
         for name in config.only:
             if name not in self.names:
-                _index(labels, name, "only")
+                group = reported[_index(labels, name, "only")]
                 raise UsageError(
-                    f"only: {name!r} is part of the group {told[labels.index(name)]!r}.",
-                    "Name the group.",
+                    f"only: {name!r} is part of the group {group!r}.", "Name the group."
                 )
         self.shown = np.array([not config.only or name in config.only for name in self.names])
 
     def shares(self, p: NDArray[np.float64]) -> NDArray[np.float64]:
-        """`(classes,)` probabilities as `(names,)`, added up by group."""
-        return np.bincount(self._place, weights=p, minlength=len(self.names)).astype(np.float64)
+        """Return the `(names,)` sums of `(classes,)` probabilities by group."""
+        sums = np.bincount(self._position, weights=p, minlength=len(self.names))
+        return sums.astype(np.float64)
 
-    def best_member(self, place: int, p: NDArray[np.float64]) -> int:
-        """The most probable class of the name at `place`."""
-        return int(np.where(self._place == place, p, -1.0).argmax())
+    def best_member(self, position: int, p: NDArray[np.float64]) -> int:
+        """Return the most probable class of the name at `position`."""
+        return int(np.where(self._position == position, p, -1.0).argmax())
 
 
 class Decider:
-    """The decisions and events of one camera.
+    """Decisions and events of one camera.
 
     Args:
-        camera: its name.
-        labels: the classes as they are told.
-        config: the settings.
-        temperature: of the precision that runs, from the manifest.
+        camera: name of the camera.
+        labels: classes as they are reported.
+        config: settings of the camera.
+        temperature: temperature of the running precision, from the manifest.
         no_action: its threshold on the largest smoothed logit; None: there is always an action.
     """
 
@@ -86,12 +90,12 @@ class Decider:
         self._temperature = config.temperature or temperature
         self._no_action = no_action if config.no_action is None else config.no_action
         self._mean: NDArray[np.float64] | None = None
-        self._mean_at = 0.0
+        self._mean_at_s = 0.0
         self._events = EventTracker(config)
 
     @property
     def active(self) -> bool:
-        """An event is going on or about to start."""
+        """True while an event is going on or about to start."""
         return self._events.active
 
     def update(
@@ -101,28 +105,31 @@ class Decider:
         wall_s: float,
         latency_ms: dict[str, float],
     ) -> list[Decision | Event]:
-        """The decision of a window, and the events that it brings.
+        """Return the decision of a window and the events that follow from it.
 
         Args:
-            window: `(t0, t1)` seconds after the source's first frame.
+            window: start and end in seconds after the source's first frame.
             logits: `(classes,)`.
-            wall_s: seconds since 1970 now.
-            latency_ms: by stage, told as it is.
+            wall_s: seconds since 1970, now.
+            latency_ms: milliseconds by stage; copied into the decision.
         """
         mean = self._smooth(logits.astype(np.float64), window[1])
+
+        # Softmax of the calibrated logits, with the largest subtracted against overflow.
         scaled = mean / self._temperature
         p = np.exp(scaled - scaled.max())
         p /= p.sum()
-        shares = self._labels.shares(p)
-        shown = np.where(self._labels.shown, shares, -1.0)
-        order = np.argsort(-shown, kind="stable")[
-            : min(self._config.top, int(self._labels.shown.sum()))
-        ]
-        best = int(order[0])
+
+        # Labels that are filtered out sort last, and never make it into the list.
         names = self._labels.names
-        quiet = (
-            self._no_action is not None and float(mean.max()) < self._no_action
-        ) or best != int(shares.argmax())
+        shares = self._labels.shares(p)
+        ranked = np.argsort(-np.where(self._labels.shown, shares, -1.0), kind="stable")
+        order = ranked[: min(self._config.top, int(self._labels.shown.sum()))]
+        best = int(order[0])
+
+        # A filtered label that is more probable than all shown ones means no action, too.
+        weak = self._no_action is not None and float(mean.max()) < self._no_action
+        quiet = weak or best != int(shares.argmax())
         decision = Decision(
             camera=self.camera,
             time_s=window[1],
@@ -134,26 +141,31 @@ class Decider:
             top=tuple((names[i], float(shares[i])) for i in order),
             latency_ms=latency_ms,
         )
-        told = {
-            name: float(share)
-            for name, share, visible in zip(names, shares, self._labels.shown, strict=True)
-            if visible
-        }
-        return [decision, *self._events.update(decision, told)]
+
+        # The tracker follows an open event also while another label is the best one.
+        shown_shares: dict[str, float] = {}
+        for name, share, shown in zip(names, shares, self._labels.shown, strict=True):
+            if shown:
+                shown_shares[name] = float(share)
+        return [decision, *self._events.update(decision, shown_shares)]
 
     def flush(self, wall_s: float) -> list[Event]:
-        """A gap or the end: what is open ends, and smoothing starts afresh."""
+        """End the open event and restart smoothing, at a gap or the end of the source.
+
+        Args:
+            wall_s: seconds since 1970, now.
+        """
         self._mean = None
         return self._events.flush(wall_s)
 
     def _smooth(self, logits: NDArray[np.float64], time_s: float) -> NDArray[np.float64]:
-        """The moving average of the logits; a longer pause since the last ones weighs them less."""
+        """Return the moving average of the logits; it forgets more after a longer pause."""
         if self._mean is None or self._config.smooth_s == 0:
             self._mean = logits
         else:
-            keep = math.exp(-max(time_s - self._mean_at, 0.0) / self._config.smooth_s)
+            keep = math.exp(-max(time_s - self._mean_at_s, 0.0) / self._config.smooth_s)
             self._mean = keep * self._mean + (1 - keep) * logits
-        self._mean_at = time_s
+        self._mean_at_s = time_s
         return self._mean
 
 

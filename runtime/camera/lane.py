@@ -1,39 +1,50 @@
-"""One camera's way through the runtime: its clock, its waiting segments, its ring of features, its decisions and counters."""
+"""One camera inside the runtime: its clock, backlog, feature ring, decisions and counters."""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 from gasmcast.errors import GasmcastError
-from gasmcast.runtime.camera.backlog import Backlog, Mark
+from gasmcast.runtime.camera.backlog import Mark, PendingItem, SegmentBacklog
 from gasmcast.runtime.camera.clock import Segment, SegmentClock
 from gasmcast.runtime.camera.decisions import Decider
-from gasmcast.runtime.camera.delivery import Delivery
+from gasmcast.runtime.camera.delivery import Delivery, DeliveryRates
 from gasmcast.runtime.camera.latency import Latencies
-from gasmcast.runtime.camera.preview import Pictures
+from gasmcast.runtime.camera.preview import Preview
 from gasmcast.runtime.camera.ring import FeatureRing
-from gasmcast.runtime.camera.still_filter import MotionGate
-from gasmcast.runtime.context import House
+from gasmcast.runtime.camera.still_filter import StillFilter
+from gasmcast.runtime.context import RuntimeContext
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.records import CameraStats, Notice
 from gasmcast.video.clip import fit_frame
 
-__all__ = ["Lane"]
+__all__ = ["Lane", "LaneItem"]
 
-_SILENT = ("stalled", "reconnecting", "failed")  # states in which a camera gives nothing
+_SILENT_STATES = ("stalled", "reconnecting", "failed")
 
 
 class Lane:
-    """A camera inside the runtime; the `FrameListener` that its source feeds."""
+    """A camera inside the runtime; the `FrameListener` that its source feeds.
+
+    Args:
+        name: name of the camera.
+        live: newest wins; otherwise the source waits.
+        context: state that all lanes share.
+        decider: turns logits into decisions and events.
+        config: settings of this camera.
+        gap_s: step of the time stamps, in seconds, that starts a new run.
+    """
 
     def __init__(
         self,
         name: str,
         live: bool,
-        house: House,
+        context: RuntimeContext,
         decider: Decider,
         config: LiveConfig,
+        *,
         gap_s: float,
     ) -> None:
         self.name = name
@@ -41,20 +52,26 @@ class Lane:
         self.config = config
         self.decider = decider
         self.state = "connecting"
-        self.ended = False  # the end has been decided: nothing more will come out
         self.error: GasmcastError | None = None
-        self.pending = Backlog(config.pending, house.spec.segments, self.drop)
-        self.ring = FeatureRing(house.spec.segments)
-        self.gate = MotionGate()
+        self.ended = False
+        """True once the end has been decided; no record follows."""
+
+        # Set by the governor: `paused` while it is other cameras' turn (frames are not even
+        # sampled), `whole_windows` while a window's segments are kept and newer ones skipped.
+        self.paused = False
+        self.whole_windows = False
+
+        spec = context.spec
+        self.pending = SegmentBacklog(config.pending, spec.segments, self.drop)
+        self.still_filter = StillFilter()
+        self.ring = FeatureRing(spec.segments)
+        self.preview = Preview(name, live, context.views, spec.segment_s)
+
         self.drops: Counter[str] = Counter()
         self.latencies = Latencies()
-        self.paused = False  # it is another camera's turn: frames are not even sampled
-        self.whole = (
-            False  # whole windows are let in, and what comes while they are computed is skipped
-        )
         self.segments = self.decisions = self.frames = 0
-        self._house = house
-        spec = house.spec
+
+        self._context = context
         self._clock = SegmentClock(
             spec,
             lambda image: fit_frame(image, spec.pixels, spec.fit),
@@ -63,107 +80,113 @@ class Lane:
         )
         self._run = 0
         self._delivery = Delivery(
-            name, spec, config.gap_s, lambda text: self.tell("under_delivery", text)
+            name, spec, config.gap_s, lambda text: self.notify("under_delivery", text)
         )
-        self._cut = False  # a file was stopped before its end
-        self._away_since: float | None = None  # arrival of the first frame that its pause cost
-        self._over = (
-            False  # the end mark is in: what a reader that was given up still brings is thrown away
-        )
-        self.pictures = Pictures(name, live, house.views, spec.segment_s)
+        # Arrival of the first frame that the current pause cost.
+        self._paused_since: float | None = None
+        # A file was stopped before its end.
+        self._stopped_early = False
+        # The end mark is in the backlog: frames of an abandoned reader are discarded.
+        self._closed = False
 
-    # What the source's thread calls
+    # Called by the source's thread.
 
     def on_frame(self, frame: Frame) -> None:
-        """A frame has come; a file waits here while the runtime or a sink is busy."""
+        """Take a frame; a file waits here while the runtime or a sink is busy."""
+        context = self._context
         while not (
-            self.live or self._house.stopping or self._over or self._house.wait_for_room(self.name)
+            self.live or context.stopping or self._closed or context.wait_for_room(self.name)
         ):
             pass
+
         self.frames += 1
-        self._delivery.frame(frame.arrival)
+        self._delivery.add_frame(frame.arrival)
+
         if self.paused:
-            self._away_since = frame.arrival if self._away_since is None else self._away_since
+            if self._paused_since is None:
+                self._paused_since = frame.arrival
             return
-        if self._away_since is not None:
-            self._count(
-                "turn",
-                by=max(1, round((frame.arrival - self._away_since) / self._house.spec.segment_s)),
-            )
-            self._away_since = None
-            self._break("it was another camera's turn")
+        if self._paused_since is not None:
+            self._resume(frame.arrival, self._paused_since)
+
         disordered = self._clock.disordered
         for segment in self._clock.push(frame):
-            self._delivery.segment(segment)
+            self._delivery.add_segment(segment)
             self._offer(segment)
         if self._clock.disordered > disordered:
             self._count("disorder")
-        self.pictures.take(self._clock.time_s, frame.image)
+
+        # The clock knows the time of the frame only now.
+        self.preview.add(self._clock.time_s, frame.image)
 
     def on_gap(self, reason: str) -> None:
-        """No window may span this."""
+        """Start a new run: no window may span the gap."""
         if self._break(reason):
             self._count("gap")
-            self._delivery.gap(self._clock.run)
+            self._delivery.add_gap(self._clock.run)
 
     def on_state(self, state: str, detail: str = "") -> None:
-        """The source's state, for statistics and sinks."""
-        self._cut = state == "ended" and detail == "stopped"
-        if state not in (
-            self.state,
-            "ended",
-        ):  # the end is told when all that came before it has been decided
-            self.state = state
-            if state == "live":
-                self._delivery.again()
-            self.tell(
-                "state",
-                f"{self.name} {'has' if state == 'failed' else 'is'} {state}{f' ({detail})' if detail else ''}.",
-            )
+        """Note the state of the source, and report a change to the sinks."""
+        self._stopped_early = state == "ended" and detail == "stopped"
+        # The end is reported later, when everything before it has been decided.
+        if state in (self.state, "ended"):
+            return
+        self.state = state
+        if state == "live":
+            self._delivery.restart()
+        verb = "has" if state == "failed" else "is"
+        reason = f" ({detail})" if detail else ""
+        self.notify("state", f"{self.name} {verb} {state}{reason}.")
 
     def on_end(self, error: GasmcastError | None) -> None:
-        """No more frames: the rest of a file is filled up and decided, unless it was stopped before its end."""
-        if not self.live and not self._cut:
+        """Close the lane; the rest of a file is padded and decided unless it was stopped early."""
+        if not self.live and not self._stopped_early:
             for segment in self._clock.finish():
                 self._offer(segment)
-        self._over = True
+        self._closed = True
         self._offer(Mark("end", error=error))
+
+        # An ended lane stays for its counters and must hold no image.
         self._clock = self._clock.emptied()
 
-    # What the stages call
+    # Called by the stages.
 
     def finish(self, mark: Mark) -> None:
-        """Its end has been reached, and what it held is given back; a process may go through any number of files."""
-        if self._house.stopping:  # cut short: a view that hangs must not hold up the end
-            self.pictures.drop()
+        """Report the end and free the memory; a process may work through any number of files."""
+        if self._context.stopping:
+            # Cut short: a view that hangs must not delay the end.
+            self.preview.discard()
         else:
-            self.pictures.shown(float("inf"))
+            self.preview.release(float("inf"))
         self.ring.release()
-        self.gate.forget()
+        self.still_filter.reset()
+
         self.error = mark.error
         self.state = "failed" if mark.error else "ended"
         if mark.error is None:
-            self.tell("state", f"{self.name} has ended.")
-        with self._house.changed:
-            self.ended = True
-            self._house.changed.notify_all()
+            self.notify("state", f"{self.name} has ended.")
 
-    def tell(self, what: str, text: str) -> None:
+        # Last: whoever waits for `ended` may remove the lane.
+        with self._context.changed:
+            self.ended = True
+            self._context.changed.notify_all()
+
+    def notify(self, what: str, text: str) -> None:
         """Send a notice to the sinks."""
-        self._house.emit(
-            Notice(self.name, round(self._clock.time_s, 6), self._house.wall(), what, text)
-        )
+        time_s = round(self._clock.time_s, 6)
+        self._context.emit(Notice(self.name, time_s, self._context.wall(), what, text))
 
     def drop(self, cause: str, segment: Segment) -> None:
-        """Count a segment that is not computed (or its window, for `hop` and `hole`)."""
+        """Count a segment that is not encoded, or (`hop`, `hole`) a window that is not decided."""
         self._count(cause, run=segment.run, index=segment.index)
 
     def stats(self) -> CameraStats:
-        """Counters since the start, rates over the last window; a camera that gives nothing has none."""
-        with self._house.changed:
+        """Return counters since the start and rates over the last window; 0 for a silent camera."""
+        with self._context.changed:
             drops = dict(self.drops)
-        silent = self.live and self.state in _SILENT
-        fps, delivery = (0.0, 0.0) if silent else self._delivery.rates()
+
+        silent = self.live and self.state in _SILENT_STATES
+        rates = DeliveryRates(0.0, 0.0) if silent else self._delivery.rates()
         return CameraStats(
             camera=self.name,
             state=self.state,
@@ -171,44 +194,68 @@ class Lane:
             segments=self.segments,
             decisions=self.decisions,
             drops={cause: count for cause, count in sorted(drops.items()) if count},
-            fps=fps,
-            delivery=delivery,
+            fps=rates.fps,
+            delivery=rates.share,
             latency_ms={} if silent else self.latencies.summary().get("total", {}),
         )
 
-    def _count(self, cause: str, by: int = 1, **which: int) -> None:
-        """What was lost, and `which` segment where it is a known one; into the recording too."""
-        with self._house.changed:  # several threads count, and one reads
+    def _resume(self, arrival: float, paused_since: float) -> None:
+        """Count the segments of a pause that ends now, and start a new run."""
+        missed = round((arrival - paused_since) / self._context.spec.segment_s)
+        self._count("turn", by=max(1, missed))
+        self._paused_since = None
+        self._break("it was another camera's turn")
+
+    def _count(self, cause: str, by: int = 1, **position: int) -> None:
+        """Count a loss, also in the recording.
+
+        Args:
+            cause: one of `CameraStats.drops`.
+            by: number of segments.
+            position: `run` and `index` of the segment, if it is a known one.
+        """
+        # Several threads count while another reads.
+        with self._context.changed:
             self.drops[cause] += by
-        if self._house.trace:
-            self._house.trace(
-                "drop", {"camera": self.name, "cause": cause, "segments": by, **which}
-            )
+        if self._context.trace:
+            fields = {"camera": self.name, "cause": cause, "segments": by, **position}
+            self._context.trace("drop", fields)
 
     def _break(self, reason: str) -> bool:
-        """No window may span this; False where nothing has come that one could hold."""
+        """Start a new run; return False if the current one has no frame yet."""
         if self._clock.empty:
             return False
+
         self._clock.gap()
         self._run = self._clock.run
         self._offer(Mark("gap", reason))
         return True
 
     def _offer(self, item: Segment | Mark) -> None:
-        house = self._house
-        with house.changed:
+        """Put an item into the backlog; a file waits for room, a live camera drops."""
+        context = self._context
+        with context.changed:
             if isinstance(item, Segment):
-                while not self.live and self.pending.full and not (house.stopping or self._over):
-                    house.changed.wait(0.5)
-                if house.stopping or self._over:
+                while not (self.live or context.stopping or self._closed) and self.pending.full:
+                    context.changed.wait(0.5)
+                if context.stopping or self._closed:
                     return
+
+                # The clock itself started a new run, because the stamps jumped.
                 if item.run != self._run:
                     self._run = item.run
                     self._append(Mark("gap", "its time stamps jump"))
-                if self.live and not self.pending.let_in(item, self.whole):
+                if self.live and not self.pending.admit(item, self.whole_windows):
                     return
             self._append(item)
 
     def _append(self, item: Segment | Mark) -> None:
-        self.pending.add(item, self._house.clock())
-        self._house.changed.notify_all()
+        self.pending.add(item, self._context.clock())
+        self._context.changed.notify_all()
+
+
+class LaneItem(NamedTuple):
+    """Segment or mark that a stage took from the backlog of a lane."""
+
+    lane: Lane
+    pending: PendingItem

@@ -11,7 +11,7 @@ __all__ = ["Latencies", "percentiles"]
 
 
 def percentiles(values_ms: list[float]) -> dict[str, float]:
-    """`p50`, `p95`, `p99` in milliseconds to the microsecond; empty where there are no values."""
+    """Return `p50`, `p95`, `p99` in milliseconds, rounded to microseconds; empty without values."""
     if not values_ms:
         return {}
     p50, p95, p99 = np.percentile(np.asarray(values_ms), (50, 95, 99))
@@ -19,26 +19,31 @@ def percentiles(values_ms: list[float]) -> dict[str, float]:
 
 
 class Latencies:
-    """The last `keep` latencies of each stage, milliseconds."""
+    """The last latencies of each stage, in milliseconds.
+
+    Args:
+        keep: values per stage.
+    """
 
     def __init__(self, keep: int = 512) -> None:
         self._keep = keep
         self._stages: dict[str, deque[float]] = {}
-        self._lock = threading.Lock()  # one thread adds, another reads
+        # One thread adds while another reads.
+        self._lock = threading.Lock()
 
     def add(self, latency_ms: dict[str, float]) -> None:
-        """One decision's latencies by stage."""
+        """Add the latencies of one decision, by stage."""
         with self._lock:
             for stage, value in latency_ms.items():
                 self._stages.setdefault(stage, deque(maxlen=self._keep)).append(value)
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """Per stage `p50`, `p95`, `p99`."""
+        """Return `p50`, `p95`, `p99` of each stage."""
         with self._lock:
             stages = {stage: list(values) for stage, values in self._stages.items()}
         return {stage: percentiles(values) for stage, values in stages.items()}
 
     def recent(self, stage: str, last: int) -> list[float]:
-        """The newest `last` values of a stage, oldest first."""
+        """Return the newest `last` values of a stage, oldest first."""
         with self._lock:
             return list(self._stages.get(stage, ()))[-last:]

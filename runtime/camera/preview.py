@@ -1,4 +1,4 @@
-"""The pictures of one camera on their way to the views: a live camera's at once, a file's after the decisions before them."""
+"""Frames of one camera on their way to views: live at once, of a file after earlier decisions."""
 
 from __future__ import annotations
 
@@ -12,56 +12,64 @@ from numpy.typing import NDArray
 
 from gasmcast.runtime.records import View
 
-__all__ = ["Pictures"]
+__all__ = ["Preview"]
 
-_MOST_PIXELS = 1280  # the longer side of what views get: pictures wait in memory, here for their decision and in the views' queues
+# Longer side of the images that views get. They wait in memory, here for their decision and then in
+# the views' queues, so full resolution would cost too much.
+_MAX_PIXELS = 1280
 
 
-class Pictures:
-    """Hands a camera's pictures on.
+class Preview:
+    """Passes a camera's frames to the views.
 
     Args:
-        camera: its name.
-        live: at once; else each waits until the decisions before it are told.
-        views: who gets them.
-        until_s: how far a file's pictures go out before the first decision, seconds after its first frame.
+        camera: name of the camera.
+        live: pass each frame at once; otherwise it waits until earlier decisions are emitted.
+        views: sinks that take images.
+        until_s: time up to which a file's frames pass before the first decision, in seconds after
+            the first frame.
     """
 
     def __init__(self, camera: str, live: bool, views: Sequence[View], until_s: float) -> None:
-        self._camera, self._live, self._views, self._until_s = camera, live, views, until_s
-        self._held: deque[tuple[float, NDArray[np.uint8]]] = deque()
+        self._camera = camera
+        self._live = live
+        self._views = views
+        self._until_s = until_s
+        self._waiting: deque[tuple[float, NDArray[np.uint8]]] = deque()
         self._lock = threading.Lock()
 
-    def take(self, time_s: float, image: NDArray[np.uint8]) -> None:
-        """A picture `(H, W, 3)` of the camera's time `time_s`."""
+    def add(self, time_s: float, image: NDArray[np.uint8]) -> None:
+        """Take a frame `(H, W, 3)` of the camera's time `time_s`."""
         if not self._views:
             return
+
         longer = max(image.shape[:2])
-        if longer > _MOST_PIXELS:
-            share = _MOST_PIXELS / longer
-            image = np.asarray(
-                cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA), np.uint8
-            )
+        if longer > _MAX_PIXELS:
+            scale = _MAX_PIXELS / longer
+            resized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            image = np.asarray(resized, np.uint8)
+
         if self._live:
             self._show(time_s, image)
             return
         with self._lock:
-            self._held.append((time_s, image))
-            self._release()
+            self._waiting.append((time_s, image))
+            self._pass_on()
 
-    def shown(self, until_s: float) -> None:
-        """All decisions up to `until_s` are told: what waited for them goes out."""
+    def release(self, until_s: float) -> None:
+        """Pass on the frames before `until_s`; all decisions up to there have been emitted."""
         with self._lock:
             self._until_s = until_s
-            self._release()
+            self._pass_on()
 
-    def drop(self) -> None:
-        """Give up what waits; takes no lock, for a view that hangs may hold it."""
-        self._held = deque()
+    def discard(self) -> None:
+        """Drop the waiting frames. Takes no lock, because a view that hangs may hold it."""
+        self._waiting = deque()
 
-    def _release(self) -> None:
-        while (held := self._held) and held[0][0] < self._until_s:
-            self._show(*held.popleft())
+    def _pass_on(self) -> None:
+        # `discard` may replace the deque while a view blocks: read the attribute in every round.
+        while (waiting := self._waiting) and waiting[0][0] < self._until_s:
+            self._show(*waiting.popleft())
 
     def _show(self, time_s: float, image: NDArray[np.uint8]) -> None:
         for view in self._views:

@@ -1,4 +1,4 @@
-"""The ring of encoded segments of one camera: each is computed once and serves every window that holds it."""
+"""Feature ring: the last encoded segments of a camera, each encoded once for all its windows."""
 
 from __future__ import annotations
 
@@ -11,79 +11,96 @@ Array = NDArray[np.float32]
 
 
 class FeatureRing:
-    """The last `segments` encoded segments, in order and without a gap, as arrays that need no copying.
+    """The last `segments` encoded segments in order, without a gap, as contiguous arrays.
 
-    The memory holds twice the window: a new segment is written behind the others, and only when the end is reached are
-    the last ones moved to the front. A window is therefore always one contiguous view.
+    The memory holds twice the window. A new segment is written behind the others, and only when the
+    memory is full are the last segments moved to the front. A window is therefore always one view.
+
+    Args:
+        segments: segments of a window.
     """
 
     def __init__(self, segments: int) -> None:
         self.segments = segments
-        self._room: dict[str, Array] = {}
-        self._end = 0  # segments [_end - _count, _end) of the memory are filled
+        self._memory: dict[str, Array] = {}
+        # Segments [_end - _count, _end) of the memory are filled.
+        self._end = 0
         self._count = 0
-        self._first = 0  # index of the first segment since the last hole
+        # Index of the first segment since the last hole, and run and index of the last segment.
+        self._first = 0
         self._last: tuple[int, int] | None = None
 
     @property
     def unbroken(self) -> int:
-        """How many segments followed one another without a hole, up to the last."""
+        """Number of consecutive segments, up to the last one, since the last hole."""
         return 0 if self._last is None else self._last[1] - self._first + 1
 
     def append(self, run: int, index: int, features: dict[str, Array]) -> None:
-        """Add an encoded segment; what does not follow directly on the last one starts afresh.
+        """Add an encoded segment. One that does not directly follow the last clears the ring first.
 
         Args:
-            run: the unbroken stretch that it belongs to.
-            index: its position there.
-            features: `semantic (L, f, P, D)` and `motion (L, C, D)`.
+            run: unbroken stretch of the source that the segment belongs to.
+            index: position in that run.
+            features: `semantic` `(L, f, P, D)` and `motion` `(L, C, D)`.
         """
         if self._last != (run, index - 1):
             self.clear()
             self._first = index
-        if not self._room:
-            self._room = {
+
+        # The shapes are known with the first segment only.
+        if not self._memory:
+            self._memory = {
                 name: np.empty((2 * self.segments, *value.shape), value.dtype)
                 for name, value in features.items()
             }
+
+        # The end of the memory is reached: move what the next window needs to the front.
         if self._end == 2 * self.segments:
             keep = min(self._count, self.segments - 1)
-            for room in self._room.values():
-                room[:keep] = room[self._end - keep : self._end]
+            for memory in self._memory.values():
+                memory[:keep] = memory[self._end - keep : self._end]
             self._end = self._count = keep
+
         for name, value in features.items():
-            self._room[name][self._end] = value
+            self._memory[name][self._end] = value
         self._end += 1
         self._count += 1
         self._last = (run, index)
 
     def window(self) -> dict[str, Array] | None:
-        """`semantic (1, S, L, f, P, D)` and `motion (1, S, L, C, D)`, views valid until the next `append`; None while incomplete."""
+        """Return the window that ends with the last segment; None while it is incomplete.
+
+        Returns:
+            `semantic` `(1, S, L, f, P, D)` and `motion` `(1, S, L, C, D)`: views that are valid
+            until the next `append`.
+        """
         if self._count < self.segments:
             return None
         return {
-            name: room[None, self._end - self.segments : self._end]
-            for name, room in self._room.items()
+            name: memory[None, self._end - self.segments : self._end]
+            for name, memory in self._memory.items()
         }
 
     def repeat(self, run: int, index: int) -> bool:
-        """Add the last segment again, as the motion gate does for a still scene; False when there is none to repeat."""
+        """Add the last segment again, for a still scene.
+
+        Returns:
+            False if there is no segment directly before it to repeat.
+        """
         if self._last != (run, index - 1) or not self._count:
             return False
-        last = {name: room[self._end - 1].copy() for name, room in self._room.items()}
+
+        # A copy, because `append` may move the memory.
+        last = {name: memory[self._end - 1].copy() for name, memory in self._memory.items()}
         self.append(run, index, last)
         return True
 
     def clear(self) -> None:
-        """Forget all segments; the memory stays, for those that come."""
+        """Forget all segments; keep the memory for the next ones."""
         self._end = self._count = 0
         self._last = None
 
     def release(self) -> None:
-        """Forget all segments, and give the memory back."""
+        """Forget all segments and free the memory."""
         self.clear()
-        self._room = {}
-
-    def nbytes(self) -> int:
-        """Bytes of memory held."""
-        return sum(room.nbytes for room in self._room.values())
+        self._memory = {}

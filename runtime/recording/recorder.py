@@ -1,8 +1,9 @@
-"""The recording of a run (`--record run.jsonl`): what every decision was made of, so that it can be made again.
+"""Recording of a run (`--record run.jsonl`): everything a decision is made of, to make it again.
 
-One JSON object a line: `run` (settings, labels, calibration), `camera` (with its region and mask), then in order of time `segment`
-(which frames it took), `drop`, `window` (the head's logits, exactly), `mark` (gap or end), `record` (what was told), and `lost` (so
-many lines are missing here). No pictures are stored, and no secrets.
+One JSON object per line: `run` (settings, labels, calibration), `camera` (with its region and
+mask), then in order of time `segment` (the frames it took), `drop`, `window` (the head's logits,
+exactly), `mark` (gap or end), `record` (what was emitted) and `lost` (number of lines missing
+here). It contains no images and no secrets.
 """
 
 from __future__ import annotations
@@ -15,40 +16,57 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from gasmcast import __version__
 from gasmcast.errors import MachineError
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.records import Record
 from gasmcast.runtime.service.secrets import redact, redact_tree
-from gasmcast.runtime.stages import Model
+from gasmcast.runtime.streaming_model import Model
 
-__all__ = ["JOURNAL_VERSION", "Journal"]
+__all__ = ["RECORDING_VERSION", "Recorder"]
 
 _log = logging.getLogger(__name__)
-JOURNAL_VERSION = 1
-_AT_ONCE = 64  # lines a write
-_HANGS_S = 5.0  # files wait no longer for room
+RECORDING_VERSION = 1
+# Lines in one write.
+_BATCH_LINES = 64
+# Files wait at most this long for room.
+_HANGS_S = 5.0
 
 
-class Journal:
-    """Writes a recording; a sink for records and the pipeline's `trace` at once. Lines are whole even if the power goes.
+class _Line(NamedTuple):
+    """Line of a recording that waits to be written."""
 
-    A thread of its own writes, so a disk that is slow or hangs holds up no camera and no stage: lines wait for it, and what comes while
-    `room` of them do is lost, counted, and told of by a line in its place. A run of files only waits for the disk instead, unless that
-    hangs. A disk that runs full ends the recording, with an error in the log, and nothing else. A recording that is there already is left
-    alone: the new one is `run-2.jsonl`, and so on.
+    kind: str
+    content: Record | dict[str, Any]
+
+    def encode(self) -> bytes:
+        """Return the line as JSON without secrets, in UTF-8."""
+        content = self.content
+        fields = content if isinstance(content, dict) else content.to_json()
+        tree = redact_tree({"is": self.kind, **fields})
+        return (json.dumps(tree, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+
+
+class Recorder:
+    """Write a recording; both a sink for records and the pipeline's `trace`.
+
+    A thread of its own writes, so a slow disk delays no camera and no stage. Lines wait for it; a
+    line that finds `room` lines waiting is lost, and a `lost` line in its place counts it. A run
+    of files only waits for the disk instead, unless the disk hangs. A full disk ends the recording
+    with an error in the log, and nothing else. Lines are whole even after a power failure. An
+    existing recording is never overwritten: the new one is `run-2.jsonl`, and so on.
 
     Args:
-        path: where to; `path` afterwards is where it really goes.
-        model: whose labels and calibration are noted.
-        config: the settings of the run.
-        engine: what the model runs on, in one line.
-        room: lines that wait at most, some 3 KB each: half an hour of one camera, 30 MB.
+        path: file to write; the attribute `path` is the one that was really opened.
+        model: its labels and calibration are recorded.
+        config: settings of the run.
+        engine: description of the engines, in one line.
+        room: lines that may wait, about 3 KB each: half an hour of one camera, 30 MB.
 
     Raises:
-        MachineError: the file cannot be written at the start.
+        MachineError: the file cannot be created.
     """
 
     name = "recording"
@@ -57,136 +75,165 @@ class Journal:
         self, path: Path, model: Model, config: LiveConfig, engine: str, *, room: int = 10_000
     ) -> None:
         self.trouble = ""
-        """Why it ended early; empty while all is well."""
+        """Why the recording ended early; empty while it goes on."""
         self._room = room
-        self._waiting: deque[tuple[str, Record | dict[str, Any]]] = deque()
+        self._waiting: deque[_Line] = deque()
         self._changed = threading.Condition()
-        self._closing, self._files_only = False, True
+        self._closing = False
+        self._files_only = True
+        # Lines that were written, that were lost, and that the thread is writing now.
         self._written = self._lost = self._in_hand = 0
+
         head = {
-            "version": JOURNAL_VERSION,
+            "version": RECORDING_VERSION,
             "gasmcast": __version__,
             "engine": engine,
             "labels": model.labels.names,
-        }
-        known = {
             "spec": model.spec.model_dump(),
             "temperature": model.temperature,
             "no_action": model.no_action,
+            "config": config.model_dump(mode="json"),
         }
         try:
             self.path, self._file = _open_new(path)
-            self._file.write(
-                _line("run", {**head, **known, "config": config.model_dump(mode="json")})
-            )
+            self._file.write(_Line("run", head).encode())
             self._file.flush()
         except OSError as error:
             raise MachineError(
                 f"{path} cannot be written ({error.strerror}).", "Give --record another path."
             ) from None
+
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
         self._thread.start()
 
-    def camera(
+    def add_camera(
         self,
         name: str,
         source: str,
         live: bool,
         config: LiveConfig | None = None,
-        part: Mapping[str, object] | None = None,
+        crop: Mapping[str, object] | None = None,
     ) -> None:
-        """A source is taken in; `part`: the `region` and `mask` through which it is seen, where it has any."""
+        """Record that a source was added.
+
+        Args:
+            name: name of the camera.
+            source: path or URL, without secrets.
+            live: whether it is a live source.
+            config: settings of this camera; None: those of the run.
+            crop: the `region` and `mask` of its images, if it has any.
+        """
         self._files_only &= not live
-        own = config and config.model_dump(mode="json")
-        self._put(
-            "camera",
-            {"camera": name, "source": source, "live": live, "config": own, **(part or {})},
-        )
+
+        settings = config and config.model_dump(mode="json")
+        fields = {"camera": name, "source": source, "live": live, "config": settings}
+        self._put(_Line("camera", {**fields, **(crop or {})}))
 
     def trace(self, kind: str, fields: dict[str, Any]) -> None:
-        """What the pipeline tells beside its records; `fields` is not changed afterwards. Never blocks where a source is live."""
-        self._put(kind, fields)
+        """Record a step of the pipeline; never blocks if a source is live.
+
+        Args:
+            kind: `segment`, `window`, `mark` or `drop`.
+            fields: plain data, which the caller does not change afterwards.
+        """
+        self._put(_Line(kind, fields))
 
     def write(self, record: Record) -> None:
-        """What was told."""
-        self._put("record", record)
+        """Record what was emitted."""
+        self._put(_Line("record", record))
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Write what waits, as far as that goes in the time there is, and finish the file."""
+        """Write the waiting lines as far as `timeout_s` allows, and close the file."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         self._thread.join(timeout_s)
+
         with self._changed:
-            if left := len(self._waiting) + self._in_hand:
+            left = len(self._waiting) + self._in_hand
+            if left:
                 _log.error("%s: closed with %d lines of the recording unwritten", self.path, left)
                 self._lost += left
                 self._waiting.clear()
 
     def stats(self) -> dict[str, int]:
-        """Lines `written`, `lost` and `waiting`."""
+        """Return the numbers of lines `written`, `lost` and `waiting`."""
         with self._changed:
             return {"written": self._written, "lost": self._lost, "waiting": len(self._waiting)}
 
-    def _put(self, kind: str, what: Record | dict[str, Any]) -> None:
+    def _put(self, line: _Line) -> None:
         with self._changed:
-            if self._files_only and self._full() and self._waiting[-1][0] != "lost":
+            # A run without cameras can wait, but not again for each line while the disk hangs.
+            if self._files_only and self._full() and self._waiting[-1].kind != "lost":
                 self._changed.wait_for(
                     lambda: not self._full() or self.trouble or self._closing, _HANGS_S
                 )
+
             if self.trouble or self._closing:
                 self._lost += 1
-            elif not self._full() or kind == "camera":  # without its camera no line can be read
-                self._waiting.append((kind, what))
+            elif not self._full() or line.kind == "camera":
+                # A camera's line always fits: without it none of its lines could be read.
+                self._waiting.append(line)
                 self._changed.notify_all()
             else:
-                self._leave_out()
+                self._count_lost()
 
     def _full(self) -> bool:
         return len(self._waiting) >= self._room
 
-    def _leave_out(self) -> None:
-        """Count a line in the `lost` line that stands in its place."""
+    def _count_lost(self) -> None:
+        """Count a line in the `lost` line that takes its place."""
         if not self._lost:
             _log.error(
                 "%s: the disk is too slow: lines of the recording are lost, and counted in it",
                 self.path,
             )
         self._lost += 1
-        kind, what = self._waiting[-1]
-        if kind == "lost" and isinstance(what, dict):
-            what["lines"] += 1
+
+        newest = self._waiting[-1]
+        if newest.kind == "lost" and isinstance(newest.content, dict):
+            newest.content["lines"] += 1
         else:
-            self._waiting.append(("lost", {"lines": 1}))
+            self._waiting.append(_Line("lost", {"lines": 1}))
 
     def _run(self) -> None:
-        """The thread."""
-        while True:
-            with self._changed:
-                self._in_hand = 0
-                self._changed.wait_for(lambda: self._waiting or self._closing)
-                if not self._waiting:
-                    break
-                lines = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
-                self._in_hand = len(lines)
-                self._changed.notify_all()
+        """Write waiting lines until the recording is closed; runs on the recorder's thread."""
+        while lines := self._take():
             try:
-                self._file.write(b"".join(itertools.starmap(_line, lines)))
+                self._file.write(b"".join(line.encode() for line in lines))
                 self._file.flush()
-            except Exception as error:  # noqa: BLE001 - a full disk, or a bug: recognition goes on in any case
+            except Exception as error:  # noqa: BLE001 - even with a bug here, recognition goes on
                 self._give_up(error)
                 break
+
             with self._changed:
                 self._written += len(lines)
+
+        # A full disk may fail again at the close, which changes nothing any more.
         with contextlib.suppress(OSError):
             self._file.close()
 
+    def _take(self) -> list[_Line]:
+        """Wait for lines and take some; return an empty list at the end."""
+        with self._changed:
+            self._in_hand = 0
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+
+            # Several lines per write, because every write is flushed.
+            count = min(_BATCH_LINES, len(self._waiting))
+            lines = [self._waiting.popleft() for _ in range(count)]
+            self._in_hand = count
+            self._changed.notify_all()
+        return lines
+
     def _give_up(self, error: Exception) -> None:
-        why = (
-            error.strerror
-            if isinstance(error, OSError)
-            else f"{type(error).__name__}: {redact(error)}"
-        )
+        """End the recording, and count everything that was not written."""
+        if isinstance(error, OSError):
+            why = error.strerror
+        else:
+            why = f"{type(error).__name__}: {redact(error)}"
+
+        # Cleared at once, or `close` would count these lines again.
         with self._changed:
             self.trouble = f"{self.path} cannot be written ({why})."
             self._lost += self._in_hand + len(self._waiting)
@@ -196,19 +243,15 @@ class Journal:
 
 
 def _open_new(path: Path) -> tuple[Path, BinaryIO]:
-    """The file, or the next one by number that is not there yet: a restart must not erase what the run before it recorded."""
+    """Open `path`, or the next numbered one that does not exist.
+
+    A restart must not erase what the previous run recorded.
+    """
     if path.exists() and not path.is_file():
-        return path, path.open("wb")  # a pipe or a device
+        # A pipe or a device cannot be overwritten.
+        return path, path.open("wb")
     for number in itertools.count(1):
-        place = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+        candidate = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
         with contextlib.suppress(FileExistsError):
-            return place, place.open("xb")
+            return candidate, candidate.open("xb")
     raise AssertionError
-
-
-def _line(kind: str, what: Record | dict[str, Any]) -> bytes:
-    fields = what if isinstance(what, dict) else what.to_json()
-    return (
-        json.dumps(redact_tree({"is": kind, **fields}), ensure_ascii=False, separators=(",", ":"))
-        + "\n"
-    ).encode()

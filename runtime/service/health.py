@@ -1,4 +1,4 @@
-"""Whether the process does its work: what the health endpoint, the metrics and the watchdog read."""
+"""Health of the process, as the health endpoint, the metrics and the watchdog read it."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Health", "Verdict"]
+__all__ = ["Health", "HealthStatus"]
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Truthy when all is well."""
+class HealthStatus:
+    """Health at one moment; truthy when every stage makes progress."""
 
     ok: bool
     ready: bool
-    """Models are loaded and the sources are being read."""
+    """True once the models are loaded and the sources are being read."""
     stages: dict[str, float]
-    """Seconds since each stage last showed progress."""
+    """Seconds since each stage last made progress."""
     late: tuple[str, ...]
-    """Stages that showed none for too long."""
+    """Stages without progress for too long."""
     troubles: dict[str, str]
-    """What is broken but does not stop the rest: a sink that cannot write, a camera that failed."""
+    """Failures that do not stop the rest, by part: a sink that cannot write, a failed camera."""
     uptime_s: float
 
     def __bool__(self) -> bool:
         return self.ok
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return asdict(self)
 
 
 class Health:
-    """Takes heartbeats of stages and gives a verdict.
+    """Collect heartbeats of stages and failures of parts.
 
     Args:
-        patience_s: how long a stage may show no progress.
-        clock: monotonic seconds.
+        patience_s: seconds that a stage may be without progress.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -54,31 +54,55 @@ class Health:
         self._troubles: dict[str, Callable[[], str]] = {}
 
     def watch(self, stage: str, last_beat: Callable[[], float]) -> None:
-        """Take in a stage that must make progress: when it last did, in monotonic seconds."""
+        """Watch a stage that must make progress.
+
+        Args:
+            stage: name of the stage.
+            last_beat: returns when it last made progress, in monotonic seconds.
+        """
         with self._lock:
             self._beats[stage] = last_beat
 
     def watch_trouble(self, part: str, trouble: Callable[[], str]) -> None:
-        """Take in a part that may fail while the rest goes on: what troubles it, empty for nothing."""
+        """Watch a part that may fail while the rest goes on.
+
+        Args:
+            part: name of the part.
+            trouble: returns what is wrong with it; empty if nothing is.
+        """
         with self._lock:
             self._troubles[part] = trouble
 
-    def forget(self, stage: str) -> None:
-        """A stage has ended in order."""
+    def forget(self, part: str) -> None:
+        """Stop watching a stage or part that has ended in order."""
         with self._lock:
-            self._beats.pop(stage, None)
-            self._troubles.pop(stage, None)
+            self._beats.pop(part, None)
+            self._troubles.pop(part, None)
 
     def set_ready(self, ready: bool = True) -> None:
-        """The work has begun, or is being wound down."""
+        """Note that recognition has started, or that the run is ending."""
         self._ready = ready
 
-    def verdict(self) -> Verdict:
-        """How things stand now."""
+    def status(self) -> HealthStatus:
+        """Return the present state of all stages and parts."""
         now = self._clock()
         with self._lock:
-            beats, troubles = dict(self._beats), dict(self._troubles)
-        ages = {stage: round(max(0.0, now - beat()), 3) for stage, beat in beats.items()}
-        late = tuple(stage for stage, age in ages.items() if age > self.patience_s)
-        told = {stage: text for stage, trouble in troubles.items() if (text := trouble())}
-        return Verdict(not late, self._ready, ages, late, told, round(now - self._start, 1))
+            beats, watched = dict(self._beats), dict(self._troubles)
+
+        # Outside the lock, because the callbacks take locks of their own.
+        ages_s = {stage: round(max(0.0, now - beat()), 3) for stage, beat in beats.items()}
+        late = tuple(stage for stage, age_s in ages_s.items() if age_s > self.patience_s)
+        troubles = {}
+        for part, trouble in watched.items():
+            text = trouble()
+            if text:
+                troubles[part] = text
+
+        return HealthStatus(
+            ok=not late,
+            ready=self._ready,
+            stages=ages_s,
+            late=late,
+            troubles=troubles,
+            uptime_s=round(now - self._start, 1),
+        )

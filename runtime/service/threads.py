@@ -1,4 +1,4 @@
-"""Threads that nobody waits for: they may hang in native code, and the process ends without them."""
+"""Threads that may hang in native code, and an end of the process that does not wait for them."""
 
 from __future__ import annotations
 
@@ -10,28 +10,36 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-__all__ = ["Daemon", "end_without", "leave", "start_daemon"]
+__all__ = ["DaemonThread", "exit_now", "exit_past_hung_threads", "start_daemon"]
 
-_MOMENT_S = 1.0  # what does not hang has ended by then
+# Threads that do not hang have ended by then.
+_GRACE_S = 1.0
 
 
-class Daemon(threading.Thread):
-    """A thread that may hang in native code; `name` is what debuggers show."""
+class DaemonThread(threading.Thread):
+    """Thread that may hang in native code.
+
+    Args:
+        work: function that it runs.
+        name: name that debuggers show.
+    """
 
     def __init__(self, work: Callable[[], None], name: str) -> None:
         super().__init__(target=work, name=name, daemon=True)
 
 
 def start_daemon(work: Callable[[], None], name: str) -> None:
-    """Begin `work` on a thread of its own."""
-    Daemon(work, name).start()
+    """Run `work` on a new daemon thread."""
+    DaemonThread(work, name).start()
 
 
-def leave(status: int) -> None:
-    """End now: threads that hang in native code would spoil an orderly end, or keep it waiting for ever.
+def exit_now(status: int) -> None:
+    """End the process without cleanup, which threads that hang in native code could block.
 
-    Standard output is not flushed: all that is written there is at once, and where nobody reads it this would hang as well.
+    Standard output is not flushed: every line is written at once, and a flush would hang where
+    nobody reads the output.
     """
+    # The log explains the exit, so it is flushed.
     logging.shutdown()
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.flush()
@@ -39,29 +47,25 @@ def leave(status: int) -> None:
 
 
 @contextlib.contextmanager
-def end_without() -> Iterator[None]:
-    """Within this, `sys.exit` ends the process by `leave` where a `Daemon` that began within still hangs.
+def exit_past_hung_threads() -> Iterator[None]:
+    """End the process by `exit_now` on `sys.exit` if a daemon thread started inside still hangs.
 
-    One that comes back while the interpreter ends has its stack unwound, which C++ (OpenCV, an engine) answers with an abort: the status
-    would be 134 instead of the one that was meant.
+    A thread that returns while the interpreter shuts down has its stack unwound, which C++ code
+    (OpenCV, an engine) answers with an abort: the exit status would be 134.
     """
     before = set(threading.enumerate())
     try:
         yield
     except SystemExit as end:
-        if _hang(
-            [
-                thread
-                for thread in threading.enumerate()
-                if isinstance(thread, Daemon) and thread not in before
-            ]
-        ):
-            leave(end.code if isinstance(end.code, int) else int(end.code is not None))
+        started = [thread for thread in threading.enumerate() if thread not in before]
+        if _any_hangs([thread for thread in started if isinstance(thread, DaemonThread)]):
+            # `sys.exit` takes a status, a text (status 1) or nothing (status 0).
+            exit_now(end.code if isinstance(end.code, int) else int(end.code is not None))
         raise
 
 
-def _hang(threads: list[Daemon]) -> bool:
-    until = time.monotonic() + _MOMENT_S
+def _any_hangs(threads: list[DaemonThread]) -> bool:
+    deadline = time.monotonic() + _GRACE_S
     for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
+        thread.join(max(0.0, deadline - time.monotonic()))
     return any(thread.is_alive() for thread in threads)

@@ -1,1 +1,1 @@
-"""Where decisions go."""
+"""Sinks of decisions: terminal, files, network, screen."""

@@ -1,4 +1,4 @@
-"""What the terminal shows: a live table with a row a camera, or plain lines where nobody watches."""
+"""Output on the terminal: a live table with one row per camera, or plain lines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Row:
 
 @dataclass
 class ConsoleSink:
-    """Rich's live table on a terminal; else a line for each event, notice and decision."""
+    """Shows a live table on a terminal, or a line per event, notice and decision elsewhere."""
 
     console: Console = field(default_factory=lambda: Console(stderr=True))
 
@@ -45,46 +45,47 @@ class ConsoleSink:
         self._drawn = 0.0
         self._live: Live | None = None
         if self.console.is_terminal:
-            self._live = Live(
-                console=self.console, auto_refresh=False, transient=False
-            )  # begins with the first record
+            # It starts with the first record, so that messages before it are not overwritten.
+            self._live = Live(console=self.console, auto_refresh=False, transient=False)
 
     def write(self, record: Record) -> None:
-        """Take a record in; the table is drawn at most ten times a second."""
-        self._note(record)
-        if (
-            self._live is not None
-            and isinstance(record, Notice)
-            and record.what not in ("state", "gap")
-        ):
-            self._live.console.print(
-                escape(redact(self._line(record))), soft_wrap=True, highlight=False
-            )  # above the table, to stay
+        """Show a record; the table is drawn at most ten times per second."""
+        self._store(record)
         if self._live is None:
-            line = self._line(record)
-            if line:
-                self.console.print(escape(redact(line)), soft_wrap=True, highlight=False)
-        elif isinstance(record, Event | Notice) or time.monotonic() - self._drawn > 0.1:
+            self._print(record, self.console)
+            return
+
+        # Above the table, where it stays; states and gaps have a column of their own.
+        if isinstance(record, Notice) and record.what not in ("state", "gap"):
+            self._print(record, self._live.console)
+        if isinstance(record, Event | Notice) or time.monotonic() - self._drawn > 0.1:
             self._draw()
 
     def close(self) -> None:
-        """Draw the last state and give the terminal back."""
+        """Draw the last state and release the terminal."""
         if self._live is not None and self._live.is_started:
             self._draw()
             self._live.stop()
 
-    def _note(self, record: Record) -> None:
+    def _print(self, record: Record, console: Console) -> None:
+        line = self._line(record)
+        if line:
+            console.print(escape(redact(line)), soft_wrap=True, highlight=False)
+
+    def _store(self, record: Record) -> None:
         if not isinstance(record, Decision | Event | Notice):
+            # Statistics of the process list all cameras at once.
             for stats in record.cameras:
                 row = self._rows.setdefault(stats.camera, _Row())
                 row.stats, row.state = stats, stats.state
             return
+
         row = self._rows.setdefault(record.camera, _Row())
         if isinstance(record, Decision):
             row.decision = record
-            row.state = (
-                "live" if row.state == "connecting" else row.state
-            )  # statistics come every few seconds only
+            # Statistics, which have the state, come only every few seconds.
+            if row.state == "connecting":
+                row.state = "live"
         elif isinstance(record, Event):
             row.event = None if record.phase == "end" else record
             row.events += record.phase == "start"
@@ -92,46 +93,53 @@ class ConsoleSink:
             row.note = record.text
 
     def _line(self, record: Record) -> str:
+        """Return a record as one line; empty for statistics and updates of events."""
+        start = f"{record.time_s:9.2f} s  {record.camera}  "
         if isinstance(record, Event):
-            took = f", {record.duration_s:.1f} s" if record.phase == "end" else ""
-            sign = {"start": ">>>", "update": "...", "end": "<<<"}[record.phase]
-            return (
-                ""
-                if record.phase == "update"
-                else f"{record.time_s:9.2f} s  {record.camera}  {sign} {record.label}  {record.p:.2f}{took}"
-            )
+            if record.phase == "update":
+                return ""
+            sign = ">>>" if record.phase == "start" else "<<<"
+            duration = f", {record.duration_s:.1f} s" if record.phase == "end" else ""
+            return f"{start}{sign} {record.label}  {record.p:.2f}{duration}"
         if isinstance(record, Notice):
-            return (
-                f"{record.time_s:9.2f} s  {record.camera}  {record.text}"
-                if record.camera
-                else record.text
-            )
+            # Notices of the process itself have no camera.
+            return f"{start}{record.text}" if record.camera else record.text
+
         if isinstance(record, Decision):
-            return f"{record.time_s:9.2f} s  {record.camera}  {record.label}  {record.p:.2f}"
+            return f"{start}{record.label}  {record.p:.2f}"
         return ""
 
     def _draw(self) -> None:
         assert self._live is not None
-        self._live.start()  # unless it has been
+        self._live.start()  # does nothing if it runs
         self._live.update(self.table(), refresh=True)
         self._drawn = time.monotonic()
 
     def table(self) -> Table:
-        """The state of all cameras."""
+        """Return the state of all cameras as a table."""
         table = Table(expand=True, header_style="bold")
+
+        # Fixed widths, so that the table does not jump with every update.
         table.add_column("camera", style="bold", ratio=1, no_wrap=True)
         table.add_column("state", width=12)
         table.add_column("time", width=9, justify="right")
         table.add_column("action", ratio=3, no_wrap=True)
         for name, width in (("p", 4), ("events", 6), ("fps", 4), ("drops", 6), ("ms", 6)):
             table.add_column(name, justify="right", width=width)
+
+        # Notices of the process itself have no camera.
         for camera, row in self._rows.items():
             if not camera:
                 continue
+
             color = _COLORS.get(row.state, "white")
             decision, stats = row.decision, row.stats
             label = redact(decision.label if decision else row.note)
-            style = "bold green" if row.event else "dim" if label == NO_ACTION else "default"
+            style = "dim" if label == NO_ACTION else "default"
+            if row.event:
+                style = "bold green"
+            has_latency = decision is not None and "total" in decision.latency_ms
+
             table.add_row(
                 escape(camera),
                 f"[{color}]{row.state}[/]",
@@ -141,8 +149,7 @@ class ConsoleSink:
                 str(row.events),
                 f"{stats.fps:.0f}" if stats else "",
                 str(sum(stats.drops.values())) if stats else "",
-                f"{decision.latency_ms['total']:.0f}"
-                if decision and "total" in decision.latency_ms
-                else "",
+                f"{decision.latency_ms['total']:.0f}" if decision and has_latency else "",
             )
+
         return table

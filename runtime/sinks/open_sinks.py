@@ -1,4 +1,4 @@
-"""From the flags of `gasmcast live` to sinks, each behind its own queue."""
+"""Sinks of a command line, each behind its own queue."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
-from gasmcast.runtime.recording.recorder import Journal
+from gasmcast.runtime.recording.recorder import Recorder
 from gasmcast.runtime.records import Sink
 from gasmcast.runtime.service.health import Health
 from gasmcast.runtime.service.secrets import warn_of_secret
-from gasmcast.runtime.sinks.queue import Queued, QueuedView
+from gasmcast.runtime.sinks.queue import QueuedSink, QueuedViewSink
 
 __all__ = ["build_sinks", "sink_stats"]
 
@@ -26,19 +26,19 @@ def build_sinks(
     several: bool = False,
     files: Collection[str] = (),
     health: Health | None = None,
-) -> list[Queued]:
-    """The sinks that were asked for; each is made at once, so that a wrong setting ends the run before it begins.
+) -> list[QueuedSink]:
+    """Create the requested sinks now, so that a wrong setting is an error before the run starts.
 
     Args:
         console: a table, or lines, on standard error.
         jsonl: file of records; `-` is standard output.
-        save: annotated video.
+        save: path of annotated video.
         mqtt: URL of a broker.
-        webhook: URL that takes events.
+        webhook: URL that receives events.
         metrics: address of `/metrics` and `/health`.
-        several: there is more than one source: each has a video of its own.
-        files: names of sources that are not live: nothing of theirs is dropped.
-        health: gets to know of each sink, and is served beside the metrics.
+        several: there is more than one source, and each has its own video.
+        files: names of sources that are not live; none of their records is dropped.
+        health: watches each sink, and is served with the metrics.
 
     Raises:
         UsageError: a wrong address or path.
@@ -46,8 +46,9 @@ def build_sinks(
     """
     for url in (mqtt, webhook):
         warn_of_secret(url or "")
+
+    # Each maker imports its own libraries, and only when the sink is requested.
     makers: dict[str, Callable[[], Sink]] = {}
-    # What is not asked for is not imported: each has its own libraries.
     if console:
         makers["console"] = _console
     if jsonl is not None:
@@ -64,58 +65,64 @@ def build_sinks(
 
 
 def sink_stats(sinks: Collection[Sink]) -> dict[str, dict[str, int]]:
-    """For `Stats.sinks`: what each wrote and dropped."""
-    return {sink.name: sink.stats() for sink in sinks if isinstance(sink, Queued | Journal)}
+    """Return what each sink wrote and dropped, for `Stats.sinks`."""
+    return {sink.name: sink.stats() for sink in sinks if isinstance(sink, QueuedSink | Recorder)}
 
 
 def _start(
     makers: dict[str, Callable[[], Sink]], files: Collection[str], health: Health | None
-) -> list[Queued]:
-    sinks: list[Queued] = []
+) -> list[QueuedSink]:
+    sinks: list[QueuedSink] = []
     try:
         for name, make in makers.items():
-            kind, room = (QueuedView, 48) if name == "video" else (Queued, 1024)
-            sinks.append(kind(name, make, room=room, lossless=files))
+            # Pictures are large, so few of them may wait.
+            kind, room = (QueuedViewSink, 48) if name == "video" else (QueuedSink, 1024)
+            sink = kind(name, make, room=room, lossless=files)
+            sinks.append(sink)
             if health is not None:
-                health.watch_trouble(f"sink {name}", partial(getattr, sinks[-1], "trouble"))
+                health.watch_trouble(f"sink {name}", partial(getattr, sink, "trouble"))
     except BaseException:
+        # The threads of the sinks before the one that failed must not outlive the error.
         for sink in sinks:
             sink.close(1.0)
         raise
     return sinks
 
 
+# Each sink imports its libraries only when it is requested.
+
+
 def _console() -> Sink:
-    from gasmcast.runtime.sinks.console import ConsoleSink  # noqa: PLC0415
+    from gasmcast.runtime.sinks.console import ConsoleSink  # noqa: PLC0415 - see above
 
     return ConsoleSink()
 
 
 def _jsonl(path: Path) -> Sink:
-    from gasmcast.runtime.sinks.jsonl import JsonlSink  # noqa: PLC0415
+    from gasmcast.runtime.sinks.jsonl import JsonlSink  # noqa: PLC0415 - see above
 
     return JsonlSink(path)
 
 
 def _video(path: Path, several: bool) -> Sink:
-    from gasmcast.runtime.sinks.video_file import VideoSink  # noqa: PLC0415
+    from gasmcast.runtime.sinks.video_file import VideoSink  # noqa: PLC0415 - see above
 
     return VideoSink(path, several)
 
 
 def _mqtt(url: str) -> Sink:
-    from gasmcast.runtime.sinks.mqtt import MqttSink  # noqa: PLC0415
+    from gasmcast.runtime.sinks.mqtt import MqttSink  # noqa: PLC0415 - see above
 
     return MqttSink(url)
 
 
 def _webhook(url: str) -> Sink:
-    from gasmcast.runtime.sinks.webhook import WebhookSink  # noqa: PLC0415
+    from gasmcast.runtime.sinks.webhook import WebhookSink  # noqa: PLC0415 - see above
 
     return WebhookSink(url)
 
 
 def _metrics(address: str, health: Health | None) -> Sink:
-    from gasmcast.runtime.sinks.prometheus import MetricsSink  # noqa: PLC0415
+    from gasmcast.runtime.sinks.prometheus import MetricsSink  # noqa: PLC0415 - see above
 
     return MetricsSink(address, health)

@@ -1,4 +1,4 @@
-"""A window on the screen with all cameras beside each other (`--show`)."""
+"""A window on the screen with all cameras side by side (`--show`)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _WIDTH, _HEIGHT = 1280, 720
 
 
 class WindowSink:
-    """Keeps the newest picture of each camera; `pump`, called by the main thread, shows them.
+    """Keeps the newest picture of each camera; `pump`, called on the main thread, shows them.
 
-    Needs no queue: taking a picture is storing a reference, and screens want the newest only.
+    It needs no queue: taking a picture stores a reference, and only the newest is shown.
 
     Raises:
         MachineError: there is no screen, or this OpenCV has no windows.
@@ -39,23 +39,12 @@ class WindowSink:
                 "--show needs a screen, and this session has none (DISPLAY is not set).",
                 "Use --save.",
             )
-        # Qt ends the whole process when a display is named but not there: let it end another one.
-        probe = [
-            sys.executable,
-            "-c",
-            "import cv2; cv2.namedWindow('probe'); cv2.destroyAllWindows()",
-        ]
-        try:
-            opened = (
-                subprocess.run(probe, capture_output=True, timeout=20, check=False).returncode == 0
-            )
-        except subprocess.TimeoutExpired:
-            opened = False
-        if not opened:
+        if not _window_opens():
             raise MachineError(
                 "--show cannot open a window here.",
                 "Check DISPLAY, or install opencv-python in place of -headless.",
             )
+
         self._lock = threading.Lock()
         self._pictures: dict[str, tuple[float, NDArray[np.uint8]]] = {}
         self._overlays: dict[str, Overlay] = {}
@@ -63,30 +52,39 @@ class WindowSink:
         self._closed = False
 
     def write(self, record: Record) -> None:
-        """Remember what to draw."""
+        """Store what to draw."""
         with self._lock:
             self._overlays.setdefault(record.camera, Overlay()).take(record)
             self._changed = True
 
     def frame(self, camera: str, time_s: float, image: NDArray[np.uint8]) -> None:
-        """The newest picture of a camera."""
+        """Store the newest picture `(H, W, 3)` of a camera."""
         with self._lock:
             self._pictures[camera] = (time_s, image)
             self._changed = True
 
     def pump(self, wait_ms: int = 20) -> bool:
-        """Show what is newest and look at the keys, on the main thread; False when the user wants to quit."""
+        """Show the newest pictures and read the keyboard, on the main thread.
+
+        Returns:
+            False when the user wants to quit.
+        """
         with self._lock:
+            # Without a change only the keyboard is read.
             pictures = dict(self._pictures) if self._changed else {}
             self._changed = False
             drawn = [
                 self._overlays.setdefault(name, Overlay()).draw(image, time_s)
                 for name, (time_s, image) in pictures.items()
             ]
+
+        # Without the lock: showing a picture takes milliseconds.
         if self._closed:
             return False
+
         if drawn:
             cv2.imshow(_TITLE, cv2.cvtColor(mosaic(drawn), cv2.COLOR_RGB2BGR))
+        # OpenCV handles the window's events only inside this call; 27 is Escape.
         return cv2.waitKey(wait_ms) & 0xFF not in (ord("q"), 27)
 
     def close(self) -> None:
@@ -95,21 +93,40 @@ class WindowSink:
         cv2.destroyAllWindows()
 
 
+def _window_opens() -> bool:
+    """Open a window in another process: Qt ends its process if the display does not exist."""
+    code = "import cv2; cv2.namedWindow('probe'); cv2.destroyAllWindows()"
+    try:
+        probe = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, timeout=20, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return probe.returncode == 0
+
+
 def mosaic(
     pictures: list[NDArray[np.uint8]], width: int = _WIDTH, height: int = _HEIGHT
 ) -> NDArray[np.uint8]:
-    """Pictures `(h, w, 3)` of any sizes beside each other, each as large as fits, on `(height, width, 3)`; one picture keeps its size."""
+    """Arrange pictures `(h, w, 3)` of any sizes side by side, each as large as fits.
+
+    Returns:
+        `(height, width, 3)`; a single picture that fits keeps its size.
+    """
+    # Resizing a single picture would only blur it.
     if len(pictures) == 1 and pictures[0].shape[0] <= height and pictures[0].shape[1] <= width:
         return pictures[0]
     columns = math.ceil(math.sqrt(len(pictures)))
     rows = math.ceil(len(pictures) / columns)
     cell_w, cell_h = width // columns, height // rows
+
+    # Each picture keeps its aspect ratio and is centered in its cell.
     canvas = np.zeros((height, width, 3), np.uint8)
     for number, picture in enumerate(pictures):
-        share = min(cell_w / picture.shape[1], cell_h / picture.shape[0])
+        scale = min(cell_w / picture.shape[1], cell_h / picture.shape[0])
         small = cv2.resize(
             picture,
-            (max(1, int(picture.shape[1] * share)), max(1, int(picture.shape[0] * share))),
+            (max(1, int(picture.shape[1] * scale)), max(1, int(picture.shape[0] * scale))),
             interpolation=cv2.INTER_AREA,
         )
         top = number // columns * cell_h + (cell_h - small.shape[0]) // 2

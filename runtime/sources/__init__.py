@@ -1,1 +1,1 @@
-"""Where frames come from."""
+"""Sources of frames: cameras of this machine and the network, files, the built-in scene."""

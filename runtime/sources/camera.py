@@ -1,8 +1,8 @@
-"""One source under supervision: its thread, its state, and when it is tried again.
+"""One source under supervision: its thread, its state, and its retries.
 
-The thread that reads may hang in native code for ever and cannot be killed. It is then abandoned: it loses its turn, so that whatever
-it still delivers is thrown away, and a new thread takes over. All policy is in `tick`, which a supervisor calls a few times a second
-and a test calls with a clock of its own.
+The reading thread may hang in native code for ever and cannot be killed. It is then abandoned: it
+loses its turn, so that what it still delivers is discarded, and a new thread takes over. All policy
+is in `tick`, which a supervisor calls a few times per second, and a test with its own clock.
 """
 
 from __future__ import annotations
@@ -11,52 +11,33 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
 
 from gasmcast.errors import GasmcastError, SourceError
 from gasmcast.runtime.frames import Frame, FrameListener, Source
 from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.service.secrets import redact
 from gasmcast.runtime.service.threads import start_daemon
+from gasmcast.runtime.sources.camera_state import CameraCounts, State
+from gasmcast.runtime.sources.continuity import Continuity
 from gasmcast.runtime.sources.webcam import AbsentError
 
-__all__ = ["Camera", "CameraCounts", "State"]
+__all__ = ["Camera"]
 
 _log = logging.getLogger(__name__)
 
 
-class State(str, Enum):
-    """Where a camera stands. `failed` is told after five attempts in vain; a source that reconnects is tried on even so."""
-
-    CONNECTING = "connecting"
-    LIVE = "live"
-    STALLED = "stalled"
-    RECONNECTING = "reconnecting"
-    FAILED = "failed"
-    ENDED = "ended"
-
-
-@dataclass
-class CameraCounts:
-    """What happened to a camera since the start."""
-
-    frames: int = 0
-    reconnects: int = 0
-    stalls: int = 0
-    hangs: int = 0
-
-
 class Camera:
-    """Reads a source on a thread of its own and tells a listener, one call at a time.
+    """Reads a source on its own thread and calls a listener, one call at a time.
 
     Args:
-        source: opened anew by `frames()` at every attempt.
-        listener: told of frames, gaps, states and the end.
-        backoff: when to try again.
-        stall_s: without a frame for this long, or for two periods of the camera if that is longer, it is `stalled`.
-        hang_s: without any sign from the native code for this long its thread is abandoned.
-        most_hung: abandoned threads that may be stuck at once; then none is added until one comes back.
+        source: opened by `frames()` at every attempt.
+        listener: receives frames, gaps, states and the end.
+        backoff: pauses between attempts.
+        stall_s: the camera is `stalled` without a frame for this long, or for two of its frame
+            periods if that is longer.
+        hang_s: a thread is abandoned if native code does not return for this long.
+        max_hung: abandoned threads that may be stuck at once; then there is no further attempt
+            until one returns.
         gap_s: no window may span a longer step in the stamps of a live source.
         clock: monotonic seconds.
         spawn: starts a thread.
@@ -70,7 +51,7 @@ class Camera:
         backoff: Backoff | None = None,
         stall_s: float = 2.0,
         hang_s: float = 10.0,
-        most_hung: int = 3,
+        max_hung: int = 3,
         gap_s: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
         spawn: Callable[[Callable[[], None], str], None] = start_daemon,
@@ -80,97 +61,91 @@ class Camera:
         self.detail = ""
         self.counts = CameraCounts()
         self._listener, self._clock, self._spawn = listener, clock, spawn
-        self._stall_s, self._hang_s, self._most_hung, self._gap_s = (
-            stall_s,
-            hang_s,
-            most_hung,
-            gap_s,
-        )
+        self._hang_s, self._max_hung = hang_s, max_hung
         self._backoff = backoff or Backoff()
-        self._calls = (
-            threading.RLock()
-        )  # held by whoever speaks to the listener or changes what is below
-        self._idle = threading.Condition()  # guards _running
-        self._running: set[int] = set()  # turns whose threads have not come back
+
+        # Guards running threads; never held while the listener is called.
+        self._idle = threading.Condition()
+        self._running: set[int] = set()  # turns whose threads have not returned
+
+        # Held by whoever calls the listener or changes the fields below.
+        self._calls = threading.RLock()
         self._turn = 0
         self._over = False
-        self._end_told = False
+        self._end_reported = False
         self._retry_at: float | None = None
-        self._waits_since: float | None = (
-            None  # when the reader went into native code; None while it is with the listener
-        )
-        self._period_s = 0.0
-        self._last: tuple[float, float, tuple[int, ...]] | None = (
-            None  # (stamp, when it was handed over, shape)
-        )
-        self._gap: str | None = None
+        # When the reader entered native code; None while it is with the listener.
+        self._native_since: float | None = None
+        self._continuity = Continuity(live=source.live, gap_s=gap_s, stall_s=stall_s)
 
     @property
     def name(self) -> str:
-        """The source's name."""
+        """Name of the source."""
         return self.source.name
 
     @property
     def over(self) -> bool:
-        """Nothing will come any more."""
+        """True when no further frame will come."""
         return self._over
 
     @property
     def threads(self) -> int:
-        """Threads that have not come back, abandoned ones too."""
+        """Number of threads that have not returned, abandoned ones included."""
         return len(self._running)
 
     def start(self) -> None:
         """Make the first attempt."""
         with self._calls:
             if not self._over:
-                self._tell(State.CONNECTING)
+                self._report(State.CONNECTING)
                 self._attempt()
 
     def tick(self) -> None:
-        """Look after the camera: note a stall, abandon a thread that hangs, try again when it is time. Never blocks."""
+        """Detect a stall, abandon a hanging thread, retry when it is time. Never blocks."""
         if not self._calls.acquire(blocking=False):
-            return  # the listener is busy with a frame of ours: all is well
+            return  # the listener is busy with a frame of this camera, so all is well
         try:
             now = self._clock()
             if self._over:
                 return
+
             if self._retry_at is not None:
-                if now >= self._retry_at and len(self._running) < self._most_hung:
+                if now >= self._retry_at and len(self._running) < self._max_hung:
                     self._retry_at = None
                     self._attempt()
             elif self._hangs(now):
                 self.counts.hangs += 1
-                self._finish(
-                    self._turn,
-                    SourceError(
-                        f"{self.name} hangs: no sign of life for {self._hang_s:.0f} s.", ""
-                    ),
-                )
-            elif self.state is State.LIVE and self.source.live and self._silent(now):
+                what = f"{self.name} hangs: no sign of life for {self._hang_s:.0f} s."
+                self._finish(self._turn, SourceError(what))
+            elif self.state is State.LIVE and self.source.live and self._continuity.stalled(now):
                 self.counts.stalls += 1
-                self._tell(
-                    State.STALLED,
-                    f"no picture for {now - self._last[1]:.1f} s" if self._last else "",
-                )
+                silence_s = self._continuity.silence_s(now)
+                self._report(State.STALLED, f"no picture for {silence_s:.1f} s")
         finally:
             self._calls.release()
 
     def stop(self, timeout_s: float = 3.0) -> bool:
-        """End it: take the turn from its thread, wait for that a while, tell the listener. False when the thread still hangs."""
-        # Plain writes: the reader may hold the lock while its listener blocks. `_over` ends an attempt that takes a later turn meanwhile.
+        """Stop reading, wait for the thread, report the end.
+
+        Returns:
+            False if the thread still hangs after `timeout_s`.
+        """
+        # Written without the lock: the reader may hold it while its listener blocks. `_over` ends
+        # an attempt that takes a later turn meanwhile.
         self._over, self._turn = True, self._turn + 1
-        back = self.join(timeout_s)
-        with_lock = self._calls.acquire(timeout=timeout_s if back else 0.1)
+        returned = self.join(timeout_s)
+
+        # A hanging reader may hold the lock for ever; the end must be reported all the same.
+        locked = self._calls.acquire(timeout=timeout_s if returned else 0.1)
         try:
             self._end(State.ENDED, "stopped", None)
         finally:
-            if with_lock:
+            if locked:
                 self._calls.release()
-        return back
+        return returned
 
     def join(self, timeout_s: float) -> bool:
-        """Wait until no thread of this camera runs; False when that took too long."""
+        """Wait until no thread of this camera runs; returns False on timeout."""
         with self._idle:
             return self._idle.wait_for(lambda: not self._running, timeout_s)
 
@@ -179,110 +154,108 @@ class Camera:
         turn = self._turn
         with self._idle:
             self._running.add(turn)
-        self._waits_since = self._clock()
+
+        self._native_since = self._clock()
         self._spawn(lambda: self._read(turn), f"camera-{self.name}")
 
     def _read(self, turn: int) -> None:
-        """The thread: all frames of one connection."""
+        """Read all frames of one connection; runs on the camera's thread."""
         error: GasmcastError | None = None
         try:
-            frames = self.source.frames()
-            try:
-                for frame in frames:
-                    if not self._deliver(turn, frame):
-                        break
-            finally:
-                close = getattr(
-                    frames, "close", None
-                )  # releases the camera at once, not when garbage is collected
-                if close is not None:
-                    close()
-        except GasmcastError as trouble:
-            error = trouble
-        except Exception as trouble:  # noqa: BLE001 - one camera's bug must not take the others down
+            self._read_frames(turn)
+        except GasmcastError as failure:
+            error = failure
+        except Exception as failure:  # noqa: BLE001 - a bug in one camera must not stop the others
             _log.exception("camera %s: unexpected error in its reader", self.name)
             error = SourceError(
-                f"{self.name}: its reader broke ({type(trouble).__name__}: {redact(trouble)})."
+                f"{self.name}: its reader broke ({type(failure).__name__}: {redact(failure)})."
             )
         finally:
+            # First the policy, then the thread: `join` must not return before the end is reported.
             with self._calls:
                 self._finish(turn, error)
             with self._idle:
                 self._running.discard(turn)
                 self._idle.notify_all()
 
+    def _read_frames(self, turn: int) -> None:
+        frames = self.source.frames()
+        try:
+            for frame in frames:
+                if not self._deliver(turn, frame):
+                    break
+        finally:
+            # Release the camera now, not when the generator is garbage collected.
+            close = getattr(frames, "close", None)
+            if close is not None:
+                close()
+
     def _deliver(self, turn: int, frame: Frame) -> bool:
+        """Pass a frame to the listener; returns False when this thread has lost its turn."""
         with self._calls:
             if turn != self._turn or self._over:
                 return False
-            self._waits_since = None
-            now = self._clock()  # not `arrival`: of a picture that is late that is long ago, and the camera not silent
-            stamp = frame.arrival if frame.stamp_s is None else frame.stamp_s
-            if self._last is not None and self.source.live and self._gap is None:
-                if frame.image.shape != self._last[2]:
-                    self._gap = "size change"
-                elif not -self._gap_s <= stamp - self._last[0] <= self._gap_s:
-                    self._gap = "stall"
-            if self._last is not None and self._gap != "reconnect":
-                step = now - self._last[1]
-                self._period_s += (step - self._period_s) / 8 if self._period_s else step
-            if self._gap is not None:
-                self._listener.on_gap(self._gap)
-                self._gap = None
+            self._native_since = None
+            now = self._clock()
+
+            # The listener must know of a gap before the frame that follows it.
+            gap = self._continuity.add(frame, now)
+            if gap is not None:
+                self._listener.on_gap(gap)
             if self.state is not State.LIVE:
-                self._tell(State.LIVE, f"{frame.image.shape[1]} x {frame.image.shape[0]}")
-            self._last = (stamp, now, frame.image.shape)
+                height, width = frame.image.shape[:2]
+                self._report(State.LIVE, f"{width} x {height}")
+
             self.counts.frames += 1
             self._backoff.good(now)
             self._listener.on_frame(frame)
-            self._waits_since = self._clock()
+            self._native_since = self._clock()
             return turn == self._turn and not self._over
 
     def _finish(self, turn: int, error: GasmcastError | None) -> None:
-        """A connection is over: for good, or until the next attempt."""
+        """End a connection, for good or until the next attempt."""
         if turn != self._turn or self._over:
             return
         self._turn += 1
-        self._waits_since = None
-        lost = error is None or (
+        self._native_since = None
+
+        # Only an outage is retried; a wrong setting or a missing device is not.
+        outage = error is None or (
             isinstance(error, SourceError) and not isinstance(error, AbsentError)
         )
-        if not (self.source.reconnects and lost):
+
+        if not (self.source.reconnects and outage):
             self._over = True
-            self._end(State.ENDED if error is None else State.FAILED, redact(error or ""), error)
+            state = State.ENDED if error is None else State.FAILED
+            self._end(state, redact(error or ""), error)
             return
+
         now = self._clock()
-        wait = self._backoff.bad(now)
-        self._retry_at = now + wait
+        wait_s = self._backoff.bad(now)
+        self._retry_at = now + wait_s
         self.counts.reconnects += 1
-        if self._last is not None:
-            self._gap = "reconnect"
+        self._continuity.disconnected()
+
         why = redact(error.what if error else f"the stream of {self.name} ended.")
-        self._tell(
-            State.FAILED if self._backoff.hopeless else State.RECONNECTING,
-            f"{why} Next attempt in {wait:.1f} s.",
-        )
+        state = State.FAILED if self._backoff.hopeless else State.RECONNECTING
+        self._report(state, f"{why} Next attempt in {wait_s:.1f} s.")
 
     def _end(self, state: State, detail: str, error: GasmcastError | None) -> None:
-        if not self._end_told:
-            self._end_told = True
+        if not self._end_reported:
+            self._end_reported = True
             self._retry_at = None
-            self._tell(state, detail)
+            self._report(state, detail)
             self._listener.on_end(error)
 
     def _hangs(self, now: float) -> bool:
-        # Only what is opened anew can be given up: a file may take long to its first frame, and at its own pace it sleeps between frames.
+        # Only a source that reconnects can be abandoned: a file may take long to its first frame,
+        # and in real time it sleeps between frames.
         return (
             self.source.reconnects
-            and self._waits_since is not None
-            and now - self._waits_since > self._hang_s
+            and self._native_since is not None
+            and now - self._native_since > self._hang_s
         )
 
-    def _silent(self, now: float) -> bool:
-        return self._last is not None and now - self._last[1] > max(
-            self._stall_s, 2 * self._period_s
-        )
-
-    def _tell(self, state: State, detail: str = "") -> None:
+    def _report(self, state: State, detail: str = "") -> None:
         self.state, self.detail = state, detail
         self._listener.on_state(state.value, detail)

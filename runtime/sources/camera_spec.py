@@ -1,4 +1,4 @@
-"""What the user says of a camera: on the command line, or in a list of cameras (`@cameras.yaml`)."""
+"""Settings of one camera, from the command line or a list of cameras (`@cameras.yaml`)."""
 
 from __future__ import annotations
 
@@ -13,27 +13,33 @@ from gasmcast.yamlfile import read_yaml
 
 __all__ = ["CameraSpec", "read_cameras"]
 
+# Positions are relative, so the type rules out pixels.
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class CameraSpec(Frozen):
-    """One camera. Places in the picture are shares of its width and height, so they hold when the resolution changes."""
+    """Settings of one camera.
+
+    Positions are shares of the picture's width and height, so they hold at any resolution.
+    """
 
     source: str = Field(min_length=1, description="as on the command line; secrets as ${NAME}")
     name: str = Field(
-        "",
+        default="",
         pattern=r"^[A-Za-z0-9_.-]{0,64}$",
-        description="for topics, files and metrics; from the source when empty",
+        description="for topics, files and metrics; derived from the source when empty",
     )
     region: tuple[Share, Share, Share, Share] | None = Field(
-        None, description="x, y, width, height: the only part that is looked at"
+        default=None, description="x, y, width, height of the only part that is analyzed"
     )
     mask: tuple[tuple[tuple[Share, Share], ...], ...] = Field(
-        (), description="polygons of (x, y), blacked out"
+        default=(), description="polygons of (x, y), blacked out"
     )
-    max_fps: float | None = Field(None, gt=0, description="pictures beyond this are skipped")
+    max_fps: float | None = Field(
+        default=None, gt=0, description="pictures beyond this rate are skipped"
+    )
     settings: dict[str, Any] = Field(
-        {}, description="settings of `gasmcast live` that differ for this camera"
+        default={}, description="settings of `gasmcast live` that differ for this camera"
     )
 
     @field_validator("source", mode="before")
@@ -59,30 +65,38 @@ class CameraSpec(Frozen):
     def _polygons(
         cls, mask: tuple[tuple[tuple[float, float], ...], ...]
     ) -> tuple[tuple[tuple[float, float], ...], ...]:
+        # OpenCV draws a line for two points, which hides nothing.
         if any(len(polygon) < 3 for polygon in mask):
             raise ValueError("a polygon of a mask needs at least 3 points")
         return mask
 
 
 def read_cameras(path: Path) -> list[CameraSpec]:
-    """The cameras of a YAML file: a list of them under `cameras`, or one source a line as plain text.
+    """Read the cameras of a YAML file: a list under `cameras`, or one source per line.
 
     Raises:
-        UsageError: no such file, not YAML, no cameras, two of one name, an unknown key (the nearest good one is named), a bad value.
+        UsageError: no such file, not YAML, no cameras, a name twice, an unknown key (the message
+            names the most similar one), a bad value.
     """
     tree = read_yaml(path, "Give a list of cameras: @cameras.yaml.")
-    entries = tree.get("cameras") if isinstance(tree, dict) and set(tree) == {"cameras"} else tree
+    entries = tree
+    if isinstance(tree, dict) and set(tree) == {"cameras"}:
+        entries = tree["cameras"]
     if not isinstance(entries, list) or not entries:
         raise UsageError(
             f"{path} lists no cameras.",
             "Write `cameras:` and below it `- {name: door, source: rtsp://...}`.",
         )
-    trees = [{"source": entry} if isinstance(entry, str | int) else entry for entry in entries]
-    cameras = [
-        check_settings(CameraSpec, tree, f"{path}, camera {number}")
-        for number, tree in enumerate(trees, 1)
-    ]
+
+    cameras = []
+    for number, entry in enumerate(entries, 1):
+        # A plain line is a source without settings.
+        fields = {"source": entry} if isinstance(entry, str | int) else entry
+        cameras.append(check_settings(CameraSpec, fields, f"{path}, camera {number}"))
+
+    # Empty names are derived from the source later, and made unique there.
     names = [camera.name for camera in cameras if camera.name]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UsageError(f"{path} has two cameras named {twice!r}.", "Give each its own name.")
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
+        raise UsageError(f"{path} has two cameras named {duplicate!r}.", "Rename one of them.")
     return cameras

@@ -1,4 +1,7 @@
-"""Why a network camera does not open: asked once more in plain words, because FFmpeg through OpenCV only says no."""
+"""Diagnosis of a network camera that does not open.
+
+FFmpeg reports through OpenCV only that it failed, so the camera gets another, plain request.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from gasmcast.runtime.sources.capture import TIMEOUT_S
 __all__ = ["diagnose"]
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
-_MEANING = {
+_MEANINGS = {
     400: "does not understand the request",
     401: "wants another user name or password",
     403: "forbids it",
@@ -21,13 +24,16 @@ _MEANING = {
 
 
 def diagnose(url: str, timeout_s: float = TIMEOUT_S) -> str:
-    """One clause: the name, the port, the certificate, the path, or the video itself. No secret of `url` is in it."""
+    """Return why a URL does not open, as one clause without any secret of the URL.
+
+    The cause is the name, the port, the certificate, the path, or the video itself.
+    """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        with socket.create_connection((host, port), timeout=timeout_s) as plain:
-            status = _ask(plain, parts.scheme, place, parts.path or "/")
+        with socket.create_connection((host, port), timeout=timeout_s) as connection:
+            status = _request(connection, parts.scheme, place, parts.path or "/")
     except socket.gaierror:
         return f"the name {host} is not known to this network."
     except ConnectionRefusedError:
@@ -38,32 +44,35 @@ def diagnose(url: str, timeout_s: float = TIMEOUT_S) -> str:
         return f"{place} is silent."
     except OSError as error:
         return f"{place} cannot be reached ({error.strerror or type(error).__name__})."
+
     if status is None:
         return f"{place} answers, but not in {parts.scheme.upper()}."
-    if status < 300 or (status == 401 and parts.username):
-        # This asks without the password, so it cannot tell a wrong one from a camera that is slow.
-        with_login = "this user name and password gave " if status == 401 else ""
-        return f"{place} answers, but {with_login}no video {'' if with_login else 'came '}in time."
-    return f"{place} {_MEANING.get(status, f'answers {status}')}."
+    # The request has no password, so a 401 cannot tell a wrong one from a slow camera.
+    if status == 401 and parts.username:
+        return f"{place} answers, but this user name and password gave no video in time."
+    if status < 300:
+        return f"{place} answers, but no video came in time."
+    return f"{place} {_MEANINGS.get(status, f'answers {status}')}."
 
 
-def _ask(connection: socket.socket, scheme: str, place: str, path: str) -> int | None:
-    """The status that a bare request gets; None for an answer of another kind."""
+def _request(connection: socket.socket, scheme: str, place: str, path: str) -> int | None:
+    """Send a request without credentials and return its status; None for any other answer."""
     if scheme in ("rtsps", "https"):
+        # FFmpeg does not check certificates by default; this request sends no secret either.
         context = ssl.create_default_context()
-        # FFmpeg does not check certificates unless told; this only asks what is there, and sends no secret.
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = context.wrap_socket(
-            connection, server_hostname=place.rsplit(":", 1)[0].strip("[]")
-        )
+        host = place.rsplit(":", 1)[0].strip("[]")
+        connection = context.wrap_socket(connection, server_hostname=host)
+
     if scheme.startswith("rtsp"):
-        request = f"DESCRIBE {scheme}://{place}{path} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n"
+        request = (
+            f"DESCRIBE {scheme}://{place}{path} RTSP/1.0\r\n"
+            "CSeq: 1\r\nAccept: application/sdp\r\n\r\n"
+        )
     else:
         request = f"GET {path} HTTP/1.0\r\nHost: {place}\r\n\r\n"
     connection.sendall(request.encode("ascii", "replace"))
+
     words = connection.recv(64).split(b" ", 2)
-    return (
-        int(words[1])
-        if len(words) > 1 and words[0].startswith((b"RTSP/", b"HTTP/")) and words[1].isdigit()
-        else None
-    )
+    known = len(words) > 1 and words[0].startswith((b"RTSP/", b"HTTP/")) and words[1].isdigit()
+    return int(words[1]) if known else None

@@ -1,4 +1,4 @@
-"""A video file as a source: the frames that training reads, none lost; or at the pace they were filmed."""
+"""Video files as sources: all frames that training reads, at full speed or in real time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ __all__ = ["FileSource"]
 
 
 class FileSource:
-    """Every frame of a file, as fast as they are taken.
+    """Every frame of a file, as fast as they are consumed.
 
-    With `realtime` they come when their time stamps say, like a camera's: late ones are then the runtime's to drop.
+    Args:
+        path: the file.
+        name: name of the source.
+        realtime: deliver frames at their time stamps, as a camera does; the runtime may then drop
+            late ones.
+        clock: monotonic seconds.
+        sleep: pauses the thread.
     """
 
     reconnects = False
@@ -32,19 +38,26 @@ class FileSource:
     ) -> None:
         self.name = name
         self.live = realtime
-        # Absolute: begins with a slash, so no file name can be read as one of FFmpeg's protocols.
+        # An absolute path begins with a slash, so FFmpeg cannot read it as one of its protocols.
         self.path = path.absolute()
         self._clock, self._sleep = clock, sleep
 
     def frames(self) -> Iterator[Frame]:
-        """Raises: SourceError, as `read_frames`."""
+        """Yield all frames of the file.
+
+        Raises:
+            SourceError: the file cannot be decoded.
+        """
         reader = iter(read_frames(self.path))
-        with ffmpeg_options("file"):  # the file opens when its first frame is asked for
+        with ffmpeg_options("file"):  # the file opens with the request for its first frame
             pair = next(reader, None)
+
+        # Time zero is the first decoded frame, which may take long.
         start = self._clock()
         while pair is not None:
-            stamp, image = pair
-            if self.live and (early := start + stamp - self._clock()) > 0:
-                self._sleep(early)
-            yield Frame(stamp_s=stamp, arrival=self._clock(), image=image)
+            stamp_s, image = pair
+            early_s = start + stamp_s - self._clock()
+            if self.live and early_s > 0:
+                self._sleep(early_s)
+            yield Frame(stamp_s=stamp_s, arrival=self._clock(), image=image)
             pair = next(reader, None)

@@ -1,7 +1,8 @@
-"""How far behind a stream its pictures are by the time they are decoded, and whether that is our doing.
+"""Delay of network pictures by the time they are decoded, and whether this machine causes it.
 
-What is decoded slower than it comes queues in the network's buffers: each picture then comes at once and late, and nothing about its
-arrival tells that it is old. Its stamp does, beside that of the picture that was least delayed.
+If decoding is slower than the stream, pictures queue in the network's buffers: each then comes at
+once and late, and nothing about its arrival shows that it is old. Its stamp does, compared with the
+picture that was least delayed.
 """
 
 from __future__ import annotations
@@ -10,73 +11,85 @@ import math
 import time
 from pathlib import Path
 
-__all__ = ["Lag", "busy_s"]
+__all__ = ["DecodeLag", "busy_s"]
 
-_LOOK_S = 1.0
-_WAITS = 0.25  # share of a look: threads that contend for the interpreter make up to a tenth of it seem waiting
-_DRIFT_S = 0.001  # by which a camera's clock and ours may part in a look
-_MOST_S = 2.0  # what is further behind is no longer live, as a silence that long is a gap
+_CHECK_S = 1.0
+_MIN_WAIT = 0.25  # share of a check; threads that contend for the GIL seem to wait up to a tenth
+_DRIFT_S = 0.001  # by which a camera's clock and ours may drift apart within a check
+_MAX_LAG_S = 2.0  # a source further behind is no longer live: a silence that long is a gap
 
-_SCHEDULE = Path("/proc/thread-self/schedstat")
+_SCHEDSTAT = Path("/proc/thread-self/schedstat")
 
 
-class Lag:
-    """The delay of each picture beyond the least delay there was.
+class DecodeLag:
+    """Measures the delay of each picture beyond the least delay so far.
 
-    The least is kept for as long as pictures are there when they are asked for, and for two looks else: where each has to be waited for
-    nothing queues, so a delay that grows even so is a clock that runs slow.
+    The least delay is kept for as long as pictures are there when they are requested, and otherwise
+    for two checks: where each picture has to be waited for, nothing queues, so a delay that still
+    grows is a camera clock that runs slow.
     """
 
     def __init__(self) -> None:
-        self.waits = True
-        """Pictures are waited for, by the last look."""
-        self.outrun = False
-        """Too far behind, without a wait, and not catching up."""
-        self._least = (
-            math.inf,
-            math.inf,
-        )  # delay: before the last look that found waits, and since
+        self.keeps_up = True
+        """Whether this machine waited for pictures in the last check."""
+        self.falls_behind = False
+        """Whether the source is too far behind, without a wait, and not catching up."""
+        # Least delay before the last check that found waits, and since.
+        self._least_before, self._least = math.inf, math.inf
         self._since: float | None = None
-        self._waited = 0.0
-        self._last = (True, 0.0)  # by the look before: waits, delay
+        self._waited_s = 0.0
+        # Results of the check before.
+        self._kept_up, self._delay_s = True, 0.0
 
-    def of(self, stamp_s: float, arrival: float, waited_s: float) -> float:
-        """Seconds that a picture is late.
+    def measure(self, stamp_s: float, arrival: float, waited_s: float) -> float:
+        """Return by how many seconds a picture is late.
 
         Args:
-            stamp_s: when it was, on the axis of `arrival`, however shifted.
-            arrival: when it was there, monotonic seconds.
-            waited_s: how long nothing was there to decode, since the picture before.
+            stamp_s: time of the picture on the axis of `arrival`, with any constant offset.
+            arrival: monotonic seconds when it was there.
+            waited_s: how long there was nothing to decode since the picture before.
         """
-        delay = arrival - stamp_s
-        self._least = (self._least[0], min(self._least[1], delay))
-        late = delay - min(self._least)
-        self._waited += waited_s
-        if self._since is None:
-            self._since, self._waited = arrival, 0.0
-        elif arrival - self._since >= _LOOK_S:
-            self._look(arrival - self._since, delay, late)
-            self._since, self._waited = arrival, 0.0
-        return late
+        delay_s = arrival - stamp_s
+        self._least = min(self._least, delay_s)
+        late_s = delay_s - min(self._least_before, self._least)
 
-    def _look(self, took_s: float, delay: float, late: float) -> None:
-        self.waits = self._waited >= _WAITS * took_s
-        # Twice: a process that was stopped for a while finds much waiting, and is through it by the next look.
-        self.outrun = (
-            not self.waits and not self._last[0] and late > _MOST_S and delay >= self._last[1]
+        self._waited_s += waited_s
+        if self._since is None:
+            self._since, self._waited_s = arrival, 0.0
+        elif arrival - self._since >= _CHECK_S:
+            self._check(arrival - self._since, delay_s, late_s)
+            self._since, self._waited_s = arrival, 0.0
+        return late_s
+
+    def _check(self, took_s: float, delay_s: float, late_s: float) -> None:
+        self.keeps_up = self._waited_s >= _MIN_WAIT * took_s
+
+        # Two checks in a row: a process that was suspended finds many pictures waiting, and has
+        # caught up by the next check.
+        self.falls_behind = (
+            not self.keeps_up
+            and not self._kept_up
+            and late_s > _MAX_LAG_S
+            and delay_s >= self._delay_s
         )
-        least = min(self._least) + _DRIFT_S
-        self._least = (self._least[1], delay) if self.waits else (least, least)
-        self._last = (self.waits, delay)
+
+        # Let the least delay follow the drift of the two clocks.
+        least = min(self._least_before, self._least) + _DRIFT_S
+        if self.keeps_up:
+            self._least_before, self._least = self._least, delay_s
+        else:
+            self._least_before, self._least = least, least
+        self._kept_up, self._delay_s = self.keeps_up, delay_s
 
 
 def busy_s() -> float:
-    """Seconds that the calling thread has computed or stood in line for a core since it began; what a call takes beyond is waiting.
+    """Return the seconds that this thread has computed or queued for a core since its start.
 
-    Standing in line is told by Linux only; elsewhere it passes for waiting.
+    The rest of a call's duration is waiting. Only Linux reports queueing; elsewhere it counts as
+    waiting.
     """
     try:
-        in_line = int(_SCHEDULE.read_bytes().split()[1]) / 1e9
+        queued_s = int(_SCHEDSTAT.read_bytes().split()[1]) / 1e9
     except (OSError, IndexError, ValueError):
-        in_line = 0.0
-    return time.thread_time() + in_line
+        queued_s = 0.0
+    return time.thread_time() + queued_s

@@ -1,9 +1,10 @@
-"""A camera of the network: RTSP, or HTTP with MJPEG, MPEG-TS or HLS."""
+"""Network cameras: RTSP, or HTTP with MJPEG, MPEG-TS or HLS."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from urllib.parse import unquote, urlsplit
 
 import cv2
@@ -11,50 +12,66 @@ import cv2
 from gasmcast.errors import SourceError
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.service.secrets import fill_secrets, hide, redact
-from gasmcast.runtime.sources.capture import TIMEOUT_S, Capture, read_capture
+from gasmcast.runtime.sources.capture import TIMEOUT_S, Capture, CapturedFrame, read_capture
 from gasmcast.runtime.sources.diagnose import diagnose
-from gasmcast.runtime.sources.lag import Lag
-from gasmcast.runtime.sources.names import Names
+from gasmcast.runtime.sources.host_resolver import HostResolver
+from gasmcast.runtime.sources.lag import DecodeLag
 from gasmcast.runtime.sources.options import Kind, ffmpeg_options
-from gasmcast.runtime.sources.stamps import Backlog, LiveStamps
+from gasmcast.runtime.sources.stamps import ConnectBacklog, LiveStamps
 
-__all__ = ["StreamSource"]
+__all__ = ["NetworkSource"]
 
-_AGAIN = "It is tried again, less and less often."
-_SMALLER = "Take its sub-stream or a lower resolution; max_fps does not help, for every picture has to be decoded."
-_AHEAD_S = 2.0  # a step in a playlist's stamps beyond this is a jump of its clock, not something to wait for
-_names = Names()
+_RETRY_HINT = "It is tried again, less and less often."
+_LAG_HINT = (
+    "Take its sub-stream or a lower resolution; max_fps does not help, for every picture has to be "
+    "decoded."
+)
+_MAX_LATE_S = 10.0  # of a playlist's picture
+_MAX_EARLY_S = 2.0  # a longer step in a playlist's stamps is a jump of its clock
+_resolver = HostResolver()
 
 
 def _open(url: str, kind: Kind) -> Capture | None:
-    """One decoder thread: FFmpeg's frame threads would each hold a frame back, and many cameras share the cores anyway.
+    """Open a URL with FFmpeg; None if it does not open.
+
+    It decodes with one thread: each of FFmpeg's frame threads would hold a frame back, and many
+    cameras share the cores in any case.
 
     Raises:
-        SourceError: the name of its host is not found.
+        SourceError: the host's name is not found.
     """
-    if (trouble := _names.trouble(urlsplit(url).hostname or "")) is not None:
-        raise SourceError(f"{redact(url)} cannot be opened: {trouble}", _AGAIN)
-    patience = int(TIMEOUT_S * 1000)
-    settings = [
-        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-        patience,
-        cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-        patience,
-        cv2.CAP_PROP_N_THREADS,
-        1,
-    ]
+    failure = _resolver.failure(urlsplit(url).hostname or "")
+    if failure is not None:
+        raise SourceError(f"{redact(url)} cannot be opened: {failure}", _RETRY_HINT)
+
+    timeout_ms = int(TIMEOUT_S * 1000)
+    settings = {
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: timeout_ms,
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC: timeout_ms,
+        cv2.CAP_PROP_N_THREADS: 1,
+    }
+    # OpenCV takes properties and values in one flat list.
+    flat = [value for setting in settings.items() for value in setting]
     with ffmpeg_options(kind):
-        capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, settings)
+        capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, flat)
     if not capture.isOpened():
         capture.release()
         return None
     return capture
 
 
-class StreamSource:
-    """Frames of a URL, their stamps on the axis of this machine's monotonic clock.
+class NetworkSource:
+    """Frames of a URL, with stamps on the axis of this machine's monotonic clock.
 
-    The URL keeps its `${NAME}`s until it is opened, so what can be printed of this object never holds a secret.
+    The URL keeps its `${NAME}`s until it is opened, so a printed object never shows a secret.
+
+    Args:
+        url: RTSP or HTTP.
+        name: name of the camera.
+        max_fps: pictures beyond this rate are skipped.
+        clock: monotonic seconds.
+        sleep: pauses the thread; plays playlists at their own pace.
+        opener: opens a URL; None when it cannot.
     """
 
     live = reconnects = True
@@ -70,49 +87,81 @@ class StreamSource:
         opener: Callable[[str, Kind], Capture | None] = _open,
     ) -> None:
         self.name = name
-        if (password := urlsplit(url).password) and "${" not in password:
+        password = urlsplit(url).password
+        if password and "${" not in password:
             hide(unquote(password))
+        # Errors and logs show this text, never the URL itself.
         self.where = redact(url)
-        self._url, self._max_fps, self._clock, self._sleep, self._opener = (
-            url,
-            max_fps,
-            clock,
-            sleep,
-            opener,
-        )
+        self._url, self._max_fps, self._opener = url, max_fps, opener
+        self._clock, self._sleep = clock, sleep
 
     def frames(self) -> Iterator[Frame]:
-        """Raises: SourceError, with what the other side says where it can be asked; UsageError for a secret that is not set."""
+        """Open the URL and yield its frames until it sends nothing any more.
+
+        Raises:
+            SourceError: it cannot be opened or read, with what the other side reports.
+            UsageError: a secret in the URL is not set.
+        """
         url = fill_secrets(self._url)
         kind: Kind = "rtsp" if urlsplit(url).scheme.startswith("rtsp") else "http"
         capture = self._opener(url, kind)
         if capture is None:
-            raise SourceError(f"{self.where} cannot be opened: {diagnose(url)}", _AGAIN)
-        # Multipart JPEG has no time stamps; FFmpeg numbers the pictures as if there were 25 a second.
+            raise SourceError(f"{self.where} cannot be opened: {diagnose(url)}", _RETRY_HINT)
+
+        # Multipart JPEG has no stamps; FFmpeg numbers its pictures as if there were 25 per second.
         fourcc = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True)
         stamps = LiveStamps(trusted=not (kind == "http" and fourcc == b"MJPG"))
-        paced = urlsplit(url).path.endswith(".m3u8")
-        backlog, lag = Backlog(), Lag()
-        first: tuple[float, float] | None = None
-        for position, arrival, waited, image in read_capture(
-            capture, self.where, max_fps=self._max_fps, bursts=paced, clock=self._clock
-        ):
-            if paced:  # HLS comes in pieces of many seconds: play them at their own pace, else newest-wins drops most
-                first = first or (position, arrival)
-                early = first[1] + position - first[0] - arrival
-                if not -10.0 <= early <= _AHEAD_S:
-                    first, early = (position, arrival), 0.0
-                if early > 0:
-                    self._sleep(early)
-                    arrival = self._clock()  # noqa: PLW2901
-                yield Frame(stamps.place(position, arrival), arrival, image)
-            elif not backlog.holds(position, arrival):
-                stamp = stamps.place(position, arrival, waits=lag.waits)
-                late = lag.of(stamp, arrival, waited)
-                if lag.outrun:
-                    raise SourceError(
-                        f"{self.where} is decoded slower than it comes: {late:.1f} s behind; opened anew.",
-                        _SMALLER,
-                    )
-                yield Frame(stamp, arrival - late, image)
-        raise SourceError(f"{self.where} sends nothing any more.", _AGAIN)
+        playlist = urlsplit(url).path.endswith(".m3u8")
+        captured = read_capture(
+            capture, self.where, max_fps=self._max_fps, bursts=playlist, clock=self._clock
+        )
+        # Release the capture at once, not when the traceback of an error is garbage collected.
+        with closing(captured):
+            if playlist:
+                yield from self._paced(captured, stamps)
+            else:
+                yield from self._as_they_come(captured, stamps)
+        raise SourceError(f"{self.where} sends nothing any more.", _RETRY_HINT)
+
+    def _paced(self, captured: Iterator[CapturedFrame], stamps: LiveStamps) -> Iterator[Frame]:
+        """Play a playlist (HLS) at its own pace.
+
+        It comes in pieces of many seconds, of which newest-wins would drop most.
+        """
+        start: tuple[float, float] | None = None  # position and arrival
+        for position_s, arrival, _, image in captured:
+            # Positions count from the first picture, or from the first after a jump.
+            start = start or (position_s, arrival)
+            early_s = start[1] + position_s - start[0] - arrival
+            if not -_MAX_LATE_S <= early_s <= _MAX_EARLY_S:
+                start, early_s = (position_s, arrival), 0.0
+
+            shown_at = arrival
+            if early_s > 0:
+                self._sleep(early_s)
+                shown_at = self._clock()
+            yield Frame(stamps.place(position_s, shown_at), shown_at, image)
+
+    def _as_they_come(
+        self, captured: Iterator[CapturedFrame], stamps: LiveStamps
+    ) -> Iterator[Frame]:
+        """Yield frames with their decode lag subtracted from arrival.
+
+        Raises:
+            SourceError: decoding cannot keep up; opening the stream again drops what has queued.
+        """
+        backlog, lag = ConnectBacklog(), DecodeLag()
+        for position_s, arrival, waited_s, image in captured:
+            # Old pictures would anchor the stamps in the past.
+            if backlog.includes(position_s, arrival):
+                continue
+            stamp_s = stamps.place(position_s, arrival, keeps_up=lag.keeps_up)
+            late_s = lag.measure(stamp_s, arrival, waited_s)
+
+            if lag.falls_behind:
+                raise SourceError(
+                    f"{self.where} is decoded slower than it comes: {late_s:.1f} s behind; "
+                    "it is opened again.",
+                    _LAG_HINT,
+                )
+            yield Frame(stamp_s, arrival - late_s, image)

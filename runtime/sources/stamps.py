@@ -1,98 +1,122 @@
-"""Time stamps of live streams, kept on the axis of this machine's monotonic clock.
+"""Time stamps of network cameras, placed on the axis of this machine's monotonic clock.
 
-A stream's own stamps are steadier than arrival times, but they jump when a camera sets its clock, begin anywhere, and for formats
-that have none the demuxer makes them up from a guessed frame rate. Here they are trusted only as long as they behave.
+A camera's own stamps are steadier than arrival times, but they jump when it sets its clock, start
+anywhere, and for formats without stamps the demuxer derives them from a guessed frame rate. They
+are therefore used only for as long as they are plausible.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
-__all__ = ["Backlog", "LiveStamps"]
+__all__ = ["ConnectBacklog", "LiveStamps"]
 
-_LEAD_S = 1.0  # ahead of real time by more than this: the stream's clock jumped
-_LAG_S = 10.0  # behind by more: a network stall is shorter, for reading times out first
+_MAX_LEAD_S = 1.0  # further ahead of real time: the camera's clock jumped
+_MAX_LAG_S = 10.0  # further behind: a network stall is shorter, because reading times out first
 _CHECK_S = 5.0
-_RATE = 1.25  # a clock that runs faster or slower than this is made up, not drifting
-_STRIKES = 3
-_SLEW_S = 0.002  # a check's: two clocks that part by 400 ppm stay together, or after a day or two there would be a jump
+_MAX_RATE = 1.25  # a clock faster or slower than this is invented, not drifting
+_MAX_STRIKES = 3
+# Correction per check: two clocks that differ by 400 ppm stay together; without it there would be a
+# jump after a day or two.
+_SLEW_S = 0.002
+
+
+class _Stamped(NamedTuple):
+    """Stamp and arrival of a picture, in seconds."""
+
+    stamp_s: float
+    arrival: float
 
 
 class LiveStamps:
-    """Maps a stream's stamps to arrival time: `stamp + offset`, the offset set anew after a jump; arrival itself once distrusted."""
+    """Maps a camera's stamps to arrival time.
+
+    The result is `stamp + offset`, with a new offset after a jump, and the arrival itself once the
+    stamps are no longer trusted.
+
+    Args:
+        trusted: the format has stamps.
+    """
 
     def __init__(self, *, trusted: bool = True) -> None:
         self._trusted = trusted
-        self._offset: float | None = None
+        self._offset_s: float | None = None
         self._last = float("-inf")
-        self._check: tuple[float, float] | None = (
-            None  # (stamp, arrival) where the present check began
-        )
-        self._least = math.inf  # delay of the frame that was least delayed in the present check
+        self._check_start: _Stamped | None = None
+        self._least_delay_s = math.inf  # in the present check
         self._strikes = 0
 
-    def place(self, stamp_s: float | None, arrival: float, *, waits: bool = True) -> float:
-        """When this frame was, in seconds of the monotonic clock; never before the frame before it.
+    def place(self, stamp_s: float | None, arrival: float, *, keeps_up: bool = True) -> float:
+        """Return the time of a frame in monotonic seconds, always after the frame before it.
 
         Args:
-            stamp_s: the stream's own.
+            stamp_s: the camera's own stamp.
             arrival: monotonic seconds.
-            waits: frames are waited for. Where they are not, it is we who are slow, and not the stream's clock.
+            keeps_up: this machine waits for frames. Otherwise it is this machine that is slow, and
+                not the camera's clock.
         """
-        placed = (
-            arrival
-            if stamp_s is None or not self._trusted
-            else self._by_stamp(stamp_s, arrival, waits)
-        )
-        # Equal times are no use to the grid: the smallest step keeps the order of two frames that arrive in one tick.
+        placed = arrival
+        if stamp_s is not None and self._trusted:
+            placed = self._by_stamp(stamp_s, arrival, keeps_up)
+        # The time grid needs distinct times; the smallest step keeps the order of two frames that
+        # arrive in one tick.
         self._last = max(placed, self._last + 1e-6)
         return self._last
 
-    def _by_stamp(self, stamp: float, arrival: float, waits: bool) -> float:
+    def _by_stamp(self, stamp_s: float, arrival: float, keeps_up: bool) -> float:
         if (
-            self._offset is None
-            or not -_LAG_S <= stamp + self._offset - arrival <= _LEAD_S
-            or stamp + self._offset < self._last
+            self._offset_s is None
+            or not -_MAX_LAG_S <= stamp_s + self._offset_s - arrival <= _MAX_LEAD_S
+            or stamp_s + self._offset_s < self._last
         ):
-            self._offset = arrival - stamp
-        # A jump does not begin a new check: stamps that run too fast jump all the time.
-        stamp0, arrival0 = self._check = self._check or (stamp, arrival)
-        self._least = min(self._least, arrival - stamp - self._offset)
-        if arrival - arrival0 >= _CHECK_S:
-            rate = (stamp - stamp0) / (arrival - arrival0)
-            if waits or rate >= 1 / _RATE:
-                self._strikes = 0 if 1 / _RATE <= rate <= _RATE else self._strikes + 1
-            self._trusted = self._strikes < _STRIKES
-            if waits:
-                self._offset += max(-_SLEW_S, min(self._least, _SLEW_S))
-            self._check, self._least = (stamp, arrival), math.inf
-        return stamp + self._offset if self._trusted else arrival
+            self._offset_s = arrival - stamp_s
+
+        # A jump does not start a new check: stamps that run too fast jump all the time.
+        self._check_start = start = self._check_start or _Stamped(stamp_s, arrival)
+        self._least_delay_s = min(self._least_delay_s, arrival - stamp_s - self._offset_s)
+        if arrival - start.arrival >= _CHECK_S:
+            rate = (stamp_s - start.stamp_s) / (arrival - start.arrival)
+            plausible = 1 / _MAX_RATE <= rate <= _MAX_RATE
+            # A low rate is no evidence against the camera if this machine is the slow one.
+            if keeps_up or rate >= 1 / _MAX_RATE:
+                self._strikes = 0 if plausible else self._strikes + 1
+            self._trusted = self._strikes < _MAX_STRIKES
+            if keeps_up:
+                self._offset_s += max(-_SLEW_S, min(self._least_delay_s, _SLEW_S))
+            self._check_start, self._least_delay_s = _Stamped(stamp_s, arrival), math.inf
+        return stamp_s + self._offset_s if self._trusted else arrival
 
 
-class Backlog:
-    """Tells the pictures that piled up while a stream was being opened, which come in one go, from those that come as they are filmed.
+class ConnectBacklog:
+    """Recognizes pictures that piled up while a stream was opened and then come all at once.
 
-    They are old, and stamps must be anchored on pictures that are not.
+    They are old, and stamps must be anchored to pictures that are not.
+
+    Args:
+        max_s: longest backlog in seconds of the stream.
     """
 
-    def __init__(self, most_s: float = 5.0) -> None:
-        self._most_s = most_s
-        self._first: float | None = None
-        self._last = (0.0, 0.0)
-        self._calm = 0
+    def __init__(self, max_s: float = 5.0) -> None:
+        self._max_s = max_s
+        self._first_s: float | None = None
+        self._last = _Stamped(0.0, 0.0)
+        self._on_time = 0  # pictures in a row that came at the pace at which they were filmed
         self._over = False
 
-    def holds(self, stamp_s: float, arrival: float) -> bool:
-        """Whether this picture is part of it; never again after the first that is not."""
+    def includes(self, stamp_s: float, arrival: float) -> bool:
+        """Return whether a picture is part of the backlog; always False once it has ended."""
         if self._over:
             return False
-        if self._first is None:
-            self._first, self._last = stamp_s, (stamp_s, arrival)
+        if self._first_s is None:
+            self._first_s, self._last = stamp_s, _Stamped(stamp_s, arrival)
             return True
-        step, waited = stamp_s - self._last[0], arrival - self._last[1]
-        self._last = (stamp_s, arrival)
-        # Decoding takes time too, so "in one go" is: in less than half of the time that it shows.
-        self._calm = self._calm + 1 if step <= 0.0 or waited > step / 2 else 0
-        # Twice: a hiccup of the machine in the middle of it is not its end.
-        self._over = self._calm >= 2 or stamp_s - self._first > self._most_s
+
+        step_s, waited_s = stamp_s - self._last.stamp_s, arrival - self._last.arrival
+        self._last = _Stamped(stamp_s, arrival)
+        # Decoding takes time too, so "at once" means in less than half of the time it shows.
+        on_time = step_s <= 0.0 or waited_s > step_s / 2
+        self._on_time = self._on_time + 1 if on_time else 0
+        # Two in a row: a hiccup of the machine in the middle of the backlog is not its end.
+        self._over = self._on_time >= 2 or stamp_s - self._first_s > self._max_s
         return not self._over

@@ -1,4 +1,4 @@
-"""A camera of this machine, by index or device file."""
+"""Cameras of this machine, by index or device file."""
 
 from __future__ import annotations
 
@@ -18,35 +18,36 @@ from gasmcast.runtime.sources.options import quiet_ffmpeg
 
 __all__ = ["AbsentError", "WebcamSource"]
 
+# On Linux a camera is identified by its device file, which only V4L2 accepts.
+_BACKENDS = {"linux": cv2.CAP_V4L2, "darwin": cv2.CAP_AVFOUNDATION, "win32": cv2.CAP_DSHOW}
+
 
 class AbsentError(SourceError):
-    """The only source of a run was not there at the start: a mistake to be told at once, not an outage to wait for."""
+    """The only source of a run is absent at the start: a mistake to report now, not an outage."""
 
 
 def _open(device: str) -> Capture | None:
-    """By V4L2 on Linux, for it is told apart by its device file there; elsewhere by index, with the system's own way."""
+    """Open a camera by device file on Linux, by index with the system's own API elsewhere."""
     quiet_ffmpeg()
-    backend = {"linux": cv2.CAP_V4L2, "darwin": cv2.CAP_AVFOUNDATION, "win32": cv2.CAP_DSHOW}.get(
-        sys.platform, cv2.CAP_V4L2
-    )
-    capture = cv2.VideoCapture(
-        device if sys.platform == "linux" else int(device.removeprefix("/dev/video")), backend
-    )
+    target = device if sys.platform == "linux" else int(device.removeprefix("/dev/video"))
+    capture = cv2.VideoCapture(target, _BACKENDS.get(sys.platform, cv2.CAP_V4L2))
     if not capture.isOpened():
         capture.release()
         return None
+
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, not the oldest of four
     return capture
 
 
 class WebcamSource:
-    """Frames of `/dev/video<index>`; they carry no stamps of their own, so arrival counts.
+    """Frames of `/dev/video<index>`. They have no stamps, so their arrival is used.
 
     Args:
-        device: its file.
-        name: of the camera.
-        max_fps: pictures beyond this are skipped.
-        sole: no other source is in the run: not to be there at the start is then an `AbsentError`; beside others it is waited for.
+        device: device file.
+        name: name of the camera.
+        max_fps: pictures beyond this rate are skipped.
+        sole: the run has no other source. An absent device at the start is then an `AbsentError`;
+            otherwise it is retried.
         clock: monotonic seconds.
         opener: opens the device; None when it cannot.
     """
@@ -66,26 +67,31 @@ class WebcamSource:
         self.name = name
         self.device = device
         self._max_fps, self._clock, self._opener = max_fps, clock, opener
-        self._fatal = sole  # until it has given a frame
+        self._fatal = sole  # until the first frame
 
     def frames(self) -> Iterator[Frame]:
-        """Raises: AbsentError where it is the only source and has never given a frame, else SourceError."""
+        """Open the device and yield its frames.
+
+        Raises:
+            AbsentError: it is the only source and has never delivered a frame.
+            SourceError: it cannot be opened or read.
+        """
         capture = self._opener(self.device)
         if capture is None:
-            raise self._trouble(_why(self.device))
-        got = False
-        for _, arrival, _, image in read_capture(
-            capture, self.device, max_fps=self._max_fps, clock=self._clock
-        ):
-            got, self._fatal = True, False
-            yield Frame(stamp_s=None, arrival=arrival, image=image)
-        raise self._trouble(
-            "it sends no more pictures."
-            if got
-            else "it opens but sends no picture, so another program may be using it."
-        )
+            raise self._error(_reason(self.device))
 
-    def _trouble(self, why: str) -> SourceError:
+        delivered = False
+        for frame in read_capture(capture, self.device, max_fps=self._max_fps, clock=self._clock):
+            # A camera that once worked is retried after any failure.
+            delivered, self._fatal = True, False
+            yield Frame(stamp_s=None, arrival=frame.arrival, image=frame.image)
+
+        # The capture has ended: no picture came in time.
+        if delivered:
+            raise self._error("it sends no more pictures.")
+        raise self._error("it opens but sends no picture, so another program may be using it.")
+
+    def _error(self, why: str) -> SourceError:
         kind = AbsentError if self._fatal else SourceError
         return kind(
             f"Camera {self.device} cannot be read: {why}",
@@ -93,11 +99,12 @@ class WebcamSource:
         )
 
 
-def _why(device: str) -> str:
-    """One clause from what the system says about the device file."""
+def _reason(device: str) -> str:
+    """Return why a device does not open, as one clause, from what the system reports."""
     if not Path(device).exists():
         return "there is no such device."
     try:
+        # Opening the file shows what OpenCV hides; O_NONBLOCK, because some drivers wait.
         os.close(os.open(device, os.O_RDWR | os.O_NONBLOCK))
     except OSError as error:
         if error.errno == errno.EACCES:
@@ -105,4 +112,5 @@ def _why(device: str) -> str:
         if error.errno == errno.EBUSY:
             return "another program is using it."
         return f"{os.strerror(error.errno or 0).lower()}."
+
     return "another program is using it, or it is not a camera that takes pictures."

@@ -5,8 +5,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from gasmcast.calibration.policy import Policy
-from gasmcast.calibration.quantize import Recipe, calibrate
-from gasmcast.calibration.ranges import ROWS, TensorStats
+from gasmcast.calibration.quantize import Recipe, collect_ranges
+from gasmcast.calibration.tensor_stats import ROWS, TensorStats
 
 LEVELS = 7  # so coarse that the shift is plain to see
 
@@ -55,7 +55,7 @@ def test_the_mean_of_a_quantized_layer_comes_back_on_feeds_it_did_not_see(kind, 
     shifts = {}
     for corrected in (False, True):
         recipe = Recipe(bias_correction=corrected)
-        graph = calibrate(
+        graph = collect_ranges(
             model, lambda: iter(seen), recipe, Policy(min_weights=1), threads=1
         ).quantize(Policy(min_weights=1), LEVELS)
         onnx.checker.check_model(graph, full_check=True)
@@ -69,7 +69,7 @@ def test_the_mean_of_a_quantized_layer_comes_back_on_feeds_it_did_not_see(kind, 
 
 def test_a_bias_that_others_share_is_not_touched(vit_block):
     model, feeds = vit_block
-    graph = calibrate(model, lambda: iter(feeds), threads=1).quantize(Policy())
+    graph = collect_ranges(model, lambda: iter(feeds), threads=1).quantize(Policy())
     before = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     after = {t.name: numpy_helper.to_array(t) for t in graph.graph.initializer}
     for name in {"b1", "b2"} & set(after):

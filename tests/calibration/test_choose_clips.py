@@ -79,7 +79,7 @@ def test_the_choice_is_balanced_seeded_and_says_what_it_could_not_read(samples):
 
 
 def test_the_first_few_of_a_choice_are_of_several_classes(samples):
-    """What takes the first clips of a set (the sensitivity, FP16's ranges) must not look at one class alone."""
+    """The sensitivity and the ranges of FP16 use the first clips: they must span classes."""
     prefixes = [
         {c.sample.label for c in choose_clips(samples, SPEC, 12, seed=seed)[0][:4]}
         for seed in range(3)

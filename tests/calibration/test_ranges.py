@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from gasmcast.calibration.policy import candidates
-from gasmcast.calibration.ranges import TensorStats, collect, threshold
+from gasmcast.calibration.ranges import collect_statistics, threshold
+from gasmcast.calibration.tensor_stats import TensorStats
 from gasmcast.errors import UsageError
 
 
@@ -73,11 +74,11 @@ def test_collect_watches_what_the_operators_read(vit_block):
     model, feeds = vit_block
     found = list(candidates(model.graph))
     seen, kept = [], []
-    stats = collect(
+    stats = collect_statistics(
         model,
         found,
         iter(feeds),
-        each=seen.append,
+        progress=lambda stage, done, total: seen.append(done),
         keep=lambda i, values: kept.append((i, set(values))),
         threads=1,
     )
@@ -89,4 +90,4 @@ def test_collect_watches_what_the_operators_read(vit_block):
 def test_no_clips_is_a_sentence(vit_block):
     model, _ = vit_block
     with pytest.raises(UsageError, match="no calibration clips"):
-        collect(model, list(candidates(model.graph)), iter(()))
+        collect_statistics(model, list(candidates(model.graph)), iter(()))

@@ -4,8 +4,8 @@ import pytest
 
 from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import insert_qdq
-from gasmcast.calibration.quantize import Recipe, calibrate
-from gasmcast.calibration.ranges import collect
+from gasmcast.calibration.quantize import Recipe, collect_ranges
+from gasmcast.calibration.ranges import collect_statistics
 
 
 def run(model, x):
@@ -28,7 +28,7 @@ def outliers(vit_block_with):
 
 def test_smoothing_changes_nothing_in_fp32(outliers):
     model, feeds = outliers
-    calibrated = calibrate(model, lambda: iter(feeds), threads=1)
+    calibrated = collect_ranges(model, lambda: iter(feeds), threads=1)
     assert calibrated.smoothed
     for feed in feeds[:2]:
         np.testing.assert_allclose(
@@ -39,9 +39,9 @@ def test_smoothing_changes_nothing_in_fp32(outliers):
 def test_smoothing_saves_what_plain_min_max_loses(outliers):
     model, feeds = outliers
     found = list(candidates(model.graph))
-    stats = collect(model, found, iter(feeds), threads=1)
+    stats = collect_statistics(model, found, iter(feeds), threads=1)
     plain = insert_qdq(model, found, {n: s.top for n, s in stats.items()})
-    policy = calibrate(model, lambda: iter(feeds), threads=1).quantize(Policy())
+    policy = collect_ranges(model, lambda: iter(feeds), threads=1).quantize(Policy())
     exact = run(model, feeds[0]["x"])
     bad, good = snr(exact, run(plain, feeds[0]["x"])), snr(exact, run(policy, feeds[0]["x"]))
     assert good > bad + 10, (bad, good)
@@ -50,7 +50,7 @@ def test_smoothing_saves_what_plain_min_max_loses(outliers):
 
 def test_it_folds_into_a_layer_norm_that_only_linears_read(outliers):
     model, feeds = outliers
-    calibrated = calibrate(model, lambda: iter(feeds), threads=1)
+    calibrated = collect_ranges(model, lambda: iter(feeds), threads=1)
     first = next(s for s in calibrated.smoothed if s.tensor == "n1")
     assert first.folded
     assert first.outlier_ratio > 10
@@ -59,9 +59,11 @@ def test_it_folds_into_a_layer_norm_that_only_linears_read(outliers):
 
 def test_without_outliers_nothing_is_smoothed(vit_block):
     model, feeds = vit_block
-    assert not calibrate(model, lambda: iter(feeds), threads=1).smoothed
+    assert not collect_ranges(model, lambda: iter(feeds), threads=1).smoothed
 
 
 def test_smoothing_can_be_off(outliers):
     model, feeds = outliers
-    assert not calibrate(model, lambda: iter(feeds), Recipe(smoothing=False), threads=1).smoothed
+    assert not collect_ranges(
+        model, lambda: iter(feeds), Recipe(smoothing=False), threads=1
+    ).smoothed

@@ -3,7 +3,8 @@ import pytest
 from gasmcast.errors import UsageError
 from gasmcast.export.bundle_writer import check_target, draft_bundle
 
-MANIFEST = '{"format_version": 0, "checkpoint_sha256": ""}'  # of whatever version: an old bundle may be replaced
+# Of any version: an old bundle may be replaced.
+MANIFEST = '{"format_version": 0, "checkpoint_sha256": ""}'
 
 
 def test_a_draft_becomes_the_bundle_at_once(tmp_path):

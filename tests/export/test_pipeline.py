@@ -8,16 +8,17 @@ import pytest
 
 from gasmcast.calibration.choose_clips import Choice
 from gasmcast.calibration.clip_store import write_set
+from gasmcast.comparison import compare
 from gasmcast.data.annotations import read_labels, read_split
 from gasmcast.errors import GateError, MachineError, UsageError
-from gasmcast.export import disk, pipeline
+from gasmcast.export import pipeline
 from gasmcast.export import plan as export_plan
 from gasmcast.export.checks import judge as judging
-from gasmcast.export.checks.accuracy_gate import GateRecipe
-from gasmcast.export.checks.parity import ParityReport, compare
-from gasmcast.export.graphs import trace as graphs
-from gasmcast.export.origin import Origin
+from gasmcast.export.checks.gate_verdict import GateRecipe
+from gasmcast.export.checks.parity import ParityReport
+from gasmcast.export.graphs import graph_file
 from gasmcast.export.plan import ExportPlan, left_out, wanted_precisions
+from gasmcast.export.source import ExportSource
 from gasmcast.labels import Labels
 from gasmcast.runtime.bundle import Bundle
 from gasmcast.spec import ClipSpec
@@ -31,12 +32,14 @@ def origin(tiny_export, tiny_set, monkeypatch):
     """The tiny model, its graphs not traced anew."""
     model, config, paths = tiny_export
 
-    def export_onnx(_, folder, each):
-        each("encoder")
+    def export_onnx(_, folder, progress):
+        progress("tracing encoder")
         return {name: shutil.copy(path, folder / path.name) for name, path in paths.items()}
 
     monkeypatch.setattr(pipeline, "export_onnx", export_onnx)
-    return Origin(model, config, read_labels(tiny_set), "0" * 64, "runs/test/best.safetensors")
+    return ExportSource(
+        model, config, read_labels(tiny_set), "0" * 64, "runs/test/best.safetensors"
+    )
 
 
 def plan(**changes):
@@ -59,7 +62,7 @@ def test_a_bundle_holds_what_passed_and_says_how_well(origin, tiny_set, tmp_path
         tmp_path / "m.gasm",
         plan(measure=True),
         data=tiny_set,
-        say=lambda *a: steps.append(a[0]),
+        progress=lambda *a: steps.append(a[0]),
     )
     bundle = Bundle.open(result.path)
     assert set(bundle.precisions()) == {"fp32", "int8", "fp16"}
@@ -98,15 +101,17 @@ def test_a_bundle_holds_what_passed_and_says_how_well(origin, tiny_set, tmp_path
 def test_a_precision_that_fails_is_left_out_and_the_report_says_why(
     origin, tiny_set, tmp_path, monkeypatch
 ):
-    true_judge = judging.judge
+    true_judge = judging.judge_precision
 
     def strict_with_int8(precision, *given, recipe):
         return true_judge(
             precision, *given, recipe=GateRecipe(agreement=1.01) if precision == "int8" else recipe
         )
 
-    monkeypatch.setattr(judging, "judge", strict_with_int8)
-    monkeypatch.setattr(graphs, "_INLINE_BYTES", 0)  # weights beside their graphs, as above 1.9 GB
+    monkeypatch.setattr(judging, "judge_precision", strict_with_int8)
+    monkeypatch.setattr(
+        graph_file, "INLINE_BYTES", 0
+    )  # weights beside their graphs, as above 1.9 GB
     result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(search=False), data=tiny_set)
     assert [v.precision for v in result.failed] == ["int8"]
     assert Bundle.open(result.path).precisions() == ("fp16", "fp32")
@@ -143,14 +148,14 @@ def test_bf16_is_judged_by_itself_on_the_files_of_another_precision(
 
 
 def test_bf16_on_files_that_failed_is_not_judged(origin, tiny_set, tmp_path, monkeypatch):
-    true_judge = judging.judge
+    true_judge = judging.judge_precision
 
     def strict_with_int8(precision, *given, recipe):
         return true_judge(
             precision, *given, recipe=GateRecipe(agreement=1.01) if precision == "int8" else recipe
         )
 
-    monkeypatch.setattr(judging, "judge", strict_with_int8)
+    monkeypatch.setattr(judging, "judge_precision", strict_with_int8)
     result = pipeline.export_bundle(
         origin,
         tmp_path / "m.gasm",
@@ -173,7 +178,7 @@ def test_bf16_on_files_that_failed_is_not_judged(origin, tiny_set, tmp_path, mon
 def test_bf16_that_fails_itself_leaves_the_files_that_it_runs(
     origin, tiny_set, tmp_path, monkeypatch
 ):
-    true_judge = judging.judge
+    true_judge = judging.judge_precision
 
     def strict_with_bf16(precision, *given, recipe):
         return true_judge(
@@ -182,7 +187,7 @@ def test_bf16_that_fails_itself_leaves_the_files_that_it_runs(
             recipe=GateRecipe(agreement=1.01) if precision.endswith("bf16") else recipe,
         )
 
-    monkeypatch.setattr(judging, "judge", strict_with_bf16)
+    monkeypatch.setattr(judging, "judge_precision", strict_with_bf16)
     result = pipeline.export_bundle(
         origin, tmp_path / "m.gasm", plan(precisions=("int8", "int8_bf16", "bf16")), data=tiny_set
     )
@@ -194,17 +199,18 @@ def test_bf16_that_fails_itself_leaves_the_files_that_it_runs(
 
 
 def test_fp32_that_gives_no_numbers_writes_nothing(origin, tiny_set, tmp_path, monkeypatch):
-    true_judge = judging.judge
+    true_judge = judging.judge_precision
     monkeypatch.setattr(
         judging,
-        "judge",
+        "judge_precision",
         lambda p, e, fp32, bad, *more, **recipe: true_judge(
             p, e, fp32, bad * np.nan, *more, **recipe
         ),
     )
     with pytest.raises(
         GateError,
-        match=r"fp32 does not pass its own gate: logits of 12 clips are not numbers\. Nothing was written\.",
+        match=r"fp32 does not pass its own gate: logits of 12 clips are not numbers\. "
+        r"Nothing was written\.",
     ):
         pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
     assert list(tmp_path.iterdir()) == []
@@ -212,7 +218,7 @@ def test_fp32_that_gives_no_numbers_writes_nothing(origin, tiny_set, tmp_path, m
 
 def test_the_search_moves_blocks_back_until_the_gate_holds(origin, tiny_set, tmp_path, monkeypatch):
     seen = []
-    true_judge = judging.judge
+    true_judge = judging.judge_precision
 
     def strict_until_two_are_back(precision, engine, fp32, logits, labels, **_):
         seen.append(float(np.abs(fp32 - logits).max()))
@@ -229,7 +235,7 @@ def test_the_search_moves_blocks_back_until_the_gate_holds(origin, tiny_set, tmp
             recipe=GateRecipe(agreement=0.0 if passes else 1.01, top1_loss=1, ece_shift=1),
         )
 
-    monkeypatch.setattr(judging, "judge", strict_until_two_are_back)
+    monkeypatch.setattr(judging, "judge_precision", strict_until_two_are_back)
     result = pipeline.export_bundle(
         origin, tmp_path / "m.gasm", plan(precisions=("int8",)), data=tiny_set
     )
@@ -369,7 +375,7 @@ def test_a_calibration_set_needs_a_precision_and_none_of_the_clips_that_judge(
                 data=tiny_set,
                 calibration=tmp_path / "set",
             )
-    with pytest.raises(UsageError, match="set holds 6 of the clips that judge"):
+    with pytest.raises(UsageError, match="set holds 6 clips of the validation split"):
         pipeline.export_bundle(
             origin, tmp_path / "m.gasm", plan(), data=tiny_set, calibration=tmp_path / "set"
         )
@@ -380,7 +386,7 @@ def test_a_calibration_set_needs_a_precision_and_none_of_the_clips_that_judge(
     ("wrong", "message"),
     [
         ("no set", "has no train.json"),
-        ("leak", "The training split of .* holds 1 of the clips that judge"),
+        ("leak", "The training split of .* holds 1 clips of the validation split"),
         ("no judges", "has no validation.json"),
         ("spec", "was made for another clip spec"),
         ("altered", "is not the file that was written"),
@@ -417,7 +423,7 @@ def test_bad_clips_are_refused_before_anything_is_traced(
             plan(),
             data=data,
             calibration=given,
-            say=lambda *step: said.append(step),
+            progress=lambda *step: said.append(step),
         )
     assert not said
 
@@ -431,11 +437,11 @@ def test_a_handful_of_clips_judges_nothing(origin, tiny_set, tmp_path):
 def test_a_full_disk_is_told_before_anything_starts(full, origin, tiny_set, tmp_path, monkeypatch):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    monkeypatch.setattr(disk.tempfile, "gettempdir", lambda: str(scratch))
+    monkeypatch.setattr(export_plan.tempfile, "gettempdir", lambda: str(scratch))
     room = SimpleNamespace(free=10**12)
     none = SimpleNamespace(free=10**6)
     monkeypatch.setattr(
-        disk.shutil,
+        export_plan.shutil,
         "disk_usage",
         lambda folder: none if (folder == scratch) == (full == "temporary") else room,
     )

@@ -53,14 +53,17 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         server.requests.append((path, dict(self.headers)))
         if server.statuses:
-            return self.send_error(server.statuses.pop(0))
+            self.send_error(server.statuses.pop(0))
+            return
         if path in server.redirects:
             self.send_response(302)
             self.send_header("Location", server.redirects[path])
             self.send_header("Content-Length", "0")
-            return self.end_headers()
+            self.end_headers()
+            return
         if path not in server.files:
-            return self.send_error(404)
+            self.send_error(404)
+            return
 
         content = server.files[path]
         start = 0
@@ -68,7 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
         if wanted and server.ranges:
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
             if start >= len(content):
-                return self.send_error(416)
+                self.send_error(416)
+                return
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         else:

@@ -1,4 +1,4 @@
-"""A base install, or a machine without a screen, is told what to install, in one line and with exit code 3."""
+"""A base install, or a machine without a screen, names what to install in one line, exit code 3."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from gasmcast.commands.doctor.video import opencv
 from gasmcast.missing import install_hint, missing_package
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCKED = "import sys; sys.modules.update(dict.fromkeys({names})); sys.argv[1:] = {words}\nfrom gasmcast.cli import main; main()"
+BLOCKED = (
+    "import sys; sys.modules.update(dict.fromkeys({names})); sys.argv[1:] = {words}\n"
+    "from gasmcast.cli import main; main()"
+)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,17 @@
+from importlib import import_module
+
 import pytest
 
-from gasmcast.precision import PRECISIONS, file_name, in_bf16, stored_as
+from gasmcast.precision import (
+    PRECISIONS,
+    TENSORRT_PRECISIONS,
+    file_name,
+    in_bf16,
+    stored_as,
+)
+
+export_verb = import_module("gasmcast.commands.export")
+engine_verb = import_module("gasmcast.commands.engine")
 
 
 @pytest.mark.parametrize(
@@ -22,3 +33,14 @@ def test_what_another_runs_on_is_made_before_it():
     for precision in PRECISIONS:
         assert PRECISIONS.index(stored_as(precision)) <= PRECISIONS.index(precision)
         assert in_bf16(precision) == (stored_as(precision) != precision)
+
+
+def test_tensorrt_runs_precisions_with_files_of_their_own():
+    for precision in TENSORRT_PRECISIONS:
+        assert precision in PRECISIONS
+        assert stored_as(precision) == precision
+
+
+def test_the_verbs_offer_the_same_precisions():
+    assert {choice.value for choice in export_verb.PrecisionChoice} == {*PRECISIONS, "all"}
+    assert [choice.value for choice in engine_verb.PrecisionChoice] == list(TENSORRT_PRECISIONS)

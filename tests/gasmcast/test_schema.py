@@ -8,7 +8,7 @@ from gasmcast.schema import Frozen, check_settings
 
 
 class Inner(Frozen):
-    depth: int = Field(1, ge=1)
+    depth: int = Field(default=1, ge=1)
 
 
 class Outer(Frozen):

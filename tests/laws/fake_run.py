@@ -1,9 +1,10 @@
-"""A training run on made-up clips in memory; also a script that other processes are started with.
+"""Training run on synthetic clips in memory; also a script that other processes run.
 
-`python fake_run.py FOLDER [--resume] [--set section.name=value]... [--slow SECONDS] [--fault NAME] [--data FOLDER] [--fsdp]`
+`python fake_run.py FOLDER [--resume] [--set section.name=value]... [--slow SECONDS]
+[--fault NAME] [--data FOLDER] [--fsdp]`
 
-Faults: `die`, a worker that ends; `stop`, a SIGTERM for the second of two processes at every clip of the training; `stop-late`, at every
-clip of the validation.
+Faults: `die`, a worker that ends; `stop`, a SIGTERM for the second of two processes at every clip
+of the training; `stop-late`, at every clip of the validation.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ TINY = {
 
 
 def tiny_config(**settings) -> Config:
-    """`TINY` with dotted settings (`train__epochs=3`)."""
+    """Return `TINY` with dotted settings (`train__epochs=3`)."""
     tree = {section: dict(values) for section, values in TINY.items()}
     for name, value in settings.items():
         section, _, leaf = name.partition("__")
@@ -69,7 +70,7 @@ def tiny_config(**settings) -> Config:
 
 
 class FakeClips:
-    """Brightness that rises, falls or stays: only order in time tells the first two apart."""
+    """Clips whose brightness rises, falls or stays; only temporal order separates the first two."""
 
     def __init__(
         self,
@@ -93,12 +94,12 @@ class FakeClips:
         ).share_memory_()  # workers stay from one epoch to the next
         self.labels = [i % len(CLASSES) for i in range(count)]
         self.ids = [f"clip{i}" for i in range(count)]
-        self.begun = (
+        self.started = (
             not augment
         )  # before its first epoch a run only fits statistics, and catches no signals
 
     def set_epoch(self, epoch: int) -> None:
-        self.begun = True
+        self.started = True
         self.epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -109,7 +110,7 @@ class FakeClips:
             time.sleep(self.slow)
         if self.fault == "die" and int(self.epoch) == 1:
             os._exit(7)
-        if self.fault == "stop" and self.begun and os.environ["RANK"] == "1":
+        if self.fault == "stop" and self.started and os.environ["RANK"] == "1":
             os.kill(os.getpid(), signal.SIGTERM)
         rng = np.random.default_rng((self.seed, index, int(self.epoch) if self.augment else 0))
         shape = self.spec.clip_shape
@@ -119,7 +120,7 @@ class FakeClips:
 
 
 def use_fsdp() -> None:
-    """FSDP2 of the CPU: Accelerate offers it for GPUs only, yet all that it then does runs on gloo as well."""
+    """Use FSDP2 on the CPU: Accelerate offers it for GPUs only, but it runs with gloo as well."""
     os.environ |= {
         "ACCELERATE_USE_FSDP": "true",
         "FSDP_VERSION": "2",
@@ -142,7 +143,7 @@ def use_fsdp() -> None:
 
 
 def decode(config: Config, data: Path) -> tuple:
-    """Training and validation clips of a set, decoded anew in every epoch."""
+    """Return training and validation clips of a set, which are decoded again in every epoch."""
     from gasmcast.data.annotations import read_split
     from gasmcast.data.dataset import ClipDataset
 
@@ -152,8 +153,8 @@ def decode(config: Config, data: Path) -> tuple:
     )
 
 
-def tell_threads() -> None:
-    """Name the threads of gloo that would outlive the interpreter: such a run can abort when all is done."""
+def print_threads() -> None:
+    """Print the threads of gloo that would outlive the interpreter and can abort a finished run."""
     left = [
         name
         for task in Path("/proc/self/task").iterdir()
@@ -165,7 +166,7 @@ def tell_threads() -> None:
 
 def main(words: list[str]) -> None:
     torch.set_num_threads(1)
-    atexit.register(tell_threads)  # runs after what training registers
+    atexit.register(print_threads)  # runs after what training registers
     if "--fsdp" in words:
         use_fsdp()
     from gasmcast.training.loop import train
@@ -182,14 +183,14 @@ def main(words: list[str]) -> None:
         elif flag == "--data":
             data = value
     config = tiny_config(**settings)
-    held_fault = "stop" if fault == "stop-late" else ""
+    validation_fault = "stop" if fault == "stop-late" else ""
     made = (
         FakeClips(config, slow=slow, fault=fault),
-        FakeClips(config, 9, seed=1, augment=False, fault=held_fault),
+        FakeClips(config, 9, seed=1, augment=False, fault=validation_fault),
     )
-    clips, held = decode(config, Path(data)) if data else made
+    clips, validation = decode(config, Path(data)) if data else made
     summary = train(
-        config, clips, held, Labels(CLASSES), Path(words[0]), resume="--resume" in words
+        config, clips, validation, Labels(CLASSES), Path(words[0]), resume="--resume" in words
     )
     os.write(
         1, f"summary {summary['updates']} {summary['stopped']}\n".encode()
@@ -199,6 +200,7 @@ def main(words: list[str]) -> None:
 if __name__ == "__main__":
     main(sys.argv[1:])
     if "--fsdp" in sys.argv:
-        # PyTorch's caches of split weights keep the threads of gloo, which at the end of the interpreter now and then abort.
+        # PyTorch's caches of split weights keep the threads of gloo, which sometimes abort at the
+        # end of the interpreter.
         sys.stdout.flush()
         os._exit(0)

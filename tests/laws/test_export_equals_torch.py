@@ -1,4 +1,7 @@
-"""Law: every exported graph gives what torch gives, and the complete graph is the head over the stacked encoder, in every precision."""
+"""Law: every exported graph computes what torch computes.
+
+And the complete graph is the head over the stacked encoder, in every precision.
+"""
 
 import numpy as np
 import onnx
@@ -8,11 +11,12 @@ import torch
 from gasmcast.calibration.choose_clips import Choice
 from gasmcast.calibration.clip_store import write_set
 from gasmcast.calibration.policy import Policy
+from gasmcast.comparison import compare
 from gasmcast.config import ModelConfig
 from gasmcast.data.annotations import read_split
-from gasmcast.export.checks.heldout_clips import made_up_clips, run_streaming
-from gasmcast.export.checks.parity import compare
+from gasmcast.export.checks.heldout_clips import made_up_clips
 from gasmcast.export.checks.reference_engines import open_arbiter, open_uncached
+from gasmcast.export.checks.run_clips import run_streaming
 from gasmcast.export.checks.torch_parity import verify_against_torch
 from gasmcast.export.graphs.rules import check_rules
 from gasmcast.export.graphs.trace import export_onnx
@@ -110,7 +114,8 @@ def test_complete_is_head_over_stacked_encoder(precision, tiny_export, prepared,
     engines = {name: open_arbiter(path, 1) for name, path in paths.items()}
     streamed = run_streaming(engines["encoder"], engines["head"], clips)
     whole = engines["complete"].run({"clip": np.asarray(clips)})["logits"]
-    # What one graph keeps in FP16 between encoder and head, the other rounds at its border: that is all they may differ by.
+    # One graph keeps FP16 between encoder and head, the other rounds at its border: they may differ
+    # by that alone.
     np.testing.assert_allclose(
         whole, streamed, atol=2e-5 if not precision.endswith("fp16") else 2e-2
     )
@@ -126,9 +131,9 @@ def test_precisions_stay_near_fp32(precision, least_db, tiny_export, prepared, c
 
 
 TINY = {
-    "classes": 3, "semantic_backbone": "tiny", "semantic_weights": "random", "semantic_taps": (2,), "motion_backbone": "tiny",
-    "motion_weights": "random", "motion_taps": ("layer3",), "freeze": False, "width": 16, "layers": 1, "heads": 2, "k": 4,
-    "temporal_adapter": 8,
+    "classes": 3, "semantic_backbone": "tiny", "semantic_weights": "random", "semantic_taps": (2,),
+    "motion_backbone": "tiny", "motion_weights": "random", "motion_taps": ("layer3",),
+    "freeze": False, "width": 16, "layers": 1, "heads": 2, "k": 4, "temporal_adapter": 8,
 }  # fmt: skip
 # Every switch once; an export takes seconds, so switches that do not meet share a model.
 VARIANTS = {
@@ -146,10 +151,10 @@ VARIANTS = {
     "streams-semantic": {"streams": "semantic", "k": None},
     "streams-motion": {"streams": "motion"},
     "full-window": {"attention_window": "full"},
-    "guarded": {"read_out": "guarded", "gate": (0.2, 0.5, 0.3), "semantic_contrast": 1.0},
+    "guarded": {"read_out": "guarded", "stream_weights": (0.2, 0.5, 0.3), "semantic_contrast": 1.0},
     "guarded-one-stream": {
         "read_out": "guarded",
-        "gate": (0.0, 1.0, 0.0),
+        "stream_weights": (0.0, 1.0, 0.0),
         "direction": "to_motion",
     },
     "s3d": {"motion_backbone": "s3d", "motion_taps": ("layer2",)},
@@ -181,14 +186,14 @@ def test_every_variant_exports_and_equals_torch(name, tmp_path):
 
 @pytest.mark.parametrize(("precision", "least_db"), [("fp16", 45), ("int8", 15), ("int8_fp16", 15)])
 def test_a_guarded_head_in_other_precisions(precision, least_db, guarded, tmp_path):
-    """Its gate mixes log-probabilities of three read-outs: all three stay high, as the policy says of every read-out."""
+    """The stream weights mix log-probabilities of three read-outs: all stay in high precision."""
     fp32, ready, clips = guarded
     paths, rules = write_precision(ready, precision, tmp_path, complete=False)
     assert all(rules)
     exact = run_streaming(*(open_arbiter(fp32[n], 1) for n in ("encoder", "head")), clips)
     given = run_streaming(*(open_arbiter(paths[n], 1) for n in ("encoder", "head")), clips)
     assert compare("complete", "logits", precision, exact, given).snr_db > least_db
-    chosen = [c.node for c in Policy().choose(ready.calibrated["head"].found)]
+    chosen = [c.node for c in Policy().choose(ready.calibrated["head"].candidates)]
     assert chosen
     assert not [node for node in chosen if "classifier" in node or "read" in node], chosen
 

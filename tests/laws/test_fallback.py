@@ -1,4 +1,7 @@
-"""The fusion is never worse than its best stream, because it can be that stream: exactly, weight by weight and logit by logit."""
+"""The fusion is never worse than its best stream, because it can be that stream exactly.
+
+Weight by weight and logit by logit.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ import torch
 
 from gasmcast.config import load_config
 from gasmcast.evaluation.metrics import top_k
-from gasmcast.models.encoder import Features
 from gasmcast.models.model import GasmCast
-from gasmcast.training.loss import separate_loss, soft_targets
+from gasmcast.models.shape import Features
+from gasmcast.training.objective import separate_loss, soft_targets
 from gasmcast.training.stacking.folds import split_folds
-from gasmcast.training.stacking.stream_weights import fit_gate
+from gasmcast.training.stacking.stream_weights import fit_stream_weights
 
 CLASSES = 5
 NAMES = ("semantic", "motion", "fused")
@@ -52,7 +55,7 @@ def features_of(model: GasmCast, clips: int = 4) -> Features:
 
 @pytest.mark.parametrize("chosen", [0, 1, 2])
 def test_all_of_the_gate_on_one_read_out_is_that_read_out(chosen: int) -> None:
-    model = guarded(gate=[float(i == chosen) for i in range(3)])
+    model = guarded(stream_weights=[float(i == chosen) for i in range(3)])
     features = features_of(model)
     own = model.classify_streams(features)[NAMES[chosen]].log_softmax(-1)
     torch.testing.assert_close(model.classify(features), own, rtol=0, atol=0)
@@ -118,7 +121,7 @@ def scores_of(strength: float, labels: np.ndarray, seed: int, sure: float = 1.0)
 @pytest.mark.parametrize("sure", [0.3, 1.0, 6.0])
 def test_a_stream_that_knows_nothing_costs_nothing_that_counts(seed: int, sure: float) -> None:
     labels = np.random.default_rng(seed).integers(0, CLASSES, 120)
-    gate = fit_gate(
+    gate = fit_stream_weights(
         np.stack([scores_of(0.0, labels, seed + 10, sure=sure), scores_of(3.0, labels, seed + 20)]),
         labels,
     )
@@ -131,7 +134,7 @@ def test_a_stream_that_knows_nothing_costs_nothing_that_counts(seed: int, sure: 
 def test_the_gate_joins_streams_that_each_know_something() -> None:
     labels = np.random.default_rng(0).integers(0, CLASSES, 400)
     found = np.stack([scores_of(1.5, labels, 1), scores_of(1.5, labels, 2)])
-    gate = fit_gate(found, labels)
+    gate = fit_stream_weights(found, labels)
     assert gate.min() > 0.3
     fresh = np.random.default_rng(9).integers(
         0, CLASSES, 400

@@ -1,7 +1,7 @@
-"""The law of the house: what streams equals what was trained.
+"""Law of the project: streaming equals training.
 
-A file through `live` gives, window by window, the logits of the complete model on the same frames, at the right times; and a cached
-segment is, to the bit, the segment encoded anew.
+A file through `live` gives, window by window, the logits of the complete model on the same frames,
+at the right times. A cached segment equals, to the bit, the segment encoded again.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from gasmcast.runtime.bundle import Bundle
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
 from gasmcast.runtime.records import Decision
-from gasmcast.runtime.session import open_model
 from gasmcast.runtime.sources.file import FileSource
+from gasmcast.runtime.streaming_model import open_model
 from gasmcast.spec import nearest_frames
 from gasmcast.video.clip import fit_frame, read_clip
 from gasmcast.video.reader import read_frames
@@ -31,12 +31,12 @@ pytestmark = pytest.mark.timeout(
     900
 )  # tracing the graphs takes a minute of CPU, and machines are shared
 CLASSES = 12
-FP32 = 1e-5  # of logits up to 0.6, whose rounding in FP32 was seen to be 3e-7
+FP32 = 1e-5  # for logits up to 0.6, whose rounding in FP32 was measured as 3e-7
 
 
 @pytest.fixture(scope="module")
 def model(one_thread_module):
-    """A `demo` model whose zero-initialized branches are woken, so that every part has a say."""
+    """Model of the `demo` preset with noise on all weights, so zero-initialized branches matter."""
     import torch
 
     from gasmcast.config import load_config
@@ -97,7 +97,14 @@ def engines(bundle, tmp_path_factory):
 def live(
     model, path: Path, name: str = "file", keep: list | None = None
 ) -> tuple[list[dict], list[Decision], list[dict]]:
-    """Windows with their logits, decisions, and segments that were encoded, of one file; `keep` gets its fitted frames."""
+    """Run one file; return its windows with logits, its decisions and its encoded segments.
+
+    Args:
+        model: engines to run.
+        path: the file.
+        name: name of the source.
+        keep: gets the fitted frames with their stamps.
+    """
     windows, decisions, segments = [], [], []
     kinds = {"window": windows, "segment": segments}
     pipeline = Pipeline(
@@ -136,7 +143,7 @@ def fitted(path: Path, spec) -> list[tuple[float, np.ndarray]]:
 
 
 def clips_of(frames: list[tuple[float, np.ndarray]], model) -> tuple[np.ndarray, np.ndarray]:
-    """Every clip of fitted frames at every hop, straight from the definition: `(n, 1 + S, F, H, W, 3)` and its start times."""
+    """Return every clip at every hop by the definition, `(n, 1 + S, F, H, W, 3)`, and its start."""
     spec = model.spec
     stamps, images = [stamp for stamp, _ in frames], [image for _, image in frames]
     reached = int(np.floor(stamps[-1] * spec.fps)) // spec.motion_frames + 1
@@ -156,7 +163,7 @@ def torch_logits(model, clips: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory) -> Path:
-    """5.2 s at 24 frames a second, which puts every third slot exactly between two frames."""
+    """Video of 5.2 s at 24 frames per second: every third slot is exactly between two frames."""
     import cv2
 
     path = tmp_path_factory.mktemp("video") / "law.mp4"
@@ -180,7 +187,7 @@ def test_live_equals_torch_forward_and_the_complete_graph(model, bundle, engines
     assert [d.time_s for d in decisions] == [t + spec.window_s for t in starts]
     got = np.array([w["logits"] for w in windows], np.float32)
     want = torch_logits(model, clips)
-    assert np.ptp(want, axis=0).max() > 0.01  # the windows do differ
+    assert np.ptp(want, axis=0).max() > 0.01  # the windows differ
     np.testing.assert_allclose(got, want, rtol=0, atol=FP32)
     complete = Bundle.open(bundle).engine("complete", "fp32", backend, 1)
     np.testing.assert_allclose(
@@ -194,7 +201,7 @@ def test_live_equals_torch_forward_and_the_complete_graph(model, bundle, engines
 
 
 def test_cached_equals_uncached_to_the_bit(engines, video):
-    """Each window once from the ring, once with every one of its segments encoded anew."""
+    """Compare each window from the ring with one whose segments are all encoded again."""
     made = engines["onnxruntime"]
     windows, _, segments = live(made, video)
     assert len(segments) == len(windows) + made.spec.segments - 1  # no segment was encoded twice
@@ -204,11 +211,11 @@ def test_cached_equals_uncached_to_the_bit(engines, video):
 
 
 def uncached(made, clip: np.ndarray) -> np.ndarray:
-    """Logits of a clip, every segment of which is encoded anew."""
-    anew = [
+    """Return the logits of a clip with all its segments encoded again."""
+    encoded = [
         made.encoder.run({"segments": clip[None, i : i + 2]}) for i in range(made.spec.segments)
     ]
-    features = {name: np.stack([one[name][0] for one in anew])[None] for name in anew[0]}
+    features = {name: np.stack([one[name][0] for one in encoded])[None] for name in encoded[0]}
     return made.head.run(features)["logits"][0]
 
 
@@ -231,14 +238,14 @@ def test_a_short_file_is_padded_as_training_pads_it(model, engines, tmp_path, se
 @pytest.mark.real
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_every_good_decoder_file(model, engines, real_data, backend):
-    """Every codec, size and rate, decoded once: each window is torch's forward on the frames that the definition names."""
+    """For every codec, size and rate, each window equals torch's forward on the defined frames."""
     made = engines[backend]
     seen = 0
     for path in sorted((real_data / "decoders" / "good").iterdir()):
         first = next(read_frames(path), (0.0, np.empty((0, 0, 3))))[1]
         if (
             first.shape[0] * first.shape[1] > 1920 * 1088
-        ):  # 4K costs minutes; the same codecs are there in small
+        ):  # 4K takes minutes; smaller files have the same codecs
             continue
         kept: list[tuple[float, np.ndarray]] = []
         windows, _, _ = live(made, path, keep=kept)
@@ -254,4 +261,4 @@ def test_every_good_decoder_file(model, engines, real_data, backend):
             if backend == "onnxruntime":
                 np.testing.assert_array_equal(got, uncached(made, clips[i]), err_msg=where)
         seen += kept[-1][0] >= made.spec.window_s
-    assert seen >= 10  # long enough for a window of their own; 13 of the set of 2026-11
+    assert seen >= 10  # files of at least one window; 13 in the set of 2026-11

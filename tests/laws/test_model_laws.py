@@ -1,4 +1,4 @@
-"""What the design promises of the model: its budget, its frozen backbones, its cross-attention's price."""
+"""Promises of the design: parameter budget, frozen backbones, cost of the cross-attention."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def test_the_budget_of_ssv2(ssv2):
 
 
 def test_multiply_adds_are_those_the_backbones_publish(ssv2):
-    """R3D-18 at 16 x 112 x 112 is 40.697 G with its classifier (torchvision); DINOv3-B at 224 is 17.93 G (model note 3.1)."""
+    """Published: R3D-18 at 16 x 112 x 112 is 40.697 G with its classifier (torchvision).
+
+    DINOv3-B at 224 is 17.93 G (model note 3.1).
+    """
     assert ssv2.macs.by_part["motion backbone"] / 8 == pytest.approx(40.697e9 - 204_800, rel=1e-4)
     assert ssv2.macs.by_part["semantic backbone"] / 16 == pytest.approx(17.93e9, rel=1e-3)
     assert ssv2.macs.total == sum(ssv2.macs.by_part.values())
@@ -49,7 +52,7 @@ def test_frozen_backbones_are_bit_identical_after_steps_and_the_rest_moves():
     model.fit_tap_statistics([clips])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.train()
-    optimizer = torch.optim.AdamW(list(model.trainable_parameters()), 1e-2)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-2)
     for _ in range(2):
         F.cross_entropy(model(clips), torch.tensor([0, 1])).backward()
         optimizer.step()

@@ -1,4 +1,7 @@
-"""Law: a run that was killed and resumed ends with the weights of one that was not, bit for bit on the CPU."""
+"""Law: a run that was killed and resumed ends with the weights of one that was not.
+
+They are equal bit for bit on the CPU.
+"""
 
 import os
 import signal
@@ -44,8 +47,8 @@ def _start(folder: Path, *words: str, **more) -> subprocess.Popen:
 
 
 def _updates(folder: Path) -> int:
-    found = load_state(folder)
-    return found[1]["progress"]["updates"] if found else 0
+    state = load_state(folder)
+    return state.record["progress"]["updates"] if state else 0
 
 
 def _wait(process: subprocess.Popen, folder: Path, updates: int) -> None:
@@ -63,13 +66,13 @@ def _same(ours: Path, theirs: Path) -> None:
         assert a.keys() == b.keys()
         assert [key for key in a if not a[key].equal(b[key])] == []
     a, b = load_state(ours), load_state(theirs)
-    assert [key for key in a[0] if not a[0][key].equal(b[0][key])] == []
+    assert [key for key in a.tensors if not a.tensors[key].equal(b.tensors[key])] == []
     # The figures too; speeds are of the clock.
     timed = {"clips_per_s", "wait_share", "hours"}
     rows = [
         [
             {k: v for k, v in row.items() if k not in timed}
-            for row in state[1]["progress"]["history"]
+            for row in state.record["progress"]["history"]
         ]
         for state in (a, b)
     ]

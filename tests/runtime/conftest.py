@@ -1,4 +1,4 @@
-"""A bundle whose networks are so small that they are written by hand."""
+"""Fixtures: a bundle with tiny hand-written networks, and generated videos."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ TINY_LABELS = (
 def write_tiny_bundle(
     folder: Path, spec: ClipSpec = TINY_SPEC, width: int = 8, layers: int = 2
 ) -> Path:
-    """A bundle of the right shapes: the encoder averages colors, with fixed weights; the head is one linear layer."""
+    """Write a bundle of the right shapes.
+
+    The encoder averages colors with fixed weights; the head is one linear layer.
+    """
     import onnx
     from onnx import TensorProto as T
     from onnx import helper as h
@@ -135,7 +138,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_video(
     path: Path, seconds: float, fps: float = 30.0, size: tuple[int, int] = (96, 64), seed: int = 0
 ) -> Path:
-    """A file in which a bright square moves over a noisy ground; every frame differs."""
+    """Write a file in which a bright square moves over a noisy ground; every frame differs."""
 
     rng = np.random.default_rng(seed)
     width, height = size
@@ -153,19 +156,19 @@ def write_video(
 
 @pytest.fixture(scope="session")
 def moving_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """6.0 s at 30 frames a second."""
+    """Video of 6.0 s at 30 frames per second."""
     return write_video(tmp_path_factory.mktemp("video") / "moving.mp4", 6.0)
 
 
 @pytest.fixture(scope="session")
 def short_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """2.6 s at 30 frames a second: a window of 2.0 s and one hop."""
+    """Video of 2.6 s at 30 frames per second: a window of 2.0 s and one hop."""
     return write_video(tmp_path_factory.mktemp("video") / "short.mp4", 2.6)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory):
-    """What engines compile stays out of the user's cache."""
+    """Keep compiled engines out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -173,7 +176,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture
 def small_disk(tmp_path: Path):
-    """4 MB of tmpfs."""
+    """Folder on a tmpfs of 4 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if (

@@ -5,10 +5,11 @@ import threading
 import pytest
 
 from gasmcast.errors import UsageError
-from gasmcast.runtime.camera_list import Roster
+from gasmcast.runtime.camera_list import CameraList
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.records import Decision
-from gasmcast.runtime.session import Session, open_model
+from gasmcast.runtime.session import Session
+from gasmcast.runtime.streaming_model import open_model
 
 START = """
 cameras:
@@ -29,16 +30,16 @@ def model(tiny_bundle):
     return open_model(tiny_bundle, "onnxruntime", threads=1)[0]
 
 
-class Told:
-    """What a session was asked to do."""
+class RecordedCalls:
+    """Calls that a session got."""
 
     def __init__(self, pipeline=None):
-        self.calls, self.pipeline, self.held = [], pipeline, True
+        self.calls, self.pipeline, self.name_is_taken = [], pipeline, True
 
-    def add(self, source, config, told_as, part):
-        if source.name == "held" and self.held:
-            raise UsageError("There are two sources called 'held'.")
-        self.calls.append(("add", source.name, config, told_as))
+    def add(self, source, config, recorded_as, crop):
+        if source.name == "waiting" and self.name_is_taken:
+            raise UsageError("There are two sources called 'waiting'.")
+        self.calls.append(("add", source.name, config, recorded_as))
 
     def remove(self, name):
         self.calls.append(("remove", name))
@@ -48,20 +49,20 @@ class Told:
 def test_a_list_that_changed_is_followed_and_what_stays_is_not_touched(tmp_path, model):
     path = tmp_path / "cameras.yaml"
     path.write_text(START)
-    roster = Roster([f"@{path}"], LiveConfig())
-    assert roster.listed
+    cameras = CameraList([f"@{path}"], LiveConfig())
+    assert cameras.reloadable
     session = Session(model, LiveConfig(), [])
-    roster.fill(session)
+    cameras.fill(session)
     lanes = dict(session.pipeline.lanes)
     session.pipeline.start()
     path.write_text(AFTER)
-    roster.renew(session)
+    cameras.reload(session)
     assert set(session.pipeline.lanes) == {"stays", "changes", "comes"}
     assert session.pipeline.lanes["stays"] is lanes["stays"]
     assert session.pipeline.lanes["changes"] is not lanes["changes"]
     assert session.pipeline.lanes["comes"].config.hop == 2
     assert [lanes[name].ended for name in ("goes", "changes", "stays")] == [True, True, False]
-    assert [entry.source.name for entry in roster.entries] == ["stays", "comes", "changes"]
+    assert [entry.source.name for entry in cameras.entries] == ["stays", "comes", "changes"]
     session.close()
 
 
@@ -88,13 +89,13 @@ def test_a_wrong_list_changes_nothing_and_is_logged(tmp_path, model, caplog, tex
 
     path = tmp_path / "cameras.yaml"
     path.write_text(START)
-    roster = Roster([f"@{path}"], LiveConfig(), check=check)
-    before = roster.entries
+    cameras = CameraList([f"@{path}"], LiveConfig(), check=check)
+    before = cameras.entries
     path.unlink() if text is None else path.write_text(text)
-    told = Told(Session(model, LiveConfig(), []).pipeline)
-    roster.renew(told)
-    assert told.calls == []
-    assert roster.entries is before
+    session = RecordedCalls(Session(model, LiveConfig(), []).pipeline)
+    cameras.reload(session)
+    assert session.calls == []
+    assert cameras.entries is before
     assert says in caplog.text
 
 
@@ -103,30 +104,30 @@ def test_the_same_list_is_no_change_and_a_camera_that_cannot_come_yet_comes_next
 ):
     path = tmp_path / "cameras.yaml"
     path.write_text(START)
-    roster = Roster(["demo:9", f"@{path}"], LiveConfig())
-    told = Told()
-    roster.renew(told)
-    assert told.calls == []
-    assert "0 removed, 0 added, 4 as they were" in caplog.text
+    cameras = CameraList(["demo:9", f"@{path}"], LiveConfig())
+    session = RecordedCalls()
+    cameras.reload(session)
+    assert session.calls == []
+    assert "0 removed, 0 added, 4 unchanged" in caplog.text
     path.write_text(
         START
-        + f"  - {{name: held, source: 'demo:5'}}\n  - {{name: clip, source: {moving_video}}}\n"
+        + f"  - {{name: waiting, source: 'demo:5'}}\n  - {{name: clip, source: {moving_video}}}\n"
     )
-    files = roster.files
-    roster.renew(told)
-    assert told.calls == [("add", "clip", None, str(moving_video))]
-    assert "two sources called 'held'" in caplog.text
+    files = cameras.files
+    cameras.reload(session)
+    assert session.calls == [("add", "clip", None, str(moving_video))]
+    assert "two sources called 'waiting'" in caplog.text
     assert files == ["clip"], "who holds the list of files sees it change"
-    told.held = False
-    roster.renew(told)
-    assert told.calls[1:] == [("add", "held", None, "demo:5")]
+    session.name_is_taken = False
+    cameras.reload(session)
+    assert session.calls[1:] == [("add", "waiting", None, "demo:5")]
 
 
 def test_no_list_no_change():
-    assert not Roster(["demo:", "demo:2"], LiveConfig()).listed
+    assert not CameraList(["demo:", "demo:2"], LiveConfig()).reloadable
 
 
-def test_a_session_renews_on_its_own_thread_between_two_looks(model):
+def test_a_session_reloads_on_its_own_thread_between_two_looks(model):
     class Ends:
         def write(self, record):
             if isinstance(record, Decision) and record.camera == "demo-2":
@@ -135,16 +136,16 @@ def test_a_session_renews_on_its_own_thread_between_two_looks(model):
         def close(self):
             pass
 
-    asked = []
+    threads = []
     session = Session(model, LiveConfig(), [Ends()])
-    Roster(["demo:1"], LiveConfig()).fill(session)
+    CameraList(["demo:1"], LiveConfig()).fill(session)
 
-    def renew():
-        asked.append(threading.current_thread())
-        Roster(["demo:2"], LiveConfig()).fill(session)
+    def reload():
+        threads.append(threading.current_thread())
+        CameraList(["demo:2"], LiveConfig()).fill(session)
         session.remove("demo-1")
 
-    session._order_renewal()
-    assert session.run(20.0, renew=renew) == []
-    assert asked == [threading.current_thread()]
+    session._request_reload()
+    assert session.run(20.0, reload=reload) == []
+    assert threads == [threading.current_thread()]
     assert session.stopped

@@ -1,4 +1,4 @@
-"""What deploy/ ships fits together: following its README gives a service that starts."""
+"""The files in deploy/ fit together: following its README gives a service that starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_cameras_that_are_shipped_have_good_settings():
         for c in read_cameras(DEPLOY / "cameras.yaml")
     }
     assert own["door"] == LiveConfig(on=0.6, refractory_s=5)
-    assert own["hall"] is None  # none of its own
+    assert own["hall"] is None  # it has no settings of its own
 
 
 def test_every_file_that_the_unit_names_is_in_the_readme_and_shipped_or_yours():

@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 
 from gasmcast.labels import Labels
-from gasmcast.runtime.camera.backlog import Waiting
+from gasmcast.runtime.camera.backlog import PendingItem
 from gasmcast.runtime.camera.clock import Segment
-from gasmcast.runtime.camera.still_filter import MotionGate
+from gasmcast.runtime.camera.lane import LaneItem
+from gasmcast.runtime.camera.still_filter import StillFilter
+from gasmcast.runtime.capacity import Capacity
+from gasmcast.runtime.encode_stage import encode, pick
 from gasmcast.runtime.engines import TensorSpec
 from gasmcast.runtime.frames import Frame
-from gasmcast.runtime.governor import Capacity
+from gasmcast.runtime.fuse_stage import fuse
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
 from gasmcast.runtime.records import Decision, Notice
-from gasmcast.runtime.stages import Model, encode, fuse, pick
+from gasmcast.runtime.streaming_model import Model
 from gasmcast.spec import ClipSpec
 
 SPEC = ClipSpec(segments=4, segment_s=0.5, motion_frames=4, semantic_frames=1, pixels=32)
@@ -31,7 +34,7 @@ class FakeClock:
 
 
 class FakeEngine:
-    """Takes `seconds` of the fake clock a run, whatever the batch; knows how often each segment came."""
+    """Engine that takes `seconds` of the fake clock per run, for any batch; records batch sizes."""
 
     def __init__(self, clock: FakeClock, seconds: float, outputs) -> None:
         self._clock, self.seconds, self._make, self.batches = clock, seconds, outputs, []
@@ -75,20 +78,20 @@ def world(
 
 
 def play(clock, pipeline, lanes, seconds: float, *, fps: float = 16.0, moving: bool = True):
-    """Cameras that give frames on time, and one thread that computes whenever something is ready."""
+    """Play cameras that deliver on time to one thread that computes whenever something is ready."""
     start, count = clock.now, 0
     while count < seconds * fps:
         while (
             start + count / fps <= clock.now and count < seconds * fps
-        ):  # frames that came while the engine was at it
+        ):  # frames that arrived while the engine computed
             image = np.full((32, 32, 3), count * 37 % 256 if moving else 9, np.uint8)
             for lane in lanes:
                 lane.on_frame(Frame(None, start + count / fps, image))
             count += 1
         picked = pick(lanes, pipeline.config.batch)
         if picked:
-            job = encode(pipeline.model, pipeline._house, pipeline.governor, picked)
-            fuse(pipeline.model, pipeline._house, pipeline.governor, pipeline.latencies, job)
+            batch = encode(pipeline.model, pipeline._context, pipeline.governor, picked)
+            fuse(pipeline.model, pipeline._context, pipeline.governor, pipeline.latencies, batch)
         else:
             clock.now = start + count / fps
         pipeline.tick()
@@ -116,9 +119,9 @@ def test_a_machine_that_is_too_slow_degrades_in_the_declared_order_and_says_so()
     assert "take turns" in steps[2]
     late = sum(lane.drops["late"] for lane in lanes)
     assert late
-    assert all(lane.drops["turn"] for lane in lanes)  # everybody waits for a turn
+    assert all(lane.drops["turn"] for lane in lanes)  # every camera waits for a turn
     decisions = {lane.name: lane.decisions for lane in lanes}
-    assert all(decisions.values()), decisions  # and everybody gets one
+    assert all(decisions.values()), decisions  # and every camera gets one
     assert max(r.latency_ms["total"] for r in records if isinstance(r, Decision)) < 3000  # bounded
 
 
@@ -128,7 +131,7 @@ def test_a_camera_slower_than_real_time_is_decided_in_whole_windows(cameras, lev
     clock, pipeline, lanes, records, _, _ = world(
         LiveConfig(batch=1), cameras, encode_s, capacity=Capacity(encode_s, 0.0)
     )
-    play(clock, pipeline, lanes, 40)  # all levels are gone through
+    play(clock, pipeline, lanes, 40)  # passes all levels
     assert [r.text[-3] for r in records if isinstance(r, Notice) and r.what == "degrade"] == levels
     before = {lane.name: (lane.decisions, lane.segments, dict(lane.drops)) for lane in lanes}
     records.clear()
@@ -147,8 +150,8 @@ def test_a_camera_slower_than_real_time_is_decided_in_whole_windows(cameras, lev
         new = {
             cause: count - before[lane.name][2].get(cause, 0) for cause, count in lane.drops.items()
         }
-        told = len(mine) + new.get("hop", 0) + new.get("hole", 0)
-        assert told <= lane.segments - before[lane.name][1], "a window is decided, or counted"
+        counted = len(mine) + new.get("hop", 0) + new.get("hole", 0)
+        assert counted <= lane.segments - before[lane.name][1], "a window is decided, or counted"
     late = max(r.latency_ms["total"] for r in decided)
     assert late <= 1000 * cameras * SPEC.segments * encode_s, (
         "no decision is older than its window takes"
@@ -175,13 +178,13 @@ def test_the_first_window_after_a_hole_is_decided_whatever_the_hop():
     _, pipeline, (lane,), _, _, _ = world(LiveConfig(hop=2), 1, 0.01)
     decided = []
     for index in (0, 1, 2, 3, 5, 6, 7, 8, 9):
-        job = encode(
+        batch = encode(
             pipeline.model,
-            pipeline._house,
+            pipeline._context,
             pipeline.governor,
-            [(lane, Waiting(segment(index, index), 0.0))],
+            [LaneItem(lane, PendingItem(segment(index, index), 0.0))],
         )
-        fuse(pipeline.model, pipeline._house, pipeline.governor, pipeline.latencies, job)
+        fuse(pipeline.model, pipeline._context, pipeline.governor, pipeline.latencies, batch)
         decided += [index] * (lane.decisions - len(decided))
     assert (decided, lane.drops) == ([3, 8], {"hop": 1, "hole": 3})
 
@@ -211,7 +214,7 @@ def test_a_camera_that_is_taken_in_again_is_no_reason_to_give_way():
     clock.now += 2.5
     pipeline.tick()
     assert pipeline.governor.level == 1
-    assert len(pipeline.governor._seen) == 1
+    assert len(pipeline.governor._counts) == 1
 
 
 def give(lane, clock, seconds: float, fps: float = 16.0):
@@ -327,11 +330,11 @@ def test_the_hop_halves_only_decisions():
     assert len(head.batches) == pytest.approx(len(encoder.batches) / 2, abs=2)
 
 
-def test_the_gate_skips_still_segments_counts_them_and_decides_all_the_same():
-    clock, pipeline, lanes, _, encoder, head = world(LiveConfig(motion_gate=4.0), 1, 0.01)
+def test_the_still_filter_skips_still_segments_counts_them_and_decides_all_the_same():
+    clock, pipeline, lanes, _, encoder, head = world(LiveConfig(still_filter=4.0), 1, 0.01)
     play(clock, pipeline, lanes, 20, moving=False)
     assert len(encoder.batches) == 1
-    assert lanes[0].drops["gate"] == pytest.approx(38, abs=1)
+    assert lanes[0].drops["still"] == pytest.approx(38, abs=1)
     assert len(head.batches) == pytest.approx(36, abs=1)
 
 
@@ -341,29 +344,29 @@ def segment(index: int, value: int, spot: int = 0) -> Segment:
     return Segment(0, index, 0.0, 0.5, pair, (0.0,) * 4, 0.0)
 
 
-def test_the_gate_sees_small_things_and_slow_drifts():
-    gate = MotionGate()
-    assert not gate.still(segment(0, 100), 6.0, busy=False)
-    assert gate.still(segment(1, 100), 6.0, busy=False)
-    assert not gate.still(segment(2, 100, spot=40), 6.0, busy=False)
-    drift = MotionGate()
-    skipped = [drift.still(segment(i, 100 + i), 6.0, busy=False) for i in range(13)]
+def test_the_still_filter_sees_small_things_and_slow_drifts():
+    still_filter = StillFilter()
+    assert not still_filter.is_still(segment(0, 100), 6.0, busy=False)
+    assert still_filter.is_still(segment(1, 100), 6.0, busy=False)
+    assert not still_filter.is_still(segment(2, 100, spot=40), 6.0, busy=False)
+    drift = StillFilter()
+    skipped = [drift.is_still(segment(i, 100 + i), 6.0, busy=False) for i in range(13)]
     assert skipped == [False, *[True] * 5, False, *[True] * 5, False]
 
 
-def test_the_gate_never_skips_after_a_hole_or_in_an_event():
-    gate = MotionGate()
-    gate.still(segment(0, 100), 6.0, busy=False)
-    assert not gate.still(segment(1, 100), 6.0, busy=True)
-    assert not gate.still(segment(3, 100), 6.0, busy=False)
-    gate.forget()
-    assert not gate.still(segment(4, 100), 6.0, busy=False)
+def test_the_still_filter_never_skips_after_a_hole_or_in_an_event():
+    still_filter = StillFilter()
+    still_filter.is_still(segment(0, 100), 6.0, busy=False)
+    assert not still_filter.is_still(segment(1, 100), 6.0, busy=True)
+    assert not still_filter.is_still(segment(3, 100), 6.0, busy=False)
+    still_filter.reset()
+    assert not still_filter.is_still(segment(4, 100), 6.0, busy=False)
 
 
-def test_what_was_encoded_may_be_forgotten_while_the_gate_looks():
-    """The stage that fuses forgets, the one that encodes looks: no lock is between them."""
+def test_what_was_encoded_may_be_forgotten_while_the_still_filter_looks():
+    """The head stage resets the filter while the encoder stage uses it, without a lock."""
 
-    class Forgotten(MotionGate):
+    class Forgotten(StillFilter):
         _looks = 0
 
         @property
@@ -375,16 +378,16 @@ def test_what_was_encoded_may_be_forgotten_while_the_gate_looks():
         def _high(self, value):
             self._kept, self._looks = value, 0
 
-    gate = Forgotten()
-    gate.still(segment(0, 100), 6.0, busy=False)
-    assert gate.still(segment(1, 100), 6.0, busy=False)
+    still_filter = Forgotten()
+    still_filter.is_still(segment(0, 100), 6.0, busy=False)
+    assert still_filter.is_still(segment(1, 100), 6.0, busy=False)
 
 
 def test_under_delivery_is_told_once_and_shown():
     clock, pipeline, lanes, records, _, _ = world(LiveConfig(), 1, 0.01)
     play(clock, pipeline, lanes, 10, fps=5.0)
-    told = [r for r in records if isinstance(r, Notice) and r.what == "under_delivery"]
-    assert len(told) == 1
-    assert "of the 8 frames a second" in told[0].text
+    notices = [r for r in records if isinstance(r, Notice) and r.what == "under_delivery"]
+    assert len(notices) == 1
+    assert "of the 8 frames a second" in notices[0].text
     assert lanes[0].stats().delivery == pytest.approx(0.625, abs=0.05)
     assert lanes[0].stats().fps == pytest.approx(5.0)

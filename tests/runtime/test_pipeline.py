@@ -12,7 +12,7 @@ from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
 from gasmcast.runtime.records import Decision, Event
-from gasmcast.runtime.stages import Model
+from gasmcast.runtime.streaming_model import Model
 from gasmcast.video.clip import read_clip
 from gasmcast.video.reader import read_frames
 
@@ -111,8 +111,12 @@ def test_events_begin_and_end(tiny_bundle, moving_video):
     assert events[-1].phase == "end"
 
 
+def memory_of(ring) -> int:
+    return sum(array.nbytes for array in ring._memory.values())
+
+
 class Screen:
-    """A view that remembers which pictures it got, and keeps none."""
+    """View that holds only weak references to its frames."""
 
     def __init__(self):
         self.got = []
@@ -131,16 +135,16 @@ def test_a_file_that_has_ended_holds_no_memory(tiny_bundle, moving_video):
             taken.append(weakref.ref(image))
             lane.on_frame(Frame(stamp, 0.0, image))
             clock = weakref.ref(lane._clock)
-        assert lane.ring.nbytes()
+        assert memory_of(lane.ring)
         lane.on_end(None)
         del image
     assert pipeline.wait(60)
     pipeline.stop()
     gc.collect()
     assert len(screen.got) == len(taken) == 360
-    assert [lane.ring.nbytes() for lane in lanes] == [0, 0]
+    assert [memory_of(lane.ring) for lane in lanes] == [0, 0]
     assert not [ref for ref in (*screen.got, *taken, clock) if ref() is not None]
-    assert [lane.stats().decisions for lane in lanes] == [9, 9]  # what was counted stays
+    assert [lane.stats().decisions for lane in lanes] == [9, 9]  # counters stay
 
 
 def test_a_reader_that_was_given_up_adds_nothing_behind_the_end(tiny_bundle):
@@ -185,3 +189,27 @@ def test_a_source_has_a_hop_of_its_own(tiny_bundle, moving_video):
     }
     assert times["third"] == times["every"][::3]
     assert lanes["third"].drops["hop"] == len(times["every"]) - len(times["third"])
+
+
+def test_a_caller_with_its_own_loop_gets_the_same_decisions_without_threads(
+    tiny_bundle, moving_video
+):
+    model = open_model(tiny_bundle)
+    _, threaded, _ = run_files(model, {"a": moving_video})
+    windows, records = [], []
+    pipeline = Pipeline(
+        model,
+        LiveConfig(),
+        records.append,
+        trace=lambda kind, fields: windows.append(fields) if kind == "window" else None,
+    )
+    lane = pipeline.add("a", live=False)
+    for stamp, image in read_frames(moving_video, 1):
+        lane.on_frame(Frame(stamp, 0.0, image))
+        pipeline.run_pending()
+    lane.on_end(None)
+    pipeline.run_pending()
+    assert lane.ended
+    assert [w["window"] for w in windows] == [w["window"] for w in threaded]
+    assert [w["logits"] for w in windows] == [w["logits"] for w in threaded]
+    assert sum(isinstance(record, Decision) for record in records) == len(threaded)

@@ -14,20 +14,22 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import GateError, MachineError, SourceError, StageError, UsageError
-from gasmcast.runtime.camera.backlog import Mark, Waiting
+from gasmcast.runtime.camera.backlog import Mark, PendingItem
 from gasmcast.runtime.camera.clock import Segment
-from gasmcast.runtime.camera_list import Roster
+from gasmcast.runtime.camera_list import CameraList
+from gasmcast.runtime.capacity import Capacity
 from gasmcast.runtime.frames import Frame
-from gasmcast.runtime.governor import Capacity
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
-from gasmcast.runtime.recording.recorder import Journal
-from gasmcast.runtime.recording.replay import ReplaySource, replay
+from gasmcast.runtime.recording.recorder import Recorder
+from gasmcast.runtime.recording.replay_decisions import replay
 from gasmcast.runtime.records import Decision, Event, Notice, Stats
-from gasmcast.runtime.session import Session, open_model
-from gasmcast.runtime.sinks.queue import Queued
+from gasmcast.runtime.session import Session
+from gasmcast.runtime.sinks.queue import QueuedSink
 from gasmcast.runtime.sources.demo import DemoSource
 from gasmcast.runtime.sources.file import FileSource
+from gasmcast.runtime.sources.replay_source import ReplaySource
+from gasmcast.runtime.streaming_model import open_model
 
 
 def until(condition, seconds=15.0):
@@ -38,7 +40,7 @@ def until(condition, seconds=15.0):
 
 
 class Wrapped:
-    """An engine that counts its calls."""
+    """Engine that forwards to another one."""
 
     def __init__(self, engine):
         self.engine, self.inputs, self.outputs, self.calls = (
@@ -56,7 +58,7 @@ class Wrapped:
 
 
 class Kept:
-    """A sink that keeps everything, pictures' times too."""
+    """Sink that keeps all records, and the times of all frames."""
 
     def __init__(self):
         self.items, self.closed = [], False
@@ -79,10 +81,10 @@ def opened(tiny_bundle):
 @pytest.fixture
 def recording(opened, moving_video, tmp_path):
     path = tmp_path / "run.jsonl"
-    journal = Journal(path, opened[0], LiveConfig(on=0.3, off=0.2), opened[1])
+    recorder = Recorder(path, opened[0], LiveConfig(on=0.3, off=0.2), opened[1])
     sink = Kept()
-    session = Session(opened[0], LiveConfig(on=0.3, off=0.2), [sink], journal=journal)
-    session.add(FileSource(moving_video, "m"), told_as=str(moving_video))
+    session = Session(opened[0], LiveConfig(on=0.3, off=0.2), [sink], recorder=recorder)
+    session.add(FileSource(moving_video, "m"), recorded_as=str(moving_video))
     assert session.run() == []
     return path, sink
 
@@ -123,7 +125,7 @@ def test_a_replay_with_other_settings_shows_what_they_would_do(recording):
     path, _ = recording
     result = replay(path, lambda record: None, LiveConfig(on=1.0))
     assert not result
-    assert any("were told" in sentence for sentence in result.different)
+    assert any("were recorded" in sentence for sentence in result.differences)
 
 
 def test_an_edited_recording_is_found_out(recording, monkeypatch):
@@ -136,11 +138,11 @@ def test_an_edited_recording_is_found_out(recording, monkeypatch):
     path.write_text("\n".join(lines) + "\n")
     result = replay(path, lambda record: None)
     assert not result
-    assert "differs in" in result.different[0]
-    from gasmcast.commands.live import _replay
+    assert "differs in" in result.differences[0]
+    from gasmcast.commands.replay import replay as replay_verb
 
     with pytest.raises(GateError):
-        _replay(path, None, path.with_suffix(".out"))
+        replay_verb(path, None, path.with_suffix(".out"))
 
 
 def test_a_torn_last_line_is_forgiven_and_rubbish_is_not(recording, tmp_path):
@@ -182,7 +184,7 @@ def test_a_recording_whose_frames_alone_would_tell_something_else_is_no_source(r
             whole + json.dumps({"is": "drop", "camera": "m", "cause": cause, "segments": 1}) + "\n"
         )
         if refused:
-            with pytest.raises(SourceError, match=r"has holes.* --replay .*run\.jsonl"):
+            with pytest.raises(SourceError, match=r"has holes.* gasmcast replay .*run\.jsonl"):
                 next(ReplaySource(path, "m").frames())
         else:
             assert next(ReplaySource(path, "m").frames()).stamp_s == 0.0
@@ -196,12 +198,13 @@ def test_a_recording_of_a_part_of_the_picture_says_so_and_is_no_source(
 ):
     cameras, path = tmp_path / "cameras.yaml", tmp_path / "run.jsonl"
     cameras.write_text(
-        f"cameras: [{{name: m, source: '{moving_video}', region: [0, 0, 0.5, 1], mask: [[[0, 0], [1, 0], [1, 1]]]}}]"
+        f"cameras: [{{name: m, source: '{moving_video}', "
+        "region: [0, 0, 0.5, 1], mask: [[[0, 0], [1, 0], [1, 1]]]}]"
     )
     session = Session(
-        opened[0], LiveConfig(), [], journal=Journal(path, opened[0], LiveConfig(), opened[1])
+        opened[0], LiveConfig(), [], recorder=Recorder(path, opened[0], LiveConfig(), opened[1])
     )
-    Roster([f"@{cameras}"], LiveConfig()).fill(session)
+    CameraList([f"@{cameras}"], LiveConfig()).fill(session)
     assert session.run() == []
     camera = json.loads(path.read_text().splitlines()[1])
     assert (camera["region"], camera["mask"]) == (
@@ -214,7 +217,7 @@ def test_a_recording_of_a_part_of_the_picture_says_so_and_is_no_source(
 
 
 class Endless:
-    """A live source that ends when it is closed."""
+    """Live source that ends when it is closed."""
 
     live = reconnects = True
 
@@ -296,7 +299,7 @@ def test_a_silence_longer_than_the_settings_say_breaks_the_window(opened):
 
 
 def test_a_camera_too_slow_for_any_segment_is_told_of_once(opened):
-    """Its pictures are further apart than the silence that breaks a window, so no window can ever be filled."""
+    """Its frames are further apart than `gap_s`, so no window can ever be filled."""
 
     class Slow(Endless):
         reconnects = False
@@ -309,10 +312,10 @@ def test_a_camera_too_slow_for_any_segment_is_told_of_once(opened):
     session = Session(opened[0], LiveConfig(), [sink])
     session.add(Slow("cam"))
     assert session.run(20.0) == []
-    told = [r.text for r in sink.items if isinstance(r, Notice) and r.what == "under_delivery"]
-    assert len(told) == 1
-    assert told[0].startswith(
-        "cam filled no segment between its last 5 gaps: its pictures are more than 2 s apart"
+    notices = [r.text for r in sink.items if isinstance(r, Notice) and r.what == "under_delivery"]
+    assert len(notices) == 1
+    assert notices[0].startswith(
+        "cam filled no segment between its last 5 gaps: its frames are more than 2 s apart"
     )
 
 
@@ -357,7 +360,7 @@ def test_a_stage_that_hangs_is_given_up_and_started_anew(opened, moving_video):
     session.add(FileSource(moving_video, "m"))
     assert session.run() == []
     free.set()
-    assert any("hung and was started anew" in r.text for r in sink.items if isinstance(r, Notice))
+    assert any("hung and was restarted" in r.text for r in sink.items if isinstance(r, Notice))
     times = [r.time_s for r in sink.items if isinstance(r, Decision)]
     assert times == [2.0, 2.5, 5.0, 5.5, 6.0]  # segment 6 is lost, and no window spans the hole
     assert session.pipeline.lanes["m"].drops == {"restart": 1, "hole": 3}
@@ -382,7 +385,7 @@ def test_a_slow_sink_that_a_file_waits_for_is_no_stage_that_hangs(opened, moving
 
     slow = Slow()
     session = Session(
-        opened[0], LiveConfig(hop=3), [Queued("slow", lambda: slow, room=1, lossless={"m"})]
+        opened[0], LiveConfig(hop=3), [QueuedSink("slow", lambda: slow, room=1, lossless={"m"})]
     )
     session.health.patience_s = 0.5
     session.add(FileSource(moving_video, "m"))
@@ -402,7 +405,7 @@ def test_a_sink_that_a_file_waits_for_holds_up_no_camera(opened, moving_video):
 
     stuck, kept = Stuck(), Kept()
     session = Session(
-        opened[0], LiveConfig(), [Queued("stuck", lambda: stuck, room=1, lossless={"m"}), kept]
+        opened[0], LiveConfig(), [QueuedSink("stuck", lambda: stuck, room=1, lossless={"m"}), kept]
     )
     session.add(FileSource(moving_video, "m"))
     session.add(DemoSource("cam"))
@@ -493,9 +496,9 @@ def test_an_end_that_a_hanging_encoder_holds_is_not_lost(opened):
     ended, goes_on = pipeline.add("ended", live=False), pipeline.add("goes on", live=False)
     segment = Segment(0, 0, 0.0, 0.5, np.zeros(opened[0].spec.pair_shape, np.uint8), (0.0,), 0.0)
     held = [
-        (ended, Waiting(Mark("gap"), 0.0)),
-        (ended, Waiting(Mark("end"), 0.0)),
-        (goes_on, Waiting(segment, 0.0)),
+        (ended, PendingItem(Mark("gap"), 0.0)),
+        (ended, PendingItem(Mark("end"), 0.0)),
+        (goes_on, PendingItem(segment, 0.0)),
     ]
     pipeline.start()
     pipeline._workers.begin("encode", 0.0, held)  # as if the thread hung
@@ -550,7 +553,7 @@ def test_an_end_has_one_deadline_and_ends_events_whatever_hangs(opened, monkeypa
     session = Session(
         model,
         LiveConfig(on=0.05, off=0.0),
-        [sink, Queued("stuck", Stuck), Queued("stuck too", Stuck)],
+        [sink, QueuedSink("stuck", Stuck), QueuedSink("stuck too", Stuck)],
     )
     session.add(DemoSource("cam", fps=60))
     began = []
@@ -600,18 +603,20 @@ def test_a_source_that_is_removed_is_forgotten_everywhere(opened):
 
 TORCHLESS = """
 import sys
+BLOCKED = 'torch', 'torchvision', 'timm', 'onnx', 'onnxscript', 'av', 'matplotlib'
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in ('torch', 'torchvision', 'timm', 'onnx', 'onnxscript', 'av', 'matplotlib'):
+        if name.split('.')[0] in BLOCKED:
             raise ImportError(name + ' is blocked')
 sys.meta_path.insert(0, Blocker())
 import importlib, pathlib
 import gasmcast.cli, gasmcast.runtime
 root = pathlib.Path(gasmcast.runtime.__file__).parent
 for file in sorted(root.rglob('*.py')):
-    name = '.'.join(('gasmcast', 'runtime', *file.relative_to(root).with_suffix('').parts)).removesuffix('.__init__')
-    importlib.import_module(name)
-sys.argv = ['gasmcast', 'live', sys.argv[1], '--bundle', sys.argv[2], '--jsonl', '-', '--threads', '1']
+    parts = file.relative_to(root).with_suffix('').parts
+    importlib.import_module('.'.join(('gasmcast', 'runtime', *parts)).removesuffix('.__init__'))
+video, bundle = sys.argv[1:]
+sys.argv = ['gasmcast', 'live', video, '--bundle', bundle, '--jsonl', '-', '--threads', '1']
 gasmcast.cli.main()
 """
 

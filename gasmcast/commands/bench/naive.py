@@ -1,27 +1,28 @@
-"""The naive row of `gasmcast bench live`: PyTorch eager FP32, the whole window recomputed at every hop, as most demos do.
+"""The naive row of `gasmcast bench live`, as most demos work.
 
-`python -m gasmcast.commands.bench.naive` answers as `gasmcast.runtime.bench.process` does.
+PyTorch eager FP32, the whole window recomputed at every hop. `python -m
+gasmcast.commands.bench.naive` answers as `gasmcast.runtime.bench.dispatch` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gasmcast.runtime.bench.process import Task
+    from gasmcast.runtime.bench.task import Task, Turn
 
 __all__ = ["prepare"]
 
 
-def prepare(task: Task) -> Callable[[], dict[str, Any]]:
+def prepare(task: Task) -> Turn:
     """Build the bundle's model with random weights, which cost the same, and run it once."""
     import torch
 
     from gasmcast.config import Config, ModelConfig
     from gasmcast.models.model import build_model
-    from gasmcast.runtime.bench.process import spans
+    from gasmcast.runtime.bench.task import TURN_S
     from gasmcast.runtime.bundle import Bundle
+    from gasmcast.stopwatch import alternate_ms
 
     manifest = Bundle.open(task.bundle, verify=False).manifest
     random = {**manifest.model, "semantic_weights": "random", "motion_weights": "random"}
@@ -36,7 +37,7 @@ def prepare(task: Task) -> Callable[[], dict[str, Any]]:
 
     decide()
     return lambda: {
-        **spans({"ms": decide}),
+        **alternate_ms({"ms": decide}, TURN_S),
         "engine": f"torch {torch.__version__}, {torch.get_num_threads()} threads",
     }
 

@@ -1,4 +1,4 @@
-"""`gasmcast demo`: every verb of the main path once, on made-up data."""
+"""Run `gasmcast demo`: every verb of the main path once, on synthetic data."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ __all__ = ["demo"]
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where everything goes; steps that are done there already are not done again.")] = Path(
-        "demo"
-    ),
-    clips: Annotated[int, typer.Option(min=150, help="Made-up clips in all.")] = 900,
-    seed: Annotated[int, typer.Option(help="Of the data, the training and the video.")] = 0,
+    folder: Annotated[
+        Path, typer.Argument(help="Folder for all results; finished steps are skipped.")
+    ] = Path("demo"),
+    clips: Annotated[int, typer.Option(min=150, help="Number of synthetic clips.")] = 900,
+    seed: Annotated[int, typer.Option(help="Seed of the data, the training and the video.")] = 0,
 ) -> None:
-    """Make data, train, evaluate, export in FP32 and INT8, and run live on a video of several actions: no GPU, no download.
+    """Make data, train, evaluate, export in FP32 and INT8, and run live on a synthetic video.
 
-    About eight minutes on two cores. Each step is a command that is printed before it runs, so it can be typed alone.
+    Needs neither a GPU nor a download, and takes about eight minutes on two cores. Each step is a
+    command that is printed before it runs, so that you can run it alone.
 
-    Example: `gasmcast demo demo`
+    Examples:
+        gasmcast demo demo
     """
-    import onnx  # noqa: F401 - what is missing is said before minutes of making data
-    import torch  # noqa: F401
+    # Missing packages are reported now, not after minutes of making data.
+    import onnx  # noqa: F401 - see above
+    import torch  # noqa: F401 - see above
 
     from gasmcast.commands.demo.walkthrough import run_demo
 
     report = run_demo(folder, clips, seed, lambda line: typer.secho(line, bold=True))
+
     typer.echo(report.line)
-    typer.echo(f"Open {report.page} and {folder / 'live.mp4'}. Next: gasmcast live 0 --bundle {folder / 'demo.gasm'} --show")
+    typer.echo(f"Open {report.page} and {folder / 'live.mp4'}.")
+    typer.echo(f"Next: gasmcast live 0 --bundle {folder / 'demo.gasm'} --show")

@@ -1,27 +1,35 @@
-"""`gasmcast doctor`."""
+"""Run `gasmcast doctor`: report what this machine can do."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:  # loaded only to print
+    from gasmcast.commands.doctor.finding import Finding
 
 __all__ = ["doctor"]
 
 
 def doctor(
-    folder: Annotated[Path, typer.Argument(help="The folder whose disk counts.")] = Path(),
+    folder: Annotated[
+        Path, typer.Argument(help="Folder whose disk is checked for free space.")
+    ] = Path(),
     cameras: Annotated[
         bool, typer.Option("--cameras/--no-cameras", help="Look for cameras.")
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Say what this machine can do: CPU, engines, GPU, TensorRT, JetPack, FFmpeg, cameras, disk; a remedy for each warning.
+    """Report what this machine can do, with a remedy for each warning.
 
-    gasmcast doctor
+    Checks CPU, engines, GPU, TensorRT, JetPack, FFmpeg, cameras and disk.
 
-    gasmcast doctor --json
+    Examples:
+        gasmcast doctor
+
+        gasmcast doctor --json
     """
     import json
 
@@ -29,25 +37,29 @@ def doctor(
 
     findings = diagnose(folder, cameras)
     if as_json:
-        typer.echo(
-            json.dumps(
-                {"findings": [f.to_json() for f in findings], "summary": summary(findings)},
-                indent=1,
-            )
-        )
+        record = {
+            "findings": [finding.to_json() for finding in findings],
+            "summary": summary(findings),
+        }
+        typer.echo(json.dumps(record, indent=1))
         return
+
+    _print(findings)
+    typer.echo(summary(findings))
+    typer.echo(f"Next: {next_step()}")
+
+
+def _print(findings: list[Finding]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(show_header=False, box=None, padding=(0, 1))
-    for found in findings:
-        mark = "[green]ok[/]" if found.state == "ok" else "[yellow]warn[/]"
-        table.add_row(
-            mark,
-            found.topic,
-            escape(found.text) + (f"\n[dim]{escape(found.remedy)}[/]" if found.remedy else ""),
-        )
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.state == "ok" else "[yellow]warn[/]"
+        # Versions and paths may contain brackets, which rich would take for markup.
+        text = escape(finding.text)
+        if finding.remedy:
+            text += f"\n[dim]{escape(finding.remedy)}[/]"
+        table.add_row(mark, finding.topic, text)
     Console().print(table)
-    typer.echo(summary(findings))
-    typer.echo(f"Next: {next_step()}")

@@ -1,17 +1,18 @@
-"""Probes of the libraries that run and make models on any machine: OpenVINO, ONNX Runtime, torch."""
+"""Check the libraries that do not depend on the machine: OpenVINO, ONNX Runtime, torch."""
 
 from __future__ import annotations
 
 from importlib import metadata
 
-from gasmcast.commands.doctor.finding import Finding
+from gasmcast.commands.doctor.finding import Finding, ok, warning
+from gasmcast.missing import install_hint
 from gasmcast.runtime.engines.openvino import the_core
 
 __all__ = ["onnxruntime", "openvino", "torch", "version_of"]
 
 
 def version_of(package: str) -> str | None:
-    """The installed version of a package; None where it is not."""
+    """Return the installed version of a package; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -19,54 +20,48 @@ def version_of(package: str) -> str | None:
 
 
 def openvino() -> list[Finding]:
-    """OpenVINO and the devices that it sees."""
+    """Check OpenVINO and list its devices."""
     version = version_of("openvino")
     if version is None:
-        return [Finding("OpenVINO", "warn", "not installed", "pip install openvino")]
-    return [
-        Finding("OpenVINO", "ok", f"{version}, devices {', '.join(the_core().available_devices)}")
-    ]
+        return [warning("OpenVINO", "not installed", "pip install openvino")]
+    return [ok("OpenVINO", f"{version}, devices {', '.join(the_core().available_devices)}")]
 
 
 def onnxruntime() -> list[Finding]:
-    """ONNX Runtime, and whether two of its packages are in each other's way."""
-    names = [n for n in ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml") if version_of(n)]
-    if not names:
+    """Check ONNX Runtime, and that only one of its packages is installed."""
+    packages = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")
+    installed = [name for name in packages if version_of(name)]
+    if not installed:
         return [
-            Finding(
+            warning(
                 "ONNX Runtime",
-                "warn",
-                "not installed; exports and the arbiter need it",
-                "pip install 'gasmcast[onnxruntime]'",
+                "not installed; exports and their parity checks need it",
+                install_hint("onnxruntime"),
             )
         ]
+
     import onnxruntime
 
-    providers = ", ".join(
-        p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers()
-    )
+    names = onnxruntime.get_available_providers()
+    providers = ", ".join(name.removesuffix("ExecutionProvider") for name in names)
     text = f"{onnxruntime.__version__}, {providers}"
-    if len(names) > 1:
+
+    # The packages share one folder, so the last one installed hides the others.
+    if len(installed) > 1:
         return [
-            Finding(
+            warning(
                 "ONNX Runtime",
-                "warn",
-                f"{text}; {' and '.join(names)} overwrite each other",
-                f"pip uninstall {names[1]}, then reinstall {names[0]}",
+                f"{text}; {' and '.join(installed)} overwrite each other",
+                f"pip uninstall {installed[1]}, then reinstall {installed[0]}",
             )
         ]
-    return [Finding("ONNX Runtime", "ok", text)]
+    return [ok("ONNX Runtime", text)]
 
 
 def torch() -> list[Finding]:
-    """PyTorch, which only training and export need."""
+    """Check PyTorch, which only training and export need."""
     version = version_of("torch")
     if version is None:
-        return [
-            Finding(
-                "torch",
-                "ok",
-                "not installed; only training and export need it (pip install 'gasmcast[export]')",
-            )
-        ]
-    return [Finding("torch", "ok", f"{version}, for training and export")]
+        need = f"only training and export need it ({install_hint('export')})"
+        return [ok("torch", f"not installed; {need}")]
+    return [ok("torch", f"{version}, for training and export")]

@@ -1,4 +1,4 @@
-"""Probes of the machine itself: Python, processor, memory, disk."""
+"""Check the machine itself: Python, processor, memory, disk."""
 
 from __future__ import annotations
 
@@ -8,106 +8,89 @@ import re
 import shutil
 from pathlib import Path
 
-from gasmcast.commands.doctor.finding import Finding
+from gasmcast.commands.doctor.finding import Finding, ok, warning
 
 __all__ = ["cpu", "disk", "memory", "python"]
 
 LEAST_FREE_GB = 2.0
+"""Free memory and disk space below which there is a warning."""
+CPU_FEATURES = (
+    "amx_int8",
+    "amx_bf16",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "avx512f",
+    "avx2",
+    "asimddp",
+)
+"""Instruction sets that speed inference up, as the kernel names them."""
+INT8_FEATURES = frozenset(("amx_int8", "avx512_vnni", "avx_vnni", "asimddp"))
 
 
 def python() -> list[Finding]:
-    """The interpreter and the system."""
-    return [
-        Finding(
-            "Python",
-            "ok",
-            f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        )
-    ]
+    """Report the interpreter and the system."""
+    system = f"{platform.system()} {platform.machine()}"
+    return [ok("Python", f"{platform.python_version()} on {system}")]
 
 
 def cpu() -> list[Finding]:
-    """The processor, and whether it has what INT8 gains from."""
+    """Check the processor for the instructions that inference gains from."""
     info = Path("/proc/cpuinfo")
     text = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
+    # x86 and ARM kernels use different keys.
     model = re.search(r"model name\s*:\s*(.+)", text) or re.search(r"Model\s*:\s*(.+)", text)
-    flags = (
-        set(
-            (re.search(r"(?:flags|Features)\s*:\s*(.+)", text) or re.match("()", ""))
-            .group(1)
-            .split()
-        )
-        if text
-        else set()
-    )  # type: ignore[union-attr]
-    name = f"{model.group(1).strip() if model else platform.processor() or 'unknown'}, {os.cpu_count()} cores"
-    wide = [
-        f
-        for f in (
-            "amx_int8",
-            "amx_bf16",
-            "avx512_vnni",
-            "avx_vnni",
-            "avx512_bf16",
-            "avx512f",
-            "avx2",
-            "asimddp",
-        )
-        if f in flags
-    ]
-    if not flags:
-        return [Finding("CPU", "ok", name)]
-    if not {"avx2", "asimd"} & flags:
+    model_name = model.group(1).strip() if model else platform.processor() or "unknown"
+    name = f"{model_name}, {os.cpu_count()} cores"
+
+    # Nothing can be said about a processor whose features the system does not list.
+    listed = re.search(r"(?:flags|Features)\s*:\s*(.+)", text)
+    features = set(listed.group(1).split()) if listed else set()
+    if not features:
+        return [ok("CPU", name)]
+    if not {"avx2", "asimd"} & features:
+        remedy = "Inference will be slow; use a machine with AVX2 or later."
+        return [warning("CPU", f"{name}; no AVX2", remedy)]
+
+    present = ", ".join(feature for feature in CPU_FEATURES if feature in features)
+    if not INT8_FEATURES & features:
         return [
-            Finding(
+            warning(
                 "CPU",
-                "warn",
-                f"{name}; no AVX2",
-                "Inference will be slow; use a machine with AVX2 or later.",
+                f"{name}; {present}, no INT8 dot products (VNNI)",
+                "INT8 gains less here than on a CPU with VNNI: "
+                "`gasmcast export` measures which precision wins.",
             )
         ]
-    if not {"amx_int8", "avx512_vnni", "avx_vnni", "asimddp"} & flags:
-        text = f"{name}; {', '.join(wide)}, no INT8 dot products (VNNI)"
-        return [
-            Finding(
-                "CPU",
-                "warn",
-                text,
-                "INT8 gains less here than on a CPU with VNNI: `gasmcast export` measures which precision wins.",
-            )
-        ]
-    return [Finding("CPU", "ok", f"{name}; {', '.join(wide)}")]
+    return [ok("CPU", f"{name}; {present}")]
 
 
 def memory() -> list[Finding]:
-    """Free memory; nothing where the system does not say."""
+    """Check free memory; no finding if the system does not tell it."""
     info = Path("/proc/meminfo")
     if not info.exists():
         return []
+    # "Available" includes caches that the kernel gives back, "free" does not.
     values = dict(re.findall(r"(\w+):\s+(\d+) kB", info.read_text(encoding="utf-8")))
-    free = int(values.get("MemAvailable", 0)) / 1e6
-    text = f"{free:.1f} GB free of {int(values.get('MemTotal', 0)) / 1e6:.1f} GB"
-    return [
-        Finding("memory", "ok", text)
-        if free >= 2
-        else Finding(
-            "memory", "warn", text, "The real-size model needs about 2 GB: close something."
-        )
-    ]
+    free_gb = int(values.get("MemAvailable", 0)) / 1e6
+    total_gb = int(values.get("MemTotal", 0)) / 1e6
+
+    text = f"{free_gb:.1f} GB free of {total_gb:.1f} GB"
+    if free_gb < LEAST_FREE_GB:
+        remedy = "The real-size model needs about 2 GB: close something."
+        return [warning("memory", text, remedy)]
+    return [ok("memory", text)]
 
 
 def disk(folder: Path) -> list[Finding]:
-    """Free space on the disk of a folder, which need not be there yet."""
-    there = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
-    free = shutil.disk_usage(there).free / 1e9
-    text = f"{free:.1f} GB free at {there}"
-    return [
-        Finding("disk", "ok", text)
-        if free >= LEAST_FREE_GB
-        else Finding(
-            "disk",
-            "warn",
-            text,
-            "Free some space: a real-size export writes 2 GB, and as much for a while.",
-        )
-    ]
+    """Check free space on the disk of a folder, which may not exist yet."""
+    resolved = folder.resolve()
+    # The disk of a new folder is that of its closest existing parent.
+    existing = next(path for path in (resolved, *resolved.parents) if path.exists())
+    free_gb = shutil.disk_usage(existing).free / 1e9
+
+    text = f"{free_gb:.1f} GB free at {existing}"
+    if free_gb < LEAST_FREE_GB:
+        remedy = "Free some space: a real-size export writes 2 GB, and as much for temporary files."
+        return [warning("disk", text, remedy)]
+    return [ok("disk", text)]

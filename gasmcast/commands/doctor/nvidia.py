@@ -1,4 +1,4 @@
-"""Probes of what NVIDIA's side needs: card and driver, TensorRT, JetPack."""
+"""Check what NVIDIA provides: card and driver, TensorRT, JetPack."""
 
 from __future__ import annotations
 
@@ -7,44 +7,59 @@ import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
-from gasmcast.commands.doctor.finding import Finding
+from gasmcast.commands.doctor.finding import Finding, ok, warning
 from gasmcast.commands.doctor.libraries import version_of
 from gasmcast.errors import MachineError
+from gasmcast.missing import install_hint
 from gasmcast.runtime.engines.trt.cuda import find_device
 
 __all__ = ["gpu", "jetpack", "tensorrt"]
 
-TENSORRT = ((10, 3), (12, 0))
+OLDEST_TENSORRT = (10, 3)
+FIRST_UNSUPPORTED_TENSORRT = (12, 0)
+OLDEST_JETPACK = 6
+TEGRA_RELEASE = Path("/etc/nv_tegra_release")
+"""File that exists on a Jetson."""
+
+
+class _Card(NamedTuple):
+    """Line of `nvidia-smi`."""
+
+    name: str
+    driver: str
+    memory: str
+    sm: str
 
 
 def gpu() -> list[Finding]:
-    """NVIDIA cards and their driver."""
-    listed = _ask(
+    """Check for NVIDIA cards and their driver."""
+    listing = _output_of(
         "nvidia-smi",
         "--query-gpu=name,driver_version,memory.total,compute_cap",
         "--format=csv,noheader",
     )
-    if listed:
+    if listing:
         return [
-            Finding("GPU", "ok", f"{name}; driver {driver}, {memory}, SM {sm}")
-            for name, driver, memory, sm in _rows(listed)
+            ok("GPU", f"{card.name}; driver {card.driver}, {card.memory}, SM {card.sm}")
+            for card in _cards(listing)
         ]
-    if Path("/etc/nv_tegra_release").exists():
-        return [Finding("GPU", "ok", "integrated (Jetson)")]
+
+    # A Jetson has no nvidia-smi in older releases, and a container may lack it.
+    if TEGRA_RELEASE.exists():
+        return [ok("GPU", "integrated (Jetson)")]
     if Path("/proc/driver/nvidia/version").exists():
         return [
-            Finding(
+            warning(
                 "GPU",
-                "warn",
                 "an NVIDIA driver without nvidia-smi",
                 "Install nvidia-utils of the driver's version.",
             )
         ]
     return [
-        Finding(
+        warning(
             "GPU",
-            "warn",
             "no NVIDIA GPU or driver; CPU engines are used",
             "For TensorRT: install the NVIDIA driver, or use a Jetson.",
         )
@@ -52,81 +67,84 @@ def gpu() -> list[Finding]:
 
 
 def tensorrt() -> list[Finding]:
-    """TensorRT: its version, its bindings to CUDA, and a card to run on."""
+    """Check TensorRT: its version, its bindings to CUDA, and a card to run on."""
     if find_spec("tensorrt") is None:
         return [
-            Finding(
+            warning(
                 "TensorRT",
-                "warn",
                 "not installed",
-                "pip install 'gasmcast[tensorrt]' on a machine with an NVIDIA GPU; on a Jetson it comes with JetPack.",
+                f"{install_hint('tensorrt')} on a machine with an NVIDIA GPU; "
+                "on a Jetson it comes with JetPack.",
             )
         ]
-    version = version_of("tensorrt") or version_of("tensorrt-cu13") or version_of("tensorrt-cu12")
-    if version is None:
-        import tensorrt  # type: ignore[import-not-found,unused-ignore]
 
-        version = str(tensorrt.__version__)
+    version = _tensorrt_version()
+    # Major and minor version decide; suffixes of builds do not.
     number = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
-    if not TENSORRT[0] <= number < TENSORRT[1]:
+    if not OLDEST_TENSORRT <= number < FIRST_UNSUPPORTED_TENSORRT:
         return [
-            Finding(
-                "TensorRT",
-                "warn",
-                f"{version} is not among those that work",
-                "Install TensorRT >= 10.3 and < 12.",
-            )
+            warning("TensorRT", f"{version} is not supported", "Install TensorRT >= 10.3 and < 12.")
         ]
+    # The package does not depend on its bindings, so they may be missing.
     if find_spec("cuda") is None:
         return [
-            Finding(
+            warning(
                 "TensorRT",
-                "warn",
                 f"{version}, but cuda-bindings is missing",
                 "pip install cuda-bindings (CUDA 12: 'cuda-bindings<13')",
             )
         ]
+
+    # Only opening the device shows whether driver and card really work.
     try:
         find_device()
     except MachineError as error:
-        return [Finding("TensorRT", "warn", f"{version}, but: {error.what}", error.hint)]
-    return [Finding("TensorRT", "ok", version)]
+        return [warning("TensorRT", f"{version}, but: {error.what}", error.hint)]
+    return [ok("TensorRT", version)]
 
 
 def jetpack() -> list[Finding]:
-    """JetPack; nothing where this is no Jetson."""
-    release = Path("/etc/nv_tegra_release")
-    if not release.exists():
+    """Check JetPack; no finding on a machine that is not a Jetson."""
+    if not TEGRA_RELEASE.exists():
         return []
-    version = _ask("dpkg-query", "--showformat=${Version}", "--show", "nvidia-jetpack")
-    text = version or release.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+    version = _output_of("dpkg-query", "--showformat=${Version}", "--show", "nvidia-jetpack")
+    text = version or TEGRA_RELEASE.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+
+    # The package may be missing in a container; then the release file is all there is.
     major = re.match(r"(\d+)", version)
-    if major and int(major.group(1)) < 6:
-        return [
-            Finding(
-                "JetPack",
-                "warn",
-                text,
-                "JetPack 6 or later has TensorRT 10.3, the oldest that works.",
-            )
-        ]
-    return [Finding("JetPack", "ok", text)]
+    if major and int(major.group(1)) < OLDEST_JETPACK:
+        remedy = "Install JetPack 6 or later, which has TensorRT 10.3, the oldest supported one."
+        return [warning("JetPack", text, remedy)]
+    return [ok("JetPack", text)]
 
 
-def _ask(*words: str) -> str:
-    """What a program prints; empty where it is not there or fails."""
+def _tensorrt_version() -> str:
+    for package in ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"):
+        version = version_of(package)
+        if version is not None:
+            return version
+
+    # JetPack installs the module without package metadata.
+    import tensorrt  # type: ignore[import-not-found,unused-ignore]
+
+    return str(tensorrt.__version__)
+
+
+def _output_of(*words: str) -> str:
+    """Return what a program prints; empty if it is missing or fails."""
     if shutil.which(words[0]) is None:
         return ""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
+        process = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return process.stdout.strip() if process.returncode == 0 else ""
 
 
-def _rows(listed: str) -> list[list[str]]:
-    return [
-        cells
-        for line in listed.splitlines()
-        if len(cells := [c.strip() for c in line.split(",")]) == 4
-    ]
+def _cards(listing: str) -> list[_Card]:
+    cards = []
+    for line in listing.splitlines():
+        cells = [cell.strip() for cell in line.split(",")]
+        if len(cells) == len(_Card._fields):
+            cards.append(_Card(*cells))
+    return cards

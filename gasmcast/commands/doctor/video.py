@@ -1,4 +1,4 @@
-"""Probes of where pictures come from: OpenCV with its FFmpeg, cameras."""
+"""Check where frames come from: OpenCV with its FFmpeg, and cameras."""
 
 from __future__ import annotations
 
@@ -7,82 +7,75 @@ import platform
 import re
 from pathlib import Path
 
-from gasmcast.commands.doctor.finding import Finding
+from gasmcast.commands.doctor.finding import Finding, ok, warning
 from gasmcast.commands.doctor.libraries import version_of
 from gasmcast.missing import missing_package
 
 __all__ = ["cameras", "opencv"]
 
+PACKAGES = ("opencv-python", "opencv-python-headless", "opencv-contrib-python")
+"""Packages that install the same module."""
+
 
 def opencv() -> list[Finding]:
-    """OpenCV, its windows, and the FFmpeg in it."""
+    """Check OpenCV, its windows, and its FFmpeg."""
     try:
         import cv2
     except ImportError as error:
         missing = missing_package(error)
         remedy = missing.hint if missing else "pip install --force-reinstall opencv-python"
-        return [Finding("OpenCV", "warn", f"cannot be loaded ({error})", remedy)]
-    doubled = [
-        n
-        for n in ("opencv-python", "opencv-python-headless", "opencv-contrib-python")
-        if version_of(n)
-    ]
-    text = cv2.getBuildInformation()
-    ffmpeg = re.search(r"FFMPEG:\s+YES", text) is not None
-    codec = re.search(r"avcodec:\s+YES \(([\d.]+)\)", text)
-    gui = re.search(r"GUI:\s+NONE", text) is None and re.search(r"GUI:", text) is not None
-    what = f"{cv2.__version__}, {'windows' if gui else 'no windows (--show needs them)'}"
-    found = [Finding("OpenCV", "ok", what)]
-    if len(doubled) > 1:
-        found = [
-            Finding(
-                "OpenCV",
-                "warn",
-                f"{what}; {' and '.join(doubled)} overwrite each other",
-                "Uninstall both, then install one.",
-            )
-        ]
-    if not ffmpeg:
-        remedy = "Video files and RTSP need it: pip install --force-reinstall opencv-python"
-        return [*found, Finding("FFmpeg", "warn", "OpenCV was built without it", remedy)]
-    return [
-        *found,
-        Finding("FFmpeg", "ok", f"in OpenCV{f', avcodec {codec.group(1)}' if codec else ''}"),
-    ]
+        return [warning("OpenCV", f"cannot be loaded ({error})", remedy)]
+
+    # The build information is the only place that names the GUI and FFmpeg of a wheel.
+    build = cv2.getBuildInformation()
+    has_windows = "GUI:" in build and re.search(r"GUI:\s+NONE", build) is None
+    windows = "windows" if has_windows else "no windows (--show needs them)"
+    text = f"{cv2.__version__}, {windows}"
+
+    # Two of these packages install the same folder, and the mixture may fail anywhere.
+    installed = [name for name in PACKAGES if version_of(name)]
+    finding = ok("OpenCV", text)
+    if len(installed) > 1:
+        conflict = f"{text}; {' and '.join(installed)} overwrite each other"
+        finding = warning("OpenCV", conflict, "Uninstall both, then install one.")
+    return [finding, _ffmpeg(build)]
 
 
 def cameras() -> list[Finding]:
-    """Video devices, and whether this user may open them."""
+    """Check for video devices, and whether this user may open them."""
     if platform.system() != "Linux":
-        return [
-            Finding(
-                "cameras", "ok", "not listed on this system; try `gasmcast live 0 --bundle BUNDLE`"
-            )
-        ]
+        hint = "try `gasmcast live 0 --bundle BUNDLE`"
+        return [ok("cameras", f"not listed on this system; {hint}")]
     devices = sorted(Path("/dev").glob("video*"))
     if not devices:
+        remedy = "Plug a webcam in, or give an RTSP address or a file."
+        return [warning("cameras", "no /dev/video*", remedy)]
+
+    # The usual reason is a user that is not in the group "video".
+    denied = [device for device in devices if not os.access(device, os.R_OK | os.W_OK)]
+    if denied:
         return [
-            Finding(
+            warning(
                 "cameras",
-                "warn",
-                "no /dev/video*",
-                "Plug a webcam in, or give an RTSP address or a file.",
-            )
-        ]
-    named = []
-    for device in devices:
-        label = Path("/sys/class/video4linux", device.name, "name")
-        named.append(
-            f"{device} {label.read_text(encoding='utf-8').strip() if label.exists() else ''}".strip()
-        )
-    shut = [d for d in devices if not os.access(d, os.R_OK | os.W_OK)]
-    if shut:
-        return [
-            Finding(
-                "cameras",
-                "warn",
-                f"{shut[0]} may not be opened by this user",
+                f"{denied[0]} may not be opened by this user",
                 "sudo usermod -aG video $USER, then log in again.",
             )
         ]
-    return [Finding("cameras", "ok", "; ".join(named))]
+    return [ok("cameras", "; ".join(map(_device_name, devices)))]
+
+
+def _ffmpeg(build: str) -> Finding:
+    """Check the FFmpeg that OpenCV was built with."""
+    if re.search(r"FFMPEG:\s+YES", build) is None:
+        remedy = "Video files and RTSP need it: pip install --force-reinstall opencv-python"
+        return warning("FFmpeg", "OpenCV was built without it", remedy)
+    codec = re.search(r"avcodec:\s+YES \(([\d.]+)\)", build)
+    version = f", avcodec {codec.group(1)}" if codec else ""
+    return ok("FFmpeg", f"in OpenCV{version}")
+
+
+def _device_name(device: Path) -> str:
+    label = Path("/sys/class/video4linux", device.name, "name")
+    if not label.exists():
+        return str(device)
+    return f"{device} {label.read_text(encoding='utf-8').strip()}".strip()

@@ -1,4 +1,4 @@
-"""`gasmcast inspect`."""
+"""Run `gasmcast inspect`: show what a preset, checkpoint or bundle contains."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
+from gasmcast.report.percent import percent
+
+if TYPE_CHECKING:  # rich is loaded only to print
     from rich.table import Table
 
 __all__ = ["inspect"]
@@ -23,11 +25,14 @@ def inspect(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Show what a model is: parameters and multiply-adds by part, shapes, labels, precisions, checksums.
+    """Show the size, shapes, labels, precisions and checksums of a model.
 
-    gasmcast inspect ssv2
+    Parameters and multiply-adds are listed by part.
 
-    gasmcast inspect demo/demo.gasm --json
+    Examples:
+        gasmcast inspect ssv2
+
+        gasmcast inspect demo/demo.gasm --json
     """
     from gasmcast.commands.inspect.describe import describe
 
@@ -35,6 +40,11 @@ def inspect(
     if as_json:
         typer.echo(json.dumps(record))
         return
+    _print(record)
+    typer.echo(f"Next: {_next_command(record)}")
+
+
+def _print(record: dict[str, Any]) -> None:
     from rich.console import Console
 
     console = Console()
@@ -43,32 +53,28 @@ def inspect(
         console.print(_sizes(record))
     for name, shape in record["shapes"].items():
         console.print(f"{name:>9}  {' x '.join(map(str, shape))}", highlight=False)
+
+    # A few labels are enough to recognize the data set.
     if record["labels"]:
-        first = ", ".join(record["labels"][:3])
-        console.print(
-            f"   labels  {len(record['labels'])}: {first}{', ...' if len(record['labels']) > 3 else ''}",
-            highlight=False,
-        )
+        labels = record["labels"]
+        first = ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")
+        console.print(f"   labels  {len(labels)}: {first}", highlight=False)
     if record["precisions"]:
         console.print(_precisions(record["precisions"]))
     for name, digest in record["checksums"].items():
         console.print(f"{digest[:16]}  {name}", highlight=False)
-    typer.echo(f"Next: {_next(record)}")
 
 
 def _sizes(record: dict[str, Any]) -> Table:
-    from rich.table import Table
-
     parameters, macs = record["parameters"], record["macs"]
-    table = Table(caption=_caption(record))
-    for title in ("part", "parameters (M)", "multiply-adds a clip (G)"):
-        table.add_column(title, justify="left" if title == "part" else "right")
+    table = _table("part", "parameters (M)", "multiply-adds a clip (G)")
+    table.caption = _caption(record)
+
+    # Some parts have parameters but no multiply-adds, or the other way round.
     for part in parameters["by_part"] | macs["by_part"]:
-        table.add_row(
-            part,
-            f"{parameters['by_part'].get(part, 0) / 1e6:.3f}",
-            f"{macs['by_part'].get(part, 0) / 1e9:.3f}",
-        )
+        count = parameters["by_part"].get(part, 0)
+        cost = macs["by_part"].get(part, 0)
+        table.add_row(part, f"{count / 1e6:.3f}", f"{cost / 1e9:.3f}")
     table.add_section()
     table.add_row("all", f"{parameters['total'] / 1e6:.3f}", f"{macs['total'] / 1e9:.3f}")
     return table
@@ -76,34 +82,42 @@ def _sizes(record: dict[str, Any]) -> Table:
 
 def _caption(record: dict[str, Any]) -> str:
     parameters, macs = record["parameters"], record["macs"]
-    lines = [
-        f"{parameters['trainable'] / 1e6:.2f} M trainable, {parameters['frozen_share']:.1%} frozen"
-    ]
+    trainable = f"{parameters['trainable'] / 1e6:.2f} M trainable"
+    sentences = [f"{trainable}, {parameters['frozen_share']:.1%} frozen"]
+    # Models that cannot reuse segments have no cost of one more segment.
     if macs["decision"] is not None:
-        lines.append(f"one more segment and its decision: {macs['decision'] / 1e9:.3f} G")
-    if record["cross_attention_ratio"] is not None:
-        lines.append(
-            f"bottleneck cross-attention: {record['cross_attention_ratio']:.1%} of the full-width one"
-        )
-    return "; ".join(lines)
+        sentences.append(f"one more segment and its decision: {macs['decision'] / 1e9:.3f} G")
+
+    ratio = record["cross_attention_ratio"]
+    if ratio is not None:
+        sentences.append(f"bottleneck cross-attention: {ratio:.1%} of the full-width one")
+    return "; ".join(sentences)
 
 
 def _precisions(measured: dict[str, dict[str, Any]]) -> Table:
-    from rich.table import Table
-
-    table = Table()
-    for title in ("precision", "clips", "top-1", "top-5", "agreement with fp32"):
-        table.add_column(title, justify="left" if title == "precision" else "right")
+    table = _table("precision", "clips", "top-1", "top-5", "agreement with fp32")
     for name, values in measured.items():
-        shares = (
-            "-" if values[key] is None else f"{values[key]:.1%}"
-            for key in ("top1", "top5", "agreement")
-        )
+        shares = [_share(values[key]) for key in ("top1", "top5", "agreement")]
         table.add_row(name, str(values["clips"]), *shares)
     return table
 
 
-def _next(record: dict[str, Any]) -> str:
+def _share(value: float | None) -> str:
+    return "-" if value is None else percent(value)
+
+
+def _table(first: str, *numbers: str) -> Table:
+    """Return an empty table of one column of names and columns of numbers."""
+    from rich.table import Table
+
+    table = Table()
+    table.add_column(first)
+    for title in numbers:
+        table.add_column(title, justify="right")
+    return table
+
+
+def _next_command(record: dict[str, Any]) -> str:
     name = record["name"]
     return {
         "preset": f"gasmcast train {name} --data DIR --out RUN",

@@ -1,4 +1,4 @@
-"""What a preset, a checkpoint or a bundle is, as one record; a bundle needs no torch for it."""
+"""Describe a preset, a checkpoint or a bundle as one record; a bundle needs no torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from gasmcast.config import PRESETS, Config, ModelConfig, load_config
 from gasmcast.errors import MachineError
 from gasmcast.files import sha256_of
 from gasmcast.manifest import read_manifest
+from gasmcast.missing import install_hint
 from gasmcast.models.shape import HeadShape
 from gasmcast.spec import ClipSpec
 
@@ -16,13 +17,13 @@ __all__ = ["describe", "shapes"]
 
 
 def describe(target: str) -> dict[str, Any]:
-    """Kind, sizes, shapes, labels, precisions and checksums of `target`.
+    """Return kind, sizes, shapes, labels, precisions and checksums of a model.
 
     Args:
         target: a preset's name, a YAML file, a checkpoint, a run folder, or a bundle.
 
     Raises:
-        UsageError: there is no such thing, or it is damaged.
+        UsageError: the target does not exist, or is damaged.
         MachineError: torch is needed and not installed.
     """
     path = Path(target)
@@ -35,16 +36,19 @@ def describe(target: str) -> dict[str, Any]:
 
 
 def shapes(model: ModelConfig, spec: ClipSpec) -> dict[str, list[int]]:
-    """Shapes of what goes in, what is kept of a window, and what comes out; without the batch."""
-    z = HeadShape.of(model, spec)
+    """Return the shapes of inputs, encoded segments and logits, without the batch.
+
+    A stream that the model does not have is listed with 0 tokens.
+    """
+    shape = HeadShape.of(model, spec)
     layers, width = model.layers, model.width
-    semantic = z.patches if model.streams != "motion" else 0
-    motion = z.motion_tokens if model.streams != "semantic" else 0
+    patches = shape.patches if model.streams != "motion" else 0
+    cells = shape.motion_tokens if model.streams != "semantic" else 0
     return {
         "clip": list(spec.clip_shape),
         "segments": list(spec.pair_shape),
-        "semantic": [z.segments, layers, spec.semantic_frames, semantic, width],
-        "motion": [z.segments, layers, motion, width],
+        "semantic": [shape.segments, layers, spec.semantic_frames, patches, width],
+        "motion": [shape.segments, layers, cells, width],
         "logits": [model.classes],
     }
 
@@ -52,19 +56,20 @@ def shapes(model: ModelConfig, spec: ClipSpec) -> dict[str, list[int]]:
 def _bundle(path: Path) -> dict[str, Any]:
     manifest = read_manifest(path)
     config = Config(spec=manifest.spec, model=ModelConfig.model_validate(manifest.model))
-    checksums = {"checkpoint": manifest.checkpoint_sha256} | {
-        name: file.sha256 for name, file in manifest.files.items()
-    }
+    # Not every file of a bundle is a graph.
+    precisions, graphs = {}, {}
+    for name, measured in manifest.precisions.items():
+        precisions[name] = measured.model_dump()
+    checksums = {"checkpoint": manifest.checkpoint_sha256}
+    for name, file in manifest.files.items():
+        checksums[name] = file.sha256
+        if file.graph:
+            graphs[name] = [file.graph, file.precision, file.size]
+
     return _record("bundle", str(path), config, manifest.counts) | {
         "labels": list(manifest.labels),
-        "precisions": {
-            name: measured.model_dump() for name, measured in manifest.precisions.items()
-        },
-        "graphs": {
-            name: [file.graph, file.precision, file.size]
-            for name, file in manifest.files.items()
-            if file.graph
-        },
+        "precisions": precisions,
+        "graphs": graphs,
         "checksums": checksums,
         "created": manifest.created,
         "gasmcast": manifest.gasmcast,
@@ -78,6 +83,8 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         raise _no_torch(error) from None
     config, labels, info = read_checkpoint(path)
     file = checkpoint_path(path)
+
+    # Frozen weights are stored once for several checkpoints, so their checksum is listed too.
     checksums = {file.name: sha256_of(file)}
     if info.get("frozen_sha256"):
         checksums["frozen.safetensors"] = info["frozen_sha256"]
@@ -114,5 +121,5 @@ def _count(config: Config) -> dict[str, Any]:
 def _no_torch(error: ImportError) -> MachineError:
     return MachineError(
         f"Counting a preset or checkpoint needs {error.name}.",
-        "Install gasmcast[train]; a bundle can be inspected without.",
+        f"{install_hint('export')}; a bundle can be inspected without.",
     )

@@ -1,1 +1,1 @@
-"""Synthetic scenes and clips whose classes differ only in the direction of time."""
+"""Generate synthetic clips whose classes differ only in the direction of time."""

@@ -1,1 +1,1 @@
-"""The two frozen backbones and what loads their weights."""
+"""Define the two frozen backbones and load their weights."""

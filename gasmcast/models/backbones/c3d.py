@@ -1,18 +1,19 @@
-"""C3D (Tran et al. 2015, Learning Spatiotemporal Features with 3D Convolutional Networks), without its dense layers.
+"""C3D (Tran et al. 2015, Learning Spatiotemporal Features with 3D Convolutional Networks).
 
-Parameter names are mmaction2's (`c3d.py`), whose Sports-1M weights load with or without their `backbone.` prefix; nobody
-publishes Kinetics weights of it, so a comparison with it also compares what it was trained on.
+The dense layers are left out. Parameter names are mmaction2's (mmaction/models/backbones/c3d.py),
+whose Sports-1M weights load with or without their `backbone.` prefix. Nobody publishes Kinetics
+weights of it, so a comparison with it also compares what it was trained on.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-from torch import Tensor, nn
+from torch import nn
 
 __all__ = ["C3D"]
 
-PLAN = {
+WIDTHS = {
     "conv1a": 64,
     "conv2a": 128,
     "conv3a": 256,
@@ -25,27 +26,22 @@ PLAN = {
 POOLS = {"conv2a": (1, 2, 2), "conv3a": (2, 2, 2), "conv4a": (2, 2, 2), "conv5a": (2, 2, 2)}
 
 
-class C3D(nn.Module):
-    """Eight 3 x 3 x 3 convolutions; a pooling belongs to the stage that follows it."""
+class C3D(nn.Sequential):
+    """Eight 3 x 3 x 3 convolutions; a pooling layer belongs to the stage that follows it.
+
+    Maps `(N, 3, T, H, W)` to `(N, 512, T/8, H/16, W/16)`.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
-        before = 3
-        for name, channels in PLAN.items():
-            parts: OrderedDict[str, nn.Module] = OrderedDict()
+        # The order is the order of use, and the names are those of the published weights.
+        stages: OrderedDict[str, nn.Module] = OrderedDict()
+        inner = 3
+        for name, outer in WIDTHS.items():
+            layers: OrderedDict[str, nn.Module] = OrderedDict()
             if name in POOLS:
-                parts["pool"] = nn.MaxPool3d(POOLS[name])
-            parts["conv"] = nn.Conv3d(before, channels, 3, padding=1)
-            parts["relu"] = nn.ReLU(inplace=True)
-            setattr(self, name, nn.Sequential(parts))
-            before = channels
-
-    def stages(self) -> OrderedDict[str, nn.Module]:
-        """Its parts in order of use."""
-        return OrderedDict(self.named_children())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(N, 3, T, H, W)` -> `(N, 512, T/8, H/16, W/16)`."""
-        for stage in self.children():
-            x = stage(x)
-        return x
+                layers["pool"] = nn.MaxPool3d(POOLS[name])
+            layers["conv"] = nn.Conv3d(inner, outer, 3, padding=1)
+            layers["relu"] = nn.ReLU(inplace=True)
+            stages[name] = nn.Sequential(layers)
+            inner = outer
+        super().__init__(stages)

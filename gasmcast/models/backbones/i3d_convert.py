@@ -20,7 +20,7 @@ from gasmcast.errors import UsageError
 from gasmcast.files import atomic_path
 from gasmcast.models.backbones.i3d import I3D
 from gasmcast.models.backbones.tf_checkpoint import read_tf_checkpoint
-from gasmcast.models.backbones.weights import load_strictly, read_tensors, starts_with_any
+from gasmcast.models.backbones.weights import load_strictly, read_weights, starts_with_any
 
 __all__ = ["ConvertedI3D", "convert_i3d", "write_i3d"]
 
@@ -125,7 +125,7 @@ def convert_i3d(source: Path) -> dict[str, Tensor]:
         UsageError: the file is missing, damaged, or of another network.
     """
     if source.suffix in (".pt", ".pth", ".safetensors"):
-        tensors = _from_port(read_tensors(source))
+        tensors = _from_port(read_weights(source))
     else:
         tensors = _from_tensorflow(source)
 

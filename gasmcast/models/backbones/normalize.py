@@ -1,4 +1,4 @@
-"""Camera pixels to network input, inside the graph."""
+"""Convert camera pixels to the input of a network, inside the exported graph."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ __all__ = ["Normalize", "halve"]
 
 
 class Normalize(nn.Module):
-    """Channel-wise `(x / 255 - mean) / std` of pixels in 0..255, as one multiply and one add."""
+    """Normalize pixels in 0..255 per channel, `(x / 255 - mean) / std`, in one multiply and add."""
 
     scale: Tensor
+    """`(3,)` factor per channel."""
     shift: Tensor
+    """`(3,)` offset per channel."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
-        # Not persistent: they belong to the backbone's name, not to a checkpoint.
+        # Not persistent: the values follow from the backbone's name, so checkpoints omit them.
         self.register_buffer("scale", torch.tensor([1 / (255 * s) for s in std]), persistent=False)
-        self.register_buffer(
-            "shift",
-            torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]),
-            persistent=False,
-        )
+        shift = [-m / s for m, s in zip(mean, std, strict=True)]
+        self.register_buffer("shift", torch.tensor(shift), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(..., 3)` float, 0..255 -> the same shape, normalized."""
+        """Normalize `(..., 3)` float in 0..255 to the same shape."""
         return x * self.scale + self.shift
 
 
 def halve(x: Tensor) -> Tensor:
-    """The 2 x 2 mean of `(..., H, W, 3)`: `(..., H/2, W/2, 3)`.
+    """Return the 2 x 2 mean of `(..., H, W, 3)`: `(..., H/2, W/2, 3)`.
 
-    By strided slices: on a CPU a tenth of the time of a mean over axes, and exact for whole numbers.
+    Strided slices take a tenth of the time of a mean over axes on a CPU, and are exact for whole
+    numbers.
     """
-    x = x[..., 0::2, :, :] + x[..., 1::2, :, :]
-    return (x[..., 0::2, :] + x[..., 1::2, :]) * 0.25
+    x = x[..., 0::2, :, :] + x[..., 1::2, :, :]  # (..., H/2, W, 3)
+    return (x[..., 0::2, :] + x[..., 1::2, :]) * 0.25  # (..., H/2, W/2, 3)

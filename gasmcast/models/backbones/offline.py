@@ -20,7 +20,7 @@ from gasmcast.models.backbones.published import (
     publish_motion,
     publish_semantic,
 )
-from gasmcast.models.backbones.semantic import SEMANTIC_NAMES
+from gasmcast.models.backbones.vit import SEMANTIC_NAMES
 
 __all__ = ["PreparedWeights", "prepare_weights"]
 

@@ -20,7 +20,12 @@ __all__ = ["read_tf_checkpoint"]
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48
-_DTYPES = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 9: np.dtype("<i8")}
+_DTYPES: dict[int, np.dtype[np.generic]] = {
+    1: np.dtype("<f4"),
+    2: np.dtype("<f8"),
+    3: np.dtype("<i4"),
+    9: np.dtype("<i8"),
+}
 """Number in tensorflow/core/framework/types.proto -> NumPy type."""
 
 

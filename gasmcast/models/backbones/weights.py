@@ -1,4 +1,4 @@
-"""Weights of backbones from local files, loaded strictly and refused in one sentence."""
+"""Load backbone weights from local files strictly, and refuse unfit ones in one sentence."""
 
 from __future__ import annotations
 
@@ -17,22 +17,34 @@ __all__ = [
     "NoWeightsError",
     "load_strictly",
     "no_weights",
-    "read_tensors",
+    "read_weights",
     "starts_with_any",
 ]
 
+# Keys under which published files nest their tensors.
 WRAPPERS = ("state_dict", "model", "teacher", "module")
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    KeyError,
+    pickle.UnpicklingError,
+    SafetensorError,
+)
 
 
 class NoWeightsError(MachineError):
-    """Pretrained weights that this machine can neither download nor find."""
+    """Pretrained weights can be neither downloaded nor found on this machine."""
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Name -> tensor of a safetensors file or a PyTorch file that holds tensors only (`weights_only`).
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read named tensors from a safetensors file, or a PyTorch file that holds only tensors.
+
+    PyTorch files are read with `weights_only`, so no code in them runs.
 
     Raises:
-        UsageError: no such file, or no file of weights.
+        UsageError: there is no such file, or it holds no weights.
     """
     if not path.is_file():
         raise UsageError(
@@ -40,30 +52,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             "Give an existing .safetensors or .pth file, pretrained, or random.",
         )
     try:
-        tree = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        KeyError,
-        pickle.UnpicklingError,
-        SafetensorError,
-    ) as error:
+        if path.suffix == ".safetensors":
+            tree = load_file(path)
+        else:
+            tree = torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
         raise UsageError(
             f"{path} is not a file of weights ({str(error).splitlines()[0]}).",
             "Give a .safetensors or .pth file.",
         ) from None
+
+    # Wrappers may be nested: {"model": {"state_dict": ...}}.
     for wrapper in WRAPPERS:
         if isinstance(tree, Mapping) and isinstance(tree.get(wrapper), Mapping):
             tree = tree[wrapper]
-    if not isinstance(tree, Mapping) or not all(
-        isinstance(value, Tensor) for value in tree.values()
-    ):
+
+    if not isinstance(tree, Mapping) or not all(isinstance(v, Tensor) for v in tree.values()):
         raise UsageError(
             f"{path} holds something else than named tensors.",
             "Give a .safetensors or .pth file of weights.",
@@ -80,20 +84,27 @@ def load_strictly(
         module: takes the weights.
         tensors: by the module's own names.
         where: names the origin in errors.
-        spare: whether a tensor that the module has no place for may be left out (a classifier, a stage not read).
+        spare: returns whether a tensor that the module lacks may be left out (a classifier, a
+            stage that is not read).
 
     Raises:
-        UsageError: one is missing, of another shape, or of another network.
+        UsageError: a tensor is missing, of another shape, or of another network.
     """
-    own = module.state_dict()
+    expected = module.state_dict()
     missing = [
-        name for name in own if name not in tensors and not name.endswith("num_batches_tracked")
+        name
+        for name in expected
+        if name not in tensors and not name.endswith("num_batches_tracked")
     ]
-    foreign = [name for name in tensors if name not in own and not spare(name)]
-    wrong = [name for name in own if name in tensors and tensors[name].shape != own[name].shape]
+    foreign = [name for name in tensors if name not in expected and not spare(name)]
+    misshapen = [
+        name for name in expected if name in tensors and tensors[name].shape != expected[name].shape
+    ]
+
+    # The first name of the first kind is enough to see that this is the wrong file.
     for fault, names in (
         ("lacks", missing),
-        ("has another shape for", wrong),
+        ("has another shape for", misshapen),
         ("has, from another network,", foreign),
     ):
         if names:
@@ -102,13 +113,19 @@ def load_strictly(
                 f"{where} {fault} {names[0]!r}{more}.",
                 "These are not the weights of this backbone: check the preset.",
             )
-    module.load_state_dict(
-        {name: value for name, value in tensors.items() if name in own}, strict=False
-    )
+
+    known = {name: value for name, value in tensors.items() if name in expected}
+    module.load_state_dict(known, strict=False)
 
 
 def no_weights(what: str, option: str, error: BaseException) -> NoWeightsError:
-    """The error of a machine that has neither the network nor a file."""
+    """Return the error of a machine that has neither a network connection nor a file.
+
+    Args:
+        what: names the backbone.
+        option: the flag that takes a file.
+        error: the reason, whose first line is quoted.
+    """
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
     return NoWeightsError(
         f"The pretrained weights of {what} could not be downloaded ({reason}).",
@@ -117,6 +134,6 @@ def no_weights(what: str, option: str, error: BaseException) -> NoWeightsError:
 
 
 def starts_with_any(prefixes: Iterable[str]) -> Callable[[str], bool]:
-    """A test for names that begin with one of `prefixes`."""
+    """Return a predicate for names that start with one of `prefixes`."""
     chosen = tuple(prefixes)
     return lambda name: name.startswith(chosen)

@@ -1,1 +1,1 @@
-"""The fusion head: layers over the encoded segments of a window, then the read-out."""
+"""Define the fusion head: layers over the encoded segments of a window, then the read-out."""

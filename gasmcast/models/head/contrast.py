@@ -1,4 +1,4 @@
-"""What changes in a window, made louder than what stays."""
+"""Amplify what changes within a window relative to what stays."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ __all__ = ["TimeContrast"]
 
 
 class TimeContrast(nn.Module):
-    """Adds a token's departure from the mean of its place over the window, by a learned gain a channel.
+    """Add a token's deviation from its mean over the window, by a learned gain per channel.
 
-    Meant for few clips: what stays is footage, which a head then learns by heart, and what changes tells the order of events. Nothing
-    is lost: the map can be undone while a gain is not -1. Our own; measured in docs/experiments/fusion.md.
+    Meant for training sets of few clips: what stays is the footage, which a head memorizes, and
+    what changes carries the order of events. No information is lost: the map is invertible while no
+    gain is -1. A method of this project; measured in docs/experiments/fusion.md.
     """
 
     def __init__(self, width: int, gain: float) -> None:
@@ -20,5 +21,5 @@ class TimeContrast(nn.Module):
         self.gain = nn.Parameter(torch.full((width,), gain))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(B, T, P, D)` -> the same."""
+        """Amplify changes over axis 1: `(B, T, P, D)` -> `(B, T, P, D)`."""
         return x + self.gain * (x - x.mean(1, keepdim=True))

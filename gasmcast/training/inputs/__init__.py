@@ -1,1 +1,1 @@
-"""Open a data set for training: from clips, from a feature cache, or from a cache that is filled first."""
+"""Open a data set for training: from clips or from a feature cache."""

@@ -1,120 +1,228 @@
-"""From a preset's name and a folder of data to what a run is started with."""
+"""Open a data set for training: from clips, from a feature cache, or from one that is filled first.
+
+A configuration and a folder of data become a `TrainingSet`: settings that fit the data, training
+clips, validation clips, and class names.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gasmcast.config import Config, TrainConfig, load_config
+from rich.console import Console
+
+from gasmcast.config import Config, load_config
 from gasmcast.data.annotations import Sample, has_split, read_labels, read_split, usable
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.errors import UsageError
 from gasmcast.features.feature_dataset import FeatureDataset
 from gasmcast.labels import Labels
-from gasmcast.spec import ClipSpec
-from gasmcast.training.distributed import updates_per_epoch
-from gasmcast.video.reader import duration_s
+from gasmcast.training.distributed import Distributed
+from gasmcast.training.inputs.feature_caches import find_caches, plan_caches
+from gasmcast.training.inputs.fill import fill_caches
+from gasmcast.training.inputs.fit import fit_epochs, fit_window
 
-__all__ = ["Opened", "fit_epochs", "fit_window", "open_run"]
+__all__ = ["TrainingSet", "open_training_set"]
+
+FEATURES = "features"
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A configuration that fits its data."""
+class TrainingSet:
+    """A data set and the configuration that fits it."""
 
     config: Config
     clips: ClipDataset | FeatureDataset
+    """Training clips, augmented."""
     validation: ClipDataset | FeatureDataset | None
     labels: Labels
     warnings: tuple[str, ...]
-    """What must be said loudly before the run."""
+    """Sentences to show before the run starts."""
+
+    def samples(self) -> dict[str, Sequence[Sample]]:
+        """Return the annotations of the clips by split."""
+        samples: dict[str, Sequence[Sample]] = {"train": self.clips.samples}
+        if self.validation is not None:
+            samples["validation"] = self.validation.samples
+        return samples
+
+    def preload(self) -> None:
+        """Decode the clips into memory if they fit into `train.memory_gb`."""
+        budget = int(self.config.train.memory_gb * 2**30)
+        for part in (self.clips, self.validation):
+            if not budget or not isinstance(part, ClipDataset) or not part.preload(budget):
+                return
 
 
-def open_run(source: str | Path, data: Path, overrides: dict[str, Any]) -> Opened:
-    """Read configuration and annotations; the number of classes is the data set's.
+def open_training_set(
+    source: str | Path,
+    data: Path,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    cache: Path | None = None,
+    run_folder: Path | None = None,
+    preload: bool = True,
+) -> TrainingSet:
+    """Open a data set with the settings of a run.
+
+    The clips come from the feature caches in `cache`, if given; from features that are encoded
+    into `run_folder` now, if `train.cache_views` asks for it; otherwise from the videos. Several
+    processes cannot fill a cache together: fill it with `gasmcast cache` beforehand.
 
     Args:
-        source: a preset, or a YAML file.
-        data: folder of a set in Something-Something-V2's format.
-        overrides: dotted settings.
+        source: a preset, or the path of a YAML file.
+        data: folder of a data set in Something-Something-V2's format.
+        settings: dotted settings that replace those of `source`, as `{"train.epochs": 3}`.
+        cache: folder of feature caches that `gasmcast cache` filled.
+        run_folder: folder of the run; its `features` folder takes the encoded features, and frozen
+            backbones that it stores are used again.
+        preload: decode the clips into memory if they fit into `train.memory_gb`.
 
     Raises:
-        UsageError: no such preset, setting or set, a wrong value, or videos missing.
+        UsageError: an unknown preset or setting, a wrong value, a missing data set or video; no
+            cache fits, or several do.
+        MachineError: pretrained weights are not available, or not enough space on the disk.
+        SourceError: too many clips do not decode.
     """
+    settings = settings or {}
+    world = Distributed().world
+
+    # Configuration: the data set decides the number of classes.
+    config = load_config(source, dict(settings))
     labels = read_labels(data)
-    stated = overrides.get("model.classes")
-    if stated not in (None, len(labels)):
+    if settings.get("model.classes") not in (None, len(labels)):
         raise UsageError(
-            f"model.classes is {stated}, but {data} has {len(labels)} classes.",
+            f"model.classes is {settings['model.classes']}, but {data} has {len(labels)} classes.",
             "Leave it out: it is taken from the data.",
         )
-    config = load_config(source, {**overrides, "model.classes": len(labels)})
+    config = _update(config, "model", classes=len(labels))
+    _check_flip(config, labels)
+
+    # Clips: every video that the annotations name must exist.
+    train_samples = usable(read_split(data, "train"), data)
+    validation_samples = []
+    if has_split(data, "validation"):
+        validation_samples = usable(read_split(data, "validation"), data)
+
+    # Settings that depend on the training clips.
+    if config.train.fit_window and "spec.segment_s" not in settings:
+        config = config.model_copy(update={"spec": fit_window(config.spec, train_samples)})
+    train = fit_epochs(config.train, len(train_samples), world)
+    config = config.model_copy(update={"train": train})
+
+    clips = ClipDataset(
+        train_samples, config.spec, config.augment, train.seed, labels.left_right_swap()
+    )
+    validation = None
+    if validation_samples:
+        validation = ClipDataset(validation_samples, config.spec, None, train.seed)
+    warnings = _warnings(config, has_validation=validation is not None, data=data)
+    opened = TrainingSet(config, clips, validation, labels, warnings)
+
+    # Features take the place of the clips; otherwise the clips are decoded into memory.
+    if cache is not None:
+        return _from_caches(opened, cache)
+    if train.cache_views and run_folder is not None and world == 1:
+        return _encode_first(opened, run_folder)
+    if preload:
+        opened.preload()
+    return opened
+
+
+def _update(config: Config, section: str, **values: object) -> Config:
+    """Return the configuration with other values in one section."""
+    changed = getattr(config, section).model_copy(update=values)
+    return config.model_copy(update={section: changed})
+
+
+def _check_flip(config: Config, labels: Labels) -> None:
+    """Check that every class that names a side has a mirror image when clips are mirrored.
+
+    Raises:
+        UsageError: a class has none.
+    """
     if config.augment.flip and (alone := labels.one_sided()):
         raise UsageError(
-            f"augment.flip mirrors clips, but the class {alone[0]!r} names a side and no class is its mirror image.",
+            f"augment.flip mirrors clips, but the class {alone[0]!r} names a side and no class is "
+            "its mirror image.",
             "Use --set augment.flip=false, or add the other class.",
         )
-    samples = usable(read_split(data, "train"), data)
-    if config.train.fit_window and "spec.segment_s" not in overrides:
-        config = config.model_copy(update={"spec": fit_window(config.spec, samples)})
-    config = config.model_copy(
-        update={
-            "train": fit_epochs(config.train, len(samples), int(os.environ.get("WORLD_SIZE", "1")))
-        }
-    )
-    clips = ClipDataset(
-        samples, config.spec, config.augment, config.train.seed, labels.left_right_swap()
-    )
-    held = usable(read_split(data, "validation"), data) if has_split(data, "validation") else []
-    validation = ClipDataset(held, config.spec, None, config.train.seed) if held else None
-    budget = int(config.train.memory_gb * 2**30)
-    if budget and clips.preload(budget) and validation is not None:
-        validation.preload(budget)
-    loud = []
+
+
+def _warnings(config: Config, *, has_validation: bool, data: Path) -> tuple[str, ...]:
+    """Return what the user should know before the run: random backbones, no validation."""
+    model = config.model
+    warnings = []
+
+    # Random weights are rarely meant, and a frozen backbone never leaves them.
     for name, weights in (
-        ("semantic", config.model.semantic_weights),
-        ("motion", config.model.motion_weights),
+        ("semantic", model.semantic_weights),
+        ("motion", model.motion_weights),
     ):
-        if weights == "random" and config.model.freeze and config.model.streams in ("both", name):
-            loud.append(
-                f"WARNING: the {name} backbone is frozen with RANDOM weights: it can learn nothing. Give --{name}-weights."
+        if weights != "random" or model.streams not in ("both", name):
+            continue
+        if model.freeze:
+            warnings.append(
+                f"WARNING: the {name} backbone is frozen with RANDOM weights: it can learn "
+                f"nothing. Give --{name}-weights."
             )
-        elif weights == "random" and config.model.streams in ("both", name):
-            loud.append(
+        else:
+            warnings.append(
                 f"The {name} backbone starts from RANDOM weights and is trained from scratch."
             )
-    if validation is None:
-        loud.append(
-            f"WARNING: {data} has no validation split: the last weights are the result, not the best."
+
+    # Without validation there is no best epoch.
+    if not has_validation:
+        warnings.append(
+            f"WARNING: {data} has no validation split: the last weights are the result, not the "
+            "best."
         )
-    return Opened(config, clips, validation, labels, tuple(loud))
+    return tuple(warnings)
 
 
-def fit_window(spec: ClipSpec, samples: Sequence[Sample]) -> ClipSpec:
-    """The spec with segments as long as the set needs: its window covers three quarters of the clips whole.
+def _from_caches(opened: TrainingSet, folder: Path) -> TrainingSet:
+    """Return the set with its clips from a finished cache in `folder`."""
+    config = _update(opened.config, "train", memory_gb=0.0)
+    caches = find_caches(config, opened.samples(), folder)
+    opened = _with_features(opened, config, caches.open())
+    return replace(opened, warnings=(*opened.warnings, f"Clips come from {folder}: {caches.name}."))
 
-    A segment stays between 1/8 s, 64 frames a second at 8 a segment, and 1 s; clips that do not say how long they are do not count.
-    """
-    lengths = sorted(
-        length
-        for sample in samples
-        if sample.path is not None and (length := duration_s(sample.path)) > 0
+
+def _encode_first(opened: TrainingSet, run_folder: Path) -> TrainingSet:
+    """Return the set with its clips from a cache in the run folder, which is filled first."""
+    config = _update(opened.config, "train", memory_gb=0.0)
+    caches = plan_caches(
+        config,
+        opened.samples(),
+        run_folder / FEATURES,
+        views=config.train.cache_views,
+        run_folder=run_folder,
     )
-    if not lengths:
-        return spec
-    longest = lengths[min(len(lengths) - 1, 3 * len(lengths) // 4)]
-    return spec.model_copy(
-        update={"segment_s": round(min(1.0, max(0.125, longest / spec.segments)), 3)}
+
+    # A resumed run finds its caches complete and says nothing.
+    if not caches.is_complete:
+        text = f"Encoding first: {caches.describe_size()}"
+        Console().print(text, highlight=False, soft_wrap=True)
+    fill_caches(caches, opened.labels, workers=min(1, config.train.workers))
+
+    # The digests have just been compared, while missing shards were looked for.
+    return _with_features(opened, config, caches.open(verify=False))
+
+
+def _with_features(
+    opened: TrainingSet, config: Config, features: Mapping[str, FeatureDataset]
+) -> TrainingSet:
+    """Return the set with features in place of clips; CutMix, which needs pixels, is off."""
+    warnings = opened.warnings
+    if config.augment.cutmix:
+        warnings = (*warnings, "Features cannot be cut and pasted: cutmix is off.")
+
+    return replace(
+        opened,
+        config=_update(config, "augment", cutmix=0.0),
+        clips=features["train"],
+        validation=features.get("validation"),
+        warnings=warnings,
     )
-
-
-def fit_epochs(train: TrainConfig, clips: int, world: int) -> TrainConfig:
-    """The settings with as many epochs as make `min_updates` weight updates, where their own are fewer.
-
-    What a head needs is updates, and an epoch of a hundred clips has seven.
-    """
-    steps = max(1, updates_per_epoch(clips, train, world))
-    return train.model_copy(update={"epochs": max(train.epochs, -(-train.min_updates // steps))})

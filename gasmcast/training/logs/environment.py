@@ -1,4 +1,4 @@
-"""Where and with what a run was made: versions, machine, state of the source tree."""
+"""Describe the environment of a run: versions, machine, state of the source tree."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ PACKAGES = (
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit of the tree that holds `folder` and whether files differ from it; None outside a repository."""
+    """Return commit and changed files of the tree around `folder`; None outside a repository."""
 
-    def ask(*words: str) -> str | None:
+    def run_git(*words: str) -> str | None:
         try:
             done = subprocess.run(
                 ["git", "-C", str(folder), *words],
@@ -45,24 +45,26 @@ def git_state(folder: Path) -> dict[str, Any] | None:
             return None
         return done.stdout.strip()
 
-    commit = ask("rev-parse", "HEAD")
+    # Untracked files are left out: data and runs often lie in the tree.
+    commit = run_git("rev-parse", "HEAD")
     if commit is None:
         return None
-    changed = ask("status", "--porcelain", "--untracked-files=no")
+
+    changed = run_git("status", "--porcelain", "--untracked-files=no")
     return {"commit": commit, "changed": (changed or "").splitlines()}
 
 
 def _versions() -> dict[str, str]:
-    """Of the packages that are installed."""
-    found = {}
+    """Return the versions of the packages that are installed."""
+    versions = {}
     for name in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def describe_environment() -> dict[str, Any]:
-    """Everything of it that JSON can hold; packages that are not installed are left out."""
+    """Return versions, machine and source tree as JSON data; missing packages are left out."""
     return {
         "gasmcast": gasmcast.__version__,
         "git": git_state(Path(gasmcast.__file__).parent),

@@ -1,4 +1,4 @@
-"""Runs side by side, from what their folders hold."""
+"""List run folders side by side."""
 
 from __future__ import annotations
 
@@ -17,77 +17,104 @@ HEAD = ("run", "epochs", "top-1", "top-5", "mean", "loss", "trained", "clips/s",
 
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:
-    """A row for each run folder in `folder` (or `folder` itself), best first; runs under way have what their `metrics.csv` holds.
+    """Return a row for each run folder in `folder` (or `folder` itself), best first.
 
-    A run that has a file that cannot be read says so under `damaged`. The folds of a run's gate are part of it.
+    Unfinished runs have the figures of their `metrics.csv`. A run with an unreadable file has the
+    reason under `damaged`. Cross-validation folds belong to their run and are not listed.
     """
     rows = []
     for config_file in sorted(folder.rglob("config.yaml")):
         run = config_file.parent
         name = run.relative_to(folder)
-        if not (run / "environment.json").is_file() or name.match("gate/fold*"):
+        if not (run / "environment.json").is_file() or name.match("folds/fold*"):
             continue
+
+        # A damaged run must not hide the others.
         row: dict[str, Any] = {"finished": False, "epochs": None}
         try:
-            row |= _row(run)
+            row |= _read_run(run)
         except UsageError as error:
             row["damaged"] = error.what
         rows.append(row | {"run": str(name)})
+
     return sorted(rows, key=lambda row: -row.get("top1", -1.0))
 
 
-def _row(run: Path) -> dict[str, Any]:
-    """What the files of a run say.
+def _read_run(run: Path) -> dict[str, Any]:
+    """Return the figures that the files of a run hold.
 
     Raises:
-        UsageError: one of them is damaged.
+        UsageError: a file is damaged.
     """
     settings = read_yaml(run / "config.yaml") or {}
     row: dict[str, Any] = {"epochs": parse_config(settings, str(run / "config.yaml")).train.epochs}
-    table = run / "metrics.csv"
-    if table.is_file():
-        try:
-            with table.open(encoding="utf-8", newline="") as stream:
-                history = [
-                    {name: float(value) for name, value in line.items() if value}
-                    for line in csv.DictReader(stream)
-                ]
-        except (ValueError, TypeError, csv.Error) as error:
-            raise UsageError(f"{table} is damaged ({error}).") from None
-        if history:
-            row |= max(history, key=lambda line: line.get("top1", 0.0)) | {"epoch": len(history)}
-    sessions = read_json(run / "environment.json", list)
-    if sessions and sessions[-1].get("git"):
-        row["git"] = sessions[-1]["git"]["commit"][:8] + (
-            "+" if sessions[-1]["git"]["changed"] else ""
-        )
+
+    # The best epoch so far; the summary of a finished run replaces it below.
+    history = _read_metrics(run / "metrics.csv")
+    if history:
+        best = max(history, key=lambda figures: figures.get("top1", 0.0))
+        row |= best
+        row["epoch"] = len(history)
+
+    starts = read_json(run / "environment.json", list)
+    if starts and starts[-1].get("git"):
+        git = starts[-1]["git"]
+        row["git"] = git["commit"][:8] + ("+" if git["changed"] else "")
+
     if (run / "summary.json").is_file():
         row |= read_json(run / "summary.json", dict, "epoch") | {"finished": True}
     return row
 
 
+def _read_metrics(table: Path) -> list[dict[str, float]]:
+    """Return the figures of each epoch in `metrics.csv`; none without the file.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    if not table.is_file():
+        return []
+
+    # Cells are empty where an epoch has no such figure.
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            return [
+                {name: float(value) for name, value in line.items() if value}
+                for line in csv.DictReader(file)
+            ]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise UsageError(f"{table} is damaged ({error}).") from None
+
+
 def render_runs(rows: list[dict[str, Any]]) -> list[list[str]]:
-    """Rows of `list_runs` as text, a header first; an unknown figure is empty, a run that is not finished says so beside its epochs."""
+    """Return rows of `list_runs` as text, a header first; unknown figures are empty."""
 
     def figure(row: dict[str, Any], name: str, form: str, factor: float = 1.0) -> str:
         return form.format(factor * row[name]) if row.get(name) is not None else ""
 
     lines = [list(HEAD)]
     for row in rows:
-        done = (
-            "damaged"
-            if "damaged" in row
-            else f"best {row['epoch']:.0f} of {row['epochs']}"
-            if row["finished"]
-            else f"{row.get('epoch', 0):.0f} of {row['epochs']}, unfinished"
-        )
-        shares = [figure(row, name, "{:.1f}", 100) for name in ("top1", "top5", "mean_class")]
-        rest = [
-            figure(row, "train_loss", "{:.3f}"),
-            figure(row, "trainable", "{:.2f}M", 1e-6),
-            figure(row, "clips_per_s", "{:.1f}"),
-        ]
+        # Shares become percent, as in all tables.
+        percents = [figure(row, name, "{:.1f}", 100) for name in ("top1", "top5", "mean_class")]
         lines.append(
-            [row["run"], done, *shares, *rest, figure(row, "hours", "{:.2f}"), row.get("git", "")]
+            [
+                row["run"],
+                _render_epochs(row),
+                *percents,
+                figure(row, "train_loss", "{:.3f}"),
+                figure(row, "trainable", "{:.2f}M", 1e-6),
+                figure(row, "clips_per_s", "{:.1f}"),
+                figure(row, "hours", "{:.2f}"),
+                row.get("git", ""),
+            ]
         )
     return lines
+
+
+def _render_epochs(row: dict[str, Any]) -> str:
+    """Return the best or present epoch of a run as text."""
+    if "damaged" in row:
+        return "damaged"
+    if row["finished"]:
+        return f"best {row['epoch']:.0f} of {row['epochs']}"
+    return f"{row.get('epoch', 0):.0f} of {row['epochs']}, unfinished"

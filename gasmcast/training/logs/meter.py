@@ -1,4 +1,4 @@
-"""Speed and waiting of this process's part of a run, and the figures that follow from them."""
+"""Measure speed and waiting of a run, and sum up the figures of an epoch."""
 
 from __future__ import annotations
 
@@ -10,69 +10,107 @@ import torch
 from torch import Tensor
 
 from gasmcast.config import TrainConfig
-from gasmcast.training.logs.terminal import Pulse
-from gasmcast.training.resume.snapshot import Progress
+from gasmcast.training.logs.terminal import RunStatus
+from gasmcast.training.resume.snapshot import RunProgress
 
 __all__ = ["Meter"]
 
 
 class Meter:
-    """Counts from a (re)start on; `clock` gives seconds."""
+    """Counters of this process since the (re)start of the run.
 
-    def __init__(self, progress: Progress, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        progress: position at the (re)start.
+        clock: time in seconds.
+    """
+
+    def __init__(self, progress: RunProgress, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._began = clock()
-        self._began_updates = progress.updates
+        self._started = clock()
+        self._first_update = progress.updates
         self._earlier_s = progress.seconds
-        self.wait_s = 0.0
-        self.clips = 0
-        self._validation_s = 0.0  # the last one's
-        self._validations_s = 0.0  # all of them
 
-    def next(self, stream: Iterator[Any]) -> Any:  # noqa: ANN401  # a batch
-        """The next batch; the wait for it is counted."""
-        asked = self._clock()
-        batch = next(stream)
-        self.wait_s += self._clock() - asked
+        # Sums since the (re)start.
+        self.wait_s = 0.0
+        """Time spent waiting for data."""
+        self.clips = 0
+        """Clips of all processes."""
+        self._last_validation_s = 0.0
+        self._all_validations_s = 0.0
+
+    def next(self, batches: Iterator[Any]) -> Any:  # noqa: ANN401 - a batch
+        """Return the next batch and count the wait for it."""
+        started = self._clock()
+        batch = next(batches)
+        self.wait_s += self._clock() - started
         return batch
 
     def count(
-        self, progress: Progress, logits: Tensor, targets: Tensor, loss: float, world: int
+        self, progress: RunProgress, logits: Tensor, targets: Tensor, loss: float, world: int
     ) -> None:
-        """Add a batch to the sums of the epoch; the class of a mixed target is its largest."""
-        found = logits.topk(min(5, logits.shape[1])).indices == targets.argmax(1, keepdim=True)
+        """Add a batch to the sums of the epoch; the class of a mixed target is its largest.
+
+        Args:
+            progress: holds the sums.
+            logits: `(B, classes)`.
+            targets: `(B, classes)` probabilities.
+            loss: mean over the batch.
+            world: number of processes.
+        """
+        # The first of the five best classes decides top-1.
+        top = logits.topk(min(5, logits.shape[1])).indices  # (B, 5)
+        right = top == targets.argmax(1, keepdim=True)
+
+        # Sums of this process; `Distributed.sum` adds the others.
         progress.loss_sum += loss * len(logits)
-        progress.hits1 += float(found[:, 0].sum())
-        progress.hits5 += float(found.sum())
+        progress.hits1 += float(right[:, 0].sum())
+        progress.hits5 += float(right.sum())
         progress.clips += len(logits)
         self.clips += len(logits) * world
 
-    def validated(self, seconds: float) -> None:
-        """Count a validation."""
-        self._validation_s = seconds
-        self._validations_s += seconds
+    def count_validation(self, seconds: float) -> None:
+        """Count the duration of a validation."""
+        self._last_validation_s = seconds
+        self._all_validations_s += seconds
 
     def seconds(self) -> float:
-        """How long the run has taken, with what was before the (re)start."""
-        return self._earlier_s + self._clock() - self._began
+        """Return the duration of the run, including the time before the (re)start."""
+        return self._earlier_s + self._clock() - self._started
 
-    def moved(self, progress: Progress) -> bool:
-        """Whether a weight update was made since the start."""
-        return progress.updates > self._began_updates
+    def has_advanced(self, progress: RunProgress) -> bool:
+        """Return whether the run has made a weight update since its (re)start."""
+        return progress.updates > self._first_update
 
     def rates(self) -> dict[str, float]:
-        """`clips_per_s` of all processes and the share of the time waited for data, validation included in the time."""
-        elapsed = max(self._clock() - self._began, 1e-9)
+        """Return `clips_per_s` of all processes and `wait_share`, the share of time without data.
+
+        The time includes validation.
+        """
+        elapsed = max(self._clock() - self._started, 1e-9)
         return {"clips_per_s": self.clips / elapsed, "wait_share": self.wait_s / elapsed}
 
-    def pulse(
-        self, progress: Progress, train: TrainConfig, steps: int, lr: float, gpu: bool
-    ) -> Pulse:
-        """How the run stands."""
-        training_s = self._clock() - self._began - self._validations_s
-        per_update = training_s / max(progress.updates - self._began_updates, 1)
+    def status(
+        self, progress: RunProgress, train: TrainConfig, steps: int, lr: float, *, gpu: bool
+    ) -> RunStatus:
+        """Return position and figures of the run.
+
+        Args:
+            progress: position and sums.
+            train: settings of the run; `epochs` matters.
+            steps: weight updates per epoch.
+            lr: present learning rate.
+            gpu: also report the peak GPU memory.
+        """
+        # Validation takes the same time in each epoch, however many updates an epoch has.
+        training_s = self._clock() - self._started - self._all_validations_s
+        update_s = training_s / max(progress.updates - self._first_update, 1)
+
+        updates_left = train.epochs * steps - progress.updates
+        epochs_left = train.epochs - progress.epoch
+        remaining_s = updates_left * update_s + epochs_left * self._last_validation_s
+
         count = max(progress.clips, 1)
-        return Pulse(
+        return RunStatus(
             epoch=progress.epoch,
             epochs=train.epochs,
             step=progress.step,
@@ -82,7 +120,6 @@ class Meter:
             top5=progress.hits5 / count,
             lr=lr,
             memory_gib=torch.cuda.max_memory_allocated() / 2**30 if gpu else None,
-            remaining_s=(train.epochs * steps - progress.updates) * per_update
-            + (train.epochs - progress.epoch) * self._validation_s,
+            remaining_s=remaining_s,
             **self.rates(),
         )

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder for people: configuration, environment, figures by epoch, curves, TensorBoard, summary."""
+"""Files of a run for people: configuration, environment, figures, curves, TensorBoard, summary."""
 
 from __future__ import annotations
 
@@ -19,81 +19,94 @@ from gasmcast.training.logs.environment import describe_environment
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["RunRecord"]
+__all__ = ["RunFolder"]
 
-Row = dict[str, float]
-DRAW_EVERY_S = 15.0  # drawing takes longer than a small set's epoch
+Figures = dict[str, float]
+DRAW_EVERY_S = 15.0  # drawing takes longer than an epoch of a small data set
 
 
-class RunRecord:
-    """Writes the files of one run; only the first process has one."""
+class RunFolder:
+    """Writer of the files of one run; only the main process has one.
 
-    def __init__(self, folder: Path, config: Config, first_step: int) -> None:
+    Args:
+        folder: the run folder.
+        config: configuration of the run.
+        first_update: weight updates made before this (re)start.
+    """
+
+    def __init__(self, folder: Path, config: Config, first_update: int) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "summary.json").unlink(
-            missing_ok=True
-        )  # a finished run that goes on is under way again
-        write_atomic(
-            folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-        )
-        sessions = self._sessions()
-        write_atomic(
-            folder / "environment.json",
-            json.dumps([*sessions, {"from_step": first_step, **describe_environment()}], indent=1),
-        )
-        self._board = self._open_board(first_step)
-        self._undrawn: list[Row] = []
+
+        # A finished run that resumes is unfinished again.
+        (folder / "summary.json").unlink(missing_ok=True)
+        settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        write_atomic(folder / "config.yaml", settings)
+
+        # One entry per (re)start: a resumed run may use other versions, and that must be visible.
+        environment = folder / "environment.json"
+        starts = read_json(environment, list) if environment.exists() else []
+        starts.append({"from_step": first_update, **describe_environment()})
+        write_atomic(environment, json.dumps(starts, indent=1))
+
+        self._board = self._open_board(first_update)
+        self._undrawn: list[Figures] = []
         self._drawn_at = -DRAW_EVERY_S
 
-    def _sessions(self) -> list[dict[str, Any]]:
-        """One entry a start: a resumed run may go on with other versions, and it must show."""
-        path = self.folder / "environment.json"
-        if not path.exists():
-            return []
-        return read_json(path, list)
-
-    def _open_board(self, first_step: int) -> SummaryWriter | None:
+    def _open_board(self, first_update: int) -> SummaryWriter | None:
+        """Return the writer of TensorBoard files; None if TensorBoard is not installed."""
         try:
-            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  # TensorBoard is optional and slow to import
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - optional and slow
         except ImportError:
             return None
-        return SummaryWriter(str(self.folder / "tensorboard"), purge_step=first_step or None)
+        return SummaryWriter(str(self.folder / "tensorboard"), purge_step=first_update or None)
 
-    def step(self, step: int, row: Row) -> None:
-        """Figures of one weight update, for TensorBoard only."""
+    def write_update(self, update: int, figures: Figures) -> None:
+        """Write the figures of one weight update to TensorBoard."""
         if self._board is not None:
-            for name, value in row.items():
-                self._board.add_scalar(f"step/{name}", value, step)
+            for name, value in figures.items():
+                self._board.add_scalar(f"step/{name}", value, update)
 
-    def epochs(self, step: int, history: list[Row]) -> None:
-        """All epochs so far: `metrics.csv` anew, `curves.png` now and then and at the end, the last one to TensorBoard."""
+    def write_epochs(self, update: int, history: list[Figures]) -> None:
+        """Write the figures of all epochs so far.
+
+        `metrics.csv` is written again, `curves.png` at intervals and at the end, and the last
+        epoch goes to TensorBoard.
+
+        Args:
+            update: weight updates made so far.
+            history: figures of each epoch.
+        """
         if not history:
             return
         table = io.StringIO()
-        writer = csv.DictWriter(table, list(dict.fromkeys(name for row in history for name in row)))
+        columns = list(dict.fromkeys(name for figures in history for name in figures))
+        writer = csv.DictWriter(table, columns)
         writer.writeheader()
         writer.writerows(history)
         write_atomic(self.folder / "metrics.csv", table.getvalue())
+
         self._undrawn = history
         if time.monotonic() - self._drawn_at >= DRAW_EVERY_S:
             self._draw()
+
         if self._board is not None:
             for name, value in history[-1].items():
-                self._board.add_scalar(f"epoch/{name}", value, step)
+                self._board.add_scalar(f"epoch/{name}", value, update)
             self._board.flush()
 
     def _draw(self) -> None:
+        """Draw the curves of epochs that have not been drawn."""
         if self._undrawn:
             draw_curves(self._undrawn, self.folder / "curves.png")
             self._undrawn, self._drawn_at = [], time.monotonic()
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """`summary.json`: what `gasmcast runs` lists."""
+        """Write `summary.json`, which `gasmcast runs` lists."""
         write_atomic(self.folder / "summary.json", json.dumps(summary, indent=1))
 
     def close(self) -> None:
-        """Draw what is not drawn yet, and flush TensorBoard."""
+        """Draw the last curves and close TensorBoard."""
         self._draw()
         if self._board is not None:
             self._board.close()

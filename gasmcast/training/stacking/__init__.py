@@ -1,1 +1,1 @@
-"""Fit the stream weights of a guarded read-out on cross-validation folds."""
+"""Fit the stream weights of a guarded model on cross-validation folds."""

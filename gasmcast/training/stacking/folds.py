@@ -1,7 +1,8 @@
-"""The gate of a guarded model, before its run: folds of the training set tell which read-out is worth what on clips it has not seen.
+"""Cross-validation folds of the training set, on which the stream weights are fitted.
 
-A stream that knows the training footage by heart looks best on it, so the gate cannot be learned where the weights are. Each fold
-trains on the others and scores its own clips; clips cut from one footage stay together. No validation clip is looked at.
+A stream that has memorized the training footage looks best on it, so the stream weights cannot be
+learned from the clips that train the model. Each fold trains on the others and scores its own
+clips; clips cut from the same footage stay together. No validation clip is used.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,120 +25,129 @@ from gasmcast.evaluation.predict import predict
 from gasmcast.files import read_json, write_atomic
 from gasmcast.labels import Labels
 from gasmcast.models.checkpoint import load_checkpoint
-from gasmcast.training.inputs.training_set import Opened
+from gasmcast.training.distributed import Distributed
+from gasmcast.training.inputs.training_set import TrainingSet
 from gasmcast.training.loop import train
-from gasmcast.training.stacking.stream_weights import fit_gate
+from gasmcast.training.stacking.clip_subset import ClipSubset
+from gasmcast.training.stacking.stream_weights import fit_stream_weights
 
 __all__ = [
-    "NAMES",
-    "Part",
-    "crossfit_gate",
-    "gate_first",
-    "gate_sentence",
-    "held_out",
+    "READ_OUTS",
+    "FittedConfig",
+    "crossfit_stream_weights",
+    "describe_stream_weights",
+    "score_read_outs",
     "split_folds",
+    "with_stream_weights",
 ]
 
-NAMES = ("semantic", "motion", "fused")
-GATE = "gate.json"
+READ_OUTS = ("semantic", "motion", "fused")
+FOLDER = "folds"
+RESULT = "stream_weights.json"
 
 
-def split_folds(
-    labels: Sequence[int], groups: Sequence[str], folds: int, seed: int = 0
-) -> NDArray[np.int64]:
-    """`(N,)` fold of each clip: groups whole, classes and sizes as even as that allows (the largest group first, greedily).
+@dataclass(frozen=True)
+class FittedConfig:
+    """Configuration with fitted stream weights."""
+
+    config: Config
+    stopped: str
+    """Name of the signal that stopped a fold, or empty; then nothing was fitted."""
+
+
+def with_stream_weights(training_set: TrainingSet, folder: Path, *, resume: bool) -> FittedConfig:
+    """Return the configuration to train with, with its stream weights fitted if it asks for it.
+
+    Args:
+        training_set: data set and configuration.
+        folder: the run folder.
+        resume: continue with folds that exist, and take weights that have been fitted.
 
     Raises:
-        UsageError: fewer groups than folds.
+        UsageError: too few sources, or what `train` raises.
     """
-    members: dict[str, list[int]] = {}
-    for i, group in enumerate(groups):
-        members.setdefault(group, []).append(i)
-    if len(members) < folds:
-        raise UsageError(
-            f"The training clips come from {len(members)} sources: not enough for {folds} folds.",
-            "Use --set train.gate_folds=0, or fewer.",
-        )
-    names = sorted(members)
-    random.Random(seed).shuffle(names)
-    names.sort(key=lambda name: -len(members[name]))
-    classes = max(labels) + 1
-    load = np.zeros((folds, classes))
-    fold = np.zeros(len(labels), np.int64)
-    for name in names:
-        own = np.bincount([labels[i] for i in members[name]], minlength=classes)
-        grown = ((load + own) ** 2).sum(1) - (load**2).sum(1)
-        chosen = int(grown.argmin())
-        load[chosen] += own
-        fold[members[name]] = chosen
-    return fold
+    config = training_set.config
+    if not _wants_fit(config):
+        return FittedConfig(config, "")
 
-
-class Part:
-    """Some of a set's clips, as a set."""
-
-    def __init__(self, clips: TrainingClips, chosen: NDArray[np.int64]) -> None:
-        self.clips, self.chosen = clips, chosen
-        self.labels = [clips.labels[i] for i in chosen]
-        self.ids = [clips.ids[i] for i in chosen]
-
-    @property
-    def failed(self) -> Any:  # noqa: ANN401  # a tensor, or None of a set that holds only what decodes
-        """Which of them did not decode, as the whole set has marked them by now."""
-        marks = getattr(self.clips, "failed", None)
-        return None if marks is None else marks[self.chosen]
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draw anew."""
-        self.clips.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    def __getitem__(self, index: int) -> tuple[Any, int, int]:
-        clip, label, _ = self.clips[int(self.chosen[index])]
-        return clip, label, index
-
-
-def gate_first(run: Opened, folder: Path, *, resume: bool) -> tuple[Config, str]:
-    """The configuration to train with, its gate fitted where the model has one and `train.gate_folds` asks for it.
-
-    Returns:
-        The configuration; the name of the signal that stopped a fold, or empty.
-    """
-    if not _is_fitted(run.config):
-        return run.config, ""
-    groups = [sample.source or sample.id for sample in run.clips.samples]
-    return crossfit_gate(
-        run.config,
-        run.clips,
-        run.clips.plain(),
+    # Clips of one source stay together; a clip of unknown source is a source of its own.
+    groups = [sample.source or sample.id for sample in training_set.clips.samples]
+    return crossfit_stream_weights(
+        config,
+        training_set.clips,
+        training_set.clips.plain(),
         groups=groups,
-        labels=run.labels,
+        labels=training_set.labels,
         folder=folder,
         resume=resume,
     )
 
 
-def gate_sentence(config: Config) -> str:
-    """What there is to say of a gate that was fitted; empty where none is."""
-    if not _is_fitted(config):
+def describe_stream_weights(config: Config) -> str:
+    """Return the fitted stream weights as a sentence; empty if the run does not fit them."""
+    if not _wants_fit(config):
         return ""
-    shares = ", ".join(
-        f"{name} {share:.2f}" for name, share in zip(NAMES, config.model.gate, strict=True)
+    weights = ", ".join(
+        f"{name} {weight:.2f}"
+        for name, weight in zip(READ_OUTS, config.model.stream_weights, strict=True)
     )
-    return f"Gate, fitted on {config.train.gate_folds} folds of the training clips: {shares}."
+    folds = config.train.stream_weight_folds
+    return f"Stream weights, fitted on {folds} folds of the training clips: {weights}."
 
 
-def _is_fitted(config: Config) -> bool:
-    return (
-        bool(config.train.gate_folds)
-        and config.model.read_out == "guarded"
-        and config.model.streams == "both"
-    )
+def _wants_fit(config: Config) -> bool:
+    """Return whether the run has stream weights and asks to fit them."""
+    is_guarded = config.model.read_out == "guarded" and config.model.streams == "both"
+    return is_guarded and config.train.stream_weight_folds > 0
 
 
-def crossfit_gate(
+def split_folds(
+    labels: Sequence[int], groups: Sequence[str], folds: int, seed: int = 0
+) -> NDArray[np.int64]:
+    """Return the fold `(N,)` of each clip.
+
+    Groups stay together; classes and sizes are as even as that allows. Groups are assigned
+    greedily, the largest first.
+
+    Args:
+        labels: class of each clip.
+        groups: source of each clip.
+        folds: number of folds.
+        seed: order of groups of the same size.
+
+    Raises:
+        UsageError: fewer groups than folds.
+    """
+    members: dict[str, list[int]] = {}
+    for clip, group in enumerate(groups):
+        members.setdefault(group, []).append(clip)
+
+    if len(members) < folds:
+        raise UsageError(
+            f"The training clips come from {len(members)} sources: not enough for {folds} folds.",
+            "Use --set train.stream_weight_folds=0, or fewer.",
+        )
+
+    # The largest group first, groups of the same size in random order.
+    names = sorted(members)
+    random.Random(seed).shuffle(names)
+    names.sort(key=lambda name: -len(members[name]))
+
+    # Each group goes where the sum of the squared class counts grows least.
+    classes = max(labels) + 1
+    counts = np.zeros((folds, classes))
+    fold = np.zeros(len(labels), np.int64)
+    for name in names:
+        added = np.bincount([labels[clip] for clip in members[name]], minlength=classes)
+        growth = ((counts + added) ** 2).sum(1) - (counts**2).sum(1)
+        chosen = int(growth.argmin())
+
+        counts[chosen] += added
+        fold[members[name]] = chosen
+    return fold
+
+
+def crossfit_stream_weights(
     config: Config,
     clips: TrainingClips,
     plain: TrainingClips,
@@ -145,79 +156,95 @@ def crossfit_gate(
     labels: Labels,
     folder: Path,
     resume: bool = False,
-) -> tuple[Config, str]:
-    """Train the folds, fit the gate, and keep it in `folder/gate/gate.json`.
+) -> FittedConfig:
+    """Train the folds, fit the stream weights and write them to `folds/stream_weights.json`.
 
     Args:
-        config: of the run to come; `train.gate_folds` says how many folds.
+        config: configuration of the run; `train.stream_weight_folds` is the number of folds.
         clips: augmented training clips.
-        plain: the same clips as evaluation sees them.
-        groups: what each clip was cut from; its own name where nothing is known.
+        plain: the same clips without augmentation.
+        groups: source of each clip; the clip's name if it is unknown.
         labels: class names.
         folder: the run folder.
-        resume: go on with folds that were begun, and take a gate that is there.
-
-    Returns:
-        The configuration with its gate; the name of the signal that stopped a fold, or empty.
+        resume: continue with folds that exist, and take weights that have been fitted.
 
     Raises:
         UsageError: too few groups, or what `train` raises.
     """
-    kept = folder / "gate" / GATE
-    if resume and kept.is_file():
-        return _with_gate(config, read_json(kept, dict, "gate")["gate"]), ""
-    fold = split_folds(clips.labels, groups, config.train.gate_folds, config.train.seed)
-    scores: list[NDArray[np.float32]] = []
-    truth: list[NDArray[np.int64]] = []
-    for k in range(config.train.gate_folds):
-        place = folder / "gate" / f"fold{k}"
-        summary = train(
-            config, Part(clips, np.flatnonzero(fold != k)), None, labels, place, resume=resume
-        )
+    result = folder / FOLDER / RESULT
+    if resume and result.is_file():
+        stored = read_json(result, dict, "stream_weights")["stream_weights"]
+        return FittedConfig(_set_stream_weights(config, stored), "")
+
+    # Each fold is scored by a model that was trained on the other folds.
+    count = config.train.stream_weight_folds
+    fold = split_folds(clips.labels, groups, count, config.train.seed)
+    parts: list[NDArray[np.float32]] = []
+    truths: list[NDArray[np.int64]] = []
+    for k in range(count):
+        place = folder / FOLDER / f"fold{k}"
+        others = ClipSubset(clips, np.flatnonzero(fold != k))
+        summary = train(config, others, None, labels, place, resume=resume)
         if summary["stopped"]:
-            return config, str(summary["stopped"])
-        rows, targets = held_out(
-            place / str(summary["checkpoint"]), Part(plain, np.flatnonzero(fold == k)), config
-        )
-        scores.append(rows)
-        truth.append(targets)
-    found = np.concatenate(scores, 1)
-    gate = fit_gate(found, np.concatenate(truth))
+            return FittedConfig(config, str(summary["stopped"]))
+
+        held_out = ClipSubset(plain, np.flatnonzero(fold == k))
+        scores, truth = score_read_outs(place / str(summary["checkpoint"]), held_out, config)
+        parts.append(scores)
+        truths.append(truth)
+
+    # The clips of all folds together fit the weights.
+    scores, truth = np.concatenate(parts, 1), np.concatenate(truths)  # (R, N, classes), (N,)
+    weights = fit_stream_weights(scores, truth).tolist()
+
+    # The result is kept, so that a resumed run takes the same weights.
     accuracy = {
-        name: float((part.argmax(-1) == np.concatenate(truth)).mean())
-        for name, part in zip(NAMES, found, strict=False)
+        name: float((part.argmax(-1) == truth).mean())
+        for name, part in zip(READ_OUTS, scores, strict=False)
     }
-    write_atomic(
-        kept,
-        json.dumps(
-            {"gate": gate.tolist(), "held_out_top1": accuracy, "clips": len(fold)}, indent=1
-        ),
+    content = {"stream_weights": weights, "held_out_top1": accuracy, "clips": len(fold)}
+    write_atomic(result, json.dumps(content, indent=1))
+    return FittedConfig(_set_stream_weights(config, weights), "")
+
+
+def _set_stream_weights(config: Config, weights: list[float]) -> Config:
+    """Return the configuration with these weights; missing ones are 0."""
+    padded = (*weights, 0.0, 0.0)[: len(READ_OUTS)]
+    return config.model_copy(
+        update={"model": config.model.model_copy(update={"stream_weights": padded})}
     )
-    return _with_gate(config, gate.tolist()), ""
 
 
-def _with_gate(config: Config, gate: list[float]) -> Config:
-    padded = (*gate, 0.0, 0.0)[:3]
-    return config.model_copy(update={"model": config.model.model_copy(update={"gate": padded})})
-
-
-def held_out(
+def score_read_outs(
     checkpoint: Path, clips: ClipSet, config: Config
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """`(R, N, classes)` scores of the read-outs, and `(N,)` labels."""
+    """Return logits `(R, N, classes)` of the read-outs of a checkpoint, and labels `(N,)`.
+
+    Args:
+        checkpoint: file of a guarded model.
+        clips: clips to score; those that do not decode are left out.
+        config: configuration of the run.
+    """
+    # The weights of the fold, on the device of this process.
     model = load_checkpoint(checkpoint)[0]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device)
-    count = config.model.classes
+    processes = Distributed()
+    model.to(processes.device)
+    classes = config.model.classes
 
-    def run(batch: Any) -> NDArray[np.float32]:  # noqa: ANN401 - pixels, or rows of a cache
+    def classify(batch: Any) -> NDArray[np.float32]:  # noqa: ANN401 - pixels, or rows of a cache
         with torch.inference_mode():
-            found = model.classify_streams(model.encode(torch.as_tensor(batch).to(device)))
-        return np.concatenate(
-            [found[name].float().cpu().numpy() for name in NAMES if name in found], 1
-        )
+            features = model.encode(torch.as_tensor(batch).to(processes.device))
+            scores = model.classify_streams(features)
+        present = [scores[name].float().cpu().numpy() for name in READ_OUTS if name in scores]
+        return np.concatenate(present, 1)  # (B, R * classes)
 
-    rows, targets = predict(
-        run, clips, batch_size=config.train.batch_size, workers=config.train.workers
+    # `predict` knows rows of one width, so the read-outs lie side by side in it.
+    rows, labels = predict(
+        classify,
+        clips,
+        batch_size=config.train.batch_size,
+        workers=config.train.workers,
+        processes=processes,
     )
-    return np.stack([rows[:, i : i + count] for i in range(0, rows.shape[1], count)]), targets
+    parts = [rows[:, i : i + classes] for i in range(0, rows.shape[1], classes)]
+    return np.stack(parts), labels

@@ -1,4 +1,4 @@
-"""The gate of a guarded read-out: how much each of its read-outs counts, by clips that none of them was trained on."""
+"""Fit the stream weights of a guarded model: how much each read-out counts."""
 
 from __future__ import annotations
 
@@ -7,46 +7,66 @@ from numpy.typing import NDArray
 
 from gasmcast.evaluation.metrics import fit_temperature, log_softmax
 
-__all__ = ["fit_gate"]
+__all__ = ["fit_stream_weights"]
 
 STEPS = 500
 RATE = 0.5
 
 
-def fit_gate(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Weights of a logarithmic opinion pool (Genest and Zidek 1986): half way from equal ones to the likeliest by stacking (Wolpert 1992).
+def fit_stream_weights(
+    scores: NDArray[np.floating], labels: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """Return the weights of a logarithmic opinion pool (Genest and Zidek 1986) of read-outs.
 
-    Half way, because the optimum on a hundred clips is partly luck (combinations shrunk towards equal weights: Diebold and Pauly 1990), and
-    because what scored them was trained on fewer clips than the model will be, and the fused read-out mostly gains on motion with more
-    (docs/experiments/fusion.md). Read-outs are mixed at their own best temperature (Guo et al. 2017), so that one which is sure and wrong
-    has next to no say, whatever its share.
+    They lie half way between equal weights and the likeliest ones by stacking (Wolpert 1992). Half
+    way, because the optimum on a hundred clips is partly luck (combinations shrunk towards equal
+    weights: Diebold and Pauly 1990), and because the models that scored the clips were trained on
+    fewer clips than the final one, and the fused read-out mostly gains on the motion read-out with
+    more (docs/experiments/fusion.md).
+
+    Read-outs are mixed at their own best temperature (Guo et al. 2017), so that one that is
+    confident and wrong has next to no influence, whatever its share.
 
     Args:
-        scores: `(R, N, classes)` logits of R read-outs, of clips held out from their training.
-        labels: `(N,)`.
+        scores: `(R, N, classes)` logits of R read-outs on clips held out from their training.
+        labels: `(N,)` class numbers.
 
     Returns:
-        `(R,)` weights of the log-probabilities as they are, not negative, sum 1.
+        `(R,)` weights of the log-probabilities without temperature; not negative, sum 1.
     """
     count = len(scores)
     if scores.shape[1] < 2:
         return np.full(count, 1.0 / count)
+
+    # Log-probabilities of all classes and of the right one, each at its best temperature.
     temperatures = np.array([fit_temperature(part, labels) for part in scores])
     logs = np.stack(
         [log_softmax(part / t) for part, t in zip(scores, temperatures, strict=True)]
     )  # (R, N, classes)
-    own = logs[:, np.arange(len(labels)), labels]  # (R, N)
-    weights: NDArray[np.float64] = (_mixture(logs, own) + 1.0 / count) / temperatures
+    right = logs[:, np.arange(len(labels)), labels]  # (R, N)
+
+    # Half way to equal weights. Dividing by the temperature applies the weights to the logits as
+    # they are.
+    weights: NDArray[np.float64] = (_fit_mixture(logs, right) + 1.0 / count) / temperatures
     weights /= weights.sum()
     return weights
 
 
-def _mixture(logs: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The simplex weights of least negative log-likelihood, by exponentiated gradient (Kivinen and Warmuth 1997); it is convex."""
+def _fit_mixture(logs: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weights on the simplex with the least negative log-likelihood.
+
+    The problem is convex; exponentiated gradient descent (Kivinen and Warmuth 1997) solves it.
+
+    Args:
+        logs: `(R, N, classes)` log-probabilities.
+        right: `(R, N)` log-probability of the right class.
+    """
     weights = np.full(len(logs), 1.0 / len(logs))
     for _ in range(STEPS):
         pooled = np.exp(log_softmax(np.tensordot(weights, logs, 1)))  # (N, classes)
-        gradient = ((pooled * logs).sum(-1) - own).mean(1)
+        gradient = ((pooled * logs).sum(-1) - right).mean(1)  # (R,)
+
+        # The floor keeps a weight that has vanished from staying at 0 for ever.
         weights = np.maximum(weights * np.exp(-RATE * (gradient - gradient.min())), 1e-12)
         weights /= weights.sum()
     return np.asarray(weights)

@@ -1,4 +1,7 @@
-"""Building an engine from here: the child process, its progress, and its failures in one sentence."""
+"""Build an engine in a child process, with its progress and its failures in one sentence.
+
+This is the parent's side; the child is `builder_process.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,93 +19,51 @@ from pathlib import Path
 from rich.console import Console
 
 from gasmcast.errors import GasmcastError, MachineError, UsageError
-from gasmcast.runtime.engines.trt.builder import MARK, BuildRequest
+from gasmcast.progress import Progress, silent
+from gasmcast.runtime.engines.trt.builder_process import MARK, BuildRequest
 from gasmcast.runtime.engines.trt.cuda import CudaDevice
-from gasmcast.runtime.engines.trt.engine_cache import EngineCache, EngineKey, graph_sha256
+from gasmcast.runtime.engines.trt.engine_cache import EngineCache
+from gasmcast.runtime.engines.trt.engine_key import (
+    EngineKey,
+    engine_key,
+    max_batch_of,
+    profiles_for,
+)
 
-__all__ = [
-    "DEFAULT_STREAMS",
-    "Built",
-    "Ensured",
-    "build_plan",
-    "engine_key",
-    "ensure_plan",
-    "precision_of",
-    "profiles_for",
-]
+__all__ = ["DEFAULT_CAMERAS", "Built", "Ensured", "build_plan", "default_workspace", "ensure_plan"]
 
-DEFAULT_STREAMS = 4
-RECIPE = 1  # part of the key: raise it when the builder builds something else from the same request
+# Enough for a small site; more cameras run in several parts.
+DEFAULT_CAMERAS = 4
 
-SIZE_HINT = (
-    "Give it more memory (--workspace), fewer --streams, or close what else uses the device."
+_MEMORY_HINT = (
+    "Give it more memory (--workspace), fewer --cameras, or close what else uses the device."
 )
 
 
 @dataclass(frozen=True)
 class Built:
-    """A plan that was built: with which version of the library, how long it took, how large it is."""
+    """A plan file that was built."""
 
     plan: Path
     version: str
+    """Of the library."""
     seconds: float
     size: int
+    """Bytes."""
 
 
 @dataclass(frozen=True)
 class Ensured:
-    """An engine that is there now; `built_s` None: it was there before."""
+    """An engine that exists now."""
 
     key: EngineKey
     plan: bytes
     built_s: float | None
-
-
-def profiles_for(streams: int) -> tuple[tuple[int, int, int], ...]:
-    """Batch profiles (least, best, most) for 1..streams: one alone is the common case and is tuned by itself.
-
-    Raises:
-        UsageError: no stream at all.
-    """
-    if streams < 1:
-        raise UsageError(f"--streams {streams} is less than 1.")
-    return ((1, 1, 1),) if streams == 1 else ((1, 1, 1), (2, streams, streams))
-
-
-def precision_of(onnx: Path) -> str:
-    """What the name says: `encoder.int8_fp16.onnx` is int8_fp16, `encoder.onnx` is fp32."""
-    parts = onnx.name.split(".")
-    return parts[1] if len(parts) == 3 else "fp32"
-
-
-def engine_key(
-    onnx: Path, device: CudaDevice, version: str, streams: int, sha256: str | None = None
-) -> EngineKey:
-    """The key of the engine that this machine would build of a graph.
-
-    Args:
-        onnx: the graph.
-        device: where it is to run.
-        version: of TensorRT.
-        streams: the largest batch.
-        sha256: of the file, where it is known already; weights beside it are hashed all the same.
-    """
-    beside = onnx.with_name(onnx.name + ".data").is_file()
-    return EngineKey(
-        graph=onnx.name.split(".")[0],
-        graph_sha256=sha256 if sha256 and not beside else graph_sha256(onnx),
-        backend="tensorrt",
-        version=version,
-        device=device.name,
-        sm=device.sm,
-        precision=precision_of(onnx),
-        profiles=" ".join("/".join(map(str, profile)) for profile in profiles_for(streams)),
-        settings=f"recipe {RECIPE}, no TF32",
-    )
+    """Seconds that the build took; None: it was in the cache."""
 
 
 def default_workspace(device: CudaDevice) -> int:
-    """Bytes that kernels may take: 2 GB, or a quarter of a small device."""
+    """Return the bytes that kernels may take: 2 GiB, or a quarter of a small device."""
     return min(2 << 30, device.memory // 4)
 
 
@@ -110,99 +71,113 @@ def ensure_plan(
     onnx: Path,
     device: CudaDevice,
     version: str,
-    streams: int | None,
+    cameras: int | None,
     cache: EngineCache,
     *,
     sha256: str | None = None,
     workspace: int | None = None,
     force: bool = False,
 ) -> Ensured:
-    """The engine of a graph: from the cache where one is sound and fits, else built now and kept.
+    """Return the engine of a graph from the cache, or build it now and store it.
 
     Args:
         onnx: the graph.
-        device: where it is to run, which is this machine.
+        device: the device of this machine that is to run it.
         version: of TensorRT.
-        streams: the largest batch; None: any engine that fits, the widest first, else `DEFAULT_STREAMS`.
+        cameras: largest batch; None: the cached engine with the largest one, else
+            `DEFAULT_CAMERAS`.
         cache: where engines are kept.
-        sha256: of the file, where it is known already.
-        workspace: bytes that kernels may take.
-        force: build even if there is one.
+        sha256: checksum of the file, if already known.
+        workspace: bytes that kernels may take; None: see `default_workspace`.
+        force: build even if the cache has the engine.
 
     Raises:
-        UsageError: TensorRT does not take the graph.
+        UsageError: TensorRT does not support the graph.
         MachineError: the build failed, or the cache cannot be used.
     """
-    key = engine_key(onnx, device, version, streams or DEFAULT_STREAMS, sha256)
-    if streams is None:
+    key = engine_key(onnx, device, version, cameras or DEFAULT_CAMERAS, sha256)
+    # An engine for more cameras serves fewer too, and is there at once.
+    if cameras is None:
         key = _widest(cache, key)
+
     with cache.building(key):
-        found = cache.load(key)
-        if found.plan is not None and not force:
-            return Ensured(key, found.plan, None)
-        why = "asked to" if force and found else found.why
+        # Inside the lock: another process may have built it while this one waited.
+        cached = cache.load(key)
+        if cached.plan is not None and not force:
+            return Ensured(key, cached.plan, None)
+
+        # Build beside the cache's files, so that a killed build leaves nothing that looks valid.
+        why = "requested" if cached else cached.why
         with (
             tempfile.TemporaryDirectory(dir=cache.folder, prefix=".build-") as folder,
-            _status(onnx.name, device, why) as on_phase,
+            _status(onnx.name, device, why) as progress,
         ):
             request = BuildRequest(
                 onnx=str(onnx.resolve()),
                 plan=str(Path(folder) / "plan"),
-                profiles=profiles_for(_most(key)),
+                profiles=profiles_for(max_batch_of(key)),
                 workspace=workspace or default_workspace(device),
                 timing_cache=str(cache.timing_path(key)),
             )
-            built = build_plan(request, on_phase)
+            built = build_plan(request, progress)
             plan = built.plan.read_bytes()
+
         cache.store(key, plan, built.seconds)
     return Ensured(key, plan, built.seconds)
 
 
-def _most(key: EngineKey) -> int:
-    return int(key.profiles.split("/")[-1])
-
-
 def _widest(cache: EngineCache, key: EngineKey) -> EngineKey:
-    """The key of an engine there that differs in its profiles only and takes the most streams; else `key` itself."""
+    """Return the cached key with the largest batch that differs only in profiles, else `key`."""
     fitting = [
         entry.key
         for entry in cache.entries()
         if replace(key, profiles=entry.key.profiles) == entry.key
     ]
-    return max(fitting, key=_most, default=key)
+    return max(fitting, key=max_batch_of, default=key)
 
 
 @contextmanager
-def _status(name: str, device: CudaDevice, why: str) -> Iterator[Callable[[str], None]]:
-    """A line on the terminal while a build goes on; it takes what to show."""
+def _status(name: str, device: CudaDevice, why: str) -> Iterator[Progress]:
+    """Show a status line on the terminal during a build; yields its progress callback."""
+    # Standard output is for results.
     console = Console(stderr=True)
     console.print(
         f"Building {name} for {device}: {why}. This takes minutes, once.",
         highlight=False,
         soft_wrap=True,
     )
+
+    # The status line replaces itself; the line above it stays in a log.
     with console.status("starting TensorRT") as status:
-        yield lambda phase: status.update(f"{name}: {phase}")
+
+        def progress(
+            stage: str,
+            done: int = 0,  # noqa: ARG001 - only stages are shown
+            total: int = 0,  # noqa: ARG001 - only stages are shown
+        ) -> None:
+            status.update(f"{name}: {stage}")
+
+        yield progress
 
 
-def build_plan(request: BuildRequest, on_phase: Callable[[str], None] = lambda _: None) -> Built:
+def build_plan(request: BuildRequest, progress: Progress = silent) -> Built:
     """Build in a child process: TensorRT fails by crashing, and keeps the memory that it took.
 
     Args:
         request: what to build.
-        on_phase: takes a line whenever the builder enters another phase.
+        progress: called with each phase of the builder.
 
     Raises:
-        UsageError: TensorRT does not take the graph; its reason is in the text.
+        UsageError: TensorRT does not support the graph; its reason is in the text.
         MachineError: the build failed, ran out of memory, or the child crashed.
     """
     name = Path(request.onnx).name
     if not Path(request.onnx).is_file():
         raise UsageError(f"There is no file {request.onnx}.", "Export the bundle again.")
-    tail: deque[str] = deque(maxlen=20)
-    done: dict[str, float | int | str] | None = None
-    failure: GasmcastError | None = None
-    command = [sys.executable, "-m", "gasmcast.runtime.engines.trt.builder"]
+
+    # Output must be read while the child runs, or its pipe fills and it blocks.
+    outcome = _Outcome(name, request.module, progress)
+    command = [sys.executable, "-m", "gasmcast.runtime.engines.trt.builder_process"]
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -217,50 +192,81 @@ def build_plan(request: BuildRequest, on_phase: Callable[[str], None] = lambda _
             child.stdin.write(request.to_json())
             child.stdin.close()
             for line in child.stdout:
-                if not line.startswith(MARK):
-                    tail.append(line.strip())
-                    continue
-                message = json.loads(line.removeprefix(MARK))
-                if "phase" in message:
-                    on_phase(message["phase"])
-                elif "done" in message:
-                    done = message["done"]
-                else:
-                    failure = _failure(name, request.module, message)
+                outcome.read(line)
             code = child.wait()
-        except BaseException:  # Ctrl-C too: no build goes on unseen
+        except BaseException:  # Ctrl-C too: no build continues in the background
             child.kill()
             raise
-    if failure is not None:
-        raise failure
-    if done is None or code != 0:
-        raise MachineError(
-            f"{name}: the {request.module} builder {_ending(code)}{_last(tail)}.", SIZE_HINT
+    return outcome.result(request, code)
+
+
+class _Outcome:
+    """Reads the output of a builder process and keeps its result or failure.
+
+    Args:
+        name: file name of the graph, for error messages.
+        module: `tensorrt` or `tensorrt_rtx`.
+        progress: called with each phase.
+    """
+
+    def __init__(self, name: str, module: str, progress: Progress) -> None:
+        self._name, self._module, self._progress = name, module, progress
+        self._tail: deque[str] = deque(maxlen=20)
+        self._done: dict[str, float | int | str] | None = None
+        self._failure: GasmcastError | None = None
+
+    def read(self, line: str) -> None:
+        """Take one line: a message of our protocol, or output of the library."""
+        if not line.startswith(MARK):
+            self._tail.append(line.strip())
+            return
+
+        message = json.loads(line.removeprefix(MARK))
+        if "phase" in message:
+            self._progress(message["phase"])
+        elif "done" in message:
+            self._done = message["done"]
+        else:
+            self._failure = _failure(self._name, self._module, message)
+
+    def result(self, request: BuildRequest, code: int) -> Built:
+        """Return the plan of a child that ended with `code`, or raise why there is none."""
+        # A reason from TensorRT explains more than the exit code.
+        if self._failure is not None:
+            raise self._failure
+
+        # A crash leaves no message; the last line of the library's output is the best hint.
+        if self._done is None or code != 0:
+            last = next((line for line in reversed(self._tail) if line), "")
+            detail = f" ({last.rstrip('.')})" if last else ""
+            raise MachineError(
+                f"{self._name}: the {self._module} builder {_ending(code)}{detail}.", _MEMORY_HINT
+            )
+
+        return Built(
+            plan=Path(request.plan),
+            version=str(self._done["version"]),
+            seconds=float(self._done["seconds"]),
+            size=int(self._done["size"]),
         )
-    return Built(
-        Path(request.plan), str(done["version"]), float(done["seconds"]), int(done["size"])
-    )
 
 
 def _failure(name: str, module: str, message: dict[str, str]) -> GasmcastError:
+    # The reasons end up inside parentheses, where a period would be wrong.
     text = message["error"].rstrip(".")
     if message.get("kind") == "graph":
         return UsageError(
             f"{name}: {module} does not take this graph ({text}).",
             "Export it again with this version of gasmcast.",
         )
-    return MachineError(f"{name}: {module} could not build this engine ({text}).", SIZE_HINT)
+    return MachineError(f"{name}: {module} could not build this engine ({text}).", _MEMORY_HINT)
 
 
 def _ending(code: int) -> str:
-    if code < 0:
-        try:
-            return f"was ended by {signal.Signals(-code).name}"
-        except ValueError:
-            return f"was ended by signal {-code}"
-    return f"stopped with code {code}"
-
-
-def _last(tail: deque[str]) -> str:
-    lines = [line for line in tail if line]
-    return f" ({lines[-1].rstrip('.')})" if lines else ""
+    """Describe an exit code; negative codes are signals."""
+    if code >= 0:
+        return f"stopped with code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"

@@ -1,8 +1,8 @@
-"""Built engines kept between runs: outside the bundle, private to the user, refused when anything differs.
+"""Cache of built engines: outside the bundle, private to the user, invalid if anything differs.
 
-A TensorRT engine is native code: whoever can write one can run code here. So the folder belongs to the user alone
-(0700), each engine lies beside a sidecar with its checksum and all that it depends on, and what is read is checked
-before TensorRT sees it. What is refused is built again.
+A TensorRT engine is native code: whoever can write one can run code as this user. The folder
+therefore belongs to the user alone (mode 0700), each engine has a sidecar with its checksum and its
+key, and both are checked before TensorRT reads the file. An invalid engine is built again.
 """
 
 from __future__ import annotations
@@ -19,42 +19,15 @@ from pathlib import Path
 
 from gasmcast.errors import MachineError
 from gasmcast.files import write_atomic
+from gasmcast.runtime.engines.trt.engine_key import EngineKey
+from gasmcast.runtime.engines.user_cache import user_cache
 
-__all__ = [
-    "CachedEngine",
-    "EngineCache",
-    "EngineKey",
-    "Lookup",
-    "graph_files",
-    "graph_sha256",
-    "user_cache",
-]
-
-
-@dataclass(frozen=True)
-class EngineKey:
-    """All that an engine depends on; a change of any field is another engine."""
-
-    graph: str
-    graph_sha256: str
-    backend: str
-    version: str
-    device: str
-    sm: str
-    precision: str
-    profiles: str
-    settings: str
-
-    @property
-    def stem(self) -> str:
-        """The file name without ending: the graph for people, a digest of every field for the machine."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return f"{self.graph}-{digest[:20]}"
+__all__ = ["CachedEngine", "EngineCache", "Lookup"]
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """What the cache had: the engine, or why there is none."""
+    """Result of a lookup: the engine, or why there is none. Truthy when there is one."""
 
     plan: bytes | None
     why: str = ""
@@ -65,7 +38,7 @@ class Lookup:
 
 @dataclass(frozen=True)
 class CachedEngine:
-    """One engine on disk, for listing."""
+    """One engine on disk, for listings."""
 
     path: Path
     key: EngineKey
@@ -73,41 +46,22 @@ class CachedEngine:
     build_s: float
 
 
-def user_cache(*parts: str) -> Path:
-    """A place in this user's cache: under `$XDG_CACHE_HOME/gasmcast`, or the same under `~/.cache`."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification: a relative path is invalid and ignored.
-    root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
-    return root.joinpath("gasmcast", *parts)
-
-
-def graph_files(onnx: Path) -> list[Path]:
-    """An ONNX file, and its weights beside it (`<file>.data`), where there are some."""
-    data = onnx.with_name(onnx.name + ".data")
-    return [onnx, data] if data.is_file() else [onnx]
-
-
-def graph_sha256(onnx: Path) -> str:
-    """SHA-256 of an ONNX file and of its weights beside it."""
-    digest = hashlib.sha256()
-    for path in graph_files(onnx):
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
 class EngineCache:
-    """The folder of built engines."""
+    """The folder of built engines.
+
+    Args:
+        folder: where engines are kept; None: `engines` in the user's cache.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or user_cache("engines")
 
     def open(self) -> Path:
-        """The folder, made where it is missing.
+        """Return the folder, created if missing.
 
         Raises:
-            MachineError: it cannot be made, is not a folder of this user, or others may enter it.
+            MachineError: it cannot be created, is not a folder of this user, or others may access
+                it.
         """
         hint = "Set XDG_CACHE_HOME to a folder of yours."
         try:
@@ -118,6 +72,8 @@ class EngineCache:
             raise MachineError(
                 f"The engine cache {self.folder} cannot be used ({error.strerror}).", hint
             ) from None
+
+        # An attacker could place a link or a shared folder where we expect our own.
         if not stat.S_ISDIR(state.st_mode):
             raise MachineError(f"The engine cache {self.folder} is a link, not a folder.", hint)
         if hasattr(os, "geteuid"):  # Windows has neither owners nor modes of this kind
@@ -125,65 +81,73 @@ class EngineCache:
                 raise MachineError(f"The engine cache {self.folder} belongs to another user.", hint)
             if state.st_mode & 0o077:
                 raise MachineError(
-                    f"Others may read or write the engine cache {self.folder}, and an engine is native code.",
+                    f"Others may read or write the engine cache {self.folder}, "
+                    "and an engine is native code.",
                     f"Remove it, or if you trust what is in it: chmod 700 {self.folder}",
                 )
         return self.folder
 
     def plan_path(self, key: EngineKey) -> Path:
-        """Where the engine of `key` lies."""
+        """Return the path of the engine of `key`."""
         return self.folder / f"{key.stem}.plan"
 
     def timing_path(self, key: EngineKey) -> Path:
-        """Where the builder keeps its kernel timings: one file a backend version and device, shared by all graphs."""
-        digest = hashlib.sha256(
-            f"{key.backend} {key.version} {key.device} {key.sm}".encode()
-        ).hexdigest()
+        """Return the path of the builder's kernel timings.
+
+        There is one file per backend version and device, shared by all graphs.
+        """
+        text = f"{key.backend} {key.version} {key.device} {key.sm}"
+        digest = hashlib.sha256(text.encode()).hexdigest()
         return self.folder / f"timing-{digest[:20]}.cache"
 
     def load(self, key: EngineKey) -> Lookup:
-        """The engine of `key`, its checksum compared; or why it must be built.
+        """Return the engine of `key` after comparing its checksum, or why it must be built.
 
         Raises:
             MachineError: see `open`.
         """
+        # Other users must not be able to place an engine where this one looks.
         self.open()
         path = self.plan_path(key)
         try:
-            sidecar = json.loads(_read_own(path.with_suffix(".json")))
-            plan = _read_own(path)
+            sidecar = json.loads(_read_private(path.with_suffix(".json")))
+            plan = _read_private(path)
         except FileNotFoundError:
             return Lookup(None, self._nearest(key))
         except (OSError, ValueError) as error:
             return Lookup(None, f"{path.name} is not a sound engine of this user ({error})")
+
+        # The file name is only a digest; the sidecar has the whole key.
         if not isinstance(sidecar, dict) or sidecar.get("key") != asdict(key):
             return Lookup(None, f"{path.name} is the engine of something else")
+        # A damaged engine can crash the process that loads it.
         if hashlib.sha256(plan).hexdigest() != sidecar.get("sha256"):
             return Lookup(None, f"{path.name} is not the file that was built (checksum)")
         return Lookup(plan)
 
     def store(self, key: EngineKey, plan: bytes, build_s: float) -> Path:
-        """Keep an engine; the sidecar comes last, so that half a store is no engine.
+        """Write an engine and its sidecar, and return the engine's path.
 
         Raises:
             MachineError: see `open`; or the disk is full.
         """
         self.open()
         path = self.plan_path(key)
+        # Size and build time are for listings; the checksum is for `load`.
         record = {
             "key": asdict(key),
             "sha256": hashlib.sha256(plan).hexdigest(),
             "size": len(plan),
             "build_s": round(build_s, 1),
         }
+        sidecar = json.dumps(record, indent=1).encode()
+
+        # The sidecar comes last: an engine without one is not loaded.
         try:
             self.discard(key)
-            for name, content in (
-                (path, plan),
-                (path.with_suffix(".json"), json.dumps(record, indent=1).encode()),
-            ):
-                write_atomic(name, content)
-                name.chmod(0o600)
+            for file, content in ((path, plan), (path.with_suffix(".json"), sidecar)):
+                write_atomic(file, content)
+                file.chmod(0o600)
         except OSError as error:
             raise MachineError(
                 f"The engine {path} cannot be written ({error.strerror}).", "Free some disk space."
@@ -191,34 +155,38 @@ class EngineCache:
         return path
 
     def discard(self, key: EngineKey) -> None:
-        """Forget the engine of `key`."""
+        """Delete the engine of `key`."""
         path = self.plan_path(key)
-        for name in (path.with_suffix(".json"), path):
-            name.unlink(missing_ok=True)
+        # The sidecar goes first: without it the engine is not loaded.
+        for file in (path.with_suffix(".json"), path):
+            file.unlink(missing_ok=True)
 
     def entries(self) -> list[CachedEngine]:
-        """All engines of the folder, of this device or another, by name.
+        """Return all engines in the folder, for this device and others, sorted by name.
 
         Raises:
             MachineError: see `open`.
         """
-        found = []
+        entries = []
+        # Only sidecars: an engine without one is not valid.
         for path in sorted(self.open().glob("*.json")):
             entry = _entry(path)
             if entry is not None:
-                found.append(entry)
-        return found
+                entries.append(entry)
+        return entries
 
     def clear(self) -> int:
-        """Remove all engines and timings, and what killed builds left; how many bytes that freed.
+        """Delete all engines, timings and the remains of killed builds; return the bytes freed.
 
         Raises:
             MachineError: see `open`.
         """
         freed = 0
-        for left in self.open().glob(".build-*"):
-            freed += sum(path.stat().st_size for path in left.iterdir())
-            shutil.rmtree(left, ignore_errors=True)
+        for folder in self.open().glob(".build-*"):
+            freed += sum(path.stat().st_size for path in folder.iterdir())
+            shutil.rmtree(folder, ignore_errors=True)
+
+        # Only our own kinds of files: the folder may be one that the user named.
         for path in self.folder.iterdir():
             if path.suffix in {".plan", ".json", ".cache", ".lock"} and path.is_file():
                 freed += path.stat().st_size
@@ -227,17 +195,18 @@ class EngineCache:
 
     @contextmanager
     def building(self, key: EngineKey) -> Iterator[None]:
-        """Hold the right to build `key`: a second process waits, and then finds the engine there.
+        """Hold the lock for building `key`; a second process waits and then finds the engine.
 
         Raises:
             MachineError: see `open`.
         """
         self.open()
         path = self.folder / f"{key.stem}.lock"
+        # The lock file stays: deleting it could let two processes lock different files.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:
-                import fcntl  # noqa: PLC0415 - Windows has none: two processes there may build the same engine twice
+                import fcntl  # noqa: PLC0415 - Windows has none: two processes may build there
 
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             except ImportError:
@@ -247,29 +216,35 @@ class EngineCache:
             os.close(descriptor)
 
     def _nearest(self, key: EngineKey) -> str:
-        """Why engines of the same graph do not serve, by the one with the fewest differences."""
-        best: list[str] = []
+        """Return how the most similar engine of the same graph differs from `key`."""
+        # The most similar engine tells the user best what changed.
+        fewest: list[str] = []
         for entry in self.entries():
             if (entry.key.graph, entry.key.precision) != (key.graph, key.precision):
                 continue
+
             differing = [
-                f.name for f in fields(key) if getattr(entry.key, f.name) != getattr(key, f.name)
+                field.name
+                for field in fields(key)
+                if getattr(entry.key, field.name) != getattr(key, field.name)
             ]
-            if differing and (not best or len(differing) < len(best)):
-                best = [
+            if differing and (not fewest or len(differing) < len(fewest)):
+                fewest = [
                     _difference(name, getattr(entry.key, name), getattr(key, name))
                     for name in differing
                 ]
-        return f"the engine there is of {', '.join(best)}" if best else "not built yet"
+        return f"the cached engine has {', '.join(fewest)}" if fewest else "not built yet"
 
 
 def _entry(sidecar_path: Path) -> CachedEngine | None:
-    """What a sidecar says; None where it is not one of ours, which `load` refuses too."""
+    """Read a sidecar; None if it is not one of ours, which `load` refuses too."""
     try:
-        sidecar = json.loads(_read_own(sidecar_path))
-        key = EngineKey(**sidecar["key"])
+        sidecar = json.loads(_read_private(sidecar_path))
         return CachedEngine(
-            sidecar_path.with_suffix(".plan"), key, int(sidecar["size"]), float(sidecar["build_s"])
+            path=sidecar_path.with_suffix(".plan"),
+            key=EngineKey(**sidecar["key"]),
+            size=int(sidecar["size"]),
+            build_s=float(sidecar["build_s"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -281,11 +256,14 @@ def _difference(name: str, have: str, want: str) -> str:
     return f"{name} {have}, not {want}"
 
 
-def _read_own(path: Path) -> bytes:
-    """A regular file of this user that nobody else may write, read through one descriptor (no swap between check and use)."""
-    descriptor = os.open(
-        path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    )
+def _read_private(path: Path) -> bytes:
+    """Read a regular file of this user that nobody else may write.
+
+    Checks and read use one descriptor, so the file cannot be swapped between them.
+    """
+    # Not through a link: its target could belong to somebody else.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
     with os.fdopen(descriptor, "rb") as stream:
         state = os.fstat(stream.fileno())
         if not stat.S_ISREG(state.st_mode):

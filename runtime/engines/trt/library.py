@@ -1,4 +1,4 @@
-"""The TensorRT library on this machine: whether it is there, and its one logger and runtime."""
+"""The TensorRT library of this machine: its version, and its one logger and runtime."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ if TYPE_CHECKING:
 
 __all__ = ["deserialize", "gaps", "load_tensorrt", "missing", "numpy_type"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
-FLOOR, CEILING = (10, 3), (12,)
+_FLOOR, _CEILING = (10, 3), (12,)
 
 
 def load_tensorrt() -> ModuleType:
-    """The module `tensorrt`, of a version that this code was checked against.
+    """Return the module `tensorrt`, in a version that this code was checked against.
 
     Raises:
-        MachineError: not installed, without its libraries, or another version.
+        MachineError: not installed, installed without its libraries, or another version.
     """
-    remedy = 'On a PC: pip install "tensorrt>=10.3,<12". On a Jetson it comes with JetPack: use a venv with --system-site-packages.'
+    remedy = (
+        'On a PC: pip install "tensorrt>=10.3,<12". '
+        "On a Jetson it comes with JetPack: use a venv with --system-site-packages."
+    )
     try:
         module = importlib.import_module("tensorrt")
     except ModuleNotFoundError:
@@ -38,9 +41,12 @@ def load_tensorrt() -> ModuleType:
         raise MachineError(
             f"The package tensorrt is there without its libraries ({error}).", remedy
         ) from None
+
+    # Older and newer versions have other functions and flags.
     version = str(getattr(module, "__version__", "0"))
+
     number = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if not FLOOR <= number < CEILING:
+    if not _FLOOR <= number < _CEILING:
         raise MachineError(
             f"TensorRT is {version}; gasmcast runs on 10.3 and later, before 12.", remedy
         )
@@ -48,11 +54,11 @@ def load_tensorrt() -> ModuleType:
 
 
 def gaps() -> list[MachineError]:
-    """Everything that this machine lacks for TensorRT; empty: nothing."""
-    return [error for error in (_trouble(load_tensorrt), _trouble(find_device)) if error]
+    """Return everything that this machine lacks for TensorRT; empty if nothing."""
+    return [error for error in (_error_of(load_tensorrt), _error_of(find_device)) if error]
 
 
-def _trouble(check: Callable[[], object]) -> MachineError | None:
+def _error_of(check: Callable[[], object]) -> MachineError | None:
     try:
         check()
     except MachineError as error:
@@ -61,33 +67,35 @@ def _trouble(check: Callable[[], object]) -> MachineError | None:
 
 
 def missing() -> str:
-    """Why TensorRT cannot be used here; empty when it can."""
+    """Return why TensorRT cannot be used here; empty if it can."""
     return ", ".join(error.what.rstrip(".").replace("The", "the", 1) for error in gaps())
 
 
-_KEPT: dict[
-    str, tuple[Any, Any]
-] = {}  # by module: TensorRT takes one logger a process, and an engine must not outlive its runtime
+# Module name -> (logger, runtime), for the life of the process: TensorRT accepts one logger per
+# process, and an engine must not outlive its runtime.
+_RUNTIMES: dict[str, tuple[Any, Any]] = {}
 
 
 def deserialize(module: ModuleType, plan: bytes) -> trt.ICudaEngine | None:
-    """The engine of a plan; None where TensorRT refuses it (another version or device, or damaged).
+    """Return the engine of a plan; None if TensorRT refuses it (other version, device, damage).
 
-    The caller has checked that there is a device, and that the plan is this user's own: loading it runs its code.
+    The caller must have checked that there is a device, and that the plan belongs to this user:
+    loading it runs its code.
     """
     return _runtime(module).deserialize_cuda_engine(plan)
 
 
 def _runtime(module: ModuleType) -> trt.Runtime:
     trt = module
-    if trt.__name__ not in _KEPT:
+    if trt.__name__ not in _RUNTIMES:
+        # Both are kept: TensorRT holds only pointers to them.
         logger = _logger(trt)
-        _KEPT[trt.__name__] = (logger, trt.Runtime(logger))
-    return _KEPT[trt.__name__][1]
+        _RUNTIMES[trt.__name__] = (logger, trt.Runtime(logger))
+    return _RUNTIMES[trt.__name__][1]
 
 
 def _logger(module: ModuleType) -> trt.ILogger:
-    """A logger into Python's own."""
+    """Return a TensorRT logger that forwards to Python's `logging`."""
     trt = module
     levels = {"VERBOSE": logging.DEBUG, "INFO": logging.DEBUG, "WARNING": logging.INFO}
 
@@ -96,7 +104,7 @@ def _logger(module: ModuleType) -> trt.ILogger:
             super().__init__()
 
         def log(self, severity: object, text: str) -> None:
-            log.log(
+            _log.log(
                 levels.get(str(severity).rpartition(".")[2], logging.ERROR), "TensorRT: %s", text
             )
 
@@ -104,10 +112,10 @@ def _logger(module: ModuleType) -> trt.ILogger:
 
 
 def numpy_type(module: ModuleType, dtype: trt.DataType) -> np.dtype[Any]:
-    """The NumPy type of a network's input or output.
+    """Return the NumPy type of a network's input or output.
 
     Raises:
-        MachineError: a type that no graph of gasmcast has.
+        MachineError: a type that no graph of gasmcast uses.
     """
     trt = module
     known = {
@@ -117,6 +125,8 @@ def numpy_type(module: ModuleType, dtype: trt.DataType) -> np.dtype[Any]:
         trt.DataType.INT64: np.int64,
         trt.DataType.UINT8: np.uint8,
     }
+
+    # Other types exist, but `run` copies between NumPy arrays and needs to know each.
     if dtype not in known:
         raise MachineError(
             f"The engine has an input or output of type {dtype}, which gasmcast does not use."

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from gasmcast.export.checks.accuracy_gate import GateRecipe, judge, no_action_threshold
+from gasmcast.export.checks.accuracy_gate import judge_precision, no_action_threshold
+from gasmcast.export.checks.gate_verdict import GateRecipe
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 5, 200)
@@ -9,7 +10,7 @@ GOOD = np.eye(5)[LABELS] * 4 + RNG.normal(size=(200, 5))
 
 
 def test_fp32_against_itself_passes_and_has_its_figures():
-    v = judge("fp32", "openvino", GOOD, GOOD, LABELS)
+    v = judge_precision("fp32", "openvino", GOOD, GOOD, LABELS)
     assert v
     assert (v.agreement, v.top1_loss, v.ece_shift) == (1.0, 0.0, 0.0)
     assert v.measured().temperature == v.temperature
@@ -19,7 +20,7 @@ def test_fp32_against_itself_passes_and_has_its_figures():
 def test_lost_agreement_fails_and_says_why():
     turned = GOOD.copy()
     turned[:20] = np.roll(turned[:20], 1, axis=1)
-    v = judge("int8", "openvino", GOOD, turned, LABELS)
+    v = judge_precision("int8", "openvino", GOOD, turned, LABELS)
     assert not v
     assert v.agreement == pytest.approx(0.9)
     assert any("agreement" in r for r in v.reasons)
@@ -33,21 +34,24 @@ def test_lost_agreement_fails_and_says_why():
 
 def test_confidence_that_lies_fails_even_when_every_decision_agrees():
     torn = GOOD.copy()
-    torn[::2] *= 8  # no temperature can mend both halves
-    v = judge("int8", "", GOOD, torn, LABELS, recipe=GateRecipe(ece_shift=0.005))
+    torn[::2] *= 8  # no temperature corrects both halves
+    v = judge_precision("int8", "", GOOD, torn, LABELS, recipe=GateRecipe(ece_shift=0.005))
     assert v.agreement == 1.0
     assert not v
     assert any("calibration" in r for r in v.reasons)
 
 
-def test_temperature_is_fitted_anew():
-    a, b = judge("fp32", "", GOOD, GOOD, LABELS), judge("int8", "", GOOD, GOOD * 3, LABELS)
+def test_temperature_is_fitted_for_each_precision():
+    a, b = (
+        judge_precision("fp32", "", GOOD, GOOD, LABELS),
+        judge_precision("int8", "", GOOD, GOOD * 3, LABELS),
+    )
     assert b.temperature == pytest.approx(3 * a.temperature, rel=0.01)
     assert b.ece == pytest.approx(a.ece, abs=1e-3)
 
 
 def test_without_labels_only_agreement_counts():
-    v = judge("int8", "", GOOD, GOOD, None)
+    v = judge_precision("int8", "", GOOD, GOOD, None)
     assert v
     assert v.top1 is None
     assert v.no_action is None
@@ -56,7 +60,7 @@ def test_without_labels_only_agreement_counts():
 def test_logits_that_are_not_numbers_fail():
     broken = GOOD.copy()
     broken[3] = np.nan
-    v = judge("fp16", "", GOOD, broken, LABELS)
+    v = judge_precision("fp16", "", GOOD, broken, LABELS)
     assert not v
     assert "not numbers" in v.reasons[0]
 

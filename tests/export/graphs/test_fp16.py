@@ -6,7 +6,8 @@ from onnx import TensorProto, helper, numpy_helper
 from gasmcast.calibration.quantize import quantize
 from gasmcast.errors import UsageError
 from gasmcast.export.checks.reference_engines import open_arbiter
-from gasmcast.export.graphs.fp16 import LARGEST, measure_tops, to_fp16
+from gasmcast.export.graphs.fp16 import LARGEST, to_fp16
+from gasmcast.export.graphs.largest import measure_largest
 from gasmcast.export.graphs.rules import check_rules
 
 
@@ -29,7 +30,7 @@ def snr(path, model, half, feed):
 
 def test_products_are_half_norms_and_softmax_are_not(vit_block, tmp_path):
     model, feeds = vit_block
-    half = to_fp16(model, measure_tops(model, feeds))
+    half = to_fp16(model, measure_largest(model, feeds))
     types = typed(half)
     assert (types["v"], types["f"]) == (TensorProto.FLOAT16, TensorProto.FLOAT16)
     assert (types["n1"], types["p"]) == (TensorProto.FLOAT, TensorProto.FLOAT)
@@ -41,7 +42,7 @@ def test_products_are_half_norms_and_softmax_are_not(vit_block, tmp_path):
 
 def test_int8_with_an_fp16_rest(vit_block, tmp_path):
     model, feeds = vit_block
-    half = to_fp16(quantize(model, lambda: iter(feeds)), measure_tops(model, feeds))
+    half = to_fp16(quantize(model, lambda: iter(feeds)), measure_largest(model, feeds))
     types = typed(half)
     assert types["v"] == TensorProto.FLOAT16
     assert any(n.op_type == "QuantizeLinear" for n in half.graph.node)
@@ -52,13 +53,13 @@ def test_values_that_are_not_numbers_are_refused(vit_block):
     model, feeds = vit_block
     spoilt = [{name: np.full_like(value, np.nan) for name, value in feeds[0].items()}]
     with pytest.raises(UsageError, match="not numbers"):
-        measure_tops(model, spoilt)
+        measure_largest(model, spoilt)
 
 
 def test_what_is_too_large_stays(vit_block):
     model, feeds = vit_block
-    tops = measure_tops(model, feeds) | {"f": LARGEST * 2}
-    assert typed(to_fp16(model, tops))["f"] == TensorProto.FLOAT
+    largest = measure_largest(model, feeds) | {"f": LARGEST * 2}
+    assert typed(to_fp16(model, largest))["f"] == TensorProto.FLOAT
 
 
 @pytest.mark.parametrize("value", [1e6, 1e-9])

@@ -7,7 +7,7 @@ from gasmcast.calibration.choose_clips import Choice
 from gasmcast.calibration.clip_store import write_set
 from gasmcast.data.annotations import read_split
 from gasmcast.errors import UsageError
-from gasmcast.export.checks import reference_engines as sessions
+from gasmcast.export.precisions import calibration_feeds
 from gasmcast.export.precisions import prepare as precisions
 from gasmcast.spec import ClipSpec
 from gasmcast.video.reader import duration_s
@@ -22,39 +22,39 @@ def stored(tiny_set, tmp_path):
 
 
 def test_a_few_clips_are_seen_whole_and_one_segment_of_every_other(stored, monkeypatch):
-    monkeypatch.setattr(precisions, "HEAD_CLIPS", 3)
-    seen = precisions._Seen(stored)
-    assert (seen.whole, seen.parts) == ([0, 3, 6], [1, 2, 4, 5])
+    monkeypatch.setattr(calibration_feeds, "HEAD_CLIPS", 3)
+    seen = calibration_feeds.EncoderFeeds(stored)
+    assert (seen.whole, seen.single) == ([0, 3, 6], [1, 2, 4, 5])
     feeds = [feed["segments"] for feed in seen.feeds()]
     assert len(feeds) == seen.runs
     assert sum(map(len, feeds)) == seen.segments == 4 + 3 * 4
     clips = list(stored.clips())
     np.testing.assert_array_equal(feeds[0][0], clips[1][1:3])
     np.testing.assert_array_equal(feeds[1][0], clips[2][2:4])
-    np.testing.assert_array_equal(np.concatenate(feeds[seen.part_runs :])[:4, 1], clips[0][1:])
+    np.testing.assert_array_equal(np.concatenate(feeds[seen.single_runs :])[:4, 1], clips[0][1:])
 
 
 def test_what_is_wrong_with_a_clip_names_it(stored):
-    seen = precisions._Seen(stored)
+    seen = calibration_feeds.EncoderFeeds(stored)
     next(seen.feeds())
     with (
         pytest.raises(
             UsageError, match=rf"not numbers\. It was clip {stored.index.clips[0].id} of .*set"
         ),
-        seen.named(),
+        seen.name_clip_in_errors(),
     ):
         raise UsageError("Tensor x holds values that are not numbers.")
 
 
 def test_a_small_set_is_seen_whole(stored):
-    seen = precisions._Seen(stored)
-    assert seen.part_runs == 0
+    seen = calibration_feeds.EncoderFeeds(stored)
+    assert seen.single_runs == 0
     assert seen.segments == stored.index.segments
 
 
 @pytest.mark.parametrize("count", [5, 16, 100])
 def test_fp16_sees_segments_of_all_clips(stored, count):
-    shown = [feed["segments"] for feed in precisions._Seen(stored).spread(count)]
+    shown = [feed["segments"] for feed in calibration_feeds.EncoderFeeds(stored).spread(count)]
     assert [pair.shape for pair in shown] == [(1, *SPEC.pair_shape)] * min(count, 28)
     clips = list(stored.clips())
     owner = [
@@ -78,14 +78,14 @@ def test_all_that_runs_has_the_threads_that_were_asked_for(stored, tmp_path, mon
     def encode(feed):
         return {"semantic": np.zeros((len(feed["segments"]), 1), np.float32)}
 
-    def calibrate(_, feeds, recipe, policy, *, each, threads, keep=None):
+    def collect_ranges(_, feeds, recipe, policy, *, progress, stage, total, threads, keep=None):
         seen.append(("calibrate", threads))
         for run, feed in enumerate(feeds()):
             if keep is not None:
                 keep(run, encode(feed))
         return SimpleNamespace(model=None)
 
-    def measure_tops(_, feeds, threads):
+    def measure_largest(_, feeds, threads):
         seen.append((len(list(feeds)), threads))
 
     def open_uncached(_, threads):
@@ -93,9 +93,9 @@ def test_all_that_runs_has_the_threads_that_were_asked_for(stored, tmp_path, mon
         return SimpleNamespace(run=encode)
 
     monkeypatch.setattr(precisions, "load_graph", lambda _: None)
-    monkeypatch.setattr(precisions, "calibrate", calibrate)
-    monkeypatch.setattr(precisions, "measure_tops", measure_tops)
-    monkeypatch.setattr(sessions, "open_uncached", open_uncached)
+    monkeypatch.setattr(precisions, "collect_ranges", collect_ranges)
+    monkeypatch.setattr(precisions, "measure_largest", measure_largest)
+    monkeypatch.setattr(precisions, "open_uncached", open_uncached)
     precisions.prepare({"encoder": None, "head": None}, stored, tmp_path, int8=int8, threads=3)
     first = [("calibrate", 3), ("calibrate", 3)] if int8 else [("encode", 3)]
     assert seen == [*first, (16, 3), (7, 3)]

@@ -7,7 +7,8 @@ import pytest
 from gasmcast.calibration.quantize import quantize
 from gasmcast.errors import UsageError
 from gasmcast.export.graphs.fp16 import to_fp16
-from gasmcast.export.precisions.timing import Picked, pick, time_engine
+from gasmcast.export.precisions.speed_notes import add_notes
+from gasmcast.export.precisions.timing import CallTime, SpeedReport, time_engine, time_graphs
 from gasmcast.runtime.engines import TensorSpec
 from gasmcast.spec import ClipSpec
 
@@ -42,20 +43,23 @@ def test_the_budget_bounds_the_runs(step, runs):
 
 @pytest.fixture
 def picked(tmp_path, monkeypatch):
-    """Picks among graphs that take the given times: `{precision: {component: ms}}`; ONNX Runtime takes a third of what OpenVINO does."""
+    """Report of graphs with the given times: `{precision: {component: ms}}`.
 
-    def picked(ms: dict[str, dict[str, float]]) -> Picked:
+    ONNX Runtime takes a third of the time of OpenVINO.
+    """
+
+    def picked(ms: dict[str, dict[str, float]]) -> SpeedReport:
         def opener(path, threads, **_):
             return float(path.read_text())
 
         monkeypatch.setattr("gasmcast.export.precisions.timing.open_uncached", opener)
         monkeypatch.setattr("gasmcast.export.precisions.timing.open_arbiter", opener)
         monkeypatch.setattr(
-            "gasmcast.export.precisions.timing._plain",
+            "gasmcast.export.precisions.timing._open_optimized",
             lambda path, threads: opener(path, threads) / 3,
         )
         monkeypatch.setattr(
-            "gasmcast.export.precisions.timing.time_engine", lambda took: (took, took, 3)
+            "gasmcast.export.precisions.timing.time_engine", lambda took: CallTime(took, took, 3)
         )
         graphs = {}
         for precision, parts in ms.items():
@@ -64,7 +68,7 @@ def picked(tmp_path, monkeypatch):
             }
             for component, took in parts.items():
                 graphs[precision][component].write_text(str(took))
-        return pick(graphs, ClipSpec())
+        return add_notes(time_graphs(graphs), ClipSpec())
 
     return picked
 
@@ -99,7 +103,10 @@ def test_a_decision_costs_what_one_precision_takes_and_no_mix(picked):
         "a decision in int8, which a CPU takes, costs 15 ms of the 500 ms of a segment (3 %)"
         in found.notes
     )
-    compared = "encoder: fp16 on onnxruntime is the fastest here, 5.0 ms; it was timed to compare, `live` does not take it on a CPU"
+    compared = (
+        "encoder: fp16 on onnxruntime is the fastest here, 5.0 ms; "
+        "it was timed to compare, `live` does not take it on a CPU"
+    )
     assert compared in found.notes
     assert "head: fp32 on openvino is the fastest here, 4.0 ms" in found.notes
 
@@ -113,7 +120,8 @@ def test_every_precision_is_timed_on_both_engines(vit_block, tmp_path):
         "int8": {"head": tmp_path / "head.int8.onnx"},
     }
     said = []
-    picked = pick(graphs, ClipSpec(), threads=1, each=said.append)
+    report = time_graphs(graphs, threads=1, progress=said.append)
+    picked = add_notes(report, ClipSpec())
     assert {(t.precision, t.engine) for t in picked.timings} == {
         (p, e) for p in graphs for e in ("openvino", "onnxruntime")
     }
@@ -133,7 +141,7 @@ def test_fp16_is_timed_where_it_was_judged_and_nowhere_else(vit_block, tmp_path)
         "fp32": {"head": tmp_path / "head.onnx"},
         "fp16": {"head": tmp_path / "head.fp16.onnx"},
     }
-    picked = pick(graphs, ClipSpec(), threads=1)
+    picked = time_graphs(graphs, threads=1)
     assert [t.engine for t in picked.timings if t.precision == "fp16"] == ["onnxruntime"]
 
 
@@ -145,6 +153,7 @@ def test_a_file_that_one_engine_cannot_read_is_told_and_the_rest_is_timed(
 
     monkeypatch.setattr("gasmcast.export.precisions.timing.open_uncached", refuse)
     onnx.save(vit_block[0], str(tmp_path / "encoder.onnx"))
-    picked = pick({"fp32": {"encoder": tmp_path / "encoder.onnx"}}, ClipSpec())
+    picked = time_graphs({"fp32": {"encoder": tmp_path / "encoder.onnx"}})
     assert [t.engine for t in picked.timings] == ["onnxruntime"]
-    assert picked.notes[0].startswith("encoder fp32: OpenVINO cannot read")
+    assert picked.unread[0].startswith("encoder fp32: OpenVINO cannot read")
+    assert picked.to_json()["notes"][0] == picked.unread[0]

@@ -1,6 +1,9 @@
-"""Every graph in every precision through TensorRT-RTX, which compiles for NVIDIA cards where there is none; and what must be refused.
+"""Every graph in every precision through TensorRT-RTX, which compiles for NVIDIA cards without one.
 
-Here a small model of every part; at real size (`make test-engines`, or GASMCAST_REAL_SIZE=1) the `ssv2` preset.
+And graphs that must be refused.
+
+Here a small model of every part; at real size (`make test-engines`, or GASMCAST_REAL_SIZE=1) the
+`ssv2` preset.
 """
 
 from __future__ import annotations
@@ -22,15 +25,16 @@ from typer.testing import CliRunner
 from gasmcast.cli import app
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.export.graphs.rules import check_rules
+from gasmcast.export.tensorrt.layer_log import read_layers
 from gasmcast.export.tensorrt.rtx_check import (
     EngineCheck,
     Product,
     check_engine,
     checker_missing,
-    read_layers,
 )
-from gasmcast.runtime.engines.trt.build import build_plan, profiles_for
-from gasmcast.runtime.engines.trt.builder import BuildRequest
+from gasmcast.runtime.engines.trt.build import build_plan
+from gasmcast.runtime.engines.trt.builder_process import BuildRequest
+from gasmcast.runtime.engines.trt.engine_key import profiles_for
 
 pytestmark = [
     pytest.mark.skipif(bool(checker_missing()), reason=f"needs TensorRT-RTX: {checker_missing()}"),
@@ -45,18 +49,20 @@ GRAPHS = ("encoder", "head", "complete")
 
 
 def export_all(preset: str, folder: Path, overrides: dict | None = None) -> Path:
-    """All graphs in all precisions that have files of their own, of random weights, calibrated on made-up pixels."""
+    """All graphs in all precisions with files of their own; random weights, synthetic pixels."""
     import torch
 
     from gasmcast.calibration.policy import Policy
     from gasmcast.calibration.qdq import ALL_LEVELS, SAFE_LEVELS
-    from gasmcast.calibration.quantize import calibrate
+    from gasmcast.calibration.quantize import collect_ranges
     from gasmcast.config import load_config
+    from gasmcast.export.graphs.compose import compose_complete
     from gasmcast.export.graphs.fp16 import to_fp16
-    from gasmcast.export.graphs.trace import compose_complete, export_onnx, save_graph
+    from gasmcast.export.graphs.graph_file import save_graph
+    from gasmcast.export.graphs.trace import export_onnx
     from gasmcast.models.model import build_model
-    from gasmcast.runtime.engine_build import made_up_pairs
     from gasmcast.runtime.engines import open_engine
+    from gasmcast.video.noise import drifting_noise
 
     torch.manual_seed(0)
     config = load_config(
@@ -65,7 +71,7 @@ def export_all(preset: str, folder: Path, overrides: dict | None = None) -> Path
     )
     paths = export_onnx(build_model(config), folder)
     spec = config.spec
-    pairs = [{"segments": made_up_pairs(1, spec.pair_shape, seed)} for seed in range(2)]
+    pairs = [{"segments": drifting_noise(1, spec.pair_shape, seed)} for seed in range(2)]
     engine = open_engine(paths["encoder"], "onnxruntime")
     rows = [engine.run(pair) for pair in pairs]
     features = [
@@ -78,7 +84,9 @@ def export_all(preset: str, folder: Path, overrides: dict | None = None) -> Path
     fp32 = {name: onnx.load(str(path)) for name, path in paths.items()}
     feeds = {"encoder": pairs, "head": features}
     fp16 = {name: to_fp16(fp32[name]) for name in feeds}
-    seen = {name: calibrate(fp32[name], lambda f=feed: iter(f)) for name, feed in feeds.items()}
+    seen = {
+        name: collect_ranges(fp32[name], lambda f=feed: iter(f)) for name, feed in feeds.items()
+    }
     int8 = {name: seen[name].quantize(Policy(), SAFE_LEVELS) for name in feeds}
     int8_fp16 = {name: to_fp16(seen[name].quantize(Policy(), ALL_LEVELS)) for name in feeds}
     for precision, graphs in (("fp16", fp16), ("int8", int8), ("int8_fp16", int8_fp16)):
@@ -103,13 +111,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_graph_builds_in_the_precision_of_its_file(
     small: Path, graph: str, precision: str
 ) -> None:
-    check = check_engine(file_of(small, graph, precision), streams=2)
+    check = check_engine(file_of(small, graph, precision), cameras=2)
     assert check, str(check)
     assert_types(check, precision)
 
 
 def assert_types(check: EngineCheck, precision: str) -> None:
-    """What the layer report must say: nothing above the file's precision, and INT8 wherever the policy put it."""
+    """The layer report must show no product above the file's precision, and INT8 by policy."""
     assert check.products
     assert all(product.got for product in check.products), [
         p.node for p in check.products if not p.got
@@ -118,7 +126,8 @@ def assert_types(check: EngineCheck, precision: str) -> None:
         assert set(check.count()) == {precision}
         return
     high = [p.node for p in check.products if p.op == "Conv" and p.got != "int8"]
-    # The two stems (three input channels) and the depthwise convolutions of the temporal adapter; every other one is INT8.
+    # The two stems (three input channels) and the depthwise convolutions of the temporal adapter;
+    # every other one is INT8.
     assert all("stem" in node or "patch_embed" in node or "adapter" in node for node in high), high
     linears = vit_linears(check)
     assert all(p.got == "int8" for p in linears), [p.node for p in linears if p.got != "int8"]
@@ -135,7 +144,7 @@ def vit_linears(check: EngineCheck) -> list[Product]:
 
 
 def test_the_profiles_of_a_device_build(small: Path, tmp_path: Path) -> None:
-    """One profile for a single stream, one for 2..N: what `gasmcast engine build` asks of the device."""
+    """One profile for a single camera, one for 2..N, as `gasmcast engine build` requests them."""
     request = BuildRequest(
         str(small / "encoder.fp16.onnx"),
         str(tmp_path / "plan"),
@@ -297,7 +306,7 @@ def test_known_bad_graphs_are_refused_by_tensorrt_and_by_our_rules(
 ) -> None:
     make, reason = BAD[name]
     path = make(tmp_path / f"{name}.onnx")
-    check = check_engine(path, streams=2, targets=("SM86",))
+    check = check_engine(path, cameras=2, targets=("SM86",))
     assert not check
     assert re.search(reason, check.failure), check.failure
     assert path.name in check.failure
@@ -310,7 +319,7 @@ def test_known_bad_graphs_are_refused_by_tensorrt_and_by_our_rules(
 
 
 def test_the_good_twin_of_the_bad_ones_builds(tmp_path: Path) -> None:
-    check = check_engine(quantized(tmp_path / "good.onnx"), streams=2)
+    check = check_engine(quantized(tmp_path / "good.onnx"), cameras=2)
     assert check, str(check)
     assert check.count("Conv") == {"int8": 1}
     assert check_rules(tmp_path / "good.onnx")
@@ -384,7 +393,7 @@ def test_the_command_checks_a_bundle(small: Path, tmp_path: Path) -> None:
         precisions={},
     )
     (bundle / "manifest.json").write_text(manifest.model_dump_json())
-    result = CliRunner().invoke(app, ["engine", "check", str(bundle), "--streams", "2", "--json"])
+    result = CliRunner().invoke(app, ["engine", "check", str(bundle), "--cameras", "2", "--json"])
     assert result.exit_code == 0, result.exception
     records = json.loads(result.stdout)
     assert [record["passed"] for record in records] == [True, True]

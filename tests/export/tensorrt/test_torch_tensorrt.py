@@ -1,4 +1,7 @@
-"""The torch-tensorrt route: every call against the package's sources, the flow against a fake compiler, on a GPU if there is one."""
+"""The torch-tensorrt route.
+
+Every call against the package's sources, the flow against a fake compiler, or on a GPU if present.
+"""
 
 from __future__ import annotations
 
@@ -22,21 +25,21 @@ TABLE = json.loads((Path(__file__).parent / "api" / "torch_tensorrt-2.14.json").
 
 
 def mistakes(source: str) -> list[str]:
-    """Calls on `tt` that the table does not have, or with arguments that it does not have."""
+    """Calls on `torch_tensorrt` that the table lacks, or with arguments that it lacks."""
     found = []
     tree = ast.parse(source)
     splats = {
         key.value
         for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
+        if isinstance(node, ast.Assign | ast.Return) and isinstance(node.value, ast.Dict)
         for key in node.value.keys
         if isinstance(key, ast.Constant)
     }
     for node in ast.walk(tree):
         name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-        if not name.startswith("tt."):
+        if not name.startswith("torch_tensorrt."):
             continue
-        entry = TABLE.get(name[3:])
+        entry = TABLE.get(name.removeprefix("torch_tensorrt."))
         if entry is None:
             found.append(f"no {name}")
             continue
@@ -45,7 +48,8 @@ def mistakes(source: str) -> list[str]:
         keywords = {k.arg for k in node.keywords if k.arg}
         if any(k.arg is None for k in node.keywords):
             keywords |= splats
-        # compile and save swallow unknown keywords silently, so a misspelt one would do nothing: names count although any is taken.
+        # compile and save ignore unknown keywords silently, so a misspelt one would do nothing:
+        # names count although any is accepted.
         found += [
             f"{name}: no argument {keyword}"
             for keyword in sorted(keywords - set(entry["keywords"]))
@@ -56,19 +60,19 @@ def mistakes(source: str) -> list[str]:
 def test_every_call_is_in_the_packages_sources() -> None:
     source = (ROOT / "export" / "tensorrt" / "torch_tensorrt.py").read_text()
     assert mistakes(source) == []
-    assert all(f"tt.{name}(" in source for name in ("dynamo.compile", "save", "Input"))
+    assert all(f"torch_tensorrt.{name}(" in source for name in ("dynamo.compile", "save", "Input"))
 
 
 @pytest.mark.parametrize(
     ("line", "mistake"),
     [
         (
-            "tt.dynamo.compile(program, arg_inputs=x, enabled_precisions={1})",
-            "tt.dynamo.compile: no argument enabled_precisions",
+            "torch_tensorrt.dynamo.compile(program, arg_inputs=x, enabled_precisions={1})",
+            "torch_tensorrt.dynamo.compile: no argument enabled_precisions",
         ),
-        ("tt.dynamo.trace(program)", "no tt.dynamo.trace"),
-        ("tt.Input(min_shap=(1,))", "tt.Input: no argument min_shap"),
-        ("tt.save(a, b, c)", "tt.save: too many arguments"),
+        ("torch_tensorrt.dynamo.trace(program)", "no torch_tensorrt.dynamo.trace"),
+        ("torch_tensorrt.Input(min_shap=(1,))", "torch_tensorrt.Input: no argument min_shap"),
+        ("torch_tensorrt.save(a, b, c)", "torch_tensorrt.save: too many arguments"),
     ],
 )
 def test_mistakes_are_found(line: str, mistake: str) -> None:
@@ -79,7 +83,7 @@ SPEC = ClipSpec(segments=2, motion_frames=2, semantic_frames=1, pixels=32)
 
 
 class Stand(torch.nn.Module):
-    """A model's outside with next to nothing inside: tracing the real one is tested with the ONNX route."""
+    """Interface of a model with almost nothing inside; tests of the ONNX route trace real ones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,8 +147,10 @@ def test_encoder_and_head_are_compiled_saved_and_compared(
 ) -> None:
     fake = compiler()
     names: list[str] = []
-    done = route.compile_graphs(model, tmp_path / "out", streams=3, device="cpu", each=names.append)
-    assert names == ["encoder", "head"]
+    done = route.compile_graphs(
+        model, tmp_path / "out", cameras=3, device="cpu", progress=names.append
+    )
+    assert names == ["compiling encoder", "compiling head"]
     assert [engine.path.name for engine in done] == ["encoder.ep", "head.ep"]
     assert all(done)
     assert all(engine.path.read_bytes() == b"a program" for engine in done)
@@ -186,6 +192,6 @@ def test_a_machine_without_a_gpu(model: Stand, tmp_path: Path) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_on_a_gpu(tmp_path: Path, precision: str) -> None:
     model = build_model(load_config("demo"))
-    done = route.compile_graphs(model, tmp_path, streams=2, precision=precision)
+    done = route.compile_graphs(model, tmp_path, cameras=2, precision=precision)
     assert all(done), [str(engine) for engine in done]
     assert all(engine.path.stat().st_size > 1000 for engine in done)

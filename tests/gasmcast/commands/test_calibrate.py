@@ -69,7 +69,7 @@ def test_a_training_split_that_holds_validation_clips_is_refused(tiny_set, tmp_p
         ["calibrate", str(data), "--config", "demo", "--out", str(tmp_path / "c"), "--clips", "4"],
     )
     assert isinstance(done.exception, UsageError)
-    assert f"The training split of {data} holds 2 of the clips that judge (18)." in str(
+    assert f"The training split of {data} holds 2 clips of the validation split (18)" in str(
         done.exception
     )
     assert not (tmp_path / "c").exists()

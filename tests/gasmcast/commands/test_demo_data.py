@@ -21,12 +21,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made") / "set"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthetic, "_SECONDS", (0.2, 0.3))
-        make_set(root, clips=75, workers=1, quiet=True)
+        make_set(root, clips=75, workers=1)
     return root
 
 
 def test_demo_data_says_what_is_wrong(root: Path) -> None:
-    """In a process of its own, through the entry point: one line, exit code 2."""
+    """In a separate process, through the entry point: one line, exit code 2."""
     done = subprocess.run(
         [sys.executable, "-m", "gasmcast", "demo-data", str(root)],
         capture_output=True,

@@ -1,4 +1,6 @@
-"""`export --engine` and `bench live --engine tensorrt` without a GPU: the bundle is there, exit code 3 says what is not.
+"""`export --build-engines` and `bench live --engine tensorrt` without a GPU.
+
+The bundle is written, and exit code 3 says what is missing.
 
 And what `export` prints of precisions that are not in the bundle.
 """
@@ -15,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gasmcast.cli import app
-from gasmcast.errors import GateError, MachineError, UsageError
+from gasmcast.errors import GateError, MachineError
 from gasmcast.files import sha256_of
 from gasmcast.manifest import BundleFile, Manifest
 from gasmcast.spec import ClipSpec
@@ -24,7 +26,8 @@ from gasmcast.spec import ClipSpec
 @pytest.fixture
 def exporter(monkeypatch: pytest.MonkeyPatch):
     """The export itself, which other tests do, in an instant; and no TensorRT."""
-    from gasmcast.export import origin, pipeline
+    from gasmcast.export import pipeline, source
+    from gasmcast.export.result import ExportResult
 
     manifest = Manifest(
         gasmcast="0",
@@ -37,15 +40,13 @@ def exporter(monkeypatch: pytest.MonkeyPatch):
         precisions={},
     )
 
-    def write(origin, out: Path, plan, **_):
+    def write(_source, out: Path, _plan, **_):
         out.mkdir(parents=True)
         (out / "manifest.json").write_text(manifest.model_dump_json())
-        return SimpleNamespace(verdicts=(), failed=(), not_judged={}, manifest=manifest)
+        return ExportResult(out, manifest, verdicts=(), not_judged={}, report={})
 
     model = SimpleNamespace(config=SimpleNamespace(motion_context="previous"))
-    monkeypatch.setattr(
-        origin, "open_origin", lambda *_: SimpleNamespace(random=False, model=model)
-    )
+    monkeypatch.setattr(source, "open_source", lambda *_: SimpleNamespace(model=model))
     monkeypatch.setattr(pipeline, "export_bundle", write)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
@@ -62,7 +63,9 @@ def test_the_bundle_is_written_before_the_engine_is_missed(
     exporter, tmp_path: Path, engine: str, lacks: str
 ) -> None:
     out = tmp_path / "model.gasm"
-    result = CliRunner().invoke(app, ["export", "demo", "--out", str(out), "--engine", engine])
+    result = CliRunner().invoke(
+        app, ["export", "demo", "--out", str(out), "--build-engines", engine]
+    )
     assert lacks in str(result.exception)
     assert (out / "manifest.json").is_file()
     assert f"Wrote {out}" in result.output
@@ -79,16 +82,20 @@ def test_what_is_not_in_the_bundle_is_told_with_the_reason(
     exporter, failed, hint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gasmcast.export import pipeline, plan
-    from gasmcast.export.checks.accuracy_gate import GateRecipe, judge
+    from gasmcast.export.checks.accuracy_gate import judge_precision
+    from gasmcast.export.checks.gate_verdict import GateRecipe
+    from gasmcast.export.result import ExportResult
 
     logits = np.eye(3)
-    verdict = judge(failed, "an engine", logits, logits, None, recipe=GateRecipe(agreement=1.01))
+    verdict = judge_precision(
+        failed, "an engine", logits, logits, None, recipe=GateRecipe(agreement=1.01)
+    )
     asked = []
 
     def export_bundle(_origin, _out, wanted, **_):
         asked.append(wanted)
         report = {"search": {"int8": {}}}
-        return plan.ExportResult(
+        return ExportResult(
             tmp_path / "m", SimpleNamespace(files={}), (verdict,), wanted.left_out, report
         )
 
@@ -110,9 +117,10 @@ def test_what_is_not_in_the_bundle_is_told_with_the_reason(
 
 def test_an_engine_that_is_none(exporter, tmp_path: Path) -> None:
     result = CliRunner().invoke(
-        app, ["export", "demo", "--out", str(tmp_path / "m"), "--engine", "cudnn"]
+        app, ["export", "demo", "--out", str(tmp_path / "m"), "--build-engines", "cudnn"]
     )
-    assert isinstance(result.exception, UsageError)
+    assert result.exit_code == 2
+    assert "'cudnn' is not one of" in result.output
     assert not (tmp_path / "m").exists()
 
 

@@ -94,6 +94,6 @@ def test_the_help_is_printed_as_it_is_written(name: str, command) -> None:
 
 
 def test_demo_data_names_a_next_step_that_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic, "make_set", lambda *_: {"train": 1})
+    monkeypatch.setattr(synthetic, "make_set", lambda *_, **__: {"train": 1})
     done = CliRunner().invoke(app, ["demo-data", "there"])
     assert parse(done.stdout.partition("Next: ")[2].strip()) == "train"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gasmcast.runtime.records import CameraStats, Decision, Event, Notice, Stats
-from gasmcast.runtime.service.health import Verdict
+from gasmcast.runtime.service.health import HealthStatus
 
 ROOT = Path(__file__).parents[3]
 RECORDS, METRICS = (
@@ -43,4 +43,4 @@ def test_every_metric_is_there_and_no_other() -> None:
         )
     )
     assert {name for name in first_cells(METRICS) if name.startswith("gasmcast_")} == served
-    assert {field.name for field in fields(Verdict)} <= set(re.findall(r"`(\w+)`", METRICS))
+    assert {field.name for field in fields(HealthStatus)} <= set(re.findall(r"`(\w+)`", METRICS))

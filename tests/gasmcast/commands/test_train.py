@@ -1,4 +1,4 @@
-"""From a folder of videos to figures, by the commands."""
+"""From a folder of videos to figures, with the commands."""
 
 import json
 import re
@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from gasmcast.cli import app
 from gasmcast.errors import GasmcastError, MachineError, UsageError
+from gasmcast.tensorfile import TornFileError
 
 CLASSES = ("Holding something", "Moving something down", "Moving something up")
 
@@ -31,7 +32,7 @@ def _video(path: Path, label: int, seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """Nine training and six validation clips of three classes, two of which are each other backwards."""
+    """Return nine training and six validation clips of three classes, two of them reversals."""
     root = tmp_path_factory.mktemp("data")
     (root / "labels").mkdir()
     (root / "videos").mkdir()
@@ -53,7 +54,7 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def preset(fake, tmp_path_factory) -> Path:
-    """The tiny configuration as a file; the number of classes is left to the data."""
+    """Write the tiny configuration as a file; the data set decides the number of classes."""
     tree = {section: dict(values) for section, values in fake.TINY.items()}
     del tree["model"]["classes"]
     tree["train"] |= {"epochs": 1, "batch_size": 3, "workers": 0}
@@ -83,7 +84,8 @@ def run(data, preset, tmp_path_factory) -> Path:
 def test_a_run_folder_has_what_people_expect(run):
     names = {path.name for path in run.iterdir()}
     assert names >= {
-        "best.safetensors", "last.safetensors", "frozen.safetensors", "state.safetensors", "config.yaml", "environment.json",
+        "best.safetensors", "last.safetensors", "frozen.safetensors", "state.safetensors",
+        "config.yaml", "environment.json",
         "metrics.csv", "curves.png", "summary.json", "tensorboard",
     }  # fmt: skip
     assert yaml.safe_load((run / "config.yaml").read_text())["train"]["lr"] == 1e-3
@@ -109,10 +111,10 @@ def test_eval_prints_and_keeps_the_figures(run, data, tmp_path):
     assert {"confusion.png", "reliability.png", "scores.json"} <= {
         path.name for path in (run / "eval").iterdir()
     }
-    from gasmcast.export.origin import open_origin
+    from gasmcast.export.source import open_source
 
-    assert 0.05 <= open_origin(str(run)).temperature <= 20
-    assert open_origin(str(run / "last.safetensors")).temperature is None  # it was not evaluated
+    assert 0.05 <= open_source(str(run)).temperature <= 20
+    assert open_source(str(run / "last.safetensors")).temperature is None  # it was not evaluated
     page = (tmp_path / "errors" / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 2
     assert "http" not in page
@@ -121,9 +123,10 @@ def test_eval_prints_and_keeps_the_figures(run, data, tmp_path):
 
 
 def test_the_analysis_shows_what_went_wrong(data, tmp_path):
-    """A subject that takes every clip for the same class: two of three are wrong, and their frames are shown."""
-    from gasmcast.evaluation.classifier import Subject
-    from gasmcast.evaluation.evaluate import Examination
+    """A classifier predicts the same class always: two of three are wrong, and are shown."""
+    from gasmcast.evaluation.classifier import Classifier
+    from gasmcast.evaluation.evaluation import evaluate_split
+    from gasmcast.evaluation.page import write_analysis
     from gasmcast.labels import Labels
     from gasmcast.spec import ClipSpec
 
@@ -131,10 +134,8 @@ def test_the_analysis_shows_what_went_wrong(data, tmp_path):
         return np.tile(np.array([0.0, 2.0, 1.0], np.float32), (len(clips), 1))
 
     spec = ClipSpec(segments=2, motion_frames=2, semantic_frames=1, pixels=32)
-    exam = Examination(
-        Subject("stub", always_down, spec, Labels(CLASSES), None), data, "validation", quiet=True
-    )
-    page = exam.analysis(tmp_path).read_text()
+    exam = evaluate_split(Classifier("stub", always_down, spec, Labels(CLASSES), None), data)
+    page = write_analysis(exam, tmp_path).read_text()
     pairs, _, worst = page.partition("<h2>Most confused pairs</h2>")[2].partition(
         "<h2>Worst clips</h2>"
     )
@@ -158,15 +159,13 @@ def test_the_analysis_shows_what_went_wrong(data, tmp_path):
 
 
 def test_frames_are_shuffled_alike_whatever_the_batch(run, data, monkeypatch):
-    from gasmcast.evaluation import evaluate as assess
-    from gasmcast.evaluation.classifier import open_subject
+    from gasmcast.evaluation import evaluation as module
+    from gasmcast.evaluation.classifier import open_classifier
 
     seen = []
-    monkeypatch.setattr(assess, "judge_shuffled", lambda _, shuffled, *rest: seen.append(shuffled))
+    monkeypatch.setattr(module, "score_shuffled", lambda _, shuffled, *rest: seen.append(shuffled))
     for size in (1, 4):
-        assess.Examination(
-            open_subject(run), data, "validation", shuffled=True, batch_size=size, quiet=True
-        )
+        module.evaluate_split(open_classifier(run), data, shuffled=True, batch_size=size)
     assert np.allclose(*seen, atol=1e-5)
 
 
@@ -321,34 +320,34 @@ def test_videos_that_are_missing_or_broken(data, preset, run, tmp_path):
     (root / "videos/10.mp4").write_bytes(b"no video")
     with pytest.raises(GasmcastError, match="do not decode"):
         _call("eval", run, "--data", root, "--workers", 0)
-    with pytest.raises(GasmcastError, match="do not decode") as told:
+    with pytest.raises(GasmcastError, match="do not decode") as caught:
         _call("eval", run, "--data", root, "--workers", 1)
-    assert "Traceback" not in str(told.value)
+    assert "Traceback" not in str(caught.value)
     (root / "videos/3.mp4").unlink()
     with pytest.raises(UsageError, match="1 of 9 videos are not there, for one 3"):
         _call("train", preset, "--data", root, "--out", tmp_path / "run")
 
 
 def test_flips_need_the_mirror_image_of_every_class_that_names_a_side(preset, tiny_set, tmp_path):
-    from gasmcast.training.inputs.training_set import open_run
+    from gasmcast.training.inputs.training_set import open_training_set
 
     with pytest.raises(UsageError, match="'Pushing something from left to right' names a side"):
-        open_run(preset, tiny_set, {"augment.flip": True})
+        open_training_set(preset, tiny_set, {"augment.flip": True})
     root = _copy(tiny_set, tmp_path / "set")
     table = json.loads((root / "labels.json").read_text())
     (root / "labels.json").write_text(
         json.dumps({**table, "Pushing something from right to left": len(table)})
     )
-    assert open_run(preset, root, {"augment.flip": True}).clips.swap == {0: 3, 3: 0}
+    assert open_training_set(preset, root, {"augment.flip": True}).clips.swap == {0: 3, 3: 0}
 
 
 def test_only_a_validation_split_that_is_not_there_is_done_without(data, preset, tmp_path):
-    from gasmcast.training.inputs.training_set import open_run
+    from gasmcast.training.inputs.training_set import open_training_set
 
     root = _copy(data, tmp_path / "set")
     split = root / "labels/validation.json"
     rows = json.loads(split.read_text())
-    assert open_run(preset, root, {}).validation is not None
+    assert open_training_set(preset, root, {}).validation is not None
     for content, sentence in (
         ("[{", "is not JSON"),
         ("[]", "lists no clips"),
@@ -360,11 +359,11 @@ def test_only_a_validation_split_that_is_not_there_is_done_without(data, preset,
     ):
         split.write_text(content)
         with pytest.raises(UsageError, match=sentence):
-            open_run(preset, root, {})
+            open_training_set(preset, root, {})
     split.unlink()
-    run = open_run(preset, root, {})
+    run = open_training_set(preset, root, {})
     assert run.validation is None
-    assert any("no validation split" in loud for loud in run.warnings)
+    assert any("no validation split" in text for text in run.warnings)
 
 
 def test_other_classes_and_no_checkpoint(data, run, tmp_path):
@@ -378,7 +377,7 @@ def test_other_classes_and_no_checkpoint(data, run, tmp_path):
         _call("eval", tmp_path, "--data", data)
     torn = tmp_path / "best.safetensors"
     torn.write_bytes((run / "best.safetensors").read_bytes()[:-50])
-    with pytest.raises(UsageError, match="whole file"):
+    with pytest.raises(TornFileError, match="whole file"):
         _call("eval", torn, "--data", data)
     alone = tmp_path / "alone.safetensors"
     shutil.copy(run / "best.safetensors", alone)
@@ -391,16 +390,16 @@ def test_other_classes_and_no_checkpoint(data, run, tmp_path):
 @pytest.mark.slow
 def test_a_study_resumes_and_writes_its_table(data, preset, tmp_path, monkeypatch):
     from gasmcast.models.backbones.weights import NoWeightsError
-    from gasmcast.training import run as session
+    from gasmcast.training import start
 
-    build = session.build_model
+    build = start.build_model
 
     def without(config):
         if config.model.fusion == "late":
             raise NoWeightsError("These weights are not to be had.")
         return build(config)
 
-    monkeypatch.setattr(session, "build_model", without)
+    monkeypatch.setattr(start, "build_model", without)
     rows = {"joined": {}, "summed": {"model.fusion": "add"}, "no weights": {"model.fusion": "late"}}
     study = tmp_path / "study.yaml"
     study.write_text(
@@ -431,7 +430,7 @@ def test_a_study_resumes_and_writes_its_table(data, preset, tmp_path, monkeypatc
 
 @pytest.mark.slow
 def test_the_rows_of_a_study_share_features_of_frozen_backbones(data, preset, tmp_path):
-    joined = {"model.read_out": "guarded", "train.gate_folds": 2}
+    joined = {"model.read_out": "guarded", "train.stream_weight_folds": 2}
     rows = {
         "guarded": joined,
         "joint": {},
@@ -449,5 +448,6 @@ def test_the_rows_of_a_study_share_features_of_frozen_backbones(data, preset, tm
         ).splitlines()[-1]
     )
     assert [len(line["seeds"]) for line in lines] == [2, 2, 2, 2]
-    # Random backbones follow the seed: two of both streams and two of one, for training and validation each.
+    # Random backbones differ by seed: two of both streams and two of one, for training and
+    # validation each.
     assert len(list((tmp_path / "out/features").glob("*/index.json"))) == 8

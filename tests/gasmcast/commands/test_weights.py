@@ -1,4 +1,4 @@
-"""`gasmcast weights` prints what a user needs: what was written, from where, and the next command."""
+"""`gasmcast weights` says what it wrote, where from, under which license, and what to do next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Annotation files as distributed, their older names, and what is wrong with a set."""
+"""Annotation files as distributed, their older names, and defects of a set."""
 
 from __future__ import annotations
 
@@ -18,10 +18,21 @@ from gasmcast.errors import UsageError
 from gasmcast.labels import Labels, ssv2_labels
 
 BRACKETS = (  # the 14 kinds of the official files
-    "[something]", "[Something]", "[part]", "[number of]", "[somewhere]", "[some substance]", "[something soft]",
-    "[one of many similar things on the table]", "[something that cannot actually stand upright]", "[something else]",
-    "[a few]", "[several]", "[some things]", "[stuff]",
-)  # fmt: skip
+    "[something]",
+    "[Something]",
+    "[part]",
+    "[number of]",
+    "[somewhere]",
+    "[some substance]",
+    "[something soft]",
+    "[one of many similar things on the table]",
+    "[something that cannot actually stand upright]",
+    "[something else]",
+    "[a few]",
+    "[several]",
+    "[some things]",
+    "[stuff]",
+)
 
 
 def make_set(
@@ -120,10 +131,18 @@ def test_a_flip_swaps_three_pairs_of_the_official_classes_and_no_class_is_in_its
     assert labels.one_sided() == []  # nor is 'pulling it right out'
 
 
-@pytest.mark.parametrize("names", [
-    ("Swiping Left", "Swiping Right"), ("Swiping LEFT", "swiping right"), ("Left hand", "Right hand"), ("swipe_left", "swipe_right"),
-    ("left-to-right", "right-to-left"), ("Turning left, slowly", "Turning right, slowly"), ("to the left (2)", "to the right (2)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Swiping Left", "Swiping Right"),
+        ("Swiping LEFT", "swiping right"),
+        ("Left hand", "Right hand"),
+        ("swipe_left", "swipe_right"),
+        ("left-to-right", "right-to-left"),
+        ("Turning left, slowly", "Turning right, slowly"),
+        ("to the left (2)", "to the right (2)"),
+    ],
+)
 def test_sides_are_swapped_however_they_are_written(names: tuple[str, str]) -> None:
     labels = Labels(["Leftovers, upright", names[0], "Bright", names[1]])
     assert labels.left_right_swap() == {1: 3, 3: 1}
@@ -210,7 +229,7 @@ def test_a_broken_frame_list_is_one_sentence(
 
 
 def test_full_scale(real_data: Path) -> None:
-    """193,690 clips: under 2 s and 300 MB, in a process of its own. CPU time, because tests share the machine."""
+    """193,690 clips: under 2 s of CPU time and 300 MB, in a separate process."""
     root = real_data.parent / "ssv2"
     if not root.is_dir():
         pytest.skip(f"no frame lists at {root}")
@@ -220,7 +239,8 @@ from pathlib import Path
 from gasmcast.data.annotations import read_split
 before = time.process_time()
 sizes = [len(read_split(Path({str(root)!r}), split)) for split in ("train", "validation")]
-peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+lines = Path("/proc/self/status").read_text().splitlines()
+peak = next(line for line in lines if line.startswith("VmHWM"))
 print(*sizes, time.process_time() - before, int(peak.split()[1]) / 1024)
 """
     out = subprocess.run(
@@ -232,7 +252,10 @@ print(*sizes, time.process_time() - before, int(peak.split()[1]) / 1024)
 
 
 def test_orders_at_full_scale(real_data: Path) -> None:
-    """Eight processes share every epoch of the real index without overlap; balanced, the rarest class comes as often as the commonest."""
+    """Eight processes share every epoch of the real index without overlap.
+
+    Balanced, the rarest class occurs as often as the most frequent one.
+    """
     root = real_data.parent / "ssv2"
     if not root.is_dir():
         pytest.skip(f"no frame lists at {root}")

@@ -1,4 +1,4 @@
-"""Augmentation: one draw for a clip, of the right shape, and mirror images that keep their meaning."""
+"""Augmentation: one draw per clip, of the right shape; mirror images keep their meaning."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gasmcast.config import AugmentConfig
-from gasmcast.data.augment import _OPERATIONS, Augmentation, draw_augmentation, draw_crop
+from gasmcast.data.augment import _OPERATIONS, Augmentation, draw_augmentation
+from gasmcast.data.crop import Crop, draw_crop
 from gasmcast.data.randaugment import (
-    _arithmetic,
-    _levels,
+    _find_shortcut,
+    _operation_table,
     apply_table,
     channels,
     geometric,
@@ -38,7 +39,7 @@ def test_nothing_drawn_is_the_runtimes_frame(frame: np.ndarray) -> None:
 
 
 def test_one_draw_serves_every_frame(frame: np.ndarray) -> None:
-    """Equal frames stay equal, whatever was drawn."""
+    """Equal frames stay equal under any draw."""
     for seed in range(30):
         drawn = draw_augmentation(
             np.random.default_rng(seed), AugmentConfig(flip=True), SPEC, lambda: frame
@@ -81,19 +82,19 @@ def test_identities(frame: np.ndarray) -> None:
     for name in ("brightness", "contrast", "color"):
         assert np.allclose(channels(name, 1), np.eye(4))
     for name in ("posterize", "solarize", "solarize_add"):
-        assert np.array_equal(_levels(name, 0, lambda: frame)[:, 0], np.arange(256))
+        assert np.array_equal(_operation_table(name, 0, lambda: frame)[:, 0], np.arange(256))
 
 
 def test_levels(frame: np.ndarray) -> None:
     dim = frame // 4 + 50
-    stretched = _levels("autocontrast", 0.7, lambda: dim)
+    stretched = _operation_table("autocontrast", 0.7, lambda: dim)
     assert stretched[dim[..., 0].min(), 0] == 0
     assert stretched[dim[..., 0].max(), 0] == 255
-    assert (np.diff(_levels("equalize", 0.7, lambda: dim).astype(int), axis=0) >= 0).all()
-    assert np.array_equal(_levels("invert", 0.7, lambda: dim)[:, 1], 255 - np.arange(256))
+    assert (np.diff(_operation_table("equalize", 0.7, lambda: dim).astype(int), axis=0) >= 0).all()
+    assert np.array_equal(_operation_table("invert", 0.7, lambda: dim)[:, 1], 255 - np.arange(256))
     flat = np.full((4, 4, 3), 9, np.uint8)
-    assert np.array_equal(_levels("autocontrast", 1, lambda: flat)[:, 0], np.arange(256))
-    assert np.array_equal(_levels("equalize", 1, lambda: flat)[:, 0], np.arange(256))
+    assert np.array_equal(_operation_table("autocontrast", 1, lambda: flat)[:, 0], np.arange(256))
+    assert np.array_equal(_operation_table("equalize", 1, lambda: flat)[:, 0], np.arange(256))
 
 
 def test_every_operation_is_drawn(frame: np.ndarray) -> None:
@@ -109,27 +110,28 @@ def test_every_operation_is_drawn(frame: np.ndarray) -> None:
     assert len(_OPERATIONS) == 15
 
 
+WHOLE = Crop(0, 0, 1, 1)
+
+
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_warp_and_the_crop_are_one_resampling_of_the_same_picture(flip: bool) -> None:
-    """The warp that changes nothing gives what no warp gives, at both sizes of pixels."""
+    """The identity warp gives what no warp gives, for smaller and larger crops."""
     smooth = cv2.GaussianBlur(
         np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8), (0, 0), 3
     )
-    for crop in (
-        (0.1, 0.2, 0.8, 0.6),
-        (0.3, 0.1, 0.4, 0.2),
-    ):  # 40 x 54: made smaller; 20 x 18: made larger
+    # 40 x 54 pixels are downscaled, 20 x 18 are upscaled.
+    for crop in (Crop(0.1, 0.2, 0.8, 0.6), Crop(0.3, 0.1, 0.4, 0.2)):
         plain = Augmentation(SPEC, crop, flip)(smooth).astype(int)
         warped = Augmentation(SPEC, crop, flip, np.eye(3)[:2])(smooth).astype(int)
         assert (
             np.abs(plain - warped)[1:-1, 1:-1].max() <= 2
-        )  # at the border a warp reaches what is bare
+        )  # at the border a warp reaches outside the frame
 
 
 def test_a_shift_is_counted_in_pixels_of_the_square_after_the_mirror(frame: np.ndarray) -> None:
     shift = np.array([[1.0, 0, 5], [0, 1, 0]])
-    plain = Augmentation(SPEC, (0, 0, 1, 1), flip=True)(frame).astype(int)
-    moved = Augmentation(SPEC, (0, 0, 1, 1), flip=True, warp=shift)(frame).astype(int)
+    plain = Augmentation(SPEC, WHOLE, flip=True)(frame).astype(int)
+    moved = Augmentation(SPEC, WHOLE, flip=True, warp=shift)(frame).astype(int)
     assert (
         np.abs(moved[:, :-6] - plain[:, 5:-1]).max() <= 8
     )  # coordinates have five bits below the pixel, the noise 255 levels
@@ -140,8 +142,8 @@ def test_no_pixel_is_skipped_where_a_crop_is_much_larger_than_the_clip() -> None
     """Stripes of one pixel become gray in either direction, whichever side is the long one."""
     stripes = np.zeros((40, 512, 3), np.uint8)
     stripes[:, ::2] = 254
-    wide = Augmentation(SPEC, (0, 0, 1, 1))(stripes)
-    tall = Augmentation(SPEC, (0, 0, 1, 1))(stripes.transpose(1, 0, 2))
+    wide = Augmentation(SPEC, WHOLE)(stripes)
+    tall = Augmentation(SPEC, WHOLE)(stripes.transpose(1, 0, 2))
     assert np.abs(wide.astype(int) - 127).max() <= 1
     assert np.abs(tall.astype(int) - 127).max() <= 1
 
@@ -156,5 +158,5 @@ def test_tables_that_arithmetic_knows_give_what_looking_up_gives() -> None:
         for chosen, amount in product((names, names[:1]), (0.0, 0.3, 0.7, 1.0)):
             table = level_table(list(chosen), amount, lambda: image, np.eye(4)[:3])
             assert np.array_equal(apply_table(image, table), cv2.LUT(image, table[None]))
-            known += _arithmetic(table.tobytes()) != (None, None)
+            known += _find_shortcut(table.tobytes()) != (None, None)
     assert known > 20

@@ -1,4 +1,4 @@
-"""ClipDataset: the runtime's pixels, draws that do not depend on workers, and clips that do not decode."""
+"""ClipDataset: the runtime's pixels, draws independent of workers, and undecodable clips."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_epochs_draw_anew_and_repeat(folder: Path) -> None:
 
 
 def test_time_jitter_stays_within_the_clip(folder: Path) -> None:
-    """A long clip: the window lies in it. A short one: it lies in the window."""
+    """The window lies within a long clip; a short clip lies within the window."""
     jitter = AugmentConfig(crop_scale=(1, 1), color_jitter=0, randaugment=None)
     dataset = ClipDataset(samples(folder), SPEC, jitter)
     length = duration_s(folder / "3.mp4")
@@ -107,10 +107,8 @@ def test_flip_swaps_the_label(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    (
-        "augment",
-        "most",
-    ),  # gray levels of a clip's mean difference: cropped from smaller frames, the edge is blurred, not moved
+    # `most` is in gray levels of the mean difference: crops of smaller frames have blurred edges.
+    ("augment", "most"),
     [
         (None, 0),
         (AugmentConfig(crop_scale=(1, 1), flip=True, randaugment=(2, 5)), 0),
@@ -168,7 +166,7 @@ def test_too_many_bad_clips_stop_the_run(folder: Path) -> None:
 
 @pytest.fixture(scope="module", params=[5, 12, 30])
 def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """1.5 s in colors that differ frame by frame, at fewer and at more frames a second than the grid of `GRID` has slots."""
+    """1.5 s of frames in different colors, at lower and higher rates than the slots of `GRID`."""
     path = tmp_path_factory.mktemp("rates") / f"{request.param}.mp4"
     writer = cv2.VideoWriter(
         str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), request.param, (96, 64)

@@ -1,4 +1,4 @@
-"""Batches: whatever makes them, the same; workers and memory that are used again."""
+"""Batches are the same from any number of workers; workers and memory are reused."""
 
 import os
 from functools import partial
@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from gasmcast.data.loader import PIECES, ClipLoader, _Memory
+from gasmcast.data.loader import BUFFERS, ClipLoader, _Buffers
 
 
 class Numbers:
@@ -28,7 +28,7 @@ class Numbers:
 
 
 class Writing(Numbers):
-    """The same numbers, uint8, written where they are wanted."""
+    """The same numbers, uint8, written into the memory of the batch."""
 
     clip_shape = (2, 3)
 
@@ -88,19 +88,19 @@ def test_an_epoch_that_was_left_halfway_disturbs_nothing(workers):
 
 @pytest.mark.parametrize("writing", [False, True])
 def test_memory_is_used_again_once_it_is_released_and_never_before(writing):
-    memory = _Memory(0)
+    buffers = _Buffers(0)
     clips = Writing if writing else partial(Numbers, 2)
     kept = []
-    for i in range(PIECES + 2):
-        batch, place = memory([(clips(i), 0), (clips(i), 1)])
+    for i in range(BUFFERS + 2):
+        batch, place = buffers([(clips(i), 0), (clips(i), 1)])
         kept.append((batch, place))
-    assert [place for _, place in kept] == [(0, i) for i in range(PIECES)] + [None, None]
+    assert [place for _, place in kept] == [(0, i) for i in range(BUFFERS)] + [None, None]
     assert [int(batch.clips[1, 0, 0]) for batch, _ in kept] == [
-        i + 1 for i in range(PIECES + 2)
+        i + 1 for i in range(BUFFERS + 2)
     ]  # nothing was written over
     batch, place = kept[2]
-    memory.release(place, batch.clips)
-    again, there = memory([(clips(9), 0)])
+    buffers.release(place, batch.clips)
+    again, there = buffers([(clips(9), 0)])
     assert there == place
     assert again.clips.data_ptr() == batch.clips.data_ptr()
     assert len(again.clips) == 1

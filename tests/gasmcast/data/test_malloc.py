@@ -1,4 +1,4 @@
-"""Memory that is kept is not asked for again, page by page."""
+"""Memory that the process keeps causes no page faults when it is reused."""
 
 from __future__ import annotations
 

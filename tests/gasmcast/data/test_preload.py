@@ -1,4 +1,4 @@
-"""Whole videos in memory: as evaluation sees them, or larger where crops are drawn; frames of one size."""
+"""Whole videos in memory: as evaluation sees them, or larger for crops; frames of one size."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_for_crops_the_whole_frame_is_kept_with_room_to_spare(video: Path) -> No
         round(short * 96 / 64),
         3,
     )
-    wide = SPEC.model_copy(update={"pixels": 64})  # more than there is: as it is
+    wide = SPEC.model_copy(update={"pixels": 64})  # larger than the video: never upscaled
     assert read_small(video, wide, crops=True).frames.shape == (10, 64, 96, 3)
 
 

@@ -1,4 +1,4 @@
-"""The pairs of classes that are each other played backwards."""
+"""Pairs of classes that show each other when played backward."""
 
 from gasmcast.data.reversals import PAIRS, reversals
 from gasmcast.data.synthetic import scenes

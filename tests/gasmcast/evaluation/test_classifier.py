@@ -1,4 +1,4 @@
-"""`gasmcast eval` of a bundle: what its engines score is what the export judged, on the same clips."""
+"""`gasmcast eval` of a bundle: its engines score what the export measured, on the same clips."""
 
 import json
 import shutil
@@ -10,9 +10,9 @@ from gasmcast.cli import app
 from gasmcast.data.annotations import read_labels
 from gasmcast.errors import UsageError
 from gasmcast.export import pipeline
-from gasmcast.export.checks.accuracy_gate import GateRecipe
-from gasmcast.export.origin import Origin
+from gasmcast.export.checks.gate_verdict import GateRecipe
 from gasmcast.export.plan import ExportPlan
+from gasmcast.export.source import ExportSource
 from gasmcast.runtime.bundle import Bundle
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def bundle(tiny_export, tiny_set, tmp_path_factory):
-    """The tiny model in FP32, INT8 and INT8 with its rest in BF16, judged on the 12 clips of the set's validation split."""
+    """The tiny model in FP32, INT8 and INT8 with BF16, judged on 12 validation clips."""
     model, config, paths = tiny_export
     gate = GateRecipe(agreement=0.0, top1_loss=1.0, ece_shift=1.0)
     plan = ExportPlan(
@@ -33,7 +33,9 @@ def bundle(tiny_export, tiny_set, tmp_path_factory):
         search=False,
         gate=gate,
     )
-    origin = Origin(model, config, read_labels(tiny_set), "0" * 64, "runs/test/best.safetensors")
+    origin = ExportSource(
+        model, config, read_labels(tiny_set), "0" * 64, "runs/test/best.safetensors"
+    )
     with pytest.MonkeyPatch.context() as patch:  # the graphs are there already
         patch.setattr(
             pipeline,
@@ -66,8 +68,8 @@ def test_eval_says_what_the_export_judged(bundle, tiny_set, precision):
     judged = Bundle.open(bundle).measured(precision)
     assert (found["clips"], judged.clips) == (12, 12)
     assert found["top1"] == pytest.approx(judged.top1)
-    assert f" {precision} (" in found["subject"]
-    assert ("the rest in BF16" in found["subject"]) == (precision == "int8_bf16")
+    assert f" {precision} (" in found["classifier"]
+    assert ("the rest in BF16" in found["classifier"]) == (precision == "int8_bf16")
     assert not (bundle / "eval").exists()  # a bundle is data, and is left as it was
 
 

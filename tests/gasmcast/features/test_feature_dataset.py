@@ -1,4 +1,4 @@
-"""The feature cache: the same logits, resumed, verified, and never used for another model or set."""
+"""The feature cache: same logits, resumed, verified, never used for another model or set."""
 
 from __future__ import annotations
 
@@ -111,12 +111,12 @@ def test_goes_on_after_a_stop_and_mends_what_is_torn(
 ) -> None:
     plan = plan_cache(model, config, samples, tmp_path, "train", dtype="float32")
 
-    def stop(done: int, count: int) -> None:
+    def stop(stage: str, done: int = 0, total: int = 0) -> None:
         if done == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fill_cache(plan, model, config, samples, {}, batch_size=1, on_rows=stop)
+        fill_cache(plan, model, config, samples, {}, batch_size=1, progress=stop)
     with pytest.raises(UsageError, match="unfinished"):
         FeatureDataset(plan, samples)
     left = missing_shards(plan)
@@ -152,11 +152,11 @@ def test_shards_are_read_whole_once(
         monkeypatch.setattr(
             module, "read_tensors", lambda path: read.append(path) or read_tensors(path)
         )
-    fill_cache(plan, model, config, samples, {}, on_rows=lambda *done: rows.append(done))
+    fill_cache(plan, model, config, samples, {}, progress=lambda stage, *done: rows.append(done))
     assert read == []
     assert (rows[0], rows[-1]) == ((0, COUNT), (COUNT, COUNT))
     rows.clear()
-    fill_cache(plan, model, config, samples, {}, on_rows=lambda *done: rows.append(done))
+    fill_cache(plan, model, config, samples, {}, progress=lambda stage, *done: rows.append(done))
     kept = FeatureDataset(plan, samples, verify=False)
     assert read == plan.shards
     assert rows == [(COUNT, COUNT)]
@@ -167,7 +167,7 @@ def test_shards_are_read_whole_once(
 
 
 @pytest.mark.parametrize(
-    ("given", "made"),  # clips and views, rows a shard and shards
+    ("given", "made"),  # (clips, views), (rows per shard, shards)
     [((5, 1), (5, 1)), ((111, 1), (16, 7)), ((111, 3), (16, 21)), ((70_000, 1), (18, 3889))],
 )
 def test_shards_are_short_and_not_too_many(
@@ -313,7 +313,7 @@ def test_bad_clips_are_left_out(
     samples: list[Sample],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gasmcast.data.dataset.BAD_SHARE", 0.5)
+    monkeypatch.setattr("gasmcast.data.failures.BAD_SHARE", 0.5)
     some = [*samples[:2], Sample("bad", 1, str(tmp_path / "none.mp4")), *samples[2:]]
     plan = plan_cache(model, config, some, tmp_path / "caches", "train", views=2)
     assert fill_cache(plan, model, config, some, {}) == ["bad"]
@@ -350,11 +350,13 @@ def test_a_worker_that_dies_is_one_sentence_and_what_is_encoded_is_kept(
     fill_cache(plan, model, config, samples, {})
     assert len(FeatureDataset(plan, samples)) == COUNT
 
-    def elsewhere(done: int, count: int) -> None:  # the signal reaches the main process anywhere
+    def elsewhere(
+        stage: str, done: int = 0, total: int = 0
+    ) -> None:  # the signal may arrive anywhere in the main process
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
 
     with pytest.raises(MachineError, match="data worker died"):
-        fill_cache(plan, model, config, samples, {}, on_rows=elsewhere)
+        fill_cache(plan, model, config, samples, {}, progress=elsewhere)
 
 
 @pytest.mark.parametrize("content", ['{"key": "', "[]", ""])
@@ -365,7 +367,7 @@ def test_a_damaged_index_is_one_sentence(
     fill_cache(plan, model, config, samples, {})
     (plan.folder / "index.json").write_text(content)
     other = plan_cache(model, config, samples, tmp_path, "train", views=2)
-    for wanted in (plan, other):  # its own, and a neighbor that might tell why there is none
+    for wanted in (plan, other):  # its own, and one that explains why there is none
         with pytest.raises(UsageError, match=r"index\.json is damaged .*Remove it"):
             FeatureDataset(wanted, samples)
     (plan.folder / "index.json").unlink()

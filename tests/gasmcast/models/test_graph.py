@@ -1,4 +1,4 @@
-"""Graphs: rows sum to one, exactly k edges, the own edge kept."""
+"""Graphs: rows sum to one, nodes have exactly k edges, and the self edge is kept."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from gasmcast.config import load_config
 from gasmcast.models.attention import DropPath
 from gasmcast.models.model import Features, GasmCast, build_model
+from gasmcast.models.segment_frames import semantic_frames
 
 SWITCHES: list[dict[str, object]] = [
     {},
@@ -56,14 +57,21 @@ def demo(**switches: object):
     )
 
 
+def trainable(model: GasmCast) -> list[torch.nn.Parameter]:
+    return [p for p in model.parameters() if p.requires_grad]
+
+
 @pytest.mark.parametrize(
     "switches", SWITCHES, ids=lambda s: ",".join(f"{k}={v}" for k, v in s.items()) or "demo"
 )
 def test_every_switch_builds_forwards_and_trains_all_of_itself(switches, one_thread):
-    """Zero-initialized projections let gradients through only after a step, and two may lie in a row; after the third nothing is dead."""
+    """After three steps every weight has a gradient.
+
+    Zero-initialized projections pass gradients only after a step, and two may follow each other.
+    """
     model, clips = demo(**switches)
     model.train()
-    optimizer = torch.optim.SGD(list(model.trainable_parameters()), 1e-2)
+    optimizer = torch.optim.SGD(trainable(model), 1e-2)
     for _ in range(3):
         optimizer.zero_grad()
         F.cross_entropy(model(clips), torch.tensor([0, 1])).backward()
@@ -113,11 +121,11 @@ def test_logits_are_the_mean_of_the_streams(fusion):
 
 
 def test_paths_are_dropped_in_training_only():
-    """Branches of whole clips are left out at random where the encoder and the head join them; in evaluation none is."""
+    """Encoder and head drop branches of whole clips in training; evaluation drops none."""
     model, clips = demo(drop_path=0.5, dropout=0, drop_channels=0, freeze=True)
     whole, _ = demo(drop_path=0, dropout=0, drop_channels=0, freeze=True)
-    with torch.no_grad():  # what starts at zero would hide what is left out
-        for parameter in model.trainable_parameters():
+    with torch.no_grad():  # branches that start at zero would hide a drop
+        for parameter in trainable(model):
             parameter.add_(0.1 * torch.randn_like(parameter))
         whole.load_state_dict(model.state_dict())
         assert torch.equal(model.eval()(clips), whole.eval()(clips))
@@ -189,8 +197,7 @@ def test_tap_statistics_are_measured_once_and_kept():
 
 def test_uneven_semantic_frames_are_those_of_the_spec():
     config = load_config("demo", {"spec.motion_frames": 5, "spec.semantic_frames": 3, "model.k": 4})
-    model = GasmCast(config.model, config.spec)
     frames = torch.arange(5.0).view(1, 1, 5, 1, 1, 1)
-    assert model.encoder._semantic_frames(frames).flatten().tolist() == [
+    assert semantic_frames(frames, config.spec).flatten().tolist() == [
         float(i) for i in config.spec.semantic_indices
     ]

@@ -41,10 +41,16 @@ def test_later_half_of_time_alone_is_read():
     assert tap(tap.lay(maps, 1, later_half=True)).shape == (1, 1, 4, 8)
 
 
-@pytest.mark.parametrize(("shape", "width", "patch", "shrink"), [
-    ((128, 4, 28, 28), 512, 4, 1), ((512, 2, 7, 7), 512, 1, 1), ((480, 8, 28, 28), 512, 2, 2), ((832, 4, 14, 14), 256, 1, 2),
-    ((480, 8, 28, 28), 128, 1, 4),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shape", "width", "patch", "shrink"),
+    [
+        ((128, 4, 28, 28), 512, 4, 1),
+        ((512, 2, 7, 7), 512, 1, 1),
+        ((480, 8, 28, 28), 512, 2, 2),
+        ((832, 4, 14, 14), 256, 1, 2),
+        ((480, 8, 28, 28), 128, 1, 4),
+    ],
+)
 def test_wide_maps_are_averaged_before_they_are_cut(shape, width, patch, shrink):
     tap = MotionTap(shape, cells=7, width=width, live=False, pooled=False)
     assert (tap.patch, tap.shrink) == (patch, shrink)

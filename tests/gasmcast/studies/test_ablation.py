@@ -1,7 +1,6 @@
-"""What a study does with rows that go wrong, and with folders that hold something else; the training itself is a stand-in."""
+"""Studies with rows that fail and with folders of other studies; the training is a stub."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +15,12 @@ from gasmcast.models.backbones.weights import NoWeightsError
 from gasmcast.models.counts import Counts, MultiplyAdds, Parameters, count
 from gasmcast.studies import ablation
 from gasmcast.studies.ablation import run_study
+from gasmcast.studies.shared_clips import SharedClips
 from gasmcast.studies.study import STUDIES, Study, base_config, read_study, row_settings
-from gasmcast.training.inputs.training_set import Opened
+from gasmcast.training.inputs import training_set
+from gasmcast.training.inputs.training_set import TrainingSet
+from gasmcast.training.stacking import folds
+from gasmcast.training.stacking.folds import FittedConfig
 from gasmcast.training.step import DivergedError
 
 SIZE = Counts(
@@ -39,7 +42,10 @@ def data(tmp_path):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The fusions that were trained, in order; one in `faults` raises its error, or is stopped by its signal, with its folder begun."""
+    """Return the fusions that were trained, in order, and a dictionary of faults.
+
+    A fusion in `faults` raises its error, or is stopped by its signal, after its folder was made.
+    """
     done, faults = [], {}
 
     def train(config, clips, validation, labels, folder, *, resume):
@@ -51,22 +57,21 @@ def trained(monkeypatch):
             raise fault
         return {"stopped": fault}
 
-    def opened(kept, source, data, settings, caches):
-        return Opened(
-            load_config(source, {**settings, "model.classes": 2}), [], [], Labels(NAMES), ()
-        )
+    def opened(shared, settings):
+        config = load_config(shared._source, {**settings, "model.classes": 2})
+        return TrainingSet(config, [], [], Labels(NAMES), ())
 
     monkeypatch.setattr(ablation, "train", train)
-    monkeypatch.setattr(ablation, "_open", opened)
+    monkeypatch.setattr(SharedClips, "open", opened)
     monkeypatch.setattr(ablation, "load_checkpoint", lambda _: (None,) * 4)
-    monkeypatch.setattr(ablation, "run_model", lambda _: None)
+    monkeypatch.setattr(ablation, "model_logits", lambda _: None)
     monkeypatch.setattr(ablation, "predict", lambda *_, **__: (np.eye(2), np.array([0, 1])))
     return done, faults
 
 
 @pytest.fixture
 def sized(monkeypatch):
-    """Only a row of one tap is measured: it takes a second or more."""
+    """Measure rows of one tap only, because it takes a second or more."""
     monkeypatch.setattr(
         ablation,
         "count",
@@ -135,28 +140,28 @@ def test_a_study_that_is_stopped_says_so(data, tmp_path, trained, monkeypatch, s
     )
     for options in ([], ["--json"]):
         done.clear()
-        found = CliRunner().invoke(
+        result = CliRunner().invoke(
             app, ["ablate", "fusion", "--data", str(data), "--out", str(tmp_path / "out"), *options]
         )
-        assert (found.exit_code, done[-1]) == (code, "add"), found.output
-        assert "Stopped." in found.output
+        assert (result.exit_code, done[-1]) == (code, "add"), result.output
+        assert "Stopped." in result.output
 
 
 @pytest.mark.parametrize("stop", STOPS)
 @pytest.mark.parametrize("where", ["folds", "run"])
 def test_a_training_that_is_stopped_says_how_to_go_on(data, tmp_path, monkeypatch, stop, where):
     name, code = stop
-    opened = Opened(load_config("demo"), SimpleNamespace(labels=[0, 1]), None, Labels(NAMES), ())
-    monkeypatch.setattr("gasmcast.training.inputs.fill.open_best", lambda *_: opened)
-    fitted = (opened.config, name if where == "folds" else "")
-    monkeypatch.setattr("gasmcast.training.stacking.folds.gate_first", lambda *_, **__: fitted)
+    opened = TrainingSet(load_config("demo"), [0, 1], None, Labels(NAMES), ())
+    monkeypatch.setattr(training_set, "open_training_set", lambda *_, **__: opened)
+    fitted = FittedConfig(opened.config, name if where == "folds" else "")
+    monkeypatch.setattr(folds, "with_stream_weights", lambda *_, **__: fitted)
     monkeypatch.setattr("gasmcast.training.loop.train", lambda *_, **__: {"stopped": name})
-    found = CliRunner().invoke(
+    result = CliRunner().invoke(
         app, ["train", "demo", "--data", str(data), "--out", str(tmp_path / "run")]
     )
-    assert found.exit_code == code, found.output
-    assert found.output.splitlines()[1:] == [
-        f"Stopped. Go on with: gasmcast train demo --data {data} --out {tmp_path / 'run'} --resume"
+    assert result.exit_code == code, result.output
+    assert result.output.splitlines()[1:] == [
+        f"Stopped. Resume with: gasmcast train demo --data {data} --out {tmp_path / 'run'} --resume"
     ]
 
 
@@ -183,8 +188,8 @@ def test_an_interrupted_row_does_not_go_on_under_other_settings(data, tmp_path, 
     with pytest.raises(UsageError, match=r"other settings \(train\.lr\)"):
         run_study(_study("bcast"), data, tmp_path / "out", settings={"train.lr": 2e-3})
     fold = (
-        tmp_path / "folds/by-bcast/seed0/gate/fold0"
-    )  # all that a run has that was stopped while it fitted its gate
+        tmp_path / "folds/by-bcast/seed0/folds/fold0"
+    )  # all that a run has that was stopped in its folds
     fold.mkdir(parents=True)
     (fold / "config.yaml").write_text((tmp_path / "out/by-bcast/seed0/config.yaml").read_text())
     with pytest.raises(UsageError, match=r"other settings \(augment\.flip\)"):
@@ -242,9 +247,9 @@ def test_seeds_have_bounds(tmp_path, seed):
 @pytest.mark.parametrize("name", STUDIES)
 def test_no_two_rows_of_a_study_are_alike(name):
     study = read_study(name)
-    source, common, base = base_config(study, None, {})
+    base = base_config(study, None, {})
     configs = [
-        load_config(source, {**common, **row_settings(row, base)})
+        load_config(base.source, {**base.settings, **row_settings(row, base.config)})
         for row in study.all_rows().values()
     ]
     assert len({config.model_dump_json() for config in configs}) == len(configs)

@@ -1,4 +1,4 @@
-"""A polite stop: what the first signal does, and what a second one does."""
+"""Effects of the first stop signal, and of a second one."""
 
 import os
 import signal
@@ -16,15 +16,15 @@ def _send(number: signal.Signals) -> None:
 @pytest.mark.parametrize("later", [signal.SIGTERM, signal.SIGINT])
 def test_a_repeated_signal_waits_for_the_state_to_be_written(later):
     with StopSignal() as stop:
-        assert stop.asked == 0
+        assert stop.number == 0
         _send(signal.SIGTERM)
         _send(later)  # within a second: an echo of the first
-        assert stop.asked == signal.SIGTERM
+        assert stop.number == signal.SIGTERM
 
 
 @pytest.fixture
 def interruptible():
-    """Ctrl-C as in a terminal; a process that a shell has put in the background has it ignored."""
+    """Give Ctrl-C its effect in a terminal; a process in the background ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -38,7 +38,7 @@ def test_only_a_second_ctrl_c_ends_at_once(monkeypatch):
         _send(signal.SIGINT)
         now[0] = 5.0
         _send(signal.SIGTERM)
-        assert stop.asked == signal.SIGINT
+        assert stop.number == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             _send(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

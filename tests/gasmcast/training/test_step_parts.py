@@ -1,4 +1,4 @@
-"""Loss, mixing, optimizer, schedule, averaging: the small parts of a step."""
+"""Small parts of a step: loss, mixing, optimizer, schedule, averaging."""
 
 from itertools import pairwise
 
@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from gasmcast.training.average import WeightAverage
-from gasmcast.training.loss import fusion_loss, soft_targets
 from gasmcast.training.mixup import mix_batch
-from gasmcast.training.optimizer import build_optimizer, lr_factor
+from gasmcast.training.objective import fusion_loss, soft_targets
+from gasmcast.training.optimizer import WeightAverage, build_optimizer, lr_factor
 
 
 def test_smoothed_targets_are_those_of_torch():
@@ -106,8 +105,8 @@ def test_the_average_follows_and_lends_its_weights():
         for value in range(200):
             net.weight.fill_(value)
             average.update()
-    own = net.weight.detach().clone()
+    trained = net.weight.detach().clone()
     assert 180 < average.tensors["weight"].mean() < 199  # lags by about 1 / (1 - decay) updates
     with average.applied():
         assert net.weight.detach().equal(average.tensors["weight"])
-    assert net.weight.detach().equal(own)
+    assert net.weight.detach().equal(trained)

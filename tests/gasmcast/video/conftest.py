@@ -1,4 +1,4 @@
-"""A capture made of time stamps, for the tests of the reader and of clips."""
+"""A fake capture made of time stamps, for the tests of the reader and of clips."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 
 class Odd:
-    """A capture that tells OpenCV's oddest stories."""
+    """Fake `cv2.VideoCapture` with any stamps, frame rate and frame count."""
 
     def __init__(self, stamps_ms: list[float], fps: float, count: float) -> None:
         self.stamps_ms, self.fps, self.count, self.at = stamps_ms, fps, count, -1
@@ -34,5 +34,5 @@ class Odd:
 
 @pytest.fixture(scope="session")
 def odd_capture() -> type[Odd]:
-    """A capture made of stamps, for what is patched in the place of `video._open`."""
+    """Return the class of fake captures that tests return from `reader._open`."""
     return Odd

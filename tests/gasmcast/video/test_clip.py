@@ -1,4 +1,4 @@
-"""Frames on the grid: offline sampling that equals streaming, and what is not made because nobody takes it."""
+"""Frames on the grid: offline sampling equals streaming, and unused images are not converted."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_shorter_than_a_segment(tmp_path: Path) -> None:
     slots=st.lists(st.integers(-50, 450), min_size=1, max_size=30).map(sorted),
 )
 def test_picking_while_reading_is_nearest_frames(stamps: list[int], slots: list[int]) -> None:
-    """Reading on while assigning gives what the rule gives with all stamps known, ties included."""
+    """Picking while reading equals the rule with all stamps known, ties included."""
     times, wanted = np.array(stamps) / 64, np.array(slots) / 64
     got = np.full(len(wanted), -1)
     for where, frame in pick_frames(((t, np.array(i)) for i, t in enumerate(times)), wanted):
@@ -62,14 +62,12 @@ def test_picking_while_reading_is_nearest_frames(stamps: list[int], slots: list[
 def test_frames_that_no_slot_takes_are_not_made_and_not_missed(
     odd_capture: type, steps: list[int], header: tuple[float, int], start_ms: int, pitch_ms: float
 ) -> None:
-    """Even stamps, jitter, gaps, headers that lie about rate and count: the same frames as if each had been looked at."""
+    """Jitter, gaps and wrong headers: the same frames as if every image had been converted."""
     stamps = np.cumsum([0, *steps])
     slots = start_ms + pitch_ms * np.arange(12)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            video, "_open", lambda path, threads: (odd_capture(stamps.tolist(), *header), str(path))
-        )
-        patch.setattr(video, "_check_whole", lambda *_: None)
+        patch.setattr(video, "_open", lambda path, threads: odd_capture(stamps.tolist(), *header))
+        patch.setattr(video, "_check_complete", lambda *_: None)
         found = read_slots("odd", slots / 1000, lambda frame: frame[:1, :1, :1])
     assert found[:, 0, 0, 0].tolist() == nearest_frames(stamps / 1000, slots / 1000).tolist()
 
@@ -78,9 +76,7 @@ def test_a_frame_that_slots_before_and_behind_it_take_is_made_once(
     odd_capture: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stamps, slots = [1000 * i / 12 for i in range(24)], np.arange(-2, 40) / 16
-    monkeypatch.setattr(
-        video, "_open", lambda path, threads: (odd_capture(stamps, 12, 24), str(path))
-    )
+    monkeypatch.setattr(video, "_open", lambda path, threads: odd_capture(stamps, 12, 24))
     made: list[np.ndarray] = []
     out = np.empty((len(slots), 1, 1, 1), np.uint8)
     assert (
@@ -95,7 +91,7 @@ def test_every_second_frame_of_a_fast_video_is_only_stepped_over(
     odd_capture: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     capture = odd_capture([1000 * i / 32 for i in range(64)], 32, 64)
-    monkeypatch.setattr(video, "_open", lambda path, threads: (capture, str(path)))
+    monkeypatch.setattr(video, "_open", lambda path, threads: capture)
     found = read_slots("even", np.arange(32) / 16, lambda frame: frame[:1, :1, :1])
     assert found[:, 0, 0, 0].tolist() == list(range(0, 64, 2))
     assert capture.retrieved == 32

@@ -1,4 +1,4 @@
-"""The video reader: real files good and bad, odd streams."""
+"""The video reader on intact, damaged and odd files."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_every_bad_file_is_refused_in_one_sentence(real_data: Path) -> None:
 
 @pytest.mark.real
 def test_rotation_is_applied(real_data: Path) -> None:
-    """The picture turned back by hand is the one that FFmpeg decodes without rotation."""
+    """The frame rotated back by hand equals what FFmpeg decodes without rotation."""
     path = real_data / "decoders" / "good" / "nasa_13013_rotated.mp4"
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
@@ -102,7 +102,7 @@ def test_stamps_and_colors(tmp_path: Path) -> None:
 
 
 def test_size_change_midstream(tmp_path: Path) -> None:
-    """A bare stream of JPEG pictures may change its size at any picture: the later ones come in the first's size, whole."""
+    """A raw JPEG stream may change its size at any frame: later frames are resized to the first."""
     pictures = []
     for height, width in [(48, 64)] * 4 + [(96, 80)] * 4:
         picture = gray(0, height, width)
@@ -136,7 +136,7 @@ def test_missing(tmp_path: Path) -> None:
 
 
 def test_truncated(tmp_path: Path) -> None:
-    """Half of the packets of an MJPEG AVI: its head still states them all."""
+    """Half of the packets of an MJPEG AVI are missing; its header still states all of them."""
     rng = np.random.default_rng(0)
     whole = tmp_path / "a.avi"
     writer = cv2.VideoWriter(
@@ -171,7 +171,5 @@ def test_odd_headers_and_stamps(
     odd_capture: type, stamps_ms: list[float], fps: float, count: float, expected: list[float]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            video, "_open", lambda path, threads: (odd_capture(stamps_ms, fps, count), str(path))
-        )
+        patch.setattr(video, "_open", lambda path, threads: odd_capture(stamps_ms, fps, count))
         assert [stamp for stamp, _ in read_frames("odd")] == pytest.approx(expected)

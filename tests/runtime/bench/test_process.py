@@ -7,15 +7,18 @@ import pytest
 from typer.testing import CliRunner
 
 from gasmcast.cli import app
+from gasmcast.commands.bench.decision_cost import measure_decision
 from gasmcast.commands.bench.printout import print_result
-from gasmcast.commands.bench.rows import _row, _speedups, measure
+from gasmcast.commands.bench.rows import add_speedups, make_row
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.runtime.bench.process import Apart, Task, measure_apart
+from gasmcast.runtime.bench.process import BenchProcess, measure_once
+from gasmcast.runtime.bench.task import Task
 
 
 def test_rows_are_measured_in_their_own_process_turn_by_turn(tiny_bundle):
-    with Apart(Task("cached", str(tiny_bundle), "fp32", threads=1, batches=(1, 8))) as apart:
-        first, second = apart.turn(), apart.turn()
+    task = Task("cached", str(tiny_bundle), "fp32", threads=1, batches=(1, 8))
+    with BenchProcess(task) as process:
+        first, second = process.turn(), process.turn()
     for turn in first, second:
         assert min(turn["encode_1"] + turn["fuse_8"]) > 0
         assert len(turn["encode_1"]) == len(turn["encode_1_cpu"]) > 1  # quick work is repeated
@@ -24,17 +27,17 @@ def test_rows_are_measured_in_their_own_process_turn_by_turn(tiny_bundle):
 
 def test_a_row_that_fails_says_why(tiny_bundle):
     with pytest.raises(MachineError, match="no complete in fp32"):
-        Apart(Task("complete", str(tiny_bundle), "fp32"))
+        BenchProcess(Task("complete", str(tiny_bundle), "fp32"))
 
 
 def test_a_row_that_hangs_is_given_up(tiny_bundle):
     with pytest.raises(MachineError, match="longer than 0 s"):
-        Apart(Task("cached", str(tiny_bundle), "fp32"), timeout_s=0.05)
+        BenchProcess(Task("cached", str(tiny_bundle), "fp32"), timeout_s=0.05)
 
 
 def test_cameras_may_play_slower_than_real_time(tiny_bundle):
-    found = measure_apart(
-        Task("cameras", str(tiny_bundle), "fp32", threads=1, cameras=2, seconds=2.0, slower=2.0)
+    found = measure_once(
+        Task("cameras", str(tiny_bundle), "fp32", threads=1, cameras=2, seconds=2.0, slowdown=2.0)
     )
     assert found["kept_up"]
     assert 6 <= found["decisions"] <= 10, "4 s are 2 s of the cameras' time: four segments each"
@@ -47,18 +50,17 @@ def test_a_bundle_that_cannot_stream_is_told_before_a_row_is_begun(tiny_bundle, 
         entry["graph"] = entry["graph"] and "complete"
     path.write_text(json.dumps(manifest))
     with pytest.raises(UsageError, match="no streaming graphs"):
-        measure(
-            {"bundle": str(path.parent), "engine": "openvino", "threads": 1},
-            2.0,
-            1,
-            True,
-            lambda _: pytest.fail("it began"),
+        measure_decision(
+            Task("cached", str(path.parent), "fp32", "openvino", threads=1, seconds=2.0),
+            max_cameras=1,
+            naive=True,
+            progress=lambda _: pytest.fail("it began"),
         )
 
 
 @pytest.fixture
 def with_all(tiny_bundle, tmp_path):
-    """The tiny bundle as if it held every precision but BF16 of FP32."""
+    """The tiny bundle, as if it had every precision except BF16 of FP32."""
     path = shutil.copytree(tiny_bundle, tmp_path / "all.gasm") / "manifest.json"
     manifest = json.loads(path.read_text())
     for precision in ("int8", "fp16", "int8_fp16"):
@@ -87,13 +89,16 @@ def test_a_row_is_what_its_name_says(engine, lacking, rows, with_all, monkeypatc
     def stop(tasks, *_):
         raise StopIteration(*(task.precision for task in tasks.values()))
 
-    monkeypatch.setattr("gasmcast.commands.bench.rows.missing_bf16", lambda _: lacking)
-    monkeypatch.setattr("gasmcast.commands.bench.rows._in_turns", stop)
-    with pytest.raises(StopIteration) as begun:
-        measure(
-            {"bundle": str(with_all), "engine": engine, "threads": 1}, 2.0, 1, False, said.append
+    monkeypatch.setattr("gasmcast.commands.bench.decision_cost.missing_bf16", lambda _: lacking)
+    monkeypatch.setattr("gasmcast.commands.bench.decision_cost.measure_rows", stop)
+    with pytest.raises(StopIteration) as raised:
+        measure_decision(
+            Task("cached", str(with_all), "fp32", engine, threads=1, seconds=2.0),
+            max_cameras=1,
+            naive=False,
+            progress=said.append,
         )
-    assert list(begun.value.args) == rows
+    assert list(raised.value.args) == rows
     assert any(
         "without fp16, int8_fp16: OpenVINO computes FP16 in FP32" in line for line in said
     ) == (engine == "openvino")
@@ -101,8 +106,9 @@ def test_a_row_is_what_its_name_says(engine, lacking, rows, with_all, monkeypatc
 
 @pytest.mark.slow
 def test_bench_live_prints_json(tiny_bundle, monkeypatch, capsys):
-    monkeypatch.setattr("gasmcast.commands.bench.rows._ROUNDS", (2, 2))
-    flags = ["--no-naive", "--seconds", "2", "--threads", "1", "--most", "2", "--json"]
+    monkeypatch.setattr("gasmcast.commands.bench.rows._MIN_ROUNDS", 2)
+    monkeypatch.setattr("gasmcast.commands.bench.rows._MAX_ROUNDS", 2)
+    flags = ["--no-naive", "--seconds", "2", "--threads", "1", "--max-cameras", "2", "--json"]
     done = CliRunner().invoke(app, ["bench", "live", "--bundle", str(tiny_bundle), *flags])
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
@@ -127,7 +133,7 @@ def test_bench_live_prints_json(tiny_bundle, monkeypatch, capsys):
 
 def test_what_cameras_were_not_put_to_is_an_estimate_and_says_so(capsys):
     task = Task("naive", "bundle", "fp32")
-    row = _row(
+    row = make_row(
         "naive",
         task,
         [{"ms": [150.0], "ms_cpu": [150.0], "rss_mb": 900.0, "engine": "torch"}] * 2,
@@ -173,7 +179,7 @@ def test_speedups_are_ratios_against_the_naive_row_and_the_window_of_the_same_pr
         {"kind": kind, "precision": precision, "ms_per_decision": ms}
         for kind, precision, ms in costs
     ]
-    _speedups(rows)
+    add_speedups(rows)
     assert [row["speedup_vs_naive"] for row in rows] == [1.0, 4.0, 20.0, 8.0]
     assert [row.get("speedup_vs_window") for row in rows] == [
         None,

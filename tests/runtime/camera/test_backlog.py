@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gasmcast.runtime.camera.backlog import Backlog, Mark
+from gasmcast.runtime.camera.backlog import Mark, SegmentBacklog
 from gasmcast.runtime.camera.clock import Segment
 
 
@@ -14,7 +14,7 @@ def segment(index):
 
 def offer(backlog, index, whole):
     new = segment(index)
-    if backlog.let_in(new, whole):
+    if backlog.admit(new, whole):
         backlog.add(new, float(index))
 
 
@@ -24,7 +24,7 @@ def numbers(backlog):
 
 def test_newest_wins_and_marks_stay_in_order():
     dropped = []
-    backlog = Backlog(2, 4, lambda cause, lost: dropped.append((cause, lost.index)))
+    backlog = SegmentBacklog(2, 4, lambda cause, lost: dropped.append((cause, lost.index)))
     backlog.add(Mark("gap"), 0.0)
     for index in range(4):
         offer(backlog, index, whole=False)
@@ -34,9 +34,9 @@ def test_newest_wins_and_marks_stay_in_order():
     assert backlog.full
 
 
-def test_with_whole_windows_a_window_is_let_in_and_the_rest_is_skipped_until_nothing_waits():
+def test_with_whole_windows_a_window_is_admitted_and_the_rest_is_skipped_until_nothing_waits():
     dropped = []
-    backlog = Backlog(2, 4, lambda cause, lost: dropped.append((cause, lost.index)))
+    backlog = SegmentBacklog(2, 4, lambda cause, lost: dropped.append((cause, lost.index)))
     for index in range(6):
         offer(backlog, index, whole=True)
     assert numbers(backlog) == [0, 1, 2, 3]
@@ -50,9 +50,9 @@ def test_with_whole_windows_a_window_is_let_in_and_the_rest_is_skipped_until_not
     assert numbers(backlog) == [7]
 
 
-def test_a_mark_begins_a_new_stretch():
+def test_after_a_mark_a_whole_window_is_admitted_again():
     skipped = []
-    backlog = Backlog(1, 2, lambda cause, lost: skipped.append(lost.index))
+    backlog = SegmentBacklog(1, 2, lambda cause, lost: skipped.append(lost.index))
     for index in range(2):
         offer(backlog, index, whole=True)
         backlog.clear()

@@ -63,7 +63,7 @@ def test_streaming_takes_the_frames_that_nearest_frames_takes(steps, origin):
             j * 0.5 + 0.5,
         )
     reached = max(SPEC.segments, int(np.floor(relative[-1] * SPEC.fps) // SPEC.motion_frames) + 1)
-    assert len(segments) == reached  # the last frame's segment is filled, and at least one window
+    assert len(segments) == reached  # the last segment is padded, and at least one window
 
 
 def test_one_frame_makes_one_window():
@@ -77,14 +77,14 @@ def test_a_frame_is_fitted_only_when_taken_and_once():
     made = SegmentClock(
         SPEC, lambda picture: fitted.append(int(picture[0, 0, 0])) or number_of(picture)
     )
-    for i in range(121):  # 1 s at 120 frames a second: 8 slots and the next one's
+    for i in range(121):  # 1 s at 120 frames per second: 8 slots and the next one
         list(made.push(Frame(i / 120, 0.0, image(i))))
     assert fitted == [0, 15, 30, 45, 60, 75, 90, 105, 120]
     slow = SegmentClock(
         SPEC, lambda picture: fitted.append(int(picture[0, 0, 0])) or number_of(picture)
     )
     fitted.clear()
-    for i in range(6):  # 5 frames a second for 8 slots a second
+    for i in range(6):  # 5 frames per second for 8 slots per second
         list(slow.push(Frame(i / 5, 0.0, image(i))))
     assert fitted == [0, 1, 2, 3, 4, 5]
 
@@ -109,7 +109,7 @@ def test_a_gap_starts_a_new_run_and_the_lead_in_is_its_first_frame():
     assert [(s.run, s.index) for s in segments] == [(1, 0)]
     assert segments[0].start_s == pytest.approx(
         10.0
-    )  # time goes on by the wall, whatever the stamps say
+    )  # time continues by arrival, whatever the stamps are
     assert (segments[0].pair[0] == 100).all()
 
 
@@ -125,7 +125,7 @@ def test_a_live_camera_whose_stamps_jump_starts_a_new_run(jump):
 
 @pytest.mark.parametrize("took_s", [0.0, 500.0])
 def test_a_jump_in_a_files_stamps_is_as_long_as_they_say_however_long_reading_took(took_s):
-    """Else the times of all that comes after it are off, and others in every run."""
+    """Otherwise all later times would be off, by a different amount in every run."""
     made, segments = clock(), []
     for i, stamp in enumerate([*np.arange(0, 1.5, 0.125), *np.arange(100.0, 101.5, 0.125)]):
         segments += made.push(Frame(float(stamp), took_s * (stamp >= 100), image(i)))

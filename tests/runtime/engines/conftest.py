@@ -1,7 +1,7 @@
-"""A TensorRT and a CUDA that are not there: they keep the real ones' rules, move real bytes, and remember every call.
+"""Fakes of TensorRT and CUDA that follow the rules of the real ones, move bytes and record calls.
 
-Names and arguments are held to the real bindings by test_api.py; here is behavior. What a real one answers with a crash or with
-garbage is an AssertionError.
+test_api.py compares names and arguments with the real bindings; the fakes are about behavior. Where
+a real one would crash or compute garbage they raise an AssertionError.
 """
 # ruff: noqa: N802, N815 - the names are CUDA's
 
@@ -30,7 +30,7 @@ class Error(enum.IntEnum):
 
 
 class FakeCuda(ModuleType):
-    """`cuda.bindings.runtime`: one stream, memory of the host, graphs that replay what was captured."""
+    """`cuda.bindings.runtime` with host memory, and graphs that replay what was captured."""
 
     cudaError_t = Error
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
@@ -260,7 +260,7 @@ class Engine:
 
 
 class FakeTensorRT(ModuleType):
-    """`tensorrt`: its runtime takes plans of its own version only, and must not be made without a device."""
+    """`tensorrt`, whose runtime reads only plans of its own version and requires a device."""
 
     ILogger = type("ILogger", (), {})
     DataType = SimpleNamespace(
@@ -301,17 +301,17 @@ class FakeTensorRT(ModuleType):
 
 
 class Machine:
-    """A machine with the two fakes, and a builder that writes their plans at once."""
+    """A machine with the two fakes, and a builder that writes their plans immediately."""
 
     def __init__(self) -> None:
         self.cuda = FakeCuda()
         self.trt = FakeTensorRT(self.cuda)
         self.built: list[build.BuildRequest] = []
 
-    def build_plan(self, request, on_phase=lambda _: None):
+    def build_plan(self, request, progress=lambda _: None):
         from pathlib import Path
 
-        on_phase("building")
+        progress("building")
         self.built.append(request)
         plan = Path(request.plan)
         plan.write_text(
@@ -327,7 +327,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path) -> Machine:
     monkeypatch.setitem(sys.modules, "tensorrt", fake.trt)
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", fake.cuda)
     monkeypatch.setattr(build, "build_plan", fake.build_plan)
-    monkeypatch.setattr(tensorrt_library, "_KEPT", {})
+    monkeypatch.setattr(tensorrt_library, "_RUNTIMES", {})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return fake
 

@@ -1,7 +1,8 @@
-"""Every TensorRT and CUDA call in the code, against tables of the real bindings: names, arguments, and types from call to call.
+"""Check every TensorRT and CUDA call in the code against tables of the real bindings.
 
-The tables are made by api/make_tables.py. A small type inference walks the code: `trt.Builder(...)` is a Builder, so what is called on
-it must be in Builder's table, of every version; what it returns goes on. A call that it cannot follow is a failure too.
+api/make_tables.py makes the tables of names, arguments and result types. A small type inference
+walks the code: `trt.Builder(...)` is a Builder, so what is called on it must be in Builder's table,
+in every version, and its result is followed in turn. A call that cannot be followed is a failure.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ TENSORRT = ("tensorrt-10.3", "tensorrt-10.13", "tensorrt-11.4", "tensorrt-rtx-1.
 CUDA = ("cuda-12.8", "cuda-13.5")
 ENGINES = ROOT / "runtime" / "engines"
 FILES = (
-    ENGINES / "trt" / "builder.py",
+    ENGINES / "trt" / "builder_process.py",
     ENGINES / "tensorrt.py",
+    ENGINES / "trt" / "execution.py",
     ENGINES / "trt" / "library.py",
     ENGINES / "trt" / "cuda.py",
+    ENGINES / "trt" / "cuda_stream.py",
 )
 # Members that other objects have too; on one whose type is unknown they prove nothing.
 COMMON = {
@@ -48,7 +51,10 @@ def table(name: str) -> dict:
 
 
 class Walk(ast.NodeVisitor):
-    """One file against one table. Types are ("module",), ("class", C), ("object", C) and ("method", [signatures])."""
+    """Checks one file against one table.
+
+    Types are ("module",), ("class", C), ("object", C) and ("method", [signatures]).
+    """
 
     def __init__(self, tree: ast.Module, api: dict, modules: tuple[str, ...]) -> None:
         self.api, self.modules = api, modules
@@ -87,7 +93,7 @@ class Walk(ast.NodeVisitor):
         self.visit(tree)
 
     def annotation(self, node: ast.expr | None) -> tuple | None:
-        """The class of `trt.X`, also within `trt.X | None`."""
+        """Return the class of `trt.X`, also within `trt.X | None`."""
         for part in ast.walk(node) if node is not None else ():
             if (
                 isinstance(part, ast.Attribute)
@@ -125,7 +131,8 @@ class Walk(ast.NodeVisitor):
                     count != len(arguments(s)) for s in signatures
                 ):
                     self.errors.append(
-                        f"line {method.lineno}: {base}.{method.name} is not called with {count} arguments"
+                        f"line {method.lineno}: {base}.{method.name} "
+                        f"is not called with {count} arguments"
                     )
 
     def visit_Assign(self, node: ast.Assign) -> None:
@@ -235,7 +242,7 @@ class Walk(ast.NodeVisitor):
         return None
 
     def fits(self, node: ast.Call, what: str, signatures: list[str]) -> None:
-        """The arguments given suit one of the signatures."""
+        """Check that the arguments fit one of the signatures."""
         given, keywords = len(node.args), {k.arg for k in node.keywords}
         for signature in signatures:
             names = arguments(signature)
@@ -362,7 +369,8 @@ def test_no_other_file_calls_tensorrt() -> None:
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text()
             if re.search(
-                r"^\s*(import (tensorrt|tensorrt_rtx|cuda)\b|from (tensorrt|tensorrt_rtx|cuda)\b)|import_module\(\"(tensorrt|cuda)",
+                r"^\s*(import (tensorrt|tensorrt_rtx|cuda)\b|from (tensorrt|tensorrt_rtx|cuda)\b)"
+                r"|import_module\(\"(tensorrt|cuda)",
                 text,
                 re.MULTILINE,
             ):

@@ -9,9 +9,8 @@ import pytest
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.files import sha256_of
 from gasmcast.manifest import Measured
-from gasmcast.runtime import engines
 from gasmcast.runtime.bundle import Bundle, fastest_on_cpu
-from gasmcast.runtime.engines import choose_backend, missing_bf16, open_engine
+from gasmcast.runtime.engines import choose, choose_backend, missing_bf16, open_engine
 
 
 @pytest.fixture(params=["onnxruntime", "openvino"])
@@ -82,17 +81,17 @@ def test_a_file_that_is_no_network(tmp_path):
 
 
 def test_auto_says_what_it_took_and_why(monkeypatch):
-    gone = {"tensorrt": "no device", "openvino": "", "onnxruntime": ""}
-    monkeypatch.setattr(engines, "_missing", gone.__getitem__)
+    missing = {"tensorrt": "no device", "openvino": "", "onnxruntime": ""}
+    monkeypatch.setattr(choose, "_missing", missing.__getitem__)
     assert choose_backend() == ("openvino", "auto; no tensorrt: no device")
-    gone["openvino"] = "not installed"
+    missing["openvino"] = "not installed"
     assert choose_backend()[0] == "onnxruntime"
-    gone["onnxruntime"] = "not installed"
-    with pytest.raises(MachineError, match="No engine can be used here"):
+    missing["onnxruntime"] = "not installed"
+    with pytest.raises(MachineError, match="No backend can be used here"):
         choose_backend()
     with pytest.raises(MachineError, match="openvino cannot be used here: not installed"):
         choose_backend("openvino")
-    with pytest.raises(UsageError, match="No engine 'tflite'"):
+    with pytest.raises(UsageError, match="No backend 'tflite'"):
         choose_backend("tflite")
 
 
@@ -156,8 +155,8 @@ def test_weights_beside_a_graph_count_for_its_size(tiny_bundle, tmp_path, monkey
     )
     weights = (tmp_path / "big.onnx.data").stat().st_size
     assert (tmp_path / "big.onnx").stat().st_size < weights
-    monkeypatch.setattr("gasmcast.runtime.engines.openvino._ALONE_BYTES", weights)
-    assert open_engine(tmp_path / "big.onnx", "openvino", 1)._rows_alone
+    monkeypatch.setattr("gasmcast.runtime.engines.openvino._SINGLE_ROW_BYTES", weights)
+    assert open_engine(tmp_path / "big.onnx", "openvino", 1)._single_row
 
 
 def test_what_an_export_tries_leaves_nothing_in_the_cache(tiny_bundle, tmp_path, monkeypatch):
@@ -272,7 +271,7 @@ def test_bf16_without_it_is_one_sentence(tiny_bundle, monkeypatch):
         "gasmcast.runtime.engines.openvino.missing_bf16",
         lambda: "this processor does not compute in BF16",
     )
-    with pytest.raises(MachineError, match="BF16 cannot be had here: this processor"):
+    with pytest.raises(MachineError, match="BF16 is not available here: this processor"):
         open_engine(tiny_bundle / "head.onnx", "openvino", 1, bf16=True)
     with pytest.raises(MachineError, match="onnxruntime computes a file in the types"):
         open_engine(tiny_bundle / "head.onnx", "onnxruntime", 1, bf16=True)
@@ -297,7 +296,7 @@ def test_bf16_rounds_the_rest_and_keeps_the_ports(tiny_bundle):
 
 
 def test_signals_arrive_after_engines_have_gone(tiny_bundle):
-    """In a process of its own: with a Core an engine, this ends with SIGSEGV on CPUs with AVX-512."""
+    """With one Core per engine, the other process ends with SIGSEGV on CPUs with AVX-512."""
     code = (
         "import signal, sys\n"
         "from pathlib import Path\n"

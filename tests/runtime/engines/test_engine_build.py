@@ -1,4 +1,4 @@
-"""All engines of a bundle: which files TensorRT takes, what a machine without a GPU is told, the comparison with the CPU."""
+"""All engines of a bundle: files for TensorRT, machines without a GPU, comparison with the CPU."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from gasmcast.runtime import engine_build as device
 from gasmcast.runtime.engine_build import (
     build_engines,
     compare_engines,
-    made_up_pairs,
     require_tensorrt,
 )
 from gasmcast.runtime.engines import open_engine
+from gasmcast.video.noise import drifting_noise
 
 pytest.importorskip("onnxruntime", reason="the CPU's side of the comparison")
 
 
 @pytest.fixture
 def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
-    """The tiny bundle with its graphs again under the names of other precisions."""
+    """The tiny bundle with copies of its graphs under the names of other precisions."""
     folder = tmp_path / "many.gasm"
     shutil.copytree(tiny_bundle, folder)
     path = folder / "manifest.json"
@@ -47,7 +47,7 @@ def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
 
 
 def test_every_graph_and_precision_for_tensorrt_is_built(machine, bundle: Path) -> None:
-    done = build_engines(bundle, streams=2, compare=False)
+    done = build_engines(bundle, cameras=2, compare=False)
     names = [
         f"{graph}{ending}.onnx"
         for ending in ("", ".fp16", ".int8_fp16")
@@ -56,24 +56,24 @@ def test_every_graph_and_precision_for_tensorrt_is_built(machine, bundle: Path) 
     assert [record.file for record in done] == names  # not INT8 with an FP32 rest
     assert all(record.built_s == 1.5 and Path(record.path).is_file() for record in done)
     assert all(request.profiles == ((1, 1, 1), (2, 2, 2)) for request in machine.built)
-    again = build_engines(bundle, streams=2, compare=False)
+    again = build_engines(bundle, cameras=2, compare=False)
     assert all(record.built_s is None for record in again)
-    assert "was there" in str(again[0])
+    assert "from the cache" in str(again[0])
     assert not list(bundle.glob("*.plan"))  # a bundle is data only
-    build_engines(bundle, streams=2, precisions=("fp16",), force=True, compare=False)
+    build_engines(bundle, cameras=2, precisions=("fp16",), force=True, compare=False)
     assert len(machine.built) == 8
 
 
 def test_workspace_reaches_the_builder(machine, bundle: Path) -> None:
     build_engines(
         bundle,
-        streams=1,
+        cameras=1,
         precisions=("fp16",),
         graphs=("head",),
         workspace=512 << 20,
         compare=False,
     )
-    build_engines(bundle, streams=2, precisions=("fp16",), graphs=("head",), compare=False)
+    build_engines(bundle, cameras=2, precisions=("fp16",), graphs=("head",), compare=False)
     assert [request.workspace for request in machine.built] == [512 << 20, 2 << 30]
 
 
@@ -85,12 +85,12 @@ def test_precisions_that_tensorrt_does_not_take(
     machine, bundle: Path, precision: str, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        build_engines(bundle, streams=1, precisions=(precision,))
+        build_engines(bundle, cameras=1, precisions=(precision,))
 
 
 def test_a_precision_that_the_bundle_lacks(machine, tiny_bundle: Path) -> None:
     with pytest.raises(UsageError, match="has no fp16"):
-        build_engines(tiny_bundle, streams=1, precisions=("fp16",))
+        build_engines(tiny_bundle, cameras=1, precisions=("fp16",))
 
 
 @pytest.fixture
@@ -103,12 +103,12 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_machine_without_a_gpu_is_told_everything_at_once(no_gpu, tiny_bundle: Path) -> None:
     with pytest.raises(MachineError) as caught:
-        build_engines(tiny_bundle, streams=1)
+        build_engines(tiny_bundle, cameras=1)
     text = str(caught.value)
     assert "The package tensorrt is missing; The package cuda-bindings is missing" in text
     assert (
-        f"The ONNX files in {tiny_bundle} are ready: on the device, run `gasmcast engine build {tiny_bundle}`"
-        in text
+        f"The ONNX files in {tiny_bundle} are ready: "
+        f"on the device, run `gasmcast engine build {tiny_bundle}`" in text
     )
     assert "pip install" in text
     with pytest.raises(MachineError):
@@ -151,7 +151,7 @@ def test_engines_are_compared_with_the_cpu(
         lambda path, *_, **__: Noise(open_engine(path, "onnxruntime"), value),
     )
     result = CliRunner().invoke(
-        app, ["engine", "build", str(bundle), "--precision", "fp16", "--streams", "1"]
+        app, ["engine", "build", str(bundle), "--precision", "fp16", "--cameras", "1"]
     )
     if exit_code:
         assert isinstance(result.exception, GateError)
@@ -183,19 +183,40 @@ def test_json(machine, bundle: Path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["bild"], "No action 'bild'"), (["build"], "needs a bundle"), (["check"], "needs a bundle")],
+    [
+        (["bild"], "No such command 'bild'"),
+        (["build"], "Missing argument"),
+        (["check"], "Missing argument"),
+        (["build", "m.gasm", "--precision", "int8"], "'int8' is not one of"),
+    ],
 )
 def test_wrong_words(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["engine", *arguments])
-    assert isinstance(result.exception, UsageError)
-    assert message in str(result.exception)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_the_engines_of_one_bundle_are_cleared(machine, bundle: Path, tmp_path: Path) -> None:
+    """Another bundle with the same head shares its engines, and has none of this encoder."""
+    build_engines(bundle, streams=1, precisions=("fp32", "fp16"), compare=False)
+    listed = json.loads(CliRunner().invoke(app, ["engine", "list", "--json"]).stdout)
+    assert len(listed) == 4
+    assert all(0 <= entry["age_s"] < 600 for entry in listed)
+    other = shutil.copytree(bundle, tmp_path / "other.gasm")
+    for encoder in other.glob("encoder*.onnx"):
+        encoder.write_bytes(encoder.read_bytes() + b"\0")
+    result = CliRunner().invoke(app, ["engine", "clear", str(other)])
+    assert "Removed" in result.stdout
+    assert "2 engines in" in CliRunner().invoke(app, ["engine", "list"]).stdout
+    CliRunner().invoke(app, ["engine", "clear", str(bundle)])
+    assert "0 engines in" in CliRunner().invoke(app, ["engine", "list"]).stdout
 
 
 def test_made_up_pixels_are_coarse_and_the_same_each_time() -> None:
-    pairs = made_up_pairs(2, (2, 4, 32, 32, 3))
+    pairs = drifting_noise(2, (2, 4, 32, 32, 3))
     assert pairs.shape == (2, 2, 4, 32, 32, 3)
     assert pairs.dtype == np.uint8
-    np.testing.assert_array_equal(pairs, made_up_pairs(2, (2, 4, 32, 32, 3)))
+    np.testing.assert_array_equal(pairs, drifting_noise(2, (2, 4, 32, 32, 3)))
     rough = np.abs(np.diff(pairs.astype(float), axis=3)).mean()
     assert (
         rough
@@ -208,7 +229,7 @@ def test_made_up_pixels_are_coarse_and_the_same_each_time() -> None:
 
 def test_cosine_of_nothing(tiny_bundle: Path) -> None:
     engine = open_engine(tiny_bundle / "encoder.onnx", "onnxruntime")
-    feeds = {"segments": made_up_pairs(1, engine.inputs["segments"].shape[1:])}
+    feeds = {"segments": drifting_noise(1, engine.inputs["segments"].shape[1:])}
     assert compare_engines(engine, engine, feeds) == pytest.approx(1)
     assert compare_engines(Noise(engine, 0.0), engine, feeds) == 0
     assert compare_engines(Noise(engine, 0.0), Noise(engine, 0.0), feeds) == 1

@@ -1,4 +1,4 @@
-"""On an NVIDIA device: real engines against ONNX Runtime. Written without one; skipped, with the reason, where there is none."""
+"""Real TensorRT engines compared with ONNX Runtime; skipped without an NVIDIA device."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from gasmcast.cli import app
-from gasmcast.runtime.engine_build import compare_engines, made_up_pairs
+from gasmcast.runtime.engine_build import compare_engines
 from gasmcast.runtime.engines import open_engine
 from gasmcast.runtime.engines.tensorrt import compile_graph, missing
 from gasmcast.runtime.engines.trt.engine_cache import EngineCache
+from gasmcast.video.noise import drifting_noise
 
 pytestmark = [
     pytest.mark.gpu,
@@ -28,13 +29,13 @@ def encoder(tiny_bundle: Path) -> Path:
 
 
 def pixels(engine, batch: int, seed: int = 0) -> dict[str, np.ndarray]:
-    return {"segments": made_up_pairs(batch, engine.inputs["segments"].shape[1:], seed)}
+    return {"segments": drifting_noise(batch, engine.inputs["segments"].shape[1:], seed)}
 
 
 @pytest.mark.parametrize("graphs", [True, False])
 def test_same_as_onnxruntime_for_every_batch(encoder: Path, graphs: bool) -> None:
     reference = open_engine(encoder, "onnxruntime")
-    engine = compile_graph(encoder, None, None, streams=4, graphs=graphs)
+    engine = compile_graph(encoder, None, None, cameras=4, graphs=graphs)
     assert engine.inputs == reference.inputs
     for batch in (1, 2, 3, 4, 9, 1):
         assert compare_engines(engine, reference, pixels(engine, batch, batch)) > 0.99999
@@ -43,7 +44,7 @@ def test_same_as_onnxruntime_for_every_batch(encoder: Path, graphs: bool) -> Non
 
 def test_graphs_change_nothing(encoder: Path) -> None:
     with_graphs, without = (
-        compile_graph(encoder, None, None, streams=2, graphs=graphs) for graphs in (True, False)
+        compile_graph(encoder, None, None, cameras=2, graphs=graphs) for graphs in (True, False)
     )
     feeds = pixels(with_graphs, 2)
     for name, value in with_graphs.run(feeds).items():
@@ -52,27 +53,27 @@ def test_graphs_change_nothing(encoder: Path) -> None:
 
 
 def test_the_second_start_builds_nothing(encoder: Path) -> None:
-    compile_graph(encoder, None, None, streams=2).close()
+    compile_graph(encoder, None, None, cameras=2).close()
     plans = {entry.path: entry.path.stat().st_mtime_ns for entry in EngineCache().entries()}
     began = time.monotonic()
-    compile_graph(encoder, None, None, streams=2).close()
+    compile_graph(encoder, None, None, cameras=2).close()
     assert time.monotonic() - began < 30
     assert plans == {entry.path: entry.path.stat().st_mtime_ns for entry in EngineCache().entries()}
 
 
 def test_a_damaged_engine_is_built_again(encoder: Path) -> None:
-    compile_graph(encoder, None, None, streams=3).close()
+    compile_graph(encoder, None, None, cameras=3).close()
     for entry in EngineCache().entries():
         content = bytearray(entry.path.read_bytes())
         content[len(content) // 2] ^= 0xFF
         entry.path.write_bytes(content)
-    engine = compile_graph(encoder, None, None, streams=3)
+    engine = compile_graph(encoder, None, None, cameras=3)
     assert compare_engines(engine, open_engine(encoder, "onnxruntime"), pixels(engine, 3)) > 0.99999
     engine.close()
 
 
 def test_the_command_builds_and_compares(tiny_bundle: Path) -> None:
-    result = CliRunner().invoke(app, ["engine", "build", str(tiny_bundle), "--streams", "2"])
+    result = CliRunner().invoke(app, ["engine", "build", str(tiny_bundle), "--cameras", "2"])
     assert result.exit_code == 0, result.output
     assert result.output.count("ok  ") == 2
 
@@ -81,28 +82,31 @@ def test_the_command_builds_and_compares(tiny_bundle: Path) -> None:
 def test_the_models_own_encoder_in_every_precision(
     precision: str, tiny_export, tmp_path: Path
 ) -> None:
-    """Every branch of the model at a tiny size: attention, 3-D convolutions, the graph's TopK and Gather, Q/DQ around FP16."""
+    """Every branch of the model at a tiny size.
+
+    Attention, 3-D convolutions, the graph's TopK and Gather, Q/DQ around FP16.
+    """
     onnx = pytest.importorskip("onnx")
     from gasmcast.calibration.policy import Policy
     from gasmcast.calibration.qdq import ALL_LEVELS
-    from gasmcast.calibration.quantize import calibrate
+    from gasmcast.calibration.quantize import collect_ranges
     from gasmcast.export.checks.reference_engines import open_arbiter
     from gasmcast.export.graphs.fp16 import to_fp16
-    from gasmcast.export.graphs.trace import save_graph
+    from gasmcast.export.graphs.graph_file import save_graph
 
     fp32 = onnx.load(str(tiny_export[2]["encoder"]))
     shape = tiny_export[1].spec.pair_shape
-    feeds = [{"segments": made_up_pairs(1, shape, seed)} for seed in range(4)]
+    feeds = [{"segments": drifting_noise(1, shape, seed)} for seed in range(4)]
     made = {
         "fp32": lambda: fp32,
         "fp16": lambda: to_fp16(fp32),
         "int8_fp16": lambda: to_fp16(
-            calibrate(fp32, lambda: iter(feeds)).quantize(Policy(), ALL_LEVELS)
+            collect_ranges(fp32, lambda: iter(feeds)).quantize(Policy(), ALL_LEVELS)
         ),
     }[precision]()
     path = save_graph(made, tmp_path / "encoder.onnx")
-    engine = compile_graph(path, None, None, streams=2)
-    assert compare_engines(engine, open_arbiter(path), {"segments": made_up_pairs(2, shape, 9)}) > (
-        0.9999 if precision == "fp32" else 0.99
-    )
+    engine = compile_graph(path, None, None, cameras=2)
+    assert compare_engines(
+        engine, open_arbiter(path), {"segments": drifting_noise(2, shape, 9)}
+    ) > (0.9999 if precision == "fp32" else 0.99)
     engine.close()

@@ -1,4 +1,4 @@
-"""INT8 linears as convolutions give what the file says, whatever the rank of the tokens."""
+"""INT8 linear layers as convolutions give the same results, for tokens of any rank."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def write_linear(
     active: str = "Gelu",
     rest: type[np.floating] = np.float32,
 ) -> Path:
-    """`(B, *tokens, 16)` -> Q/DQ -> linear with INT8 weights -> GELU -> Q/DQ -> linear -> residual, as a feed-forward has it."""
+    """A feed-forward on `(B, *tokens, 16)`.
+
+    Q/DQ -> linear with INT8 weights -> GELU -> Q/DQ -> linear -> residual.
+    """
     import onnx
     from onnx import TensorProto as T
     from onnx import helper as h
@@ -103,7 +106,7 @@ def test_the_rewritten_network_gives_what_the_file_says(
         got = open_engine(path, "openvino", 1, sha256=f"{lacks}").run({"x": x})["y"]
         off = np.abs(got - want)
         assert np.mean(off > 1e-4) < 0.02, (
-            "a value halfway between two integers may go either way, the rest is the same arithmetic"
+            "a value halfway between two integers may round either way, the rest is the same"
         )
         assert off.max() < 0.05
 
@@ -122,7 +125,7 @@ def test_a_file_with_an_fp16_rest_is_rewritten_in_its_own_types(tmp_path):
     ("tokens", "more"), [((), {}), ((7,), {"zero": 3}), ((7,), {"per_channel": False})]
 )
 def test_what_is_no_such_layer_is_left_alone(tmp_path, tokens, more):
-    """Rank 2 has no tokens; one scale for all channels is not what we write; zero points other than 0 are kept as they are."""
+    """Layers that are left alone: rank 2, one scale for all channels, zero points other than 0."""
     path = write_linear(tmp_path / "linear.onnx", tokens, **more)
     model = backend.the_core().read_model(str(path))
     count = linears_to_convolutions(model)

@@ -1,4 +1,4 @@
-"""The TensorRT session against a fake TensorRT and CUDA (conftest.py): order of calls, batches, graphs, refusals. No GPU."""
+"""The TensorRT engine with a fake TensorRT and CUDA: order of calls, batches, graphs, errors."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_result_belongs_to_the_caller(machine, graph) -> None:
 
 
 def test_the_order_of_calls(machine, graph) -> None:
-    engine = compile_graph(graph, None, None, streams=2)
+    engine = compile_graph(graph, None, None, cameras=2)
     enqueue = ["upload", "upload", "execute", "download"]
     bind = ["bind x", "bind z", "bind y"]
     shape = ["profile 1", "wait", "shape x (2, 3)", "shape z (2, 2)"]
@@ -96,7 +96,7 @@ def test_a_graph_survives_other_batches(machine, graph) -> None:
 
 def test_no_capture_runs_without_and_says_so(machine, graph, caplog) -> None:
     machine.cuda.capturable = False
-    engine = compile_graph(graph, None, None, streams=2)
+    engine = compile_graph(graph, None, None, cameras=2)
     assert "no CUDA graph" in caplog.text
     assert "no CUDA graph for batch 2" in engine.describe()
     machine.cuda.calls.clear()
@@ -167,7 +167,7 @@ def test_a_refusal_is_one_sentence_and_gives_all_memory_back(
 
 def test_out_of_device_memory(machine, graph) -> None:
     machine.cuda.limit = 4200
-    with pytest.raises(MachineError, match=r"could not take .* Use fewer streams"):
+    with pytest.raises(MachineError, match=r"could not take .* Use fewer cameras"):
         compile_graph(graph, None, None)
     assert not machine.cuda.memory
 
@@ -211,10 +211,10 @@ def test_the_second_start_takes_the_engine_from_the_cache(machine, graph) -> Non
     assert len(machine.built) == 1
 
 
-def test_an_engine_for_more_streams_serves(machine, graph) -> None:
-    compile_graph(graph, None, None, streams=8)
+def test_an_engine_for_more_cameras_serves(machine, graph) -> None:
+    compile_graph(graph, None, None, cameras=8)
     engine = compile_graph(graph, None, None)  # as `live` does: any that fits, the widest first
-    assert engine.most == 8
+    assert engine.max_batch == 8
     assert len(machine.built) == 1
 
 
@@ -231,10 +231,10 @@ def test_a_refused_engine_is_built_again_once(machine, graph, caplog) -> None:
     assert not EngineCache().entries()
 
 
-@pytest.mark.parametrize("change", ["graph", "version", "device", "precision", "streams"])
+@pytest.mark.parametrize("change", ["graph", "version", "device", "precision", "cameras"])
 def test_a_change_of_anything_builds_again(machine, graph, change: str, monkeypatch) -> None:
     compile_graph(graph, None, None)
-    streams = None
+    cameras = None
     if change == "graph":
         graph.write_bytes(b"other weights")
     elif change == "version":
@@ -245,8 +245,8 @@ def test_a_change_of_anything_builds_again(machine, graph, change: str, monkeypa
     elif change == "precision":
         graph = graph.rename(graph.with_name("encoder.int8_fp16.onnx"))
     else:
-        streams = 2
-    compile_graph(graph, None, None, streams=streams)
+        cameras = 2
+    compile_graph(graph, None, None, cameras=cameras)
     assert len(machine.built) == 2
 
 

@@ -1,4 +1,4 @@
-"""Real servers on loopback, a network that can be broken, and a run of the whole runtime to be put before them."""
+"""Real servers on loopback, a network that can be broken, and runs of the whole runtime."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from gasmcast.runtime.records import Decision, Event, Notice, Stats
 from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.session import Session
 from gasmcast.runtime.sources.camera import Camera
-from gasmcast.runtime.sources.parse import open_sources
+from gasmcast.runtime.sources.open_sources import open_sources
 from gasmcast.runtime.sources.supervisor import Cameras
-from gasmcast.runtime.stages import Model
+from gasmcast.runtime.streaming_model import Model
 from gasmcast.spec import ClipSpec
 
 HERE = Path(__file__).parent
@@ -44,7 +44,7 @@ def wait_until(condition, seconds=25.0, every=0.02, else_tell=lambda: ""):
 
 @pytest.fixture
 def until():
-    """Waits for a condition, 25 s if not told otherwise."""
+    """Return a function that waits for a condition, 25 s by default."""
     return wait_until
 
 
@@ -56,7 +56,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def port() -> int:
-    """One that nobody listens at."""
+    """Port on which nobody listens."""
     return free_port()
 
 
@@ -81,7 +81,7 @@ class RtspServer:
         self.process.stdout.close()
 
     def hold(self, still: bool):
-        """SIGSTOP: connections stay open, nothing comes."""
+        """Suspend the server (SIGSTOP): connections stay open, nothing arrives."""
         self.process.send_signal(signal.SIGSTOP if still else signal.SIGCONT)
 
     def url(self, path="h264", port=0, login=""):
@@ -118,7 +118,7 @@ def ffmpeg():
 
 
 class Network:
-    """A relay in front of a server: it can hold still, garble what comes from the server, and cut."""
+    """Relay in front of a server: can stall, garble the server's bytes, and cut connections."""
 
     def __init__(self, port: int):
         self._target, self.still, self.garble = port, threading.Event(), 0.0
@@ -174,7 +174,10 @@ class Network:
 
 
 class Colors:
-    """Engines without a library: features are mean colors, the label says which color there is most of; `slow_s` a batch."""
+    """Engines without a library that take `slow_s` per batch.
+
+    Features are mean colors; the label is the strongest color.
+    """
 
     def __init__(self, slow_s=0.0):
         self.slow_s, self.batches = slow_s, 0
@@ -205,13 +208,13 @@ class Colors:
 
 
 class Run:
-    """A session on a thread, and all that it told."""
+    """Session on a thread of its own, with all records that it emitted."""
 
     def __init__(self, *sources, config=None, slow_s=0.0, sinks=(), keep=True, **camera):
         self.records, self.errors, self.failure = [], [], None
         self.decided, self.runs, self.broken = Counter(), set(), []
         self._keep, self._stats = keep, None
-        self._recent = {}  # (camera, run) -> index -> stamps, of the last segments
+        self._recent = {}  # (camera, run) -> index -> stamps of the last segments
         self.engine = Colors(slow_s)
         draw = random.Random(0).random
 
@@ -230,7 +233,7 @@ class Run:
         )
         self.session = Session(self.engine.model, settings, [self, *sinks])
         self.session.cameras = self.cameras
-        self.session.pipeline._house.trace = self._trace
+        self.session.pipeline._context.trace = self._trace
         texts = [source for source in sources if isinstance(source, str)]
         for source in [source for _, source in open_sources(texts)] if texts else sources:
             self.session.add(source)
@@ -246,7 +249,7 @@ class Run:
             self.records.append(record)
 
     def _trace(self, kind, fields):
-        """No window spans a gap: checked as it is decided, so that a long run keeps nothing."""
+        """Check that no window spans a gap; done at once, so that a long run keeps nothing."""
         if kind not in ("segment", "window"):
             return
         run = fields["camera"], fields["run"]
@@ -271,7 +274,7 @@ class Run:
     def _run(self):
         try:
             self.errors = self.session.run()
-        except BaseException as error:  # noqa: BLE001 - told by check_laws
+        except BaseException as error:  # noqa: BLE001 - check_laws reports it
             self.failure = error
 
     def stop(self):
@@ -293,7 +296,7 @@ class Run:
         return self._stats
 
     def until_decides(self, camera, more=3, seconds=25.0):
-        """`more` further decisions of a camera."""
+        """Wait for `more` further decisions of a camera."""
         before = self.decided[camera]
         wait_until(lambda: self.decided[camera] >= before + more, seconds, else_tell=self.states)
 
@@ -301,12 +304,12 @@ class Run:
         return self.cameras._cameras[name]
 
     def states(self):
-        """For messages of tests."""
+        """Return the cameras' states, for messages of tests."""
         cameras = [self.camera(name) for name in self.cameras.names()]
         return [(c.name, c.state.value, c.detail, c.threads) for c in cameras]
 
     def check_laws(self):
-        """What holds whatever happens: every start has one end, in order; no window spans a gap; no thread fell over."""
+        """Check the invariants: each start has one end, no window spans a gap, no thread failed."""
         assert self.failure is None
         for camera in {e.camera for e in self.events()}:
             open_number = None
@@ -350,7 +353,7 @@ def network():
 
 @pytest.fixture
 def start():
-    """Starts `gasmcast live`; what still runs at the end of the test is killed."""
+    """Return a function that starts `gasmcast live`; running ones are killed after the test."""
     started = []
 
     def begin(bundle, *arguments, stdin=subprocess.DEVNULL, **environment):

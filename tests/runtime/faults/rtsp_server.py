@@ -1,6 +1,8 @@
-"""A real RTSP server (GStreamer's), run by Debian's own python3: `rtsp_server.py PORT [--fps N] [--size WxH] [--user U --password P]`.
+"""GStreamer's RTSP server, run by Debian's own python3.
 
-Paths: /h264, /jpeg, and /live in either, a test picture in motion. Says `ready` when it listens.
+Usage: `rtsp_server.py PORT [--fps N] [--size WxH] [--user U --password P]`
+
+Paths: /h264, /jpeg, and /live in either codec: a moving test image. Prints `ready` when it listens.
 """
 
 import argparse
@@ -33,9 +35,13 @@ if options.user:
     token.set_string("media.factory.role", "viewer")
     auth.add_basic(GstRtspServer.RTSPAuth.make_basic(options.user, options.password), token)
     server.set_auth(auth)
-picture = f"videotestsrc is-live=true pattern=ball ! video/x-raw,width={width},height={height},framerate={options.fps}/1"
+picture = (
+    "videotestsrc is-live=true pattern=ball ! "
+    f"video/x-raw,width={width},height={height},framerate={options.fps}/1"
+)
 codings = {
-    "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10 ! rtph264pay name=pay0 config-interval=1",
+    "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10 ! "
+    "rtph264pay name=pay0 config-interval=1",
     "jpeg": "video/x-raw,format=I420 ! jpegenc ! rtpjpegpay name=pay0",
 }
 for path, coding in (

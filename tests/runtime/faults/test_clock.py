@@ -1,4 +1,4 @@
-"""A camera that sets its clock, before the whole runtime."""
+"""The whole runtime with a camera that sets its clock."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from gasmcast.runtime.sources.network import StreamSource
+from gasmcast.runtime.sources.network import NetworkSource
 
 
 class Capture:
-    """20 pictures a second, red, green and blue in turn; its stamps are `shift_s` off."""
+    """Capture of 20 frames per second in red, green and blue; its stamps are off by `shift_s`."""
 
     def __init__(self):
         self.shift_s, self._start, self._count = 0.0, time.monotonic(), 0
@@ -37,12 +37,12 @@ class Capture:
 @pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
 def test_a_camera_that_sets_its_clock_goes_on_deciding(run, jump_s):
     capture = Capture()
-    told = run(StreamSource("rtsp://127.0.0.1/x", "cam", opener=lambda url, kind: capture))
-    told.until_decides("cam", more=4)
+    live_run = run(NetworkSource("rtsp://127.0.0.1/x", "cam", opener=lambda url, kind: capture))
+    live_run.until_decides("cam", more=4)
     capture.shift_s = jump_s
-    told.until_decides("cam", more=6)
-    told.stop()
-    told.check_laws()
-    times = [decision.time_s for decision in told.decisions()]
+    live_run.until_decides("cam", more=6)
+    live_run.stop()
+    live_run.check_laws()
+    times = [decision.time_s for decision in live_run.decisions()]
     assert max(np.diff(times)) < 3.0, "decisions go on at the time that passes, not the camera's"
-    assert told.camera("cam").counts.reconnects == 0
+    assert live_run.camera("cam").counts.reconnects == 0

@@ -1,4 +1,4 @@
-"""HTTP cameras: MJPEG, MPEG-TS and HLS, each with its own ways to go wrong."""
+"""HTTP cameras: MJPEG, MPEG-TS and HLS, and their faults."""
 
 from __future__ import annotations
 
@@ -15,15 +15,21 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import SourceError
-from gasmcast.runtime.sources.network import StreamSource
+from gasmcast.runtime.sources.network import NetworkSource
 from gasmcast.runtime.sources.network import _open as open_capture
-from gasmcast.runtime.sources.parse import open_source
+from gasmcast.runtime.sources.open_sources import open_sources
+
+
+def open_source(text, **settings):
+    ((_, source),) = open_sources([text], **settings)
+    return source
+
 
 pytestmark = pytest.mark.slow
 
 
 class Camera:
-    """A server of one stream; `send(write)` writes it."""
+    """Server of one path; `send(write)` writes its body."""
 
     def __init__(self, kind, send, path="/video"):
         self.connections = 0
@@ -38,7 +44,7 @@ class Camera:
                 self.send_response(200)
                 self.send_header("Content-Type", kind)
                 self.end_headers()
-                with contextlib.suppress(OSError):  # the reader has gone
+                with contextlib.suppress(OSError):  # the reader closed the connection
                     send(self.wfile.write)
 
             def log_message(self, *args):
@@ -87,7 +93,7 @@ MJPEG = "multipart/x-mixed-replace; boundary=edge"
 
 
 def test_mjpeg_at_its_true_pace(camera):
-    """FFmpeg would number the pictures of this stream as if there were 25 a second; there are 10."""
+    """FFmpeg would number the frames as if there were 25 per second; there are 10."""
 
     def send(write):
         for number in itertools.count():
@@ -123,15 +129,15 @@ def test_mjpeg_with_garbage_a_change_of_size_a_stall_and_a_broken_line(camera, r
             time.sleep(3.0 if number == 45 and attempt == 0 else 0.04)
 
     server = camera(MJPEG, send)
-    told = run(server.url)
+    live_run = run(server.url)
     name = "127.0.0.1-video"
-    told.until_decides(name, more=6, seconds=40)
+    live_run.until_decides(name, more=6, seconds=40)
     until(lambda: server.connections >= 3, 40)
-    told.until_decides(name)
-    told.stop()
-    told.check_laws()
-    assert any("reconnect" in notice.text for notice in told.notices("gap"))
-    assert told.camera(name).counts.reconnects >= 2
+    live_run.until_decides(name)
+    live_run.stop()
+    live_run.check_laws()
+    assert any("reconnect" in notice.text for notice in live_run.notices("gap"))
+    assert live_run.camera(name).counts.reconnects >= 2
 
 
 def make_ts(ffmpeg, path, seconds=12, options=()):
@@ -158,7 +164,7 @@ def make_ts(ffmpeg, path, seconds=12, options=()):
 
 
 def paced(data, seconds, write):
-    """A file over `seconds`, as a camera would send it."""
+    """Write a file over `seconds`, as a camera would send it."""
     step = 188 * 20
     pause = seconds * step / len(data)
     for begin in range(0, len(data), step):
@@ -193,7 +199,7 @@ def test_mpeg_ts_whose_clock_jumps_keeps_real_time(camera, ffmpeg, tmp_path, run
 
 
 class Slow:
-    """A capture that takes `more_s` more for each picture."""
+    """Capture that takes `more_s` longer for each frame."""
 
     def __init__(self, capture, more_s, burn):
         self._capture, self._more_s, self._burn = capture, more_s, burn
@@ -215,7 +221,10 @@ class Slow:
 def test_a_stream_that_is_decoded_slower_than_it_comes_is_told_late_and_opened_anew(
     camera, ffmpeg, run, until, burn
 ):
-    """25 pictures a second come, 15 are decoded; that takes time in `retrieve`, or a core's work in `grab`."""
+    """25 frames per second arrive and 15 are decoded.
+
+    Decoding takes waiting time in `retrieve`, or CPU time in `grab`.
+    """
     source = ["-re", "-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=60"]
     command = [
         ffmpeg,
@@ -239,9 +248,9 @@ def test_a_stream_that_is_decoded_slower_than_it_comes_is_told_late_and_opened_a
             finally:
                 server.kill()
 
-    seen = []  # by connection: when each picture was handed over, its stamp, its arrival
+    seen = []  # by connection: delivery, stamp and arrival of each frame
 
-    class Watched(StreamSource):
+    class Watched(NetworkSource):
         def frames(self):
             seen.append([])
             for frame in super().frames():
@@ -249,27 +258,27 @@ def test_a_stream_that_is_decoded_slower_than_it_comes_is_told_late_and_opened_a
                 yield frame
 
     server = camera("video/mp2t", send)
-    told = run(
+    live_run = run(
         Watched(
             server.url, "cam", opener=lambda url, kind: Slow(open_capture(url, kind), 1 / 15, burn)
         )
     )
-    until(lambda: told.camera("cam").counts.reconnects >= 2, 40)
-    told.until_decides("cam", more=2)
-    told.stop()
-    told.check_laws()
+    until(lambda: live_run.camera("cam").counts.reconnects >= 2, 40)
+    live_run.until_decides("cam", more=2)
+    live_run.stop()
+    live_run.check_laws()
     assert server.connections >= 3
     now, stamp, arrival = np.array(seen[0]).T
     late = now - arrival
     assert np.abs(late - (now - now[0]) + (stamp - stamp[0])).max() < 0.4
     assert 1.8 < late.max() < 4.5
     assert np.diff(stamp) == pytest.approx(1 / 25, abs=0.001)
-    assert max(decision.latency_ms["sample"] for decision in told.decisions()) > 1500
-    states = [notice.text for notice in told.notices("state")]
+    assert max(decision.latency_ms["sample"] for decision in live_run.decisions()) > 1500
+    states = [notice.text for notice in live_run.notices("state")]
     assert any(
-        "is decoded slower than it comes: 2." in text and "opened anew" in text for text in states
+        "is decoded slower than it comes: 2." in text and "opened again" in text for text in states
     ), states
-    assert any("reconnect" in notice.text for notice in told.notices("gap"))
+    assert any("reconnect" in notice.text for notice in live_run.notices("gap"))
 
 
 def test_hls_is_played_at_its_own_pace_not_piece_by_piece(ffmpeg, tmp_path):

@@ -1,4 +1,4 @@
-"""`gasmcast live` as a process: how it ends, what others can see of it, and what happens when it is stuck."""
+"""`gasmcast live` as a process: its end, its signals to others, and its recovery when stuck."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from gasmcast.runtime.service.health import Health
-from gasmcast.runtime.service.systemd import Notifier
+from gasmcast.runtime.service.systemd import SystemdNotifier
 from gasmcast.runtime.service.watchdog import EXIT_STUCK, Watchdog
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ def lines(path: Path):
 
 @pytest.fixture
 def post(tmp_path):
-    """A stand-in for systemd's socket, and its address."""
+    """Socket in place of systemd's, and its address."""
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as box:
         box.bind(address)
@@ -48,17 +48,17 @@ def test_sigterm_drains_ends_events_and_exits_0(start, post, tiny_bundle, tmp_pa
         NOTIFY_SOCKET=address,
         WATCHDOG_USEC="2000000",
     )
-    told = [post.recv(4096).decode()]
-    assert "READY=1" in told[0]
+    messages = [post.recv(4096).decode()]
+    assert "READY=1" in messages[0]
     until(lambda: sum(line["kind"] == "decision" for line in lines(out)) >= 6, 100)
-    told += [post.recv(4096).decode() for _ in range(2)]
-    assert told[1:] == ["WATCHDOG=1"] * 2
+    messages += [post.recv(4096).decode() for _ in range(2)]
+    assert messages[1:] == ["WATCHDOG=1"] * 2
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
-    while "STOPPING=1" not in told[-1]:
-        told.append(post.recv(4096).decode())
+    while "STOPPING=1" not in messages[-1]:
+        messages.append(post.recv(4096).decode())
     events = [line for line in lines(out) if line["kind"] == "event"]
     for camera in ("demo", "demo-2"):
         phases = [e["phase"] for e in events if e["camera"] == camera and e["phase"] != "update"]
@@ -68,7 +68,7 @@ def test_sigterm_drains_ends_events_and_exits_0(start, post, tiny_bundle, tmp_pa
 def test_sources_that_failed_do_not_spoil_the_status_of_an_ordered_end(
     start, tiny_bundle, tmp_path, until
 ):
-    """One webcam is absent, which beside others is waited for; one camera has no password, which is told and is final."""
+    """An absent webcam next to other cameras is retried; a missing password is a final error."""
     out = tmp_path / "out.jsonl"
     bad = "/dev/video77", "rtsp://u:${NOT_SET_AT_ALL}@127.0.0.1:9/x"
     process = start(tiny_bundle, "demo:", *bad, "--jsonl", out, "--quiet")
@@ -86,31 +86,31 @@ def test_sources_that_failed_do_not_spoil_the_status_of_an_ordered_end(
 def test_sighup_reads_the_list_of_cameras_again(start, tiny_bundle, tmp_path, until):
     cameras, out = tmp_path / "cameras.yaml", tmp_path / "out.jsonl"
 
-    def write(text):  # as an editor does: never half of it
+    def write(text):  # atomically, as an editor does
         (tmp_path / "new").write_text(f"cameras: [{text}]")
         (tmp_path / "new").replace(cameras)
 
-    def told(camera, kind="decision"):
+    def records_of(camera, kind="decision"):
         return [line for line in lines(out) if line["kind"] == kind and line["camera"] == camera]
 
     write("{name: stays, source: 'demo:1'}, {name: goes, source: 'demo:2'}")
     process = start(tiny_bundle, f"@{cameras}", "--jsonl", out, "--quiet")
-    until(lambda: told("stays") and told("goes"), 100)
+    until(lambda: records_of("stays") and records_of("goes"), 100)
     write("{name: stays, source: 'demo:1'}, {name: comes, source: 'demo:3'}")
     process.send_signal(signal.SIGHUP)
-    until(lambda: told("comes"), 100)
+    until(lambda: records_of("comes"), 100)
     write("{name: stays, sorce: 'demo:1'}")
     process.send_signal(signal.SIGHUP)
-    seen = len(told("comes"))
-    until(lambda: len(told("comes")) > seen + 2, 100)
+    seen = len(records_of("comes"))
+    until(lambda: len(records_of("comes")) > seen + 2, 100)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    assert "1 removed, 1 added, 1 as they were" in errors
+    assert "1 removed, 1 added, 1 unchanged" in errors
     assert "the sources stay as they are" in errors
     assert "Did you mean 'source'?" in errors
     states = {
-        camera: [line["text"] for line in told(camera, "notice") if line["what"] == "state"]
+        camera: [line["text"] for line in records_of(camera, "notice") if line["what"] == "state"]
         for camera in ("stays", "goes")
     }
     assert states["goes"][-1] == "goes has ended."
@@ -123,7 +123,7 @@ def test_a_terminal_that_closes_ends_what_ran_in_it(start, tiny_bundle, tmp_path
     ours, theirs = os.openpty()
     before = signal.signal(
         signal.SIGHUP, signal.SIG_DFL
-    )  # under nohup the tests ignore it, and what they start would too
+    )  # under nohup the tests and their children would ignore it
     try:
         process = start(tiny_bundle, f"@{cameras}", "--jsonl", out, "--quiet", stdin=theirs)
         until(lambda: any(line["kind"] == "decision" for line in lines(out)), 100)
@@ -139,7 +139,7 @@ def test_a_terminal_that_closes_ends_what_ran_in_it(start, tiny_bundle, tmp_path
 def test_a_sink_that_is_down_and_a_disk_that_refuses_a_film_spoil_nothing_else(
     start, tiny_bundle, tmp_path, until
 ):
-    """A film that may not grow beyond 12 kB, as with a quota; nobody at the webhook."""
+    """A video that may not grow beyond 12 kB, as with a quota, and a webhook that is down."""
     resource = pytest.importorskip("resource")
     out, film = tmp_path / "out.jsonl", tmp_path / "film.mp4"
     outputs = [
@@ -170,7 +170,7 @@ def test_a_sink_that_is_down_and_a_disk_that_refuses_a_film_spoil_nothing_else(
 
 
 def test_sigterm_while_a_camera_is_silent(start, tiny_bundle, tmp_path, until):
-    """It takes connections and never says a word, and its native code waits for one."""
+    """The server accepts connections and sends nothing, while native code waits for it."""
     out = tmp_path / "out.jsonl"
     with socket.create_server(("127.0.0.1", 0)) as silent:
         process = start(
@@ -197,14 +197,14 @@ def test_sigterm_while_a_camera_is_silent(start, tiny_bundle, tmp_path, until):
 
 
 def test_a_camera_that_hangs_and_comes_back_while_the_process_ends_does_not_abort_it(tiny_bundle):
-    """OpenCV waits for a camera that says nothing; the process is held at its very end until that has hung up."""
+    """OpenCV waits for a silent camera; the process is kept at its very end until that hangs up."""
     held = """
         import ctypes, sys
         from gasmcast.cli import main
         from gasmcast.runtime.sources import network as stream
         stream.TIMEOUT_S = 100.0
         libc = ctypes.CDLL(None)
-        libc.__cxa_atexit(libc.getchar, None, None)  # the last thing it does is to wait
+        libc.__cxa_atexit(libc.getchar, None, None)  # its last action is to wait
         main()
         """
     words = "demo:", "--bundle", tiny_bundle, "--threads", "1", "--duration", "3"
@@ -224,7 +224,7 @@ def test_a_camera_that_hangs_and_comes_back_while_the_process_ends_does_not_abor
             for line in process.stderr:
                 if "decisions from 2 sources" in line:
                     break
-            time.sleep(2.0)  # by now it is at its end
+            time.sleep(2.0)  # it has reached its end
             silent.close()
             time.sleep(0.5)
             _, errors = process.communicate(timeout=20)
@@ -282,24 +282,24 @@ def test_bad_sources_are_one_sentence_and_their_code(
     )
     with pytest.raises(SystemExit) as end:
         main()
-    told = capsys.readouterr().err
+    errors = capsys.readouterr().err
     assert end.value.code == leaves[0]
-    assert leaves[1] in told
-    assert "Traceback" not in told
+    assert leaves[1] in errors
+    assert "Traceback" not in errors
 
 
 def test_a_stage_that_hangs_is_restarted_and_then_the_process_leaves_with_75(tiny_bundle, tmp_path):
-    """An engine that hangs for ever in native code: the watchdog's patience is cut to 0.5 s for the test."""
+    """An engine hangs forever in native code; the test cuts the watchdog's patience to 0.5 s."""
     script = tmp_path / "stuck.py"
     script.write_text(
         textwrap.dedent("""
         import sys, time
         from pathlib import Path
-        from gasmcast.runtime import session as module
         from gasmcast.runtime.live_settings import LiveConfig
         from gasmcast.runtime.service.health import Health
-        from gasmcast.runtime.session import Session, open_model
+        from gasmcast.runtime.session import Session
         from gasmcast.runtime.sources.demo import DemoSource
+        from gasmcast.runtime.streaming_model import open_model
 
         model, _ = open_model(Path(sys.argv[1]), "onnxruntime", threads=1)
         class Hangs:
@@ -307,12 +307,16 @@ def test_a_stage_that_hangs_is_restarted_and_then_the_process_leaves_with_75(tin
             def run(self, feeds): time.sleep(1000)
             def describe(self): return "hangs"
         import dataclasses
-        stuck = dataclasses.replace(model, encoder=Hangs(), reopen=lambda: (print("reopened", flush=True), stuck)[1])
-        Session(stuck, LiveConfig(), [], health=Health(0.5)).run()  # never reached without a source
-        """).replace(
-            "Session(stuck, LiveConfig(), [], health=Health(0.5)).run()  # never reached without a source",
-            "session = Session(stuck, LiveConfig(), [], health=Health(0.5)); session.add(DemoSource('demo')); session.run()",
-        )
+
+        def reopen():
+            print("reopened", flush=True)
+            return stuck
+
+        stuck = dataclasses.replace(model, encoder=Hangs(), reopen=reopen)
+        session = Session(stuck, LiveConfig(), [], health=Health(0.5))
+        session.add(DemoSource("demo"))
+        session.run()
+        """)
     )
     done = subprocess.run(
         [sys.executable, script, tiny_bundle],
@@ -379,7 +383,7 @@ def test_a_restart_that_helps_and_a_stage_without_one():
         dog.tick()
     assert left == []
     beat[0] = 1e9
-    health.watch("house", lambda: 20.0)
+    health.watch("head", lambda: 20.0)
     now[0] = 31.0
     dog.tick()
     assert left == [EXIT_STUCK]
@@ -424,7 +428,7 @@ def test_life_is_told_while_engines_are_compiled_again_but_not_for_ever():
     post.sent.clear()
     tick(*range(12, 51))
     assert (len(work), post.sent) == (1, [("WATCHDOG=1",)] * 39)
-    work.pop()()  # compiled after 39 s: only now does its time begin
+    work.pop()()  # compiled after 39 s: its patience starts now
     tick(*range(51, 61))
     assert (left, len(work), len(post.sent)) == ([], 0, 39)
     tick(61)
@@ -438,17 +442,17 @@ def test_life_is_told_while_engines_are_compiled_again_but_not_for_ever():
 
 
 def test_word_to_systemd(post, tmp_path):
-    assert not Notifier({}).send("READY=1")
-    assert not Notifier({"NOTIFY_SOCKET": str(tmp_path / "none")}).send("READY=1")
+    assert not SystemdNotifier({}).send("READY=1")
+    assert not SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "none")}).send("READY=1")
     post, address = post
-    notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "30000000"})
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "30000000"})
     assert notifier.send("READY=1", "STATUS=x")
     assert post.recv(100) == b"READY=1\nSTATUS=x"
     assert notifier.watchdog_s == 30.0
-    assert Notifier({"WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"}).watchdog_s is None
+    assert SystemdNotifier({"WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"}).watchdog_s is None
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hidden:
         hidden.bind("\0gasmcast-test")
-        assert Notifier({"NOTIFY_SOCKET": "@gasmcast-test"}).send("WATCHDOG=1")
+        assert SystemdNotifier({"NOTIFY_SOCKET": "@gasmcast-test"}).send("WATCHDOG=1")
         assert hidden.recv(100) == b"WATCHDOG=1"
 
 
@@ -479,7 +483,7 @@ def test_the_unit_is_one_that_systemd_takes():
         (["replay:{}/a.mp4", "--jsonl", "{}/a.mp4"], "would be overwritten"),
         (["demo:", "--jsonl", "{}/x", "--record", "{}/./x"], "where two outputs"),
         (["demo:", "--save", "{}/x.mkv", "--record", "{}/x.mkv"], "where two outputs"),
-        (["--replay", "{}/a.mp4", "--jsonl", "{}/a.mp4"], "would be overwritten"),
+        (["replay", "{}/a.mp4", "--jsonl", "{}/a.mp4"], "would be overwritten"),
     ],
 )
 def test_no_output_replaces_a_source_or_another_output(
@@ -488,52 +492,28 @@ def test_no_output_replaces_a_source_or_another_output(
     from gasmcast.cli import main
 
     for name in ("a.mp4", "out-a.mp4"):
-        (tmp_path / name).write_bytes(b"a film")
+        (tmp_path / name).write_bytes(b"a video")
     words, says = case
-    bundle = [] if "--replay" in words else ["--bundle", str(tiny_bundle)]
-    monkeypatch.setattr(
-        sys, "argv", ["gasmcast", "live", *(word.format(tmp_path) for word in words), *bundle]
-    )
+    words = [word.format(tmp_path) for word in words]
+    verb = words if words[0] == "replay" else ["live", *words, "--bundle", str(tiny_bundle)]
+    monkeypatch.setattr(sys, "argv", ["gasmcast", *verb])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 2
     assert says in " ".join(capsys.readouterr().err.split())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
-        "a.mp4": b"a film",
-        "out-a.mp4": b"a film",
+        "a.mp4": b"a video",
+        "out-a.mp4": b"a video",
     }
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--hop", "2"], "--hop: of no use in a replay"),
-        (
-            ["a.mp4", "--budget", "1s", "--max-cameras", "2"],
-            "sources, --budget, --max-cameras: of no use",
-        ),
-        (["--bundle", "x.gasm", "--save", "x.mp4"], "--bundle, --save: of no use"),
-    ],
-)
-def test_a_replay_refuses_what_it_would_not_heed(tmp_path, monkeypatch, capsys, words, says):
-    from gasmcast.cli import main
-
-    monkeypatch.setattr(
-        sys, "argv", ["gasmcast", "live", "--replay", str(tmp_path / "run.jsonl"), *words]
-    )
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 2
-    assert says in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(("source", "repeats"), [("file", 1), ("demo:", 3)])
 def test_what_a_segment_takes_is_measured_for_files_too(
     tiny_bundle, short_video, monkeypatch, source, repeats
 ):
-    """How long a stage may take before it is taken to hang rests on it."""
+    """The time after which a stage counts as hanging depends on it."""
     from gasmcast.cli import main
-    from gasmcast.runtime import session, stages
+    from gasmcast.runtime import capacity, session
 
     seen = []
 
@@ -548,10 +528,10 @@ def test_what_a_segment_takes_is_measured_for_files_too(
 
     def measure(model, repeats=3):
         seen.append(repeats)
-        return stages.Capacity(3.0, 0.5)
+        return capacity.Capacity(3.0, 0.5)
 
     monkeypatch.setattr(session, "Session", Seen)
-    monkeypatch.setattr(stages, "measure", measure)
+    monkeypatch.setattr(capacity, "measure", measure)
     words = [
         str(short_video) if source == "file" else source,
         "--bundle",

@@ -1,6 +1,7 @@
-"""Four cameras, faults at random from a seed, and nothing may grow, die or get lost; and the command itself, with a real engine.
+"""Soak tests with random faults from a seed: nothing may grow, die or get lost.
 
-60 s and 40 s of it in `make test`; `make soak` runs 10 minutes and 7 (GASMCAST_SOAK_S).
+The first runs four cameras in this process, the second the command with a real engine. They take
+60 s and 40 s in `make test`; `make soak` runs 10 minutes and 7 (GASMCAST_SOAK_S).
 """
 
 from __future__ import annotations
@@ -24,11 +25,18 @@ import pytest
 
 from gasmcast.errors import MachineError
 from gasmcast.runtime.frames import Frame
-from gasmcast.runtime.recording.replay import replay
+from gasmcast.runtime.recording.replay_decisions import replay
 from gasmcast.runtime.records import Event
 from gasmcast.runtime.service.backoff import Backoff
-from gasmcast.runtime.sinks.queue import Queued
-from gasmcast.runtime.sources.parse import open_source
+from gasmcast.runtime.sinks.queue import QueuedSink
+from gasmcast.runtime.sources.demo import DemoSource
+from gasmcast.runtime.sources.open_sources import open_sources
+
+
+def open_source(text, **settings):
+    ((_, source),) = open_sources([text], **settings)
+    return source
+
 
 SECONDS = float(os.environ.get("GASMCAST_SOAK_S", "60"))
 SEED = int(os.environ.get("GASMCAST_SOAK_SEED", "7"))
@@ -40,7 +48,7 @@ def color_now():
 
 
 class Hanging:
-    """A camera whose native code hangs when it is told to."""
+    """Camera whose native code hangs for `hang_s`, once."""
 
     live, reconnects, name = True, True, "hanging"
 
@@ -55,7 +63,7 @@ class Hanging:
 
 
 class Mjpeg:
-    """An HTTP camera; `pause_s` holds it still, `drop` ends every connection, `size` is that of new ones."""
+    """HTTP camera; `pause_s` pauses it, `drop` ends every connection, `size` is for new ones."""
 
     def __init__(self):
         self.pause_s, self.drop, self.size = 0.0, 0, (64, 48)
@@ -74,7 +82,10 @@ class Mjpeg:
                         data = cv2.imencode(
                             ".jpg", np.full((height, width, 3), color_now()[::-1], np.uint8)
                         )[1].tobytes()
-                        head = f"--edge\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+                        head = (
+                            "--edge\r\nContent-Type: image/jpeg\r\n"
+                            f"Content-Length: {len(data)}\r\n\r\n"
+                        ).encode()
                         self.wfile.write(head + data + b"\r\n")
 
             def log_message(self, *args):
@@ -92,9 +103,9 @@ class Mjpeg:
 
 
 class Receiver:
-    """A sink that is now and then down, slow, or breaks; what it took is what arrived."""
+    """Sink that is sometimes down, slow or broken, and keeps what arrived."""
 
-    got: list[Event] = []  # noqa: RUF012 - of all that are made anew
+    got: list[Event] = []  # noqa: RUF012 - shared by all restarts of the sink
     mood = "well"
 
     def write(self, record):
@@ -112,12 +123,10 @@ class Receiver:
 
 
 def usage():
-    """`(resident MB, threads, open files)` of this process."""
+    """Return `(resident MB, threads, open files)` of this process."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(
-            0
-        )  # memory that the allocator merely keeps is no growth
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # memory that the allocator only keeps is no growth
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return (
         pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
@@ -127,12 +136,12 @@ def usage():
 
 
 class Faults:
-    """What happens to the cameras and the sink of a run; each method is one fault, and heals before it returns."""
+    """Faults of the cameras and the sink; each method is one fault that ends before it returns."""
 
-    def __init__(self, told, *, mjpeg, hanging, way, servers):
+    def __init__(self, live_run, *, mjpeg, hanging, way, servers):
         self.dice = random.Random(SEED)
-        self.told, self.mjpeg, self.hanging, self.way, self.servers = (
-            told,
+        self.live_run, self.mjpeg, self.hanging, self.way, self.servers = (
+            live_run,
             mjpeg,
             hanging,
             way,
@@ -189,9 +198,9 @@ class Faults:
         self._mood("broken", 0.3)
 
     def guest(self):
-        self.told.session.add(open_source("demo:9", name="guest"))
+        self.live_run.session.add(DemoSource("guest", seed=9))
         time.sleep(self.dice.uniform(0.5, 2.0))
-        assert self.told.session.remove("guest")
+        assert self.live_run.session.remove("guest")
 
     def _mood(self, name, seconds):
         Receiver.mood = name
@@ -199,7 +208,7 @@ class Faults:
         Receiver.mood = "well"
 
     def one(self):
-        """One at random; its name."""
+        """Cause one at random and return its name."""
         name = self.dice.choice(
             sorted(name for name in vars(Faults) if not name.startswith("_") and name != "one")
         )
@@ -210,7 +219,7 @@ class Faults:
 
 @pytest.fixture
 def second_camera(request, network):
-    """A real RTSP server behind a network, and its URL; without GStreamer nothing, and a second path of the HTTP camera."""
+    """RTSP server behind a network, and its URL; no server and None without GStreamer."""
     try:
         server = request.getfixturevalue("rtsp")("--size", "64x48")
     except pytest.skip.Exception:
@@ -226,42 +235,43 @@ def test_soak(second_camera, run, until, network):
     way = network(mjpeg.port)
     servers, url = second_camera
     Receiver.got, Receiver.mood = [], "well"
-    queued = Queued("receiver", Receiver, room=64, backoff=Backoff(0.05, 0.5))
+    queued = QueuedSink("receiver", Receiver, room=64, backoff=Backoff(0.05, 0.5))
     urls = f"http://127.0.0.1:{way.port}/video", url or f"http://127.0.0.1:{mjpeg.port}/second"
-    told = run(*map(open_source, urls), hanging, sinks=[queued], keep=False, hang_s=8.0)
-    told.session.add(open_source("demo:3"))
-    cameras = told.cameras.names()
+    live_run = run(*map(open_source, urls), hanging, sinks=[queued], keep=False, hang_s=8.0)
+    live_run.session.add(open_source("demo:3"))
+    cameras = live_run.cameras.names()
     assert len(cameras) == 4
-    faults = Faults(told, mjpeg=mjpeg, hanging=hanging, way=way, servers=servers)
+    faults = Faults(live_run, mjpeg=mjpeg, hanging=hanging, way=way, servers=servers)
 
     def well():
-        live = all(told.camera(name).state.value == "live" for name in cameras)
-        return live and told.camera("hanging").threads == 1
+        live = all(live_run.camera(name).state.value == "live" for name in cameras)
+        return live and live_run.camera("hanging").threads == 1
 
     def decides():
-        until(well, 120, else_tell=told.states)
+        until(well, 120, else_tell=live_run.states)
         for name in cameras:
-            told.until_decides(name, more=2, seconds=60)
+            live_run.until_decides(name, more=2, seconds=60)
 
     decides()
     for fault in (faults.connection_cut, faults.native_hang, faults.guest):
-        fault()  # what is allocated once is allocated before the first measurement
-    until(well, 120, else_tell=told.states)
+        fault()  # one-time allocations come before the first measurement
+    until(well, 120, else_tell=live_run.states)
     before, end, history = usage(), time.monotonic() + SECONDS, []
     while time.monotonic() < end:
         history.append(faults.one())
-        assert told.failure is None
+        assert live_run.failure is None
     decides()
     until(lambda: usage()[1] <= before[1] + 2 and usage()[2] <= before[2] + 4, 20, every=0.5)
     after = usage()
-    told.stop()
+    live_run.stop()
     queued.close()
-    told.check_laws()
+    live_run.check_laws()
     mjpeg.close()
-    sent = sorted((e.camera, e.number, e.phase) for e in told.events() if e.phase != "update")
-    counts = {name: vars(told.camera(name).counts) for name in cameras}
+    sent = sorted((e.camera, e.number, e.phase) for e in live_run.events() if e.phase != "update")
+    counts = {name: vars(live_run.camera(name).counts) for name in cameras}
     print(
-        f"{SECONDS:.0f} s, seed {SEED}: {len(history)} faults, {len(sent)} starts and ends, {counts}"
+        f"{SECONDS:.0f} s, seed {SEED}: {len(history)} faults, {len(sent)} starts and ends, "
+        f"{counts}"
     )
     print(f"MB, threads, files: {before} -> {after}")
     assert sorted((e.camera, e.number, e.phase) for e in Receiver.got) == sent, (
@@ -273,13 +283,13 @@ def test_soak(second_camera, run, until, network):
 
 
 class Process:
-    """`gasmcast live` seen from outside."""
+    """Process of `gasmcast live`, seen from outside."""
 
     def __init__(self, pid, port):
         self._proc, self._port = Path(f"/proc/{pid}"), port
 
     def usage(self):
-        """`(resident MB, threads, open files)`."""
+        """Return `(resident MB, threads, open files)`."""
         lines = dict(
             line.split(":", 1) for line in (self._proc / "status").read_text().splitlines()
         )
@@ -290,7 +300,7 @@ class Process:
         )
 
     def metrics(self):
-        """`/metrics` as `{"name{labels}": value}`; nothing before it listens."""
+        """Return `/metrics` as `{"name{labels}": value}`; empty before it listens."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
         try:
             connection.request("GET", "/metrics")
@@ -307,7 +317,7 @@ class Process:
         }
 
     def watch(self, until_s, times=40):
-        """Its usage in so many moments from now to then: the medians of the first and of the last third."""
+        """Sample the usage `times` times; return the medians of the first and the last third."""
         every_s, found = (until_s - time.monotonic()) / times, []
         for _ in range(times):
             self.metrics()
@@ -320,7 +330,7 @@ class Process:
 
 
 def bounds(records, camera):
-    """The starts and ends of its events, in order."""
+    """Return the starts and ends of a camera's events, in order."""
     return [
         r["phase"]
         for r in records
@@ -329,7 +339,7 @@ def bounds(records, camera):
 
 
 def write_clip(path, seconds):
-    """Tiny pictures that change, 10 a second."""
+    """Write tiny frames that change, 10 per second."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (64, 48))
     for number in range(round(10 * seconds)):
         writer.write(np.full((48, 64, 3), COLORS[number // 20 % 3], np.uint8))
@@ -341,7 +351,10 @@ def write_clip(path, seconds):
 @pytest.mark.timeout(SECONDS + 240)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_soak_of_the_command(second_camera, start, tiny_bundle, *, port, tmp_path, until):
-    """A camera of the network, a scene and a file at its own pace; its server is killed, and a guest comes and goes, in the first half."""
+    """Run a network camera, a scene and a file at its own pace.
+
+    In the first half the server is killed, and a guest camera comes and goes.
+    """
     seconds, (servers, url) = SECONDS * 2 / 3, second_camera
     mjpeg = Mjpeg()
     url = url or f"http://127.0.0.1:{mjpeg.port}/video"
@@ -405,7 +418,8 @@ def test_soak_of_the_command(second_camera, start, tiny_bundle, *, port, tmp_pat
     records = [json.loads(line) for line in out.read_text().splitlines()]
     events = [bounds(records, name) for name in ("net", "scene", "clip", "guest")]
     print(
-        f"{seconds:.0f} s: {[len(one) for one in events]} starts and ends; MB, threads, files: {before} -> {after}"
+        f"{seconds:.0f} s: {[len(one) for one in events]} starts and ends; "
+        f"MB, threads, files: {before} -> {after}"
     )
     assert after[0] - before[0] < 10, "memory grows"
     assert max(after[1:] - before[1:]) <= 1, "threads or open files grow"

@@ -11,8 +11,8 @@ import pytest
 from gasmcast.errors import MachineError
 from gasmcast.labels import Labels
 from gasmcast.runtime.live_settings import LiveConfig
-from gasmcast.runtime.recording.recorder import Journal
-from gasmcast.runtime.recording.replay import replay
+from gasmcast.runtime.recording.recorder import Recorder
+from gasmcast.runtime.recording.replay_decisions import replay
 from gasmcast.runtime.records import Notice
 from gasmcast.runtime.service import secrets
 from gasmcast.runtime.service.secrets import hide
@@ -24,10 +24,10 @@ MODEL = SimpleNamespace(
 
 
 class Disk:
-    """A file on a disk that takes nothing until it is `free`, and then does as it is told."""
+    """File on a disk that blocks until it is `free`, and then writes or raises `error`."""
 
     def __init__(self, file, error=None):
-        self.file, self.error, self.free, self.asked = (
+        self.file, self.error, self.free, self.write_started = (
             file,
             error,
             threading.Event(),
@@ -35,7 +35,7 @@ class Disk:
         )
 
     def write(self, data):
-        self.asked.set()
+        self.write_started.set()
         assert self.free.wait(10)
         if self.error:
             raise self.error
@@ -48,10 +48,10 @@ class Disk:
         self.file.close()
 
 
-def journal_on(path, error=None, **settings):
-    journal = Journal(path, MODEL, LiveConfig(), "tiny", **settings)
-    journal._file = disk = Disk(journal._file, error)
-    return journal, disk
+def recorder_on(path, error=None, **settings):
+    recorder = Recorder(path, MODEL, LiveConfig(), "tiny", **settings)
+    recorder._file = disk = Disk(recorder._file, error)
+    return recorder, disk
 
 
 def lines(path):
@@ -59,38 +59,38 @@ def lines(path):
 
 
 def test_a_disk_that_hangs_holds_nobody_up_and_loses_nothing_that_there_is_room_for(tmp_path):
-    journal, disk = journal_on(tmp_path / "run.jsonl")
+    recorder, disk = recorder_on(tmp_path / "run.jsonl")
     begun = time.monotonic()
     for number in range(5000):
-        journal.trace("drop", {"number": number})
+        recorder.trace("drop", {"number": number})
     assert time.monotonic() - begun < 1.0
     disk.free.set()
-    journal.close()
+    recorder.close()
     assert [line["number"] for line in lines(tmp_path / "run.jsonl")[1:]] == list(range(5000))
-    assert journal.stats() == {"written": 5000, "lost": 0, "waiting": 0}
+    assert recorder.stats() == {"written": 5000, "lost": 0, "waiting": 0}
 
 
 def test_what_is_lost_beyond_that_is_counted_where_it_is_missing_and_a_replay_says_so(
     tmp_path, caplog
 ):
-    journal, disk = journal_on(tmp_path / "run.jsonl", room=5)
-    journal.camera("cam", "demo:", live=True)
-    assert disk.asked.wait(5)  # the thread has that one in hand
+    recorder, disk = recorder_on(tmp_path / "run.jsonl", room=5)
+    recorder.add_camera("cam", "demo:", live=True)
+    assert disk.write_started.wait(5)  # the thread is writing that line
     for number in range(12):
-        journal.trace("drop", {"number": number})
-    journal.camera(
+        recorder.trace("drop", {"number": number})
+    recorder.add_camera(
         "late", "demo:", live=True
-    )  # is never lost: without it none of its lines could be read
-    assert journal.stats() == {"written": 0, "lost": 7, "waiting": 7}
+    )  # never lost: without it none of its lines could be read
+    assert recorder.stats() == {"written": 0, "lost": 7, "waiting": 7}
     assert caplog.text.count("the disk is too slow") == 1
     disk.free.set()
     end = time.monotonic() + 5
-    while journal.stats()["waiting"] and time.monotonic() < end:
+    while recorder.stats()["waiting"] and time.monotonic() < end:
         time.sleep(0.005)
-    journal.trace("drop", {"number": 12})
-    journal.close()
-    told = lines(tmp_path / "run.jsonl")[1:]
-    assert [line.get("number", line["is"]) for line in told] == [
+    recorder.trace("drop", {"number": 12})
+    recorder.close()
+    recorded = lines(tmp_path / "run.jsonl")[1:]
+    assert [line.get("number", line["is"]) for line in recorded] == [
         "camera",
         0,
         1,
@@ -101,53 +101,53 @@ def test_what_is_lost_beyond_that_is_counted_where_it_is_missing_and_a_replay_sa
         "camera",
         12,
     ]
-    assert told[6]["lines"] == 7
+    assert recorded[6]["lines"] == 7
     result = replay(tmp_path / "run.jsonl", lambda record: None)
     assert not result
-    assert result.different == (
-        "7 lines are missing, for the disk was too slow: what rests on them comes out otherwise.",
+    assert result.differences == (
+        "7 lines are missing because the disk was too slow: decisions that depend on them differ.",
     )
 
 
 def test_a_run_of_files_waits_for_the_disk(tmp_path):
-    journal, disk = journal_on(tmp_path / "run.jsonl", room=5)
-    journal.camera("clip", "clip.mp4", live=False)
-    assert disk.asked.wait(5)
+    recorder, disk = recorder_on(tmp_path / "run.jsonl", room=5)
+    recorder.add_camera("clip", "clip.mp4", live=False)
+    assert disk.write_started.wait(5)
     done = threading.Event()
 
     def play():
         for number in range(200):
-            journal.trace("drop", {"number": number})
+            recorder.trace("drop", {"number": number})
         done.set()
 
     threading.Thread(target=play, daemon=True).start()
     assert not done.wait(0.2)
     disk.free.set()
     assert done.wait(5)
-    journal.close()
-    assert journal.stats() == {"written": 201, "lost": 0, "waiting": 0}
+    recorder.close()
+    assert recorder.stats() == {"written": 201, "lost": 0, "waiting": 0}
 
 
 def test_a_run_of_files_does_not_wait_for_a_disk_that_hangs(tmp_path, monkeypatch):
     monkeypatch.setattr("gasmcast.runtime.recording.recorder._HANGS_S", 0.2)
-    journal, disk = journal_on(tmp_path / "run.jsonl", room=5)
-    journal.camera("clip", "clip.mp4", live=False)
-    assert disk.asked.wait(5)
+    recorder, disk = recorder_on(tmp_path / "run.jsonl", room=5)
+    recorder.add_camera("clip", "clip.mp4", live=False)
+    assert disk.write_started.wait(5)
     begun = time.monotonic()
     for number in range(50):
-        journal.trace("drop", {"number": number})
+        recorder.trace("drop", {"number": number})
     assert 0.2 <= time.monotonic() - begun < 2.0
     disk.free.set()
-    journal.close()
-    assert journal.stats() == {"written": 7, "lost": 45, "waiting": 0}
+    recorder.close()
+    assert recorder.stats() == {"written": 7, "lost": 45, "waiting": 0}
 
 
 def test_a_recording_that_is_there_is_left_alone(tmp_path):
     path = tmp_path / "run.jsonl"
     for number in (1, 2, 3):
-        journal = Journal(path, MODEL, LiveConfig(), f"engine {number}")
-        journal.close()
-        assert journal.path == (path if number == 1 else tmp_path / f"run-{number}.jsonl")
+        recorder = Recorder(path, MODEL, LiveConfig(), f"engine {number}")
+        recorder.close()
+        assert recorder.path == (path if number == 1 else tmp_path / f"run-{number}.jsonl")
     for number, name in enumerate(("run.jsonl", "run-2.jsonl", "run-3.jsonl"), 1):
         assert [line["engine"] for line in lines(tmp_path / name)] == [f"engine {number}"]
         assert replay(tmp_path / name, lambda record: None)
@@ -156,41 +156,41 @@ def test_a_recording_that_is_there_is_left_alone(tmp_path):
 def test_no_secret_is_recorded(tmp_path, monkeypatch):
     monkeypatch.setattr(secrets, "_secrets", set())
     hide("hunter2")
-    journal = Journal(tmp_path / "run.jsonl", MODEL, LiveConfig(), "tiny")
-    journal.camera("cam", "rtsp://u:secret@h/x", live=True)
-    journal.trace("mark", {"text": "the stream of rtsp://u:secret@h/x?token=t0k3n ended"})
-    journal.write(Notice("cam", 0.0, 0.0, "state", "hunter2 was refused"))
-    journal.close()
+    recorder = Recorder(tmp_path / "run.jsonl", MODEL, LiveConfig(), "tiny")
+    recorder.add_camera("cam", "rtsp://u:secret@h/x", live=True)
+    recorder.trace("mark", {"text": "the stream of rtsp://u:secret@h/x?token=t0k3n ended"})
+    recorder.write(Notice("cam", 0.0, 0.0, "state", "hunter2 was refused"))
+    recorder.close()
     text = (tmp_path / "run.jsonl").read_text()
     assert len(text.splitlines()) == 4
     assert not [word for word in ("secret", "t0k3n", "hunter2") if word in text]
 
 
 def test_a_full_disk_ends_the_recording_and_says_so_once(tmp_path, caplog):
-    journal, disk = journal_on(
+    recorder, disk = recorder_on(
         tmp_path / "run.jsonl", error=OSError(errno.ENOSPC, "No space left on device")
     )
     disk.free.set()
-    journal.trace("drop", {})
+    recorder.trace("drop", {})
     end = time.monotonic() + 5
-    while not journal.trouble and time.monotonic() < end:
+    while not recorder.trouble and time.monotonic() < end:
         time.sleep(0.005)
-    assert "No space left" in journal.trouble
+    assert "No space left" in recorder.trouble
     for _ in range(9):
-        journal.trace("drop", {})
-    journal.close()
-    assert journal.stats() == {"written": 0, "lost": 10, "waiting": 0}
+        recorder.trace("drop", {})
+    recorder.close()
+    assert recorder.stats() == {"written": 0, "lost": 10, "waiting": 0}
     assert caplog.text.count("The recording ends here") == 1
 
 
 def test_a_disk_that_hangs_at_the_end_is_not_waited_for(tmp_path, caplog):
-    journal, disk = journal_on(tmp_path / "run.jsonl")
+    recorder, disk = recorder_on(tmp_path / "run.jsonl")
     for _ in range(3):
-        journal.trace("drop", {})
+        recorder.trace("drop", {})
     begun = time.monotonic()
-    journal.close(0.2)
+    recorder.close(0.2)
     assert time.monotonic() - begun < 1.0
-    assert journal.stats() == {"written": 0, "lost": 3, "waiting": 0}
+    assert recorder.stats() == {"written": 0, "lost": 3, "waiting": 0}
     assert "3 lines of the recording unwritten" in caplog.text
     disk.free.set()
 
@@ -198,4 +198,4 @@ def test_a_disk_that_hangs_at_the_end_is_not_waited_for(tmp_path, caplog):
 def test_where_nothing_can_be_written_it_does_not_begin(tmp_path):
     for path in (tmp_path / "none" / "run.jsonl", tmp_path):
         with pytest.raises(MachineError, match="cannot be written"):
-            Journal(path, MODEL, LiveConfig(), "tiny")
+            Recorder(path, MODEL, LiveConfig(), "tiny")

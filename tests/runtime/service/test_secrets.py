@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from gasmcast.errors import UsageError
 from gasmcast.runtime.service import secrets as module
 from gasmcast.runtime.service.secrets import RedactFilter, fill_secrets, hide, redact
-from gasmcast.runtime.sources.parse import open_source
+from gasmcast.runtime.sources.open_sources import open_sources
+
+
+def open_source(text, **settings):
+    ((_, source),) = open_sources([text], **settings)
+    return source
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +84,7 @@ def test_gasmcast_live_protects_the_log_before_anything_else(monkeypatch, caplog
     assert "hunter2" not in caplog.text
     assert any(
         isinstance(known, RedactFilter) for known in logging.lastResort.filters
-    )  # what a process without handlers prints by
+    )  # the handler of a process without handlers
 
 
 @given(

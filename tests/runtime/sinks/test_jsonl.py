@@ -74,7 +74,7 @@ def test_a_full_disk_is_one_sentence(make):
 
 
 def test_a_file_that_may_not_grow_holds_whole_lines_only(tmp_path):
-    """RLIMIT_FSIZE in a process of its own: what the limit cuts off is taken back, and when there is room it goes on."""
+    """RLIMIT_FSIZE in another process: what the limit cuts off is removed; with room it goes on."""
     script = textwrap.dedent("""
         import resource, signal, sys
         from pathlib import Path

@@ -1,4 +1,4 @@
-"""Against a real mosquitto, on loopback."""
+"""The MQTT sink with a real mosquitto, on loopback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.service.backoff import Backoff
-from gasmcast.runtime.sinks.queue import Queued
+from gasmcast.runtime.sinks.queue import QueuedSink
 
 mqtt = pytest.importorskip(
     "paho.mqtt.client", reason="paho-mqtt is not installed (pip install 'gasmcast[mqtt]')"
@@ -54,7 +54,7 @@ class Broker:
 
 
 class Subscriber:
-    """Writes down every message below a topic."""
+    """Records every message below a topic."""
 
     def __init__(self, port, **login):
         self.got, self._lock, ready = [], threading.Lock(), threading.Event()
@@ -162,7 +162,7 @@ import os; os._exit(1)
 
 
 def test_no_event_is_lost_while_the_broker_is_away(broker, make):
-    queued = Queued(
+    queued = QueuedSink(
         "mqtt", lambda: MqttSink(f"mqtt://127.0.0.1:{broker.port}/g"), backoff=Backoff(0.05, 0.2)
     )
     connected(queued._sink)

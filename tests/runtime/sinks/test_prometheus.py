@@ -10,7 +10,8 @@ import pytest
 
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.service.health import Health
-from gasmcast.runtime.sinks.prometheus import MetricsSink, parse_address
+from gasmcast.runtime.sinks.metrics_server import parse_address
+from gasmcast.runtime.sinks.prometheus import MetricsSink
 
 
 def get(sink, path, host=None):

@@ -10,11 +10,11 @@ import pytest
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.records import Event
 from gasmcast.runtime.service.backoff import Backoff
-from gasmcast.runtime.sinks.queue import Queued, QueuedView
+from gasmcast.runtime.sinks.queue import QueuedSink, QueuedViewSink
 
 
 class Target:
-    """A sink that does as it is told."""
+    """A sink that raises the errors it is given, and blocks while it is closed."""
 
     def __init__(self):
         self.got, self.frames, self.closed = [], [], 0
@@ -54,7 +54,7 @@ def test_what_a_sink_does_not_want_takes_no_room_and_is_not_lost(make):
 
     target = Choosy()
     target.open.clear()
-    queued = Queued("q", lambda: target, room=2, lossless=["cam"])
+    queued = QueuedSink("q", lambda: target, room=2, lossless=["cam"])
     for _ in range(9):
         for record in (make.decision(), make.stats(), make.notice()):
             queued.write(record)
@@ -69,7 +69,7 @@ def test_what_a_sink_does_not_want_takes_no_room_and_is_not_lost(make):
 
 def test_everything_arrives_in_order_and_close_waits_for_it(make):
     target = Target()
-    queued = Queued("q", lambda: target)
+    queued = QueuedSink("q", lambda: target)
     records = [make.decision(float(i)) for i in range(100)]
     for record in records:
         queued.write(record)
@@ -83,7 +83,7 @@ def test_everything_arrives_in_order_and_close_waits_for_it(make):
 def test_a_slow_sink_loses_the_oldest_decisions_and_never_an_event(make):
     target = Target()
     target.open.clear()
-    queued = Queued("q", lambda: target, room=10)
+    queued = QueuedSink("q", lambda: target, room=10)
     queued.write(make.decision(-1.0))
     until(lambda: not queued.stats()["waiting"])  # the thread holds it
     for i in range(500):
@@ -107,7 +107,7 @@ def test_a_slow_sink_loses_the_oldest_decisions_and_never_an_event(make):
 def test_a_sink_that_is_down_gets_events_later_and_decisions_not(make):
     target = Target()
     target.trouble = [MachineError("the broker is away") for _ in range(4)]
-    queued = Queued("q", lambda: target, backoff=quick())
+    queued = QueuedSink("q", lambda: target, backoff=quick())
     queued.write(make.decision())
     queued.write(make.event("start"))
     until(lambda: target.got)
@@ -120,7 +120,7 @@ def test_a_sink_that_is_down_gets_events_later_and_decisions_not(make):
 def test_what_troubles_it_can_be_read_meanwhile(make, caplog):
     target = Target()
     target.trouble = [MachineError("rtsp://u:secret@h is away") for _ in range(1000)]
-    queued = Queued("q", lambda: target, backoff=quick())
+    queued = QueuedSink("q", lambda: target, backoff=quick())
     queued.write(make.event())
     until(lambda: queued.trouble)
     assert queued.trouble == "rtsp://***@h is away"
@@ -140,7 +140,7 @@ def test_a_sink_that_breaks_is_made_anew_and_the_record_tried_again(make, caplog
         made.append(target)
         return target
 
-    queued = Queued("q", make_sink, backoff=quick())
+    queued = QueuedSink("q", make_sink, backoff=quick())
     queued.write(make.event())
     until(lambda: len(made) == 2 and made[1].got)
     assert made[0].closed == 1
@@ -157,7 +157,7 @@ def test_a_record_that_always_breaks_it_does_not_stop_the_others(make):
             super().write(record)
 
     target = Picky()
-    queued = Queued("q", lambda: target, backoff=quick())
+    queued = QueuedSink("q", lambda: target, backoff=quick())
     for number in (12, 13, 14):
         queued.write(make.event("end", number))
     until(lambda: len(target.got) == 2)
@@ -171,13 +171,13 @@ def test_a_wrong_setting_is_an_error_at_the_start():
         raise UsageError("no such broker")
 
     with pytest.raises(UsageError):
-        Queued("q", make_sink)
+        QueuedSink("q", make_sink)
 
 
 def test_a_sink_that_hangs_does_not_keep_close_waiting(make, caplog):
     target = Target()
     target.open.clear()
-    queued = Queued("q", lambda: target)
+    queued = QueuedSink("q", lambda: target)
     for number in range(3):
         queued.write(make.event("end", number))
     start = time.monotonic()
@@ -195,7 +195,7 @@ def test_a_sink_that_hangs_does_not_keep_close_waiting(make, caplog):
 def test_a_sink_that_hangs_is_told_of_and_lets_a_file_go_on(make):
     target, now = Target(), [0.0]
     target.open.clear()
-    queued = Queued("q", lambda: target, room=2, lossless={"file"}, clock=lambda: now[0])
+    queued = QueuedSink("q", lambda: target, room=2, lossless={"file"}, clock=lambda: now[0])
     for i in range(3):
         queued.write(make.decision(float(i), camera="file"))
     until(lambda: queued.stats()["waiting"] == 2)
@@ -218,7 +218,7 @@ def test_a_sink_that_hangs_is_told_of_and_lets_a_file_go_on(make):
 def test_events_have_a_bound_too_and_passing_it_is_an_error_in_the_log(make, caplog):
     target = Target()
     target.open.clear()
-    queued = Queued("q", lambda: target, keep=5)
+    queued = QueuedSink("q", lambda: target, keep=5)
     for number in range(10):
         queued.write(make.event("end", number))
     assert queued.stats()["overflow"] >= 4
@@ -231,7 +231,7 @@ def test_events_have_a_bound_too_and_passing_it_is_an_error_in_the_log(make, cap
 def test_a_file_loses_nothing_to_a_slow_sink_and_a_camera_makes_room(make):
     target = Target()
     target.open.clear()
-    view = QueuedView("v", lambda: target, room=4, lossless={"file"})
+    view = QueuedViewSink("v", lambda: target, room=4, lossless={"file"})
     picture = np.zeros((2, 2, 3), np.uint8)
     for i in range(50):
         view.frame("cam", float(i), picture)
@@ -254,7 +254,7 @@ def test_a_file_loses_nothing_to_a_slow_sink_and_a_camera_makes_room(make):
 def test_a_sink_in_trouble_does_not_stop_a_file(make):
     target = Target()
     target.trouble = [MachineError("disk full") for _ in range(100_000)]
-    queued = Queued("q", lambda: target, room=4, lossless={"file"}, backoff=quick())
+    queued = QueuedSink("q", lambda: target, room=4, lossless={"file"}, backoff=quick())
     start = time.monotonic()
     for i in range(200):
         queued.write(make.decision(float(i), camera="file"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.runtime.sinks.video_file import VideoSink, film_path
+from gasmcast.runtime.sinks.video_file import VideoSink, video_path
 from gasmcast.video.reader import read_frames
 
 
@@ -67,9 +67,9 @@ def test_of_several_cameras_each_has_its_name_whichever_comes_first(tmp_path):
         sink.frame(camera, 0.0, picture())
     sink.close()
     assert sorted(tmp_path.iterdir()) == [
-        film_path(tmp_path / "a.avi", camera, True) for camera in ("door", "yard")
+        video_path(tmp_path / "a.avi", camera, True) for camera in ("door", "yard")
     ]
-    assert film_path(tmp_path / "a.avi", "door", False) == tmp_path / "a.avi"
+    assert video_path(tmp_path / "a.avi", "door", False) == tmp_path / "a.avi"
 
 
 def test_a_video_of_one_frame_and_of_none(tmp_path):
@@ -111,5 +111,5 @@ def test_a_disk_that_is_full_from_the_start(small_disk: Path, caplog):
     for i in range(40):
         sink.frame("cam", i / 30, picture(i))
     sink.close()
-    assert "was not begun: the disk is full" in caplog.text
+    assert "was not started: the disk is full" in caplog.text
     assert [p.name for p in small_disk.iterdir()] == ["ballast"]

@@ -11,7 +11,7 @@ import pytest
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.records import RefusedError
 from gasmcast.runtime.service.backoff import Backoff
-from gasmcast.runtime.sinks.queue import Queued
+from gasmcast.runtime.sinks.queue import QueuedSink
 from gasmcast.runtime.sinks.webhook import WebhookSink, sign
 
 
@@ -103,7 +103,7 @@ def test_after_three_attempts_it_is_the_queues_turn(receiver, make):
         sink.write(make.event())
     assert len(receiver.got) == 3
     receiver.statuses = [503] * 4
-    queued = Queued("webhook", lambda: quick(receiver.url), backoff=Backoff(0.01, 0.02))
+    queued = QueuedSink("webhook", lambda: quick(receiver.url), backoff=Backoff(0.01, 0.02))
     queued.write(make.event("end", 1))
     queued.write(make.event("start", 2))
     end = time.monotonic() + 10
@@ -118,7 +118,7 @@ def test_after_three_attempts_it_is_the_queues_turn(receiver, make):
 
 
 def test_numbers_that_begin_anew_make_no_doubles(receiver, make):
-    """After a restart, or when a camera is taken in again, its first event is number 1 once more."""
+    """A restart, or a camera that is added again, starts with event number 1 again."""
     first = make.event("start", 1)
     for event in (first, first, replace(first, wall_s=first.wall_s + 60.0)):
         quick(receiver.url).write(event)
@@ -127,9 +127,9 @@ def test_numbers_that_begin_anew_make_no_doubles(receiver, make):
 
 
 def test_a_refusal_for_good_is_not_repeated(receiver, make, caplog):
-    """It is lost, so it must show in the statistics and in the log, and not as written."""
+    """The event is lost, so it must show in the statistics and the log, and not as written."""
     receiver.statuses = [410]
-    queued = Queued("webhook", lambda: quick(receiver.url), backoff=Backoff(0.01, 0.02))
+    queued = QueuedSink("webhook", lambda: quick(receiver.url), backoff=Backoff(0.01, 0.02))
     queued.write(make.event())
     queued.write(make.event("end"))
     queued.close()

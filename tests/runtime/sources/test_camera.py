@@ -1,4 +1,4 @@
-"""The policy of one camera, with a clock and threads of the test's own."""
+"""The policy of one camera, with a simulated clock and threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.service.backoff import Backoff
-from gasmcast.runtime.sources.camera import Camera, State
+from gasmcast.runtime.sources.camera import Camera
+from gasmcast.runtime.sources.camera_state import State
 from gasmcast.runtime.sources.supervisor import Cameras
 from gasmcast.runtime.sources.webcam import AbsentError, WebcamSource
 
@@ -23,11 +24,11 @@ class Clock:
         return self.now
 
 
-class Told:
-    """A listener that writes down what it hears."""
+class RecordingListener:
+    """A listener that records its calls."""
 
     def __init__(self):
-        self.said, self.frames, self.end = [], [], None
+        self.states, self.frames, self.end = [], [], None
         self._inside = threading.Lock()
 
     def on_frame(self, frame):
@@ -36,10 +37,10 @@ class Told:
         self._inside.release()
 
     def on_gap(self, reason):
-        self.said.append(f"gap {reason}")
+        self.states.append(f"gap {reason}")
 
     def on_state(self, state, detail=""):
-        self.said.append(state)
+        self.states.append(state)
 
     def on_end(self, error):
         assert self.end is None, "ended twice"
@@ -77,27 +78,32 @@ def inline(work, name):
 
 def camera_of(clock, *attempts, spawn=inline, **settings):
     kind = {key: settings.pop(key) for key in ("live", "reconnects") if key in settings}
-    told = Told()
+    listener = RecordingListener()
     source = Script(clock, *attempts, **kind)
     camera = Camera(
-        source, told, backoff=Backoff(draw=lambda: 1.0), clock=clock, spawn=spawn, **settings
+        source, listener, backoff=Backoff(draw=lambda: 1.0), clock=clock, spawn=spawn, **settings
     )
-    return camera, source, told
+    return camera, source, listener
 
 
 def test_a_file_runs_to_its_end():
-    camera, source, told = camera_of(Clock(), [0.0, 0.1, 9.0], live=False)
+    camera, source, listener = camera_of(Clock(), [0.0, 0.1, 9.0], live=False)
     camera.start()
-    assert told.said == ["connecting", "live", "ended"]
-    assert (len(told.frames), told.end, camera.over, source.closed) == (3, ("ended", None), True, 1)
+    assert listener.states == ["connecting", "live", "ended"]
+    assert (len(listener.frames), listener.end, camera.over, source.closed) == (
+        3,
+        ("ended", None),
+        True,
+        1,
+    )
 
 
 def test_a_broken_file_fails_and_is_not_tried_again():
     trouble = SourceError("cut short")
-    camera, source, told = camera_of(Clock(), [0.0, trouble], live=False)
+    camera, source, listener = camera_of(Clock(), [0.0, trouble], live=False)
     camera.start()
     camera.tick()
-    assert (told.said[-1], told.end, source.opened) == ("failed", ("error", trouble), 1)
+    assert (listener.states[-1], listener.end, source.opened) == ("failed", ("error", trouble), 1)
 
 
 def test_a_file_at_its_own_pace_ends_at_its_end_and_may_pause_longer_than_a_hang():
@@ -108,11 +114,16 @@ def test_a_file_at_its_own_pace_ends_at_its_end_and_may_pause_longer_than_a_hang
         camera.tick()
         looks.append(camera.state)
 
-    camera, source, told = camera_of(clock, [0.0, 0.1, pause, 14.2], reconnects=False)
+    camera, source, listener = camera_of(clock, [0.0, 0.1, pause, 14.2], reconnects=False)
     camera.start()
     assert looks == [State.STALLED]
-    assert told.said == ["connecting", "live", "stalled", "gap stall", "live", "ended"]
-    assert (len(told.frames), told.end, camera.over, source.opened) == (3, ("ended", None), True, 1)
+    assert listener.states == ["connecting", "live", "stalled", "gap stall", "live", "ended"]
+    assert (len(listener.frames), listener.end, camera.over, source.opened) == (
+        3,
+        ("ended", None),
+        True,
+        1,
+    )
 
 
 def test_a_file_that_is_slow_to_its_first_frame_is_waited_for():
@@ -122,30 +133,30 @@ def test_a_file_that_is_slow_to_its_first_frame_is_waited_for():
         clock.now += 60.0
         camera.tick()
 
-    camera, _, told = camera_of(clock, [slow, 0.0, 0.1], live=False)
+    camera, _, listener = camera_of(clock, [slow, 0.0, 0.1], live=False)
     camera.start()
-    assert (len(told.frames), told.end, camera.counts.hangs) == (2, ("ended", None), 0)
+    assert (len(listener.frames), listener.end, camera.counts.hangs) == (2, ("ended", None), 0)
 
 
 def test_a_broken_file_at_its_own_pace_fails_and_is_not_tried_again():
     trouble = SourceError("cut short")
-    camera, source, told = camera_of(Clock(), [0.0, trouble], reconnects=False)
+    camera, source, listener = camera_of(Clock(), [0.0, trouble], reconnects=False)
     camera.start()
     camera.tick()
-    assert (told.said[-1], told.end, source.opened) == ("failed", ("error", trouble), 1)
+    assert (listener.states[-1], listener.end, source.opened) == ("failed", ("error", trouble), 1)
 
 
 def test_a_live_stream_that_ends_or_fails_is_opened_again_with_a_gap():
     clock = Clock()
-    camera, source, told = camera_of(clock, [0.0], [SourceError("refused")], [5.0, 5.1])
+    camera, source, listener = camera_of(clock, [0.0], [SourceError("refused")], [5.0, 5.1])
     camera.start()
-    assert told.said == ["connecting", "live", "reconnecting"]
+    assert listener.states == ["connecting", "live", "reconnecting"]
     for _ in range(40):
         clock.now += 0.1
         camera.tick()
         if source.opened == 3:
             break
-    assert told.said == [
+    assert listener.states == [
         "connecting",
         "live",
         "reconnecting",
@@ -159,7 +170,7 @@ def test_a_live_stream_that_ends_or_fails_is_opened_again_with_a_gap():
 
 def test_waits_double_to_thirty_seconds_and_five_failures_are_called_failed():
     clock = Clock()
-    camera, source, told = camera_of(clock, *[[SourceError("refused")] for _ in range(12)])
+    camera, source, listener = camera_of(clock, *[[SourceError("refused")] for _ in range(12)])
     camera.start()
     waits, last = [], clock.now
     while source.opened < 11:
@@ -170,7 +181,7 @@ def test_waits_double_to_thirty_seconds_and_five_failures_are_called_failed():
             waits.append(clock.now - last)
             last = clock.now
     assert waits == [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 30]
-    assert told.said[1:6] == ["reconnecting"] * 4 + ["failed"]
+    assert listener.states[1:6] == ["reconnecting"] * 4 + ["failed"]
     assert not camera.over
 
 
@@ -206,10 +217,10 @@ def test_a_silent_camera_is_stalled_and_a_picture_makes_it_live_again():
         camera.tick()
         looks.append(camera.state)
 
-    camera, _, told = camera_of(clock, [0.0, 0.1, 0.2, silence, 2.4, 2.5])
+    camera, _, listener = camera_of(clock, [0.0, 0.1, 0.2, silence, 2.4, 2.5])
     camera.start()
     assert looks == [State.LIVE, State.STALLED]
-    assert told.said[:5] == ["connecting", "live", "stalled", "gap stall", "live"]
+    assert listener.states[:5] == ["connecting", "live", "stalled", "gap stall", "live"]
     assert camera.counts.stalls == 1
 
 
@@ -229,24 +240,24 @@ def test_a_slow_camera_is_not_stalled_before_two_of_its_periods():
 
 def test_a_change_of_size_and_a_jump_of_stamps_are_gaps_for_live_sources_only():
     attempt = [0.0, 0.1, (0.2, (6, 6)), 0.3, 5.0, 5.1]
-    camera, _, told = camera_of(Clock(), list(attempt))
+    camera, _, listener = camera_of(Clock(), list(attempt))
     camera.start()
-    assert [said for said in told.said if said.startswith("gap")] == [
+    assert [state for state in listener.states if state.startswith("gap")] == [
         "gap size change",
         "gap size change",
         "gap stall",
     ]
-    camera, _, told = camera_of(Clock(), list(attempt), live=False)
+    camera, _, listener = camera_of(Clock(), list(attempt), live=False)
     camera.start()
-    assert not [said for said in told.said if said.startswith("gap")]
+    assert not [state for state in listener.states if state.startswith("gap")]
 
 
 @pytest.mark.parametrize(("gap_s", "gaps"), [(0.5, 2), (1.5, 1), (4.0, 0)])
 def test_the_silence_that_breaks_a_window_is_the_one_of_the_settings(gap_s, gaps):
-    """Steps of 0.1, 1.0 and 3.0 s."""
-    camera, _, told = camera_of(Clock(), [0.0, 0.1, 0.2, 1.2, 1.3, 4.3], gap_s=gap_s)
+    """The steps are 0.1, 1.0 and 3.0 s."""
+    camera, _, listener = camera_of(Clock(), [0.0, 0.1, 0.2, 1.2, 1.3, 4.3], gap_s=gap_s)
     camera.start()
-    assert told.said.count("gap stall") == gaps
+    assert listener.states.count("gap stall") == gaps
 
 
 def test_a_thread_that_hangs_in_native_code_is_abandoned_and_what_it_still_gives_is_thrown_away():
@@ -263,7 +274,7 @@ def test_a_thread_that_hangs_in_native_code_is_abandoned_and_what_it_still_gives
         threads.append(threading.Thread(target=work, daemon=True))
         threads[-1].start()
 
-    camera, source, told = camera_of(clock, [0.0, hang, 0.1, 0.2], [20.0, 20.1], spawn=spawn)
+    camera, source, listener = camera_of(clock, [0.0, hang, 0.1, 0.2], [20.0, 20.1], spawn=spawn)
     camera.start()
     assert opened.wait(5)
     clock.now += 10.1
@@ -273,11 +284,11 @@ def test_a_thread_that_hangs_in_native_code_is_abandoned_and_what_it_still_gives
     clock.now += 1.0
     camera.tick()
     threads[1].join(5)
-    assert len(told.frames) == 3
+    assert len(listener.frames) == 3
     assert camera.threads == 1
     stuck.set()
     threads[0].join(5)
-    assert len(told.frames) == 3
+    assert len(listener.frames) == 3
     assert (camera.threads, source.closed) == (0, 2)
 
 
@@ -306,9 +317,9 @@ def test_an_unforeseen_error_in_a_reader_is_an_outage_like_others():
 
 
 def test_a_mistake_of_the_user_is_told_at_once():
-    camera, _, told = camera_of(Clock(), [UsageError("CAM_PASS is not set")])
+    camera, _, listener = camera_of(Clock(), [UsageError("CAM_PASS is not set")])
     camera.start()
-    assert told.end[0] == "error"
+    assert listener.end[0] == "error"
 
 
 def test_a_webcam_that_is_not_there_fails_but_one_that_was_unplugged_is_waited_for():
@@ -350,7 +361,7 @@ def test_a_webcam_that_is_not_there_fails_but_one_that_was_unplugged_is_waited_f
 
 def test_stop_ends_it_once_also_when_it_was_called_failed():
     clock = Clock()
-    camera, _, told = camera_of(clock, *[[SourceError("refused")] for _ in range(9)])
+    camera, _, listener = camera_of(clock, *[[SourceError("refused")] for _ in range(9)])
     camera.start()
     for _ in range(100):
         clock.now += 1.0
@@ -358,12 +369,12 @@ def test_stop_ends_it_once_also_when_it_was_called_failed():
     assert camera.state is State.FAILED
     assert camera.stop(1.0)
     assert camera.stop(1.0)
-    assert (told.said[-1], told.end) == ("ended", ("ended", None))
+    assert (listener.states[-1], listener.end) == ("ended", ("ended", None))
 
 
 def test_an_attempt_that_was_on_its_way_when_it_was_stopped_reads_nothing():
     clock, work = Clock(), []
-    camera, source, told = camera_of(
+    camera, source, listener = camera_of(
         clock, [0.0, 0.1], [0.2, 0.3], spawn=lambda task, name: work.append(task)
     )
     camera.start()
@@ -372,7 +383,12 @@ def test_an_attempt_that_was_on_its_way_when_it_was_stopped_reads_nothing():
     for task in work:
         task()
     camera.start()  # and so was the supervisor, for a file whose turn had come
-    assert (told.frames, told.said, source.closed, len(work)) == ([], ["connecting", "ended"], 2, 2)
+    assert (listener.frames, listener.states, source.closed, len(work)) == (
+        [],
+        ["connecting", "ended"],
+        2,
+        2,
+    )
 
 
 def test_cameras_come_and_go_and_a_dead_one_holds_up_no_other():
@@ -393,11 +409,11 @@ def test_cameras_come_and_go_and_a_dead_one_holds_up_no_other():
 
     cameras = Cameras(every_s=0.02)
     cameras.start()
-    dead, good, late = Told(), Told(), Told()
+    dead, good, late = RecordingListener(), RecordingListener(), RecordingListener()
     cameras.add(Endless("dead", lambda: stuck.wait(20)), dead)
     cameras.add(Endless("good", lambda: stuck.wait(0.01)), good)
     with pytest.raises(UsageError, match="already"):
-        cameras.add(Endless("good", lambda: None), Told())
+        cameras.add(Endless("good", lambda: None), RecordingListener())
     stuck.wait(0.2)
     cameras.add(Endless("late", lambda: stuck.wait(0.01)), late)
     stuck.wait(0.2)
@@ -418,22 +434,22 @@ def test_files_wait_for_their_turn():
     clock, cameras = Clock(), None
     gate = threading.Event()
 
-    def made(source, told, gap_s):
-        return Camera(source, told, gap_s=gap_s, clock=clock)
+    def make_camera(source, listener, gap_s):
+        return Camera(source, listener, gap_s=gap_s, clock=clock)
 
-    cameras = Cameras(made, most_files=2)
-    told = [Told() for _ in range(5)]
+    cameras = Cameras(make_camera, max_files=2)
+    listeners = [RecordingListener() for _ in range(5)]
     sources = [
         Script(clock, [0.0, lambda: gate.wait(10)], live=False, name=f"f{i}") for i in range(5)
     ]
-    for source, listener in zip(sources, told, strict=True):
+    for source, listener in zip(sources, listeners, strict=True):
         cameras.add(source, listener)
     gate.wait(0.2)
     assert [source.opened for source in sources] == [1, 1, 0, 0, 0]
     gate.set()
     for _ in range(200):
         cameras.tick()
-        if all(listener.end for listener in told):
+        if all(listener.end for listener in listeners):
             break
         threading.Event().wait(0.01)
-    assert [listener.end for listener in told] == [("ended", None)] * 5
+    assert [listener.end for listener in listeners] == [("ended", None)] * 5

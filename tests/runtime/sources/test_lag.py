@@ -1,4 +1,4 @@
-"""Pictures that are decoded slower than they come, with a clock and a stream of the test's own."""
+"""Pictures that are decoded slower than they come, with a simulated clock and stream."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 from gasmcast.errors import SourceError
 from gasmcast.runtime.service.backoff import Backoff
 from gasmcast.runtime.sources import capture as capturing
-from gasmcast.runtime.sources.camera import Camera, State
+from gasmcast.runtime.sources.camera import Camera
+from gasmcast.runtime.sources.camera_state import State
 from gasmcast.runtime.sources.lag import busy_s
-from gasmcast.runtime.sources.network import StreamSource
+from gasmcast.runtime.sources.network import NetworkSource
 from gasmcast.runtime.sources.stamps import LiveStamps
 
 
@@ -34,7 +35,10 @@ class Clock:
 
 
 class Stream:
-    """A capture whose pictures come by a network that keeps them; `decode_s` of work each, a share of it in `grab`."""
+    """A capture behind a network that buffers.
+
+    Each picture takes `decode_s` of work, a share `in_grab` of it in `grab`.
+    """
 
     def __init__(
         self,
@@ -46,21 +50,26 @@ class Stream:
         decode_s=0.005,
         in_grab=0.8,
         drift=0.0,
-        held=lambda at: at,
-        sick=None,
+        delivered_at=lambda at: at,
+        disturb=None,
     ):
         self._clock, self._start, self._seconds = clock, clock.now, seconds
-        self._fps, self._stamped_fps, self._drift, self._held = fps, stamped_fps or fps, drift, held
-        self._decode_s, self._in_grab, self._sick = decode_s, in_grab, sick
+        self._fps, self._stamped_fps, self._drift, self._delivered_at = (
+            fps,
+            stamped_fps or fps,
+            drift,
+            delivered_at,
+        )
+        self._decode_s, self._in_grab, self._disturb = decode_s, in_grab, disturb
         self._number = -1
         self.released = 0
 
     def grab(self):
         self._number += 1
         at = self._number / self._fps
-        if self._sick:
-            self._sick(self._number)
-        self._clock.sleep(self._start + self._held(at) - self._clock.now)
+        if self._disturb:
+            self._disturb(self._number)
+        self._clock.sleep(self._start + self._delivered_at(at) - self._clock.now)
         self._clock.work(self._decode_s * self._in_grab)
         if at > self._seconds:
             self._clock.sleep(5.0)
@@ -90,10 +99,10 @@ def clock(monkeypatch):
 
 
 def read(clock, stream, *, url="rtsp://cam/x", end="nothing any more"):
-    """Of each picture when it was handed over, stamp and arrival, from its first."""
+    """Return delivery time, stamp and arrival of each picture as rows, and the final error."""
     got, source = (
         [],
-        StreamSource(url, "cam", clock=clock, sleep=clock.sleep, opener=lambda *_: stream),
+        NetworkSource(url, "cam", clock=clock, sleep=clock.sleep, opener=lambda *_: stream),
     )
     with pytest.raises(SourceError, match=end) as error:
         got.extend((clock.now, frame.stamp_s, frame.arrival) for frame in source.frames())
@@ -110,7 +119,7 @@ def test_what_is_decoded_slower_than_it_comes_is_told_late_and_ends_at_two_secon
     true = (now - now[0]) - (stamp - stamp[0])
     np.testing.assert_allclose(late - late[0], true, atol=0.06)
     assert 1.9 < late[-1] < 3.6
-    assert "s behind; opened anew" in error.what
+    assert "s behind; it is opened again" in error.what
     assert "sub-stream" in error.hint
     assert np.diff(stamp) == pytest.approx(0.04, abs=1e-6), "slow motion is not the truth"
 
@@ -123,17 +132,17 @@ def test_pictures_without_a_lag_arrive_when_they_are_there(clock):
 def test_stamps_are_not_distrusted_while_nothing_is_waited_for():
     stamps, trusting = LiveStamps(), LiveStamps()
     pairs = [(i / 25, 50 + i / 15) for i in range(360)]
-    assert np.diff([trusting.place(*pair, waits=False) for pair in pairs]) == pytest.approx(
+    assert np.diff([trusting.place(*pair, keeps_up=False) for pair in pairs]) == pytest.approx(
         1 / 25, abs=1e-6
     )
-    assert np.diff([stamps.place(*pair, waits=True) for pair in pairs])[-90:] == pytest.approx(
+    assert np.diff([stamps.place(*pair, keeps_up=True) for pair in pairs])[-90:] == pytest.approx(
         1 / 15, abs=1e-6
     )
 
 
 @pytest.mark.parametrize("decode_s", [0.005, 0.12])
 def test_a_camera_whose_stamps_run_slow_is_distrusted_and_not_opened_anew(clock, decode_s):
-    """5 pictures a second, numbered as if there were 25; decoding one takes even longer than its number says."""
+    """5 pictures per second, stamped as if there were 25; decoding is slower than the stamps."""
     (now, stamp, arrival), _ = read(
         clock, Stream(clock, 60, fps=5, stamped_fps=25, decode_s=decode_s)
     )
@@ -143,16 +152,16 @@ def test_a_camera_whose_stamps_run_slow_is_distrusted_and_not_opened_anew(clock,
 
 
 def test_a_camera_whose_clock_drifts_is_not_late(clock):
-    """Three hours at 100 parts in a million, with decoding so slow that there is hardly a wait."""
+    """Three hours at 100 ppm, with decoding so slow that there is hardly a wait."""
     (now, _, arrival), _ = read(clock, Stream(clock, 3 * 3600, fps=5, decode_s=0.18, drift=1e-4))
     assert np.max(now - arrival) < 0.1
 
 
 def test_a_stall_of_the_network_is_told_late_until_it_is_made_up_for(clock):
-    def held(at):
+    def delivered_at(at):
         return max(at, 21.2) if at > 20 else at
 
-    (now, stamp, arrival), _ = read(clock, Stream(clock, 40, held=held))
+    (now, stamp, arrival), _ = read(clock, Stream(clock, 40, delivered_at=delivered_at))
     late = now - arrival
     at = now - now[0]
     assert late[at < 19] == pytest.approx(0.001, abs=1e-6)
@@ -162,7 +171,9 @@ def test_a_stall_of_the_network_is_told_late_until_it_is_made_up_for(clock):
 
 
 def test_pictures_that_come_in_pieces_are_not_too_late(clock):
-    (now, _, arrival), _ = read(clock, Stream(clock, 60, held=lambda at: np.ceil(at / 0.4) * 0.4))
+    (now, _, arrival), _ = read(
+        clock, Stream(clock, 60, delivered_at=lambda at: np.ceil(at / 0.4) * 0.4)
+    )
     assert np.max(now - arrival) < 0.45
 
 
@@ -171,7 +182,7 @@ def test_a_process_that_was_stopped_for_a_while_catches_up(clock):
         if number == 500:
             clock.now += 3.0
 
-    stream = Stream(clock, 40, sick=stopped)
+    stream = Stream(clock, 40, disturb=stopped)
     (now, _, arrival), _ = read(clock, stream)
     assert np.max(now - arrival) > 2.9
     assert now[-1] - arrival[-1] < 0.01
@@ -186,18 +197,18 @@ def test_a_playlist_that_is_decoded_slowly_is_not_opened_anew(clock):
     assert np.max(now - arrival) < 0.1
 
 
-class Told:
+class RecordingListener:
     def __init__(self):
-        self.said, self.stamps = [], []
+        self.states, self.stamps = [], []
 
     def on_frame(self, frame):
         self.stamps.append(frame.stamp_s)
 
     def on_gap(self, reason):
-        self.said.append(f"gap {reason}")
+        self.states.append(f"gap {reason}")
 
     def on_state(self, state, detail=""):
-        self.said.append(state)
+        self.states.append(state)
 
     def on_end(self, error):
         pass
@@ -210,36 +221,36 @@ class Told:
 def test_a_camera_comes_back_at_once_unless_it_is_outrun_as_soon_as_it_is_there(
     clock, decode_s, waits, state
 ):
-    opened, closed, told = [], [], Told()
+    opened, closed, listener = [], [], RecordingListener()
 
     def opener(*_):
         opened.append(clock.now)
         return Stream(clock, 100, decode_s=decode_s)
 
-    source = StreamSource("rtsp://cam/x", "cam", clock=clock, opener=opener)
+    source = NetworkSource("rtsp://cam/x", "cam", clock=clock, opener=opener)
 
     def inline(work, name):
         work()
         closed.append(clock.now)
 
-    camera = Camera(source, told, backoff=Backoff(draw=lambda: 1.0), clock=clock, spawn=inline)
+    camera = Camera(source, listener, backoff=Backoff(draw=lambda: 1.0), clock=clock, spawn=inline)
     camera.start()
     while len(opened) < 8:
         clock.now += 0.25
         camera.tick()
     assert {again - end for again, end in zip(opened[1:], closed, strict=False)} == waits
     assert camera.counts.reconnects == 8
-    assert told.said.count("gap reconnect") == 7
-    assert "stalled" not in told.said
+    assert listener.states.count("gap reconnect") == 7
+    assert "stalled" not in listener.states
     assert camera.state is state
     assert "decoded slower than it comes" in camera.detail
 
 
 def test_a_picture_that_is_late_is_no_silence(clock):
-    """1.9 s behind, and the next one a little later: it was handed over just now."""
+    """A picture that is 1.9 s late, and the next one a little later, are no silence."""
     looks = []
 
-    class Late(StreamSource):
+    class Late(NetworkSource):
         def frames(self):
             for number, frame in enumerate(super().frames()):
                 yield frame
@@ -250,7 +261,7 @@ def test_a_picture_that_is_late_is_no_silence(clock):
     source = Late(
         "rtsp://cam/x", "cam", clock=clock, opener=lambda *_: Stream(clock, 100, decode_s=0.05)
     )
-    camera = Camera(source, Told(), clock=clock, spawn=lambda work, name: work())
+    camera = Camera(source, RecordingListener(), clock=clock, spawn=lambda work, name: work())
     camera.start()
     assert max(late for _, late in looks) > 2.0
     assert {state for state, _ in looks} == {State.LIVE}
@@ -271,6 +282,6 @@ def test_work_counts_as_busy_and_sleep_does_not():
 def test_lines_that_a_system_does_not_tell_are_no_error(monkeypatch, tmp_path):
     from gasmcast.runtime.sources import lag
 
-    monkeypatch.setattr(lag, "_SCHEDULE", tmp_path / "none")
+    monkeypatch.setattr(lag, "_SCHEDSTAT", tmp_path / "none")
     first, second = itertools.islice((busy_s() for _ in itertools.count()), 2)
     assert 0 < first <= second

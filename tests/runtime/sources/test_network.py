@@ -1,4 +1,4 @@
-"""A playlist's pictures, which come in bursts, played with a clock of the test's own."""
+"""A playlist's pictures, which come in bursts, with a simulated clock."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import SourceError
-from gasmcast.runtime.sources.network import StreamSource
+from gasmcast.runtime.sources.network import NetworkSource
 
 
 class Playlist:
-    """A capture whose pictures stand at `positions` and are there at once; then the stream is over."""
+    """A capture whose pictures have `positions` and come at once; then the stream ends."""
 
     def __init__(self, now, positions):
         self._now, self._positions, self._at = now, iter(positions), 0.0
@@ -42,7 +42,7 @@ class Playlist:
 
 def read(positions, **settings):
     capture, got = Playlist([50.0], positions), []
-    source = StreamSource(
+    source = NetworkSource(
         "http://cam/live.m3u8",
         "cam",
         clock=lambda: capture._now[0],
@@ -68,7 +68,7 @@ def test_bursts_are_thinned_and_played_by_their_own_stamps(max_fps, step_s):
 @pytest.mark.parametrize("jump_s", [20.0, -20.0])
 @pytest.mark.parametrize("max_fps", [None, 10.0])
 def test_a_jump_of_the_playlists_clock_is_not_slept_through(jump_s, max_fps):
-    """A sleep of ten seconds would be taken for a thread that hangs."""
+    """A sleep of ten seconds would look like a thread that hangs."""
     positions = [*np.arange(100, 102, 1 / 30), *np.arange(102 + jump_s, 104 + jump_s, 1 / 30)]
     capture, got = read(positions, max_fps=max_fps)
     assert max(capture.slept) < 0.2

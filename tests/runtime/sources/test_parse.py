@@ -9,9 +9,14 @@ from hypothesis import strategies as st
 from gasmcast.errors import GasmcastError, SourceError, UsageError
 from gasmcast.runtime.sources.camera_spec import CameraSpec
 from gasmcast.runtime.sources.file import FileSource
-from gasmcast.runtime.sources.network import StreamSource
-from gasmcast.runtime.sources.parse import open_source, open_sources, open_spec
+from gasmcast.runtime.sources.network import NetworkSource
+from gasmcast.runtime.sources.open_sources import open_sources, open_spec
 from gasmcast.runtime.sources.webcam import AbsentError, WebcamSource
+
+
+def open_source(text, **settings):
+    ((_, source),) = open_sources([text], **settings)
+    return source
 
 
 @pytest.mark.parametrize(
@@ -19,10 +24,10 @@ from gasmcast.runtime.sources.webcam import AbsentError, WebcamSource
     [
         ("0", WebcamSource, "camera0", True),
         ("/dev/video12", WebcamSource, "video12", True),
-        ("rtsp://10.0.0.5/stream1", StreamSource, "10.0.0.5-stream1", True),
-        ("rtsps://u:p@cam:322/a/b?x=1", StreamSource, "cam-a-b", True),
-        ("HTTP://cam/video.mjpg", StreamSource, "cam-video.mjpg", True),
-        ("rtsp://${USER_1}:${CAM1_PASS}@[::1]:554/", StreamSource, "1", True),
+        ("rtsp://10.0.0.5/stream1", NetworkSource, "10.0.0.5-stream1", True),
+        ("rtsps://u:p@cam:322/a/b?x=1", NetworkSource, "cam-a-b", True),
+        ("HTTP://cam/video.mjpg", NetworkSource, "cam-video.mjpg", True),
+        ("rtsp://${USER_1}:${CAM1_PASS}@[::1]:554/", NetworkSource, "1", True),
     ],
 )
 def test_what_a_text_stands_for(text, kind, name, live):
@@ -96,8 +101,6 @@ def test_folders_patterns_and_unique_names(tmp_path):
         "b-2",
         "b-3",
     ]
-    with pytest.raises(UsageError, match="2 sources"):
-        open_source(str(tmp_path))
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="no videos"):
         open_sources([str(tmp_path / "empty")])

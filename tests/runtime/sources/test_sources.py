@@ -1,4 +1,4 @@
-"""Files, the built-in scene, regions, and the gate through which FFmpeg is opened."""
+"""Files, the built-in scene, regions, and the lock of FFmpeg's options."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.sources.camera_spec import CameraSpec
 from gasmcast.runtime.sources.demo import DemoSource
 from gasmcast.runtime.sources.file import FileSource
-from gasmcast.runtime.sources.options import OpenGate, ffmpeg_options
-from gasmcast.runtime.sources.parse import open_source, open_spec
+from gasmcast.runtime.sources.open_sources import open_sources, open_spec
+from gasmcast.runtime.sources.options import OptionsLock, ffmpeg_options
 from gasmcast.runtime.sources.region import RegionSource
 from gasmcast.video.reader import read_frames
+
+
+def open_source(text, **settings):
+    ((_, source),) = open_sources([text], **settings)
+    return source
 
 
 def test_a_file_gives_the_frames_that_training_reads(moving_video):
@@ -46,7 +51,7 @@ def test_realtime_plays_a_file_at_its_own_pace(moving_video):
 
 
 def test_a_playlist_on_disk_cannot_reach_the_network(tmp_path):
-    """The protocol whitelist: a file that names a URL is a file that cannot be read, and nobody is asked."""
+    """The protocol whitelist: a file that names a URL cannot be read, and no request is sent."""
     import socket
 
     server = socket.socket()
@@ -55,7 +60,8 @@ def test_a_playlist_on_disk_cannot_reach_the_network(tmp_path):
     server.settimeout(0.3)
     playlist = tmp_path / "clip.m3u8"
     playlist.write_text(
-        f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://127.0.0.1:{server.getsockname()[1]}/a.ts\n#EXT-X-ENDLIST\n"
+        "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n"
+        f"http://127.0.0.1:{server.getsockname()[1]}/a.ts\n#EXT-X-ENDLIST\n"
     )
     with pytest.raises(SourceError):
         next(open_source(str(playlist)).frames())
@@ -131,11 +137,11 @@ def test_region_and_mask_are_shares_of_any_size():
 
 
 def test_captures_of_one_kind_open_together_those_of_another_wait():
-    gate, log, inside = OpenGate(), [], threading.Event()
+    lock, log, inside = OptionsLock(), [], threading.Event()
     leave = threading.Event()
 
     def go(value, name):
-        with gate.through(value):
+        with lock.holding(value):
             log.append(name)
             inside.set()
             leave.wait(5)
@@ -153,26 +159,26 @@ def test_captures_of_one_kind_open_together_those_of_another_wait():
     assert sorted(log) == [1, 2, 3, 4]
 
 
-def test_a_capture_that_hangs_is_waited_for_no_longer_than_the_gate_is_patient_and_never_left_without_options():
-    gate, hangs, let_go = OpenGate(patience_s=0.3), threading.Event(), threading.Event()
+def test_a_hanging_capture_is_waited_for_no_longer_than_the_patience_and_keeps_its_options():
+    lock, hangs, let_go = OptionsLock(patience_s=0.3), threading.Event(), threading.Event()
     variable = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
     def hang():
-        with gate.through("a"):
+        with lock.holding("a"):
             hangs.set()
             let_go.wait(10)
 
     thread = threading.Thread(target=hang)
     thread.start()
     assert hangs.wait(5)
-    begun = time.monotonic()
-    with gate.through("b"):
-        assert 0.2 < time.monotonic() - begun < 2.0
+    started = time.monotonic()
+    with lock.holding("b"):
+        assert 0.2 < time.monotonic() - started < 2.0
         assert os.environ[variable] == "b"
     assert os.environ[variable] == "b", "whoever hangs would find no options"
-    begun = time.monotonic()
-    with gate.through("c"), gate.through("c"):
-        assert time.monotonic() - begun < 0.2, "it is not waited for again"
+    started = time.monotonic()
+    with lock.holding("c"), lock.holding("c"):
+        assert time.monotonic() - started < 0.2, "it is not waited for again"
     let_go.set()
     thread.join(5)
     assert variable not in os.environ

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gasmcast.runtime.sources.stamps import Backlog, LiveStamps
+from gasmcast.runtime.sources.stamps import ConnectBacklog, LiveStamps
 
 
 def placed(pairs, **settings):
@@ -66,12 +66,12 @@ def test_what_piled_up_is_told_from_what_comes_in_time():
     pairs = [(i / 25, 10 + 0.002 * i) for i in range(20)] + [
         (i / 25, 10 + i / 25 - 0.76) for i in range(20, 60)
     ]
-    backlog = Backlog()
-    held = [backlog.holds(stamp, arrival) for stamp, arrival in pairs]
-    assert sum(held) == 22  # 20 at once, the step to the next, and one to be sure
-    assert held == sorted(held, reverse=True)
+    backlog = ConnectBacklog()
+    included = [backlog.includes(stamp, arrival) for stamp, arrival in pairs]
+    assert sum(included) == 22  # 20 at once, the step to the next, and one to be sure
+    assert included == sorted(included, reverse=True)
 
 
 def test_a_stream_without_stamps_is_not_held_for_ever():
-    backlog = Backlog()
-    assert [backlog.holds(0.0, i / 25) for i in range(10)].count(True) <= 2
+    backlog = ConnectBacklog()
+    assert [backlog.includes(0.0, i / 25) for i in range(10)].count(True) <= 2

@@ -1,8 +1,11 @@
-"""Makes torch_tensorrt-2.14.json: names and arguments of the functions that export/tensorrt/torch_tensorrt.py may call, nothing else.
+"""Make torch_tensorrt-2.14.json: the functions that the route may call, and their arguments.
+
+The route is export/tensorrt/torch_tensorrt.py; the table holds nothing else.
 
     python tests/export/tensorrt/api/make_table.py
 
-Downloads the wheel (4 MB; neither TensorRT nor a driver is needed), and reads its Python sources without importing them.
+Downloads the wheel (4 MB; neither TensorRT nor a driver is needed), and reads its Python sources
+without importing them.
 """
 
 from __future__ import annotations
@@ -76,7 +79,7 @@ def arguments(source: Path, function: str) -> dict:
 
 
 def input_keywords(source: Path) -> list[str]:
-    """`Input.__init__(*args, **kwargs)` has no signature: what it reads of its keywords, by name."""
+    """Return the keywords that `Input.__init__(*args, **kwargs)`, without a signature, reads."""
     tree = ast.parse(source.read_text())
     init = next(
         n

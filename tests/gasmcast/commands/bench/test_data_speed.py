@@ -1,4 +1,4 @@
-"""The measure of the data path: every stage counted, the share what it says."""
+"""Speed of the data path: every stage is measured, and the shares follow from them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_stages(root: Path) -> None:
         AugmentConfig(),
         workers=0,
         repeats=1,
-        on_stage=stages.append,
+        progress=stages.append,
     )
     assert stages == [
         "one_decode",

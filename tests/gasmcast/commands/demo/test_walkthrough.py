@@ -9,22 +9,36 @@ from types import SimpleNamespace
 
 import pytest
 
-from gasmcast.errors import GasmcastError
 from gasmcast.commands.demo import walkthrough as module
 from gasmcast.commands.demo.walkthrough import run_demo
+from gasmcast.errors import GasmcastError
 from gasmcast.spec import ClipSpec
 
 SCORES = {
-    "clips": 9, "chance": 0.1, "top1": 0.9, "reversed": {"reversed_top1": 0.8, "classes_followed": 1.0},
+    "clips": 9,
+    "chance": 0.1,
+    "top1": 0.9,
+    "reversed": {"reversed_top1": 0.8, "classes_followed": 1.0},
     "shuffled": {"shuffled_top1": 0.5, "blind_ceiling": 0.5},
-}  # fmt: skip
-DECISION = {"kind": "decision", "window": [1.0, 5.0], "time_s": 5.0, "label": "Holding something", "p": 0.9}
+}
+DECISION = {
+    "kind": "decision",
+    "window": [1.0, 5.0],
+    "time_s": 5.0,
+    "label": "Holding something",
+    "p": 0.9,
+}
 
 
 class Commands:
-    """Stands for `subprocess.run`: leaves what each command would leave, or ends as `ends` says: `{verb: (status, leaves its result)}`."""
+    """Fake `subprocess.run`: leaves what each command would leave.
 
-    def __init__(self, folder: Path, precisions: tuple[str, ...] = ("fp32", "int8"), decisions: int = 1) -> None:
+    `ends` overrides the end of a verb: `{verb: (status, leaves its result)}`.
+    """
+
+    def __init__(
+        self, folder: Path, precisions: tuple[str, ...] = ("fp32", "int8"), decisions: int = 1
+    ) -> None:
         self.folder, self.precisions, self.decisions = folder, precisions, decisions
         self.ends: dict[str, tuple[int, bool]] = {}
         self.ran: list[str] = []
@@ -55,11 +69,17 @@ class Commands:
 
     def export(self) -> None:
         measured = {"agreement": 0.99, "top1": 0.9}
-        manifest = {"spec": ClipSpec().model_dump(mode="json"), "precisions": dict.fromkeys(self.precisions, measured)}
+        manifest = {
+            "spec": ClipSpec().model_dump(mode="json"),
+            "precisions": dict.fromkeys(self.precisions, measured),
+        }
         self._write("demo.gasm/manifest.json", json.dumps(manifest))
 
     def demo_video(self) -> None:
-        self._write("stream.json", json.dumps([{"start_s": 0.0, "end_s": 6.0, "template": "Holding [something]"}]))
+        self._write(
+            "stream.json",
+            json.dumps([{"start_s": 0.0, "end_s": 6.0, "template": "Holding [something]"}]),
+        )
 
     def live(self) -> None:
         with (self.folder / "live.jsonl").open("a") as stream:  # as the sink does
@@ -102,7 +122,9 @@ def test_int8_that_fails_the_gate_stops_once_and_is_told_on_the_page(commands: C
 
 
 @pytest.mark.parametrize(("status", "code"), [(1, 1), (-signal.SIGKILL, 137)])
-def test_a_live_step_that_was_ended_is_run_again_from_nothing(commands: Commands, status: int, code: int) -> None:
+def test_a_live_step_that_was_ended_is_run_again_from_nothing(
+    commands: Commands, status: int, code: int
+) -> None:
     commands.ends = {"live": (status, True)}
     _stops(commands, code)
     assert "1 of 1 windows" in _demo(commands)  # and not the killed one's line too

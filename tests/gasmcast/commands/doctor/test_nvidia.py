@@ -30,6 +30,8 @@ def test_tensorrt_without_a_card_is_a_warning(monkeypatch):
 
 
 def test_nvidia_smi_is_read(monkeypatch):
-    monkeypatch.setattr(nvidia, "_ask", lambda *_: "NVIDIA RTX A2000, 560.35.03, 12282 MiB, 8.6")
+    monkeypatch.setattr(
+        nvidia, "_output_of", lambda *_: "NVIDIA RTX A2000, 560.35.03, 12282 MiB, 8.6"
+    )
     (found,) = nvidia.gpu()
     assert found == Finding("GPU", "ok", "NVIDIA RTX A2000; driver 560.35.03, 12282 MiB, SM 8.6")

@@ -25,9 +25,16 @@ COUNTS = {
 def bundle(tmp_path):
     config = load_config("demo")
     manifest = Manifest(
-        gasmcast="0", created="2026-01-01T00:00:00Z", labels=("a", "b"), spec=config.spec, model=config.model.model_dump(mode="json"),
-        checkpoint_sha256="0" * 64, files={}, precisions={"fp32": {"clips": 4, "top1": 0.75}}, counts=COUNTS,
-    )  # fmt: skip
+        gasmcast="0",
+        created="2026-01-01T00:00:00Z",
+        labels=("a", "b"),
+        spec=config.spec,
+        model=config.model.model_dump(mode="json"),
+        checkpoint_sha256="0" * 64,
+        files={},
+        precisions={"fp32": {"clips": 4, "top1": 0.75}},
+        counts=COUNTS,
+    )
     folder = tmp_path / "m.gasm"
     folder.mkdir()
     (folder / "manifest.json").write_text(manifest.model_dump_json())
@@ -37,9 +44,12 @@ def bundle(tmp_path):
 def test_shapes_are_those_of_the_design():
     config = load_config("ssv2")
     assert shapes(config.model, config.spec) == {
-        "clip": [9, 8, 224, 224, 3], "segments": [2, 8, 224, 224, 3],
-        "semantic": [8, 3, 2, 196, 512], "motion": [8, 3, 49, 512], "logits": [174],
-    }  # fmt: skip
+        "clip": [9, 8, 224, 224, 3],
+        "segments": [2, 8, 224, 224, 3],
+        "semantic": [8, 3, 2, 196, 512],
+        "motion": [8, 3, 49, 512],
+        "logits": [174],
+    }
 
 
 @pytest.mark.parametrize("preset", ["demo", "small-data"])
@@ -54,7 +64,8 @@ def test_a_bundle_is_inspected_without_torch(bundle):
     """In a process in which torch cannot be imported."""
     code = (
         "import sys, json; sys.modules['torch'] = None\n"
-        "from gasmcast.commands.inspect.describe import describe; print(json.dumps(describe(sys.argv[1])))"
+        "from gasmcast.commands.inspect.describe import describe\n"
+        "print(json.dumps(describe(sys.argv[1])))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, bundle], capture_output=True, text=True, check=True

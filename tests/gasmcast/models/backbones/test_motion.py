@@ -1,4 +1,4 @@
-"""The motion backbones at their real grids, with random weights; the a-trous network against the stock one."""
+"""The motion backbones at their real grids, and the a-trous network against the stock one."""
 
 from __future__ import annotations
 
@@ -28,10 +28,18 @@ def run(net, x):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "channels"), [
-    ("r3d_18", (128, 256, 512)), ("r2plus1d_18", (128, 256, 512)), ("mc3_18", (128, 256, 512)), ("s3d", (480, 832, 1024)),
-    ("i3d", (480, 832, 1024)), ("c3d", (256, 512, 512)), ("tiny", (32, 64, 96)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("r3d_18", (128, 256, 512)),
+        ("r2plus1d_18", (128, 256, 512)),
+        ("mc3_18", (128, 256, 512)),
+        ("s3d", (480, 832, 1024)),
+        ("i3d", (480, 832, 1024)),
+        ("c3d", (256, 512, 512)),
+        ("tiny", (32, 64, 96)),
+    ],
+)
 def test_every_backbone_gives_maps_of_28_14_and_7(name, channels):
     backbone = MotionBackbone(config(name), ClipSpec()).eval()
     size = 224 if backbone.full_size else 112
@@ -121,7 +129,7 @@ def test_a_file_of_c3d_by_the_names_of_mmaction2_loads_strictly(tmp_path):
     named = {f"backbone.{name}": value for name, value in wanted.items()} | dense
     file = tmp_path / "c3d.pth"
     backbone = MotionBackbone(config("c3d"), ClipSpec())
-    for tensors in (named, wanted):  # with its wrapping and without
+    for tensors in (named, wanted):  # with the prefix and without
         torch.save({"meta": {"epoch": 45}, "state_dict": tensors}, file)
         backbone.load(str(file))
         held = backbone.state_dict()
@@ -140,12 +148,15 @@ def test_a_file_of_c3d_by_the_names_of_mmaction2_loads_strictly(tmp_path):
             backbone.load(str(file))
 
 
-@pytest.mark.parametrize(("more", "sentence"), [
-    ({"motion_backbone": "swin3d_t"}, "no 3D ResNet"),
-    ({"motion_backbone": "no_such"}, "No motion backbone"),
-    ({"motion_backbone": "r3d_18", "motion_taps": ("layer5",)}, "no stage 'layer5'"),
-    ({"motion_backbone": "i3d", "motion_taps": ("Mixed_9z",)}, "no stage 'Mixed_9z'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"motion_backbone": "swin3d_t"}, "no 3D ResNet"),
+        ({"motion_backbone": "no_such"}, "No motion backbone"),
+        ({"motion_backbone": "r3d_18", "motion_taps": ("layer5",)}, "no stage 'layer5'"),
+        ({"motion_backbone": "i3d", "motion_taps": ("Mixed_9z",)}, "no stage 'Mixed_9z'"),
+    ],
+)
 def test_a_backbone_that_does_not_fit_is_refused_in_a_sentence(more, sentence):
     with pytest.raises(UsageError, match=sentence):
         MotionBackbone(ModelConfig(**more), ClipSpec())

@@ -1,4 +1,4 @@
-"""Weights download by themselves: announced, verified, once; a machine without a network is told."""
+"""Weights download by themselves: announced, verified, once; offline is one sentence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from gasmcast.models.backbones.motion import MotionBackbone
 from gasmcast.models.backbones.offline import prepare_weights
 from gasmcast.models.backbones.pretrained import pretrained_motion, pretrained_semantic
 from gasmcast.models.backbones.published import publish_motion, publish_semantic
-from gasmcast.models.backbones.semantic import SEMANTIC_NAMES, SemanticBackbone
+from gasmcast.models.backbones.semantic import SemanticBackbone
+from gasmcast.models.backbones.vit import SEMANTIC_NAMES
 from gasmcast.spec import ClipSpec
 
 VIT = "vit_tiny_patch16_224.augreg_in21k"
@@ -158,7 +159,7 @@ def test_a_preset_is_prepared_for_machines_without_a_network(
 
 def test_a_broken_preparation_continues(small, weights_server, tmp_path) -> None:
     weights_server.breaks = [10**9, 1000] + [0] * 10
-    with pytest.raises(MachineError, match="could not be downloaded.*Repeat the command"):
+    with pytest.raises(MachineError, match=r"could not be downloaded.*Repeat the command"):
         prepare_weights(small, tmp_path / "weights", lambda _: None)
 
     weights_server.breaks.clear()
@@ -187,5 +188,5 @@ def test_what_training_downloaded_is_copied(small, weights_server, tmp_path) -> 
 def test_what_needs_no_download_and_what_nobody_publishes(small, tmp_path: Path) -> None:
     assert prepare_weights(load_config("demo"), tmp_path, print) == []
     config = load_config("small-data", {"model.motion_backbone": "i3d"})
-    with pytest.raises(UsageError, match="Nobody publishes weights of i3d.*weights convert"):
+    with pytest.raises(UsageError, match=r"Nobody publishes weights of i3d.*weights convert"):
         prepare_weights(config, tmp_path, print)

@@ -14,7 +14,7 @@ from gasmcast.models.backbones.semantic import SemanticBackbone
 IMAGENET = (
     (-2.1179, -2.0357, -1.8044),
     (2.2489, 2.4286, 2.6400),
-)  # black and white less the mean, by the deviation
+)  # black and white pixels, normalized
 
 
 def config(name: str, *taps: int, **more: object) -> ModelConfig:
@@ -28,10 +28,16 @@ def config(name: str, *taps: int, **more: object) -> ModelConfig:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "channels", "size", "black", "white"), [
-    ("dinov3_b16", 768, 224, *IMAGENET), ("dinov3_s16", 384, 224, *IMAGENET), ("dinov2_s14", 384, 196, *IMAGENET),
-    ("clip_b16", 768, 224, (-1.7923, -1.7521, -1.4802), (1.9303, 2.0749, 2.1459)), ("sup_b16", 768, 224, (-1, -1, -1), (1, 1, 1)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "channels", "size", "black", "white"),
+    [
+        ("dinov3_b16", 768, 224, *IMAGENET),
+        ("dinov3_s16", 384, 224, *IMAGENET),
+        ("dinov2_s14", 384, 196, *IMAGENET),
+        ("clip_b16", 768, 224, (-1.7923, -1.7521, -1.4802), (1.9303, 2.0749, 2.1459)),
+        ("sup_b16", 768, 224, (-1, -1, -1), (1, 1, 1)),
+    ],
+)
 def test_every_named_backbone_gives_14_x_14_tokens_and_gets_its_own_pixels(
     name, channels, size, black, white
 ):
@@ -96,22 +102,30 @@ def test_a_file_of_weights_loads_strictly(tmp_path):
         backbone.load(str(tmp_path / "none.pth"))
 
 
-@pytest.mark.parametrize(("name", "sentence"), [
-    ("vit_base_patch32_224", "patches of 32 px"), ("no_such_vit", "No semantic backbone"), ("resnet18", "patch size"),
-    ("swin_tiny_patch4_window7_224", "no plain ViT blocks"), ("vit_base_patch16_xp_224", "no plain ViT blocks"),
-    ("vit_base_patch16_18x2_224", "no plain ViT blocks"), ("vit_huge_patch14_xp_224", "no plain ViT blocks"),
-    ("naflexvit_base_patch16_gap", "no plain ViT patches"), ("samvit_base_patch16", "no plain ViT norm"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("vit_base_patch32_224", "patches of 32 px"),
+        ("no_such_vit", "No semantic backbone"),
+        ("resnet18", "patch size"),
+        ("swin_tiny_patch4_window7_224", "no plain ViT blocks"),
+        ("vit_base_patch16_xp_224", "no plain ViT blocks"),
+        ("vit_base_patch16_18x2_224", "no plain ViT blocks"),
+        ("vit_huge_patch14_xp_224", "no plain ViT blocks"),
+        ("naflexvit_base_patch16_gap", "no plain ViT patches"),
+        ("samvit_base_patch16", "no plain ViT norm"),
+    ],
+)
 def test_a_backbone_that_does_not_fit_is_refused_in_a_sentence(name, sentence):
     with (
         pytest.raises(UsageError, match=sentence),
         torch.device("meta"),
-    ):  # shapes alone: some are huge
+    ):  # on the meta device: some are huge
         SemanticBackbone(config(name), 224)
 
 
 def test_a_vit_that_does_not_know_dynamic_sizes_is_built_and_loads(tmp_path):
-    """BEiT has one size and no such keyword, and its norm is that of the pooled tokens."""
+    """BEiT has one fixed size, and its final norm is `fc_norm`."""
     torch.manual_seed(0)
     full = timm.create_model("beit_base_patch16_224", num_classes=0, img_size=64)
     save_file(full.state_dict(), tmp_path / "beit.safetensors")
@@ -132,7 +146,7 @@ def test_taps_beyond_the_depth_are_refused():
 
 @pytest.mark.real
 def test_dinov2_of_the_real_weights_loads(real_weights):
-    """Its positions are for 37 x 37 patches: timm's own filter brings them to 14 x 14."""
+    """Its positions are for 37 x 37 patches: timm's filter resamples them to 14 x 14."""
     backbone = SemanticBackbone(config("dinov2_s14"), 224).eval()
     backbone.load(str(real_weights / "dinov2_vits14.safetensors"))
     with torch.no_grad():

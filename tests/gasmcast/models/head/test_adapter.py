@@ -12,7 +12,7 @@ def gradient(adapter, x, bf16):
 
 
 def test_the_gradient_under_autocast_is_the_gradient():
-    """Depthwise in BF16 it had numbers of 1e8 to 1e23 in it, at random, on processors that have BF16."""
+    """Depthwise in BF16, it held numbers of 1e8 to 1e23 at random on processors with BF16."""
     torch.manual_seed(0)
     adapter = TemporalAdapter(16, 8, 2)
     torch.nn.init.normal_(adapter.up.weight)

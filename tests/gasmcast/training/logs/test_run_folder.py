@@ -1,4 +1,4 @@
-"""What a run folder says of its run."""
+"""Files of a run folder, and the list of runs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gasmcast.cli import app
 from gasmcast.errors import UsageError
 from gasmcast.training.logs.environment import describe_environment
 from gasmcast.training.logs.listing import list_runs, render_runs
-from gasmcast.training.logs.run_folder import RunRecord
+from gasmcast.training.logs.run_folder import RunFolder
 
 
 def test_a_finished_run_that_goes_on_is_unfinished_again(fake, tmp_path: Path) -> None:
     config = fake.tiny_config()
-    first = RunRecord(tmp_path, config, 0)
+    first = RunFolder(tmp_path, config, 0)
     first.finish({"epoch": 2, "top1": 0.5})
     first.close()
     assert [row["finished"] for row in list_runs(tmp_path)] == [True]
-    RunRecord(tmp_path, config, 12).close()
+    RunFolder(tmp_path, config, 12).close()
     assert [row["finished"] for row in list_runs(tmp_path)] == [False]
 
 
@@ -45,10 +45,10 @@ def test_either_opencv_is_told(monkeypatch: pytest.MonkeyPatch, there: str) -> N
 
 @pytest.fixture
 def runs(fake, tmp_path: Path) -> Path:
-    """Two finished runs; `a` has a gate of two folds."""
-    for name in ("a", "b", "a/gate/fold0", "a/gate/fold1"):
-        record = RunRecord(tmp_path / name, fake.tiny_config(), 0)
-        record.epochs(6, [{"epoch": 1.0, "top1": 0.4}])
+    """Return a folder with two finished runs; `a` has fitted its stream weights on two folds."""
+    for name in ("a", "b", "a/folds/fold0", "a/folds/fold1"):
+        record = RunFolder(tmp_path / name, fake.tiny_config(), 0)
+        record.write_epochs(6, [{"epoch": 1.0, "top1": 0.4}])
         record.finish({"epoch": 1, "top1": 0.4 if name == "a" else 0.5})
         record.close()
     return tmp_path
@@ -82,10 +82,10 @@ def test_a_damaged_run_does_not_hide_the_others(runs: Path, file: str, content: 
 
 
 def test_folds_are_listed_where_they_are_asked_for(runs: Path) -> None:
-    assert {row["run"] for row in list_runs(runs / "a" / "gate")} == {"fold0", "fold1"}
+    assert {row["run"] for row in list_runs(runs / "a" / "folds")} == {"fold0", "fold1"}
 
 
 def test_a_damaged_record_of_the_environment_is_one_sentence(fake, runs: Path) -> None:
     (runs / "a" / "environment.json").write_text(json.dumps([{}])[:-1])
     with pytest.raises(UsageError, match=r"environment\.json is damaged .*Remove it"):
-        RunRecord(runs / "a", fake.tiny_config(), 6)
+        RunFolder(runs / "a", fake.tiny_config(), 6)

@@ -13,8 +13,8 @@ from gasmcast.training.resume.state_file import (
     STATE,
     has_state,
     load_state,
+    remove_drafts,
     save_state,
-    sweep_drafts,
 )
 
 
@@ -28,10 +28,10 @@ def _tensors(value: float) -> dict[str, torch.Tensor]:
 
 def test_what_was_saved_comes_back(tmp_path):
     save_state(tmp_path, _tensors(1.0), {"progress": {"loss": 0.1 + 0.2}})
-    tensors, record, passed = load_state(tmp_path)
-    assert tensors["weights/a"].equal(torch.full((64, 64), 1.0))
-    assert record["progress"]["loss"] == 0.1 + 0.2
-    assert passed == []
+    state = load_state(tmp_path)
+    assert state.tensors["weights/a"].equal(torch.full((64, 64), 1.0))
+    assert state.record["progress"]["loss"] == 0.1 + 0.2
+    assert state.damaged == ()
 
 
 def test_nothing_saved(tmp_path):
@@ -51,15 +51,15 @@ def test_a_torn_state_is_passed_over_for_the_one_before(tmp_path, damage):
         "empty": b"",
     }[damage]
     path.write_bytes(content)
-    _, record, passed = load_state(tmp_path)
-    assert record["n"] == 1
-    assert STATE in passed[0]
+    state = load_state(tmp_path)
+    assert state.record["n"] == 1
+    assert STATE in state.damaged[0]
 
 
 def test_killed_between_the_two_renames(tmp_path):
     save_state(tmp_path, _tensors(1.0), {"n": 1})
     (tmp_path / STATE).replace(tmp_path / PREVIOUS)
-    assert load_state(tmp_path)[1]["n"] == 1
+    assert load_state(tmp_path).record["n"] == 1
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
@@ -79,7 +79,7 @@ def test_no_space_left_keeps_both_generations(tmp_path, monkeypatch, code):
 
 
 def test_a_real_refused_write_is_told(tmp_path):
-    """The kernel itself refuses the bytes (a limit on the file's size stands in for a full disk)."""
+    """The kernel refuses the bytes; a limit on the size of files acts like a full disk."""
     code = f"""
 import resource, signal
 from pathlib import Path
@@ -93,13 +93,13 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
 try:
     save_state(folder, {{"a": torch.zeros(1 << 20)}}, {{"n": 2}})
 except MachineError as error:
-    print("told:", error)
+    print("caught:", error)
 """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
-    assert "told: No space left" in done.stdout
-    assert load_state(tmp_path)[1]["n"] == 1
+    assert "caught: No space left" in done.stdout
+    assert load_state(tmp_path).record["n"] == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [STATE]
 
 
@@ -112,7 +112,7 @@ def test_drafts_of_dead_processes_are_swept(tmp_path):
     ).stdout.strip()
     (tmp_path / f".state.fresh.{gone}.safetensors").write_bytes(b"half")
     (tmp_path / f".last.{os.getpid()}.safetensors").write_bytes(b"being written")
-    sweep_drafts(tmp_path)
+    remove_drafts(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [f".last.{os.getpid()}.safetensors"]
 
 

@@ -1,4 +1,4 @@
-"""What the small-data preset is made of: the fitted window, features encoded first, the gate from folds."""
+"""Parts of the small-data preset: fitted window, encoded features, stream weights from folds."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from gasmcast.labels import Labels
 from gasmcast.models.checkpoint import load_checkpoint
 from gasmcast.models.model import build_model
 from gasmcast.spec import ClipSpec
-from gasmcast.training.inputs.cached import open_any, open_cached
-from gasmcast.training.inputs.fill import encode_parts, open_best
-from gasmcast.training.inputs.training_set import fit_epochs, fit_window
+from gasmcast.training.inputs.feature_caches import FeatureCaches, plan_caches
+from gasmcast.training.inputs.fill import fill_caches
+from gasmcast.training.inputs.fit import fit_epochs, fit_window
+from gasmcast.training.inputs.training_set import open_training_set
 from gasmcast.training.loop import train
-from gasmcast.training.stacking.folds import Part, crossfit_gate
+from gasmcast.training.stacking.clip_subset import ClipSubset
+from gasmcast.training.stacking.folds import crossfit_stream_weights
 
 
 def _video(path: Path, frames: int, seed: int = 0) -> Path:
@@ -84,7 +86,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def frozen(fake, tmp_path: Path) -> Path:
-    """A preset with frozen backbones from files, encoded first."""
+    """Write a preset with frozen backbones from files, whose features are encoded first."""
     import yaml
 
     tree = {section: dict(values) for section, values in fake.TINY.items()}
@@ -109,7 +111,7 @@ def frozen(fake, tmp_path: Path) -> Path:
 def test_views_are_encoded_first_and_drawn_by_epoch(
     data: Path, frozen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = open_best(frozen, data, {}, None, tmp_path / "run")
+    run = open_training_set(frozen, data, {}, run_folder=tmp_path / "run")
     assert (
         f"MB in {tmp_path / 'run' / 'features'}: 12 rows of 6 clips, 2 rows of 2 clips."
         in capsys.readouterr().out
@@ -130,9 +132,18 @@ def test_views_are_encoded_first_and_drawn_by_epoch(
     shards = {
         path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "features").rglob("shard-*")
     }
-    open_best(frozen, data, {}, None, tmp_path / "run")
+    open_training_set(frozen, data, {}, run_folder=tmp_path / "run")
     assert " MB in " not in capsys.readouterr().out
     assert shards == {path: path.stat().st_mtime_ns for path in shards}  # encoded once
+
+
+def _fill(
+    source: Path, data: Path, settings: dict, caches: Path, *, views: int, dtype: str = "float16"
+) -> FeatureCaches:
+    opened = open_training_set(source, data, settings, preload=False)
+    planned = plan_caches(opened.config, opened.samples(), caches, views=views, dtype=dtype)
+    fill_caches(planned, opened.labels)
+    return planned
 
 
 def test_of_several_caches_that_fit_one_is_chosen_by_views_or_none(
@@ -140,51 +151,46 @@ def test_of_several_caches_that_fit_one_is_chosen_by_views_or_none(
 ) -> None:
     caches, from_file = tmp_path / "caches", {"train.cache_views": 0}
     with pytest.raises(UsageError, match="no cache of the train split"):
-        open_any(frozen, data, from_file, caches)
+        open_training_set(frozen, data, from_file, cache=caches)
     names = {}
     for views, dtype in ((3, "float16"), (1, "float16"), (2, "float32")):
-        cached = open_cached(frozen, data, from_file, caches, views=views, dtype=dtype)
-        encode_parts(cached, batch_size=2, workers=0)
-        names[views] = cached.training.folder.name
+        filled = _fill(frozen, data, from_file, caches, views=views, dtype=dtype)
+        names[views] = filled.parts["train"].plan.folder.name
         if len(names) == 1:
             for settings in (
                 from_file,
                 {"train.cache_views": 2},
             ):  # there is nothing to choose from
-                run = open_any(frozen, data, settings, caches)
+                run = open_training_set(frozen, data, settings, cache=caches)
                 assert run.clips.plan.views == 3
-                assert any(f"{names[3]} (views 3, float16)" in said for said in run.warnings)
-    with pytest.raises(UsageError, match="3 caches that fit") as told:
-        open_any(frozen, data, from_file, caches)
-    assert all(name in told.value.what for name in names.values())
+                assert any(f"{names[3]} (views 3, float16)" in text for text in run.warnings)
+    with pytest.raises(UsageError, match="3 caches that fit") as caught:
+        open_training_set(frozen, data, from_file, cache=caches)
+    assert all(name in caught.value.what for name in names.values())
     with pytest.raises(UsageError, match="3 caches that fit"):  # none of them has so many
-        open_any(frozen, data, {"train.cache_views": 4}, caches)
+        open_training_set(frozen, data, {"train.cache_views": 4}, cache=caches)
     for views in (1, 2, 3):
-        run = open_any(frozen, data, {"train.cache_views": views}, caches)
+        run = open_training_set(frozen, data, {"train.cache_views": views}, cache=caches)
         assert (run.clips.plan.folder.name, run.clips.plan.views) == (names[views], views)
-        assert any(names[views] in said for said in run.warnings)
-    encode_parts(
-        open_cached(frozen, data, from_file, caches, views=2, dtype="float16"),
-        batch_size=2,
-        workers=0,
-    )
+        assert any(names[views] in text for text in run.warnings)
+    _fill(frozen, data, from_file, caches, views=2)
     with pytest.raises(UsageError, match="2 caches that fit"):
-        open_any(frozen, data, {"train.cache_views": 2}, caches)
+        open_training_set(frozen, data, {"train.cache_views": 2}, cache=caches)
     (caches / names[1] / "index.json").write_text("{")
     with pytest.raises(UsageError, match=r"index\.json is damaged"):
-        open_any(frozen, data, from_file, caches)
+        open_training_set(frozen, data, from_file, cache=caches)
 
 
 def test_a_resumed_run_needs_no_weight_files(data: Path, frozen: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    run = open_best(frozen, data, {"train.epochs": 1}, None, folder)
+    run = open_training_set(frozen, data, {"train.epochs": 1}, run_folder=folder)
     train(run.config, run.clips, run.validation, run.labels, folder)
     before = load_checkpoint(folder / "last.safetensors")[0].encoder.motion.state_dict()
     for name in ("semantic", "motion"):
         (tmp_path / f"{name}.safetensors").unlink()
     with pytest.raises(UsageError):  # a fresh run does
-        open_best(frozen, data, {}, None, tmp_path / "other")
-    again = open_best(frozen, data, {"train.epochs": 2}, None, folder)
+        open_training_set(frozen, data, {}, run_folder=tmp_path / "other")
+    again = open_training_set(frozen, data, {"train.epochs": 2}, run_folder=folder)
     summary = train(again.config, again.clips, again.validation, again.labels, folder, resume=True)
     assert summary["epochs"] == 2
     assert summary["stopped"] == ""
@@ -193,25 +199,29 @@ def test_a_resumed_run_needs_no_weight_files(data: Path, frozen: Path, tmp_path:
 
 
 def test_the_gate_is_fitted_on_folds_and_kept(fake, tmp_path: Path) -> None:
-    config = fake.tiny_config(model__read_out="guarded", train__gate_folds=2, train__epochs=1)
+    config = fake.tiny_config(
+        model__read_out="guarded", train__stream_weight_folds=2, train__epochs=1
+    )
     clips, plain = fake.FakeClips(config, 12), fake.FakeClips(config, 12, augment=False)
     groups = [f"v{i // 3}" for i in range(12)]
     labels = Labels(fake.CLASSES)
-    fitted, stopped = crossfit_gate(
+    fitted = crossfit_stream_weights(
         config, clips, plain, groups=groups, labels=labels, folder=tmp_path
     )
-    assert stopped == ""
-    assert sum(fitted.model.gate) == pytest.approx(1)
-    assert fitted.model_copy(update={"model": config.model}) == config  # nothing else changed
-    kept = json.loads((tmp_path / "gate" / "gate.json").read_text())
-    assert kept["clips"] == 12
-    assert set(kept["held_out_top1"]) == {"semantic", "motion", "fused"}
-    stamp = (tmp_path / "gate" / "fold0" / "last.safetensors").stat().st_mtime_ns
-    again, _ = crossfit_gate(
+    assert fitted.stopped == ""
+    assert sum(fitted.config.model.stream_weights) == pytest.approx(1)
+    assert (
+        fitted.config.model_copy(update={"model": config.model}) == config
+    )  # nothing else changed
+    result = json.loads((tmp_path / "folds" / "stream_weights.json").read_text())
+    assert result["clips"] == 12
+    assert set(result["held_out_top1"]) == {"semantic", "motion", "fused"}
+    stamp = (tmp_path / "folds" / "fold0" / "last.safetensors").stat().st_mtime_ns
+    again = crossfit_stream_weights(
         config, clips, plain, groups=groups, labels=labels, folder=tmp_path, resume=True
     )
     assert again == fitted
-    assert (tmp_path / "gate" / "fold0" / "last.safetensors").stat().st_mtime_ns == stamp
+    assert (tmp_path / "folds" / "fold0" / "last.safetensors").stat().st_mtime_ns == stamp
 
 
 def test_a_held_out_clip_that_does_not_decode_does_not_speak_for_a_stream(fake) -> None:
@@ -227,7 +237,7 @@ def test_a_held_out_clip_that_does_not_decode_does_not_speak_for_a_stream(fake) 
     clips = Marked(fake.tiny_config(), 12, augment=False)
     rows, labels = predict(
         lambda batch: np.ones((len(batch), 3), np.float32),
-        Part(clips, np.arange(3, 9)),
+        ClipSubset(clips, np.arange(3, 9)),
         batch_size=4,
     )
     assert labels.tolist() == [clips.labels[i] for i in (4, 6, 7, 8)]
@@ -235,9 +245,11 @@ def test_a_held_out_clip_that_does_not_decode_does_not_speak_for_a_stream(fake) 
 
 
 def test_fewer_sources_than_folds_is_an_error(fake, tmp_path: Path) -> None:
-    config = fake.tiny_config(model__read_out="guarded", train__gate_folds=4, train__epochs=1)
+    config = fake.tiny_config(
+        model__read_out="guarded", train__stream_weight_folds=4, train__epochs=1
+    )
     clips = fake.FakeClips(config, 6)
     with pytest.raises(UsageError, match="sources"):
-        crossfit_gate(
+        crossfit_stream_weights(
             config, clips, clips, groups=["a"] * 6, labels=Labels(fake.CLASSES), folder=tmp_path
         )

@@ -1,10 +1,11 @@
-"""Makes the API tables beside this file: names, arguments and result types of the real bindings, nothing else of theirs.
+"""Make the API tables in this folder: names, arguments and result types of the real bindings.
 
     python tests/runtime/engines/api/make_tables.py
 
-Downloads the wheels of the bindings (1.3 MB each; TensorRT itself is not needed), unpacks them into a temporary folder, and imports
-each in a process of its own over stub libraries that hold the symbols and answer null. Nothing is called, so nothing can crash.
-Needs pip, gcc and the network. The wheels are for CPython 3.11, so run it with that.
+The script downloads the wheels of the bindings (1.3 MB each; TensorRT itself is not needed),
+unpacks them into a temporary folder, and imports each in its own process with stub libraries that
+have the symbols and return null. Nothing is called, so nothing can crash. It needs pip, gcc and the
+network. The wheels are for CPython 3.11, so run it with that.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def signatures(name, doc):
 
 def entry(cls, name, value):
     if isinstance(value, property):
-        match = re.search(r"-> (.+)", (value.fget.__doc__ or "").splitlines()[0] if value.fget and value.fget.__doc__ else "")
+        doc = (value.fget.__doc__ or "") if value.fget else ""
+        match = re.search(r"-> (.+)", doc.splitlines()[0] if doc else "")
         return short(match[1]) if match else "object"
     if isinstance(value, cls):
         return cls.__name__
@@ -91,7 +93,8 @@ else:
             continue
         members = {}
         hidden = ("name", "value") if hasattr(value, "__members__") else ()
-        for member in sorted(n for n in dir(value) if n == "__init__" or not n.startswith("_") and n not in hidden):
+        public = [n for n in dir(value) if not n.startswith("_") and n not in hidden]
+        for member in sorted([*public, "__init__"]):
             owner = next((c for c in value.__mro__ if member in vars(c)), None)
             if owner in (None, object):
                 continue

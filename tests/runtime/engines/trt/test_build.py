@@ -1,4 +1,7 @@
-"""The builder's process: what it says, how it fails, that it leaves nothing. Real builds are in tests/export/tensorrt/test_rtx_check.py."""
+"""The builder process: progress, failures, no remains.
+
+Real builds are in tests/export/tensorrt/test_rtx_check.py.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.runtime.engines.trt.build import build_plan, precision_of, profiles_for
-from gasmcast.runtime.engines.trt.builder import BuildRequest
+from gasmcast.runtime.engines.trt.build import build_plan
+from gasmcast.runtime.engines.trt.builder_process import BuildRequest
+from gasmcast.runtime.engines.trt.engine_key import precision_of, profiles_for
 
 
 @pytest.fixture
@@ -120,7 +124,7 @@ def test_no_plan_gives_the_logged_reason(library) -> None:
 
 
 def test_no_builder_without_a_driver(library) -> None:
-    """What pybind11 answers when NVIDIA's factory gives null."""
+    """pybind11 raises a TypeError when NVIDIA's factory returns null."""
     source = LIKE_TENSORRT.replace(
         "def __init__(self, logger): self.logger = logger",
         "def __init__(self, logger): raise TypeError('factory function returned nullptr')",
@@ -151,7 +155,8 @@ def test_an_interrupted_build_goes_with_it(library, tmp_path: Path) -> None:
     request = library(
         LIKE_TENSORRT.replace(
             'return b"a plan"',
-            f"import time, os; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)",
+            f"import time, os; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); "
+            "time.sleep(60)",
         )
     )
 
@@ -173,7 +178,10 @@ def test_a_request_survives_the_pipe() -> None:
 
 
 def test_the_child_loads_no_torch_and_no_opencv() -> None:
-    code = "import sys, json, gasmcast.runtime.engines.trt.builder; print(json.dumps([m for m in ('torch', 'onnx', 'cv2') if m in sys.modules]))"
+    code = (
+        "import sys, json, gasmcast.runtime.engines.trt.builder_process; "
+        "print(json.dumps([m for m in ('torch', 'onnx', 'cv2') if m in sys.modules]))"
+    )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
@@ -189,7 +197,7 @@ def test_profiles(streams: int, profiles: tuple) -> None:
 
 
 def test_no_streams() -> None:
-    with pytest.raises(UsageError, match="--streams 0"):
+    with pytest.raises(UsageError, match="--cameras 0"):
         profiles_for(0)
 
 

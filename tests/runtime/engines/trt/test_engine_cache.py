@@ -1,4 +1,4 @@
-"""The engine cache: private, keyed by everything an engine depends on, and suspicious of what it reads."""
+"""The engine cache: private, keyed by everything an engine depends on, checked when read."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from pathlib import Path
 import pytest
 
 from gasmcast.errors import MachineError
-from gasmcast.runtime.engines.trt.engine_cache import (
-    EngineCache,
-    EngineKey,
-    graph_sha256,
-    user_cache,
-)
+from gasmcast.runtime.engines.graph_files import graph_sha256
+from gasmcast.runtime.engines.trt.engine_cache import EngineCache
+from gasmcast.runtime.engines.trt.engine_key import EngineKey
+from gasmcast.runtime.engines.user_cache import user_cache
 
 KEY = EngineKey(
     "encoder", "ab" * 32, "tensorrt", "10.3.0", "Orin", "8.7", "fp16", "1/1/1 2/4/4", "recipe 1"
@@ -63,7 +61,7 @@ def test_why_an_engine_does_not_serve(cache: EngineCache) -> None:
     assert cache.load(KEY).why == "not built yet"
     cache.store(replace(KEY, version="11.4.0", device="RTX 4090", sm="8.9"), PLAN, 0)
     cache.store(replace(KEY, version="10.13.3"), PLAN, 0)
-    assert cache.load(KEY).why == "the engine there is of version 10.13.3, not 10.3.0"
+    assert cache.load(KEY).why == "the cached engine has version 10.13.3, not 10.3.0"
     cache.store(replace(KEY, graph_sha256="cd" * 32), PLAN, 0)
     assert "another graph file" in cache.load(replace(KEY, graph_sha256="ef" * 32)).why
 

@@ -1,0 +1,210 @@
+"""Evaluate a classifier on one split of a data set: scores and tests of time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gasmcast.data.annotations import Split, read_labels, read_split, usable
+from gasmcast.data.clip_set import ClipSet
+from gasmcast.data.dataset import ClipDataset
+from gasmcast.data.views import ViewClips, parse_views
+from gasmcast.errors import UsageError
+from gasmcast.evaluation.classifier import Classifier
+from gasmcast.evaluation.mistakes import motion_amount
+from gasmcast.evaluation.predict import average_views, predict
+from gasmcast.evaluation.scores import Scores, score
+from gasmcast.evaluation.time_tests import (
+    ReversalScores,
+    ShuffleScores,
+    reverse_clips,
+    score_reversed,
+    score_shuffled,
+    shuffle_clips,
+)
+from gasmcast.progress import Progress, silent
+
+__all__ = ["Evaluation", "evaluate_split"]
+
+Clips = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Result of one classifier on one split, with what an error analysis needs.
+
+    Arrays have one row for each of the N clips that decode, in the order of the split.
+    """
+
+    classifier: Classifier
+    title: str
+    """Classifier and split, for people."""
+    clips: ClipDataset | ViewClips
+    """Clips of the split, views included."""
+    view_count: int
+    """Views of each clip."""
+    positions: tuple[int, ...]
+    """Position in the split of each row."""
+    logits: NDArray[np.float32]
+    """`(N, classes)`, views averaged."""
+    labels: NDArray[np.int64]
+    """`(N,)`."""
+    motion: NDArray[np.float64]
+    """`(N,)` mean change between frames, in gray levels."""
+    scores: Scores
+    reversal: ReversalScores | None
+    """Scores of the clips played backwards; None if not asked for."""
+    shuffle: ShuffleScores | None
+    """Scores of the clips with shuffled frames; None if not asked for."""
+
+    @property
+    def ids(self) -> list[str]:
+        """Name of the clip of each row."""
+        return [self.clips.samples[i].id for i in self.positions]
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Names of the clips that do not decode."""
+        return self.clips.failures()
+
+    def clip(self, row: int) -> Clips:
+        """Return the pixels of a row's clip, `(1+S, F, H, W, 3)`, of its first view."""
+        return np.asarray(self.clips[self.positions[row] * self.view_count][0].numpy())
+
+
+class _Variants:
+    """Logits of each clip as it is, backwards and shuffled, from one pass over the videos.
+
+    The amount of motion is measured on the way, because pixels are not kept.
+    """
+
+    def __init__(self, classifier: Classifier, *, backwards: bool, shuffled: bool) -> None:
+        self.classifier = classifier
+        self.changes: list[Callable[[Clips], Clips]] = [self._measure]
+        if backwards:
+            self.changes.append(reverse_clips)
+        if shuffled:
+            self.changes.append(self._shuffle)
+        self.motion: list[NDArray[np.float64]] = []
+        self.shuffled_count = 0
+
+    def __call__(self, clips: Clips) -> NDArray[np.floating]:
+        """Return `(B, variants * classes)` logits."""
+        variants = [self.classifier.logits(change(clips)) for change in self.changes]
+        return np.concatenate(variants, axis=1)
+
+    def _measure(self, clips: Clips) -> Clips:
+        self.motion.append(motion_amount(clips))
+        return clips
+
+    def _shuffle(self, clips: Clips) -> Clips:
+        # Clips arrive in order, so the count numbers them whatever the size of a batch.
+        first = self.shuffled_count
+        self.shuffled_count += len(clips)
+        return shuffle_clips(clips, first)
+
+
+def evaluate_split(
+    classifier: Classifier,
+    data: Path,
+    split: Split = "validation",
+    *,
+    backwards: bool = False,
+    shuffled: bool = False,
+    views: str = "1x1",
+    batch_size: int = 8,
+    workers: int = 0,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Return the evaluation of a classifier; each clip is decoded once, whatever is asked for.
+
+    Args:
+        classifier: from `open_classifier`.
+        data: folder of a set in the format of Something-Something-V2.
+        split: an annotated split.
+        backwards: also classify every clip played backwards.
+        shuffled: also classify every clip with its frames shuffled.
+        views: windows x crops whose softmax is averaged, such as "2x3".
+        batch_size: clips in a batch.
+        workers: decoding processes; 0 decodes in this process.
+        progress: reports clips done.
+
+    Raises:
+        UsageError: the set has other classes than the classifier, the split has no annotated
+            clips, or `views` is malformed.
+        MachineError: a decoding process died.
+    """
+    if read_labels(data) != classifier.labels:
+        raise UsageError(
+            f"{data} has other classes than {classifier.name} was trained on.",
+            "Evaluate on a set of the same classes.",
+        )
+    windows, crops = parse_views(views)
+    view_count = windows * crops
+
+    # 1x1 is the plain set; views of one window and one crop would give the same clips.
+    samples = usable(read_split(data, split), data)
+    clips: ClipDataset | ViewClips
+    if view_count == 1:
+        clips = ClipDataset(samples, classifier.spec)
+    else:
+        clips = ViewClips(samples, classifier.spec, windows, crops)
+
+    # One pass gives the logits of all variants of a clip side by side.
+    variants = _Variants(classifier, backwards=backwards, shuffled=shuffled)
+    parts, labels = _predict(
+        variants,
+        clips,
+        view_count=view_count,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
+    )
+    logits = parts[0]
+
+    # Unreadable clips have no row in the logits, but their placeholder pixels were measured.
+    failed = set(clips.failures())
+    positions = [i for i, sample in enumerate(clips.samples) if sample.id not in failed]
+    names = classifier.labels.names
+    return Evaluation(
+        classifier=classifier,
+        title=f"{classifier.name} on {data.name}/{split}",
+        clips=clips,
+        view_count=view_count,
+        positions=tuple(positions),
+        logits=logits,
+        labels=labels,
+        motion=np.concatenate(variants.motion)[::view_count][positions],
+        scores=score(logits, labels, names),
+        reversal=score_reversed(logits, parts[1], labels, names) if backwards else None,
+        shuffle=score_shuffled(logits, parts[-1], labels, names) if shuffled else None,
+    )
+
+
+def _predict(
+    variants: _Variants,
+    clips: ClipSet,
+    *,
+    view_count: int,
+    batch_size: int,
+    workers: int,
+    progress: Progress,
+) -> tuple[list[NDArray[np.float32]], NDArray[np.int64]]:
+    """Return `(N, classes)` logits of each variant with views averaged, and `(N,)` labels."""
+    logits, labels = predict(
+        variants, clips, batch_size=batch_size, workers=workers, progress=progress
+    )
+    parts = np.split(logits, len(variants.changes), axis=1)  # (N * V, classes) each
+    if view_count == 1:
+        return parts, labels
+
+    # All views of a clip follow each other, and so do their labels.
+    averaged = [
+        average_views(part.reshape(-1, view_count, part.shape[1]))  # (N, V, classes)
+        for part in parts
+    ]
+    return averaged, labels[::view_count]

@@ -1,0 +1,74 @@
+"""The protocol of all engines, and the check of their inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gasmcast.errors import UsageError
+
+__all__ = ["Engine", "TensorSpec", "check_feeds"]
+
+
+class TensorSpec(NamedTuple):
+    """Shape and dtype of an input or output of a network."""
+
+    shape: tuple[int | None, ...]
+    """None: the batch, any size."""
+    dtype: np.dtype[np.generic]
+
+
+class Engine(Protocol):
+    """A network compiled for one device; takes one call at a time."""
+
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+
+    def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
+        """Compute all outputs; the arrays returned belong to the caller.
+
+        Args:
+            feeds: input name -> `(B, ...)`, all with the same batch size.
+
+        Raises:
+            UsageError: an input is missing, unknown, or has another shape or dtype.
+            MachineError: the device failed.
+        """
+        ...
+
+    def describe(self) -> str:
+        """Return one line: backend, version, device, threads."""
+        ...
+
+
+def check_feeds(inputs: Mapping[str, TensorSpec], feeds: Mapping[str, NDArray[np.generic]]) -> int:
+    """Check feeds against the inputs of a network and return their batch size.
+
+    Raises:
+        UsageError: an input is missing, unknown, has another shape or dtype, or batch sizes differ.
+    """
+    if set(feeds) != set(inputs):
+        raise UsageError(
+            f"The network takes {', '.join(inputs)}, it was given {', '.join(feeds) or 'nothing'}."
+        )
+
+    batches = set()
+    for name, array in feeds.items():
+        expected = inputs[name]
+        fits = len(array.shape) == len(expected.shape) and all(
+            want in (None, size) for want, size in zip(expected.shape, array.shape, strict=True)
+        )
+        if not fits or array.dtype != expected.dtype:
+            shape = ", ".join("B" if size is None else str(size) for size in expected.shape)
+            raise UsageError(
+                f"{name} must be ({shape}) {expected.dtype}, it is {array.shape} {array.dtype}."
+            )
+        batches.add(array.shape[0])
+
+    # Backends would broadcast or crash on these, each in its own way.
+    if len(batches) != 1 or 0 in batches:
+        raise UsageError(f"The inputs have different or empty batches: {sorted(batches)}.")
+    return int(batches.pop())

@@ -1,0 +1,87 @@
+"""Streaming pair of a bundle: encoder and head in one precision, compiled for this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from gasmcast.errors import UsageError
+from gasmcast.labels import Labels
+from gasmcast.runtime.bundle import Bundle
+from gasmcast.runtime.engines import Engine, choose_backend
+from gasmcast.spec import ClipSpec
+
+__all__ = ["Model", "OpenedModel", "open_model"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Engines that a pipeline runs, and the meaning of their inputs and outputs."""
+
+    encoder: Engine
+    head: Engine
+    spec: ClipSpec
+    labels: Labels
+    temperature: float = 1.0
+    no_action: float | None = None
+    """Threshold on the largest smoothed logit; None: there is always an action."""
+    reopen: Callable[[], Model] | None = None
+    """Compiles the engines again, to replace one that hangs."""
+
+
+class OpenedModel(NamedTuple):
+    """Model and a description of its engines."""
+
+    model: Model
+    description: str
+    """One line: precision, backend, device, and why the backend was chosen."""
+
+
+def open_model(
+    bundle: Path,
+    engine: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    verify: bool = True,
+) -> OpenedModel:
+    """Compile the streaming pair of a bundle for this machine.
+
+    Args:
+        bundle: folder that `gasmcast export` wrote.
+        engine: backend: `auto`, `tensorrt`, `openvino` or `onnxruntime`.
+        precision: `auto` for the fastest one on that backend, or a precision of the bundle.
+        threads: CPU threads; None: all cores.
+        verify: compare the checksum of every file.
+
+    Raises:
+        UsageError: not a bundle, altered, without that precision, or without streaming graphs.
+        MachineError: the backend cannot be used on this machine.
+    """
+    backend, why = choose_backend(engine)
+    opened = Bundle.open(bundle, verify)
+    chosen = opened.best_precision(backend) if precision == "auto" else precision
+    measured = opened.measured(chosen)
+
+    # A function, because a stage that hangs in an engine needs new ones.
+    def compile_pair() -> Model:
+        return Model(
+            encoder=opened.engine("encoder", chosen, backend, threads),
+            head=opened.engine("head", chosen, backend, threads),
+            spec=opened.manifest.spec,
+            labels=opened.labels,
+            temperature=measured.temperature,
+            no_action=measured.no_action,
+            reopen=compile_pair,
+        )
+
+    # A head of another label set would give wrong names without any error.
+    model = compile_pair()
+    classes = model.head.outputs["logits"].shape[-1]
+    if len(opened.labels) != classes:
+        raise UsageError(
+            f"{bundle}: {len(opened.labels)} labels, but the head gives {classes} logits.",
+            "Export the bundle again.",
+        )
+    return OpenedModel(model, f"{chosen} by {model.encoder.describe()} ({why})")
