@@ -71,9 +71,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], texts: dict[str, str])
         with atomic_path(path) as draft:
             save_file(separate, draft, {**texts, "digest": digest(separate, texts)})
             draft.chmod(0o644)  # safetensors creates files that only their owner can read
-
-    # Any other error than a full disk is a defect and keeps its traceback.
     except (OSError, SafetensorError) as error:
+        # Any other error than a full disk is a defect and keeps its traceback.
         if is_full(error):
             raise MachineError(
                 f"No space left for {path}: it was not written, what was there before is"

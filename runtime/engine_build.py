@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gasmcast.comparison import compare
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.manifest import Graph
+from gasmcast.precision import TENSORRT_PRECISIONS
 from gasmcast.runtime.bundle import Bundle
 from gasmcast.runtime.engines import Engine, choose_backend, open_engine
 from gasmcast.runtime.engines.tensorrt import compile_graph
@@ -24,15 +25,12 @@ from gasmcast.video.noise import drifting_noise
 
 __all__ = [
     "LEAST_COSINE",
-    "PRECISIONS",
     "DeviceEngine",
     "build_engines",
     "compare_engines",
     "require_tensorrt",
 ]
 
-PRECISIONS = ("fp32", "fp16", "int8_fp16")
-"""Precisions of a bundle that TensorRT runs. INT8 with an FP32 rest is for the CPU."""
 LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8_fp16": 0.98}
 """Least cosine, by precision, of an engine's outputs and those of the CPU in FP32 on generated
 pixels. FP16 engines that computed noise had cosines near 0."""
@@ -115,7 +113,7 @@ def build_engines(
     Args:
         folder: the bundle.
         cameras: cameras at once, the largest batch.
-        precisions: from `PRECISIONS`; empty: all that the bundle has.
+        precisions: from `TENSORRT_PRECISIONS`; empty: all that the bundle has.
         graphs: graphs to build.
         workspace: bytes that kernels may use; None: see `build.default_workspace`.
         force: build even what is in the cache.
@@ -170,16 +168,17 @@ def _files(
         UsageError: TensorRT does not run a precision, or the bundle lacks it.
     """
     for precision in precisions:
-        if precision not in PRECISIONS:
+        if precision not in TENSORRT_PRECISIONS:
             raise UsageError(
-                f"TensorRT takes no {precision!r}.", f"Precisions: {', '.join(PRECISIONS)}."
+                f"TensorRT takes no {precision!r}.",
+                f"Precisions: {', '.join(TENSORRT_PRECISIONS)}.",
             )
 
     # Without a choice, take what TensorRT can run.
     files: list[tuple[str, Graph]] = []
     stored = set()
     for name, entry in bundle.manifest.files.items():
-        wanted = entry.precision in (precisions or PRECISIONS)
+        wanted = entry.precision in (precisions or TENSORRT_PRECISIONS)
         if wanted and entry.graph is not None and entry.graph in graphs:
             files.append((name, entry.graph))
             stored.add(entry.precision)

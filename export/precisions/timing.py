@@ -22,6 +22,8 @@ from gasmcast.precision import in_bf16
 from gasmcast.progress import Progress, silent
 from gasmcast.runtime.bundle import fastest_on_cpu
 from gasmcast.runtime.engines import Engine
+from gasmcast.runtime.engines.random_feeds import random_feeds
+from gasmcast.stopwatch import sample_ms
 
 __all__ = ["GraphTiming", "SpeedReport", "time_engine", "time_graphs"]
 
@@ -96,24 +98,11 @@ def time_engine(
         budget_s: seconds to spend; at least 3 and at most 30 calls are timed.
         clock: monotonic time in seconds.
     """
-    rng = np.random.default_rng(0)
-    feeds = {}
-    for name, (shape, dtype) in engine.inputs.items():
-        size = tuple(1 if d is None else d for d in shape)
-        is_pixels = dtype == np.uint8
-        values = rng.integers(0, 256, size) if is_pixels else rng.normal(size=size)
-        feeds[name] = values.astype(dtype)
+    # The warm-up is not timed: some engines compile kernels on their first call.
+    feeds = random_feeds(engine.inputs)
     engine.run(feeds)
 
-    # The warm-up is not timed: some engines compile kernels on their first call.
-    times_ms: list[float] = []
-    started = clock()
-    while len(times_ms) < LEAST_RUNS or (
-        len(times_ms) < MOST_RUNS and clock() - started < budget_s
-    ):
-        before = clock()
-        engine.run(feeds)
-        times_ms.append(1000 * (clock() - before))
+    times_ms = sample_ms(lambda: engine.run(feeds), budget_s, (LEAST_RUNS, MOST_RUNS), clock)
     return CallTime(float(np.median(times_ms)), float(np.quantile(times_ms, 0.9)), len(times_ms))
 
 

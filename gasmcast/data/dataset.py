@@ -195,8 +195,8 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
 
         if video is None:
             read_slots(path, slots, draw, threads=1, out=frames)
-        # A preloaded frame is augmented once, however many slots take it.
         else:
+            # A preloaded frame is augmented once, however many slots take it.
             nearest = nearest_frames(video.stamps, slots)
             used, slot_of = np.unique(nearest, return_inverse=True)
             for number, frame in enumerate(used):

@@ -29,8 +29,9 @@ def create_vit(name: str, grid: int) -> Eva:
     Raises:
         UsageError: timm has no such model, or it is no plain ViT on such a grid.
     """
-    # A larger patch would need upsampled frames for the same grid.
     _check_name(name)
+
+    # A larger patch would need upsampled frames for the same grid.
     patch = _patch_size(name)
     if patch > PATCH:
         raise UsageError(
@@ -47,8 +48,9 @@ def create_vit(name: str, grid: int) -> Eva:
             f"timm cannot build {name} for {grid * patch} px ({error}).", "Choose another ViT."
         ) from None
 
-    # Some models accept the size and still place their tokens otherwise.
     _check_parts(name, vit)
+
+    # Some models accept the size and still place their tokens otherwise.
     tokens = getattr(vit.patch_embed, "grid_size", None)
     if tokens != (grid, grid):
         raise UsageError(

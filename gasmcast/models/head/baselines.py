@@ -45,11 +45,11 @@ class _Mix(nn.Module):
         """Combine tokens of one shape `(B, T, P, D)` to `(B, T, P, D)`, to be added to `x`."""
         h = self.from_other(self.norm_other(other))  # (B, T, P, inner)
 
-        # Adding before a common map: the sum is what gets transformed.
         if self.kind == "add":
+            # Adding before a common map: the sum is what gets transformed.
             h = h + F.linear(self.norm_x(x), self.from_other.weight)
-        # One matrix on the concatenation, written as its two halves.
         elif self.kind == "concat":
+            # One matrix on the concatenation, written as its two halves.
             assert self.from_x is not None
             h = h + self.from_x(self.norm_x(x))
         else:
