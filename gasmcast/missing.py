@@ -27,6 +27,8 @@ _EXPORT_PACKAGES = frozenset(
         "torchvision",
         "timm",
         "safetensors",
+        "huggingface_hub",
+        "filelock",
         "accelerate",
         "av",
         "matplotlib",
