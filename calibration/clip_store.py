@@ -33,7 +33,7 @@ __all__ = ["CalibrationSet", "ClipEntry", "Index", "write_set"]
 FORMAT_VERSION = 1
 QUALITY = 95
 """JPEG quality of the frames."""
-LEAST_CLIPS = 4
+MIN_CLIPS = 4
 """Smallest number of clips whose ranges mean anything."""
 
 
@@ -107,9 +107,9 @@ class CalibrationSet:
         if not _is_whole(index, frames.stat().st_size):
             raise UsageError(f"{path} does not fit {frames}: it was altered.", again)
 
-        if len(index.clips) < LEAST_CLIPS:
+        if len(index.clips) < MIN_CLIPS:
             raise UsageError(
-                f"{folder} has {len(index.clips)} clips, but ranges need at least {LEAST_CLIPS}.",
+                f"{folder} has {len(index.clips)} clips, but ranges need at least {MIN_CLIPS}.",
                 "Calibrate with more clips.",
             )
         if spec is not None and spec != index.spec:
@@ -172,10 +172,10 @@ def write_set(
         UsageError: there are fewer than 4 clips.
         SourceError: a video that could be read before can no longer be read.
     """
-    if len(choices) < LEAST_CLIPS:
+    if len(choices) < MIN_CLIPS:
         raise UsageError(
             f"{len(choices)} calibration clips are too few.",
-            f"Give at least {LEAST_CLIPS} readable training clips.",
+            f"Give at least {MIN_CLIPS} readable training clips.",
         )
     entries: list[ClipEntry] = []
     offset = 0

@@ -111,7 +111,11 @@ def threshold(stats: TensorStats, method: Method, percentile: float = 0.9999) ->
             return _entropy_threshold(stats)
 
 
-def _open_session(model: ModelProto, extra_outputs: Sequence[str], threads: int) -> Any:  # noqa: ANN401 - the package is untyped
+def _open_session(
+    model: ModelProto,
+    extra_outputs: Sequence[str],
+    threads: int,
+) -> Any:  # noqa: ANN401 - the package is untyped
     """Open the graph with more outputs in ONNX Runtime."""
     watched = ModelProto()
     watched.CopyFrom(model)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         SourceError,
         UsageError,
     )
+    from gasmcast.export.result import ExportResult
     from gasmcast.runtime.records import Decision, Event
 
 __version__ = "0.1.0"
@@ -31,6 +32,7 @@ _PUBLIC = {
     "Decision": "gasmcast.runtime.records",
     "EvaluationResult": "gasmcast.api.evaluate",
     "Event": "gasmcast.runtime.records",
+    "ExportResult": "gasmcast.export.result",
     "FrameStream": "gasmcast.api.recognizer",
     "GasmcastError": "gasmcast.errors",
     "GateError": "gasmcast.errors",
@@ -50,6 +52,7 @@ __all__ = [
     "Decision",
     "EvaluationResult",
     "Event",
+    "ExportResult",
     "FrameStream",
     "GasmcastError",
     "GateError",

@@ -100,6 +100,8 @@ class Labels:
                 f"{path} cannot be read as labels ({error}).",
                 "It must be JSON: class name -> index.",
             ) from None
+
+        # A gap would shift the names of all classes after it.
         if sorted(order) != list(range(len(table))):
             raise UsageError(
                 f"{path}: the indices are not 0..{len(table) - 1}.",

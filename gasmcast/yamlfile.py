@@ -36,7 +36,10 @@ _Loader.add_implicit_resolver(
 )
 
 
-def read_yaml(path: Path | _Readable, hint: str = "") -> Any:  # noqa: ANN401 - whatever the file holds
+def read_yaml(
+    path: Path | _Readable,
+    hint: str = "",
+) -> Any:  # noqa: ANN401 - whatever the file holds
     """Return the plain data of a YAML file; None for an empty file.
 
     Args:

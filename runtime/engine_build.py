@@ -24,14 +24,14 @@ from gasmcast.runtime.engines.trt.library import gaps, load_tensorrt
 from gasmcast.video.noise import drifting_noise
 
 __all__ = [
-    "LEAST_COSINE",
+    "MIN_COSINE",
     "DeviceEngine",
     "build_engines",
     "compare_engines",
     "require_tensorrt",
 ]
 
-LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8_fp16": 0.98}
+MIN_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8_fp16": 0.98}
 """Least cosine, by precision, of an engine's outputs and those of the CPU in FP32 on generated
 pixels. FP16 engines that computed noise had cosines near 0."""
 
@@ -52,14 +52,14 @@ class DeviceEngine:
     """Least cosine of its outputs and those of the CPU; None if they were not compared."""
 
     def __bool__(self) -> bool:
-        return self.cosine is None or self.cosine >= LEAST_COSINE[self.precision]
+        return self.cosine is None or self.cosine >= MIN_COSINE[self.precision]
 
     def __str__(self) -> str:
         status = "ok  " if self else "FAIL"
         how = "from the cache" if self.built_s is None else f"built in {self.built_s:.0f} s"
         line = f"{status} {self.file}: {self.size / 1e6:.0f} MB, {how}"
         if self.cosine is not None:
-            least = LEAST_COSINE[self.precision]
+            least = MIN_COSINE[self.precision]
             line += f", cosine with the CPU {self.cosine:.5f} (at least {least})"
         return line
 

@@ -15,7 +15,7 @@ from gasmcast.spec import ClipSpec
 
 __all__ = ["calibration_set", "check_clips", "parity_clips", "validation_clips"]
 
-LEAST_JUDGES = 8
+MIN_HELD_OUT = 8
 
 
 def check_clips(
@@ -74,15 +74,15 @@ def validation_clips(
         progress: called after each clip.
 
     Raises:
-        UsageError: bad data, or fewer than `LEAST_JUDGES` clips to judge a precision with.
+        UsageError: bad data, or fewer than `MIN_HELD_OUT` clips to judge a precision with.
     """
     clips = held_out_clips(data, spec, labels, folder, count=count, seed=seed, progress=progress)
 
     # Shares of very few clips pass or fail by chance.
-    if judged is not None and len(clips) < LEAST_JUDGES:
+    if judged is not None and len(clips) < MIN_HELD_OUT:
         raise UsageError(
             f"{len(clips)} validation clips that can be read are too few to judge {judged} by.",
-            f"Give --data with at least {LEAST_JUDGES}.",
+            f"Give --data with at least {MIN_HELD_OUT}.",
         )
     return clips
 

@@ -1,8 +1,8 @@
 """Check a graph against TensorRT 10.3's ONNX parser, without TensorRT: one message per rule.
 
 The rules, and the messages that TensorRT itself gives, were gathered by building known-bad graphs
-with TensorRT-RTX and reading the parser's operator table of TensorRT 10.1 (NVIDIA/onnx-tensorrt,
-docs/operators.md); 10.3 is the oldest version that JetPack 6 carries.
+with TensorRT-RTX and reading the operator table of TensorRT 10.1's parser
+(NVIDIA/onnx-tensorrt, docs/operators.md). 10.3 is the oldest version that JetPack 6 carries.
 """
 
 from __future__ import annotations

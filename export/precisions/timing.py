@@ -28,7 +28,7 @@ from gasmcast.stopwatch import sample_ms
 __all__ = ["GraphTiming", "SpeedReport", "time_engine", "time_graphs"]
 
 BUDGET_S = 2.0
-LEAST_RUNS, MOST_RUNS = 3, 30
+MIN_RUNS, MAX_RUNS = 3, 30
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def time_engine(
     feeds = random_feeds(engine.inputs)
     engine.run(feeds)
 
-    times_ms = sample_ms(lambda: engine.run(feeds), budget_s, (LEAST_RUNS, MOST_RUNS), clock)
+    times_ms = sample_ms(lambda: engine.run(feeds), budget_s, (MIN_RUNS, MAX_RUNS), clock)
     return CallTime(float(np.median(times_ms)), float(np.quantile(times_ms, 0.9)), len(times_ms))
 
 

@@ -11,9 +11,9 @@ from gasmcast.report.html import Share, Table, render
 
 __all__ = ["render_page"]
 
-MOST_ROWS = 24
+MAX_ROWS = 24
 """Rows shown of a long list, worst first."""
-MOST_CLIPS = 12
+MAX_CLIPS = 12
 OUTLIER_RATIO = 20
 """Largest over median channel above which ordinary channels keep less than 4 bits."""
 _DEVIATION = ("max error", "mean error", "cosine", "SNR", "top-1", "top-5", "worst clips")
@@ -161,7 +161,7 @@ def _outliers(calibration: dict[str, Any] | None) -> list[dict[str, Any]]:
         return []
     graphs = []
     for name, tensors in calibration["tensors"].items():
-        worst = sorted(tensors, key=lambda tensor: -tensor["outlier_ratio"])[:MOST_ROWS]
+        worst = sorted(tensors, key=lambda tensor: -tensor["outlier_ratio"])[:MAX_ROWS]
         # Long scope names differ at their end.
         bars = [(tensor["tensor"][-46:], tensor["outlier_ratio"]) for tensor in worst]
         marks = [tensor["outlier_ratio"] > OUTLIER_RATIO for tensor in worst]
@@ -179,7 +179,7 @@ def _outliers(calibration: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def _smoothed(entries: list[dict[str, Any]]) -> Table:
-    worst = sorted(entries, key=lambda entry: -entry["outlier_ratio"])[:MOST_ROWS]
+    worst = sorted(entries, key=lambda entry: -entry["outlier_ratio"])[:MAX_ROWS]
     rows = [
         (
             entry["tensor"][-60:],
@@ -202,7 +202,7 @@ def _searches(searches: dict[str, Any]) -> list[dict[str, Any]]:
     shown = []
     for precision, search in searches.items():
         # The list is ranked already, worst first.
-        losses = search["sensitivity"][:MOST_ROWS]
+        losses = search["sensitivity"][:MAX_ROWS]
         bars = [(str(loss["block"]), loss["noise"]) for loss in losses]
         moved_back = set(search["moved_back"])
         marks = [loss["block"] in moved_back for loss in losses]
@@ -238,7 +238,7 @@ def _disagreements(
             if clips.labels is not None:
                 caption += f", {labels.names[int(clips.labels[i])]}"
             shown.append({"uri": thumbnail(clips.pixels[i]), "caption": caption})
-    return shown[:MOST_CLIPS]
+    return shown[:MAX_CLIPS]
 
 
 def _rules(rules: list[dict[str, Any]]) -> Table:

@@ -24,7 +24,7 @@ from gasmcast.export.graphs.trace import EncoderGraph, HeadGraph, is_streaming
 from gasmcast.missing import install_hint
 from gasmcast.models.model import GasmCast
 from gasmcast.progress import Progress, silent
-from gasmcast.runtime.engine_build import LEAST_COSINE
+from gasmcast.runtime.engine_build import MIN_COSINE
 from gasmcast.runtime.engines.trt.engine_cache import EngineCache
 from gasmcast.video.noise import drifting_noise
 
@@ -44,13 +44,13 @@ class TorchEngine:
     """Smallest cosine of an output with PyTorch's."""
 
     def __bool__(self) -> bool:
-        return self.cosine >= LEAST_COSINE[self.precision]
+        return self.cosine >= MIN_COSINE[self.precision]
 
     def __str__(self) -> str:
         result = "ok  " if self else "FAIL"
         return (
             f"{result} {self.path.name} {self.precision}: compiled in {self.seconds:.0f} s, "
-            f"cosine with PyTorch {self.cosine:.5f} (at least {LEAST_COSINE[self.precision]})"
+            f"cosine with PyTorch {self.cosine:.5f} (at least {MIN_COSINE[self.precision]})"
         )
 
     def to_json(self) -> dict[str, Any]:

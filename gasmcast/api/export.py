@@ -88,7 +88,7 @@ def export(
         MachineError: this machine lacks disk space, BF16 that was named, or an engine's library.
 
     Example:
-        >>> result = gasmcast.export("runs/a", "gestures.gasm", data="ssv2", precisions=["int8"])
+        >>> result = gasmcast.export("runs/demo", "new.gasm", data="demo-data", precisions=["int8"])
         >>> print(result)
     """
     from gasmcast.calibration.quantize import Recipe  # noqa: PLC0415 - heavy

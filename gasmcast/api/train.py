@@ -103,10 +103,9 @@ def train(
 
     Example:
         >>> result = gasmcast.train(
-        ...     "demo", "demo-data", "runs/demo", settings={"train.epochs": 3}
-        ... )  # doctest: +SKIP
-        >>> result.metrics["top1"]  # doctest: +SKIP
-        0.83
+        ...     "demo", "demo-data", "runs/first", settings={"train.epochs": 3}
+        ... )
+        >>> print(result.best_epoch, result.metrics["top1"])
     """
     from gasmcast.training.distributed import Distributed  # noqa: PLC0415 - imports torch
     from gasmcast.training.inputs.training_set import open_training_set  # noqa: PLC0415 - as above

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # rich is loaded only to print
 __all__ = ["eval"]
 
 VALUE = "value  [95 % interval]"
-MOST_CLASSES = 30
+MAX_CLASSES = 30
 """Classes shown, worst first."""
 
 
@@ -118,7 +118,7 @@ def _print(result: EvaluationResult) -> None:
     console.print(_table(title, ("figure", VALUE), _figures(result), right=(VALUE,)))
 
     # Something-Something has 174 classes; the worst ones are what a reader looks for.
-    worst = sorted(scores.classes, key=lambda row: row.accuracy)[:MOST_CLASSES]
+    worst = sorted(scores.classes, key=lambda row: row.accuracy)[:MAX_CLASSES]
     classes = [(row.name, str(row.clips), percent(row.accuracy), row.mistaken_for) for row in worst]
     head = ("class", "clips", "accuracy", "mostly mistaken for")
     console.print(_table("classes, the worst first", head, classes, right=head[1:3]))

@@ -88,7 +88,7 @@ class Augmentation:
     def colored(self, image: Frame) -> Frame:
         """Apply channels, levels and sharpness to `(pixels, pixels, 3)` uint8 RGB."""
         if self.matrix is not None:
-            # In double precision it takes half as long again.
+            # In double precision it takes 50 % longer.
             image = cv2.transform(image, self.matrix.astype(np.float32))
         if self.table is not None:
             image = apply_table(image, self.table)

@@ -83,7 +83,7 @@ def pixel_map(
 ) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
     """Return the source position of each pixel of the square, for all frames of a clip.
 
-    `cv2.warpAffine` computes the positions again for each frame, which takes half as long again.
+    `cv2.warpAffine` computes the positions again for each frame, which takes 50 % longer.
 
     Args:
         warp: bytes of a `(2, 3)` float64 matrix from output to input pixels of the square.

@@ -35,7 +35,7 @@ __all__ = ["FORMAT", "CachePlan", "Precision", "plan_cache"]
 FORMAT = "gasmcast features 5"
 SHARD_ROWS = 16
 """Rows per shard, which an interrupted run loses: a minute or two of encoding on two CPU cores."""
-MOST_SHARDS = 4096
+MAX_SHARDS = 4096
 """Above 65,536 rows, shards grow instead of their number."""
 Precision = Literal["float16", "float32"]
 
@@ -162,7 +162,7 @@ def plan_cache(
         width=_width(facts),
         columns=columns,
         dtype=dtype,
-        shard_rows=min(rows, max(SHARD_ROWS, -(-rows // MOST_SHARDS))),
+        shard_rows=min(rows, max(SHARD_ROWS, -(-rows // MAX_SHARDS))),
     )
 
 

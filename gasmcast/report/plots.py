@@ -19,9 +19,9 @@ INK = "#1f4e79"
 SECOND = "#c8553d"
 THIRD = "#5b8c5a"
 
-MOST_NAMED_CLASSES = 40
+MAX_NAMED_CLASSES = 40
 """Classes up to which a confusion matrix shows names."""
-MOST_COUNTED_CLASSES = 20
+MAX_COUNTED_CLASSES = 20
 """Classes up to which a confusion matrix shows counts."""
 
 
@@ -106,11 +106,11 @@ def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], path: Path) 
     axes.set_ylabel("true")
 
     # Beyond these numbers of classes, names and counts would overlap.
-    if classes <= MOST_NAMED_CLASSES:
+    if classes <= MAX_NAMED_CLASSES:
         short = [name if len(name) <= 42 else name[:40] + "…" for name in names]
         axes.set_xticks(range(classes), short, rotation=90, fontsize=7)
         axes.set_yticks(range(classes), short, fontsize=7)
-    if classes <= MOST_COUNTED_CLASSES:
+    if classes <= MAX_COUNTED_CLASSES:
         for row, column in zip(*np.nonzero(counts), strict=True):
             color = "white" if shares[row, column] > 0.5 else "black"
             text = str(counts[row, column])

@@ -20,7 +20,7 @@ _MAX_PIXELS = 1280
 
 
 class Preview:
-    """Passes a camera's frames to the views.
+    """Pass a camera's frames to the views.
 
     Args:
         camera: name of the camera.

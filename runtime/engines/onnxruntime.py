@@ -86,7 +86,12 @@ def open_session(
 class OnnxRuntimeEngine:
     """Network that ONNX Runtime's CPU provider runs."""
 
-    def __init__(self, session: Any, version: str, threads: int) -> None:  # noqa: ANN401 - untyped package
+    def __init__(
+        self,
+        session: Any,  # noqa: ANN401 - untyped package
+        version: str,
+        threads: int,
+    ) -> None:
         self.inputs = {i.name: _spec(i) for i in session.get_inputs()}
         self.outputs = {o.name: _spec(o) for o in session.get_outputs()}
         self._session = session

@@ -36,7 +36,7 @@ class _Row:
 
 @dataclass
 class ConsoleSink:
-    """Shows a live table on a terminal, or a line per event, notice and decision elsewhere."""
+    """Show a live table on a terminal, or a line per event, notice and decision elsewhere."""
 
     console: Console = field(default_factory=lambda: Console(stderr=True))
 

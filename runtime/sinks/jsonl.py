@@ -19,7 +19,7 @@ __all__ = ["JsonlSink"]
 
 
 class JsonlSink:
-    """Appends to a file, a pipe or a terminal; `-` is standard output.
+    """Append to a file, a pipe or a terminal; `-` is standard output.
 
     At `max_bytes` the file becomes `path.1`, the one before it `path.2`, and so on up to `keep`. A
     line is written completely or not at all: what a full disk cuts off is removed again.

@@ -50,7 +50,7 @@ def parse_address(text: str, port: int = 9464) -> tuple[str, int]:
 
 
 class MetricsServer(ThreadingHTTPServer):
-    """Serves GET requests, each on its own thread, for a limited number of clients at once.
+    """Serve GET requests, each on its own thread, for a limited number of clients at once.
 
     Args:
         host: address to listen at.

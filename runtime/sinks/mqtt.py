@@ -33,7 +33,7 @@ class _Message(NamedTuple):
 
 
 class MqttSink:
-    """Publishes to a broker; events and retained messages wait for its acknowledgement.
+    """Publish to a broker; events and retained messages wait for its acknowledgement.
 
     paho's thread connects and reconnects in the background. While there is no connection `write`
     raises, and the queue in front of this sink keeps the events.

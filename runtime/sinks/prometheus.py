@@ -20,7 +20,7 @@ _STATES = ("connecting", "live", "stalled", "reconnecting", "failed", "ended")
 
 
 class MetricsSink:
-    """Serves counts of records and the newest statistics; 200 or 503 at `/health`.
+    """Serve counts of records and the newest statistics; 200 or 503 at `/health`.
 
     Nothing it serves contains a URL or a secret.
 

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class VideoSink:
-    """Writes `path` for one camera; with several cameras one file each (`video_path`).
+    """Write `path` for one camera; with several cameras one file each (`video_path`).
 
     When the disk is full the video ends there, complete and playable, and the run continues without
     it. A file that the disk refused otherwise, and that does not open, keeps its temporary name.

@@ -26,7 +26,7 @@ _SPARE_BYTES = 64_000_000  # space that is left free on the disk
 
 
 class VideoWriter:
-    """Writes the frames of one camera into a file.
+    """Write the frames of one camera into a file.
 
     A file has one rate and one size: frames are repeated or skipped to keep time, and pictures of
     another size are resized to fit.

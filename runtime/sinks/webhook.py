@@ -32,7 +32,7 @@ def sign(secret: str, moment: str, body: bytes) -> str:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Does not follow redirects, which could carry an event and its signature to another host."""
+    """Refuse redirects, which could carry an event and its signature to another host."""
 
     def redirect_request(self, *_args: object, **_kwargs: object) -> None:
         return None

@@ -23,7 +23,7 @@ _WIDTH, _HEIGHT = 1280, 720
 
 
 class WindowSink:
-    """Keeps the newest picture of each camera; `pump`, called on the main thread, shows them.
+    """Keep the newest picture of each camera; `pump`, called on the main thread, shows them.
 
     It needs no queue: taking a picture stores a reference, and only the newest is shown.
 

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class Camera:
-    """Reads a source on its own thread and calls a listener, one call at a time.
+    """Read a source on its own thread and call a listener, one call at a time.
 
     Args:
         source: opened by `frames()` at every attempt.

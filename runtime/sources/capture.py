@@ -55,7 +55,7 @@ class CapturedFrame(NamedTuple):
 
 
 class _RateLimit:
-    """Decides which pictures to skip for `max_fps`."""
+    """Decide which pictures to skip for `max_fps`."""
 
     def __init__(self, max_fps: float) -> None:
         self._period_s = 1.0 / max_fps

@@ -19,7 +19,7 @@ class _Delivered(NamedTuple):
 
 
 class Continuity:
-    """Compares each frame with the one before it.
+    """Compare each frame with the one before it.
 
     Args:
         live: the source is live; only then do jumps of stamps and size count as gaps.

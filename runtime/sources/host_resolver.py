@@ -24,7 +24,7 @@ def _resolve(host: str) -> object:
 
 
 class HostResolver:
-    """Looks up host names, with at most one thread per name; concurrent callers share its answer.
+    """Look up host names, with at most one thread per name; concurrent callers share its answer.
 
     Args:
         resolve: returns when the name is known; raises `OSError` or `UnicodeError` when it is not;

@@ -22,7 +22,7 @@ _SCHEDSTAT = Path("/proc/thread-self/schedstat")
 
 
 class DecodeLag:
-    """Measures the delay of each picture beyond the least delay so far.
+    """Measure the delay of each picture beyond the least delay so far.
 
     The least delay is kept for as long as pictures are there when they are requested, and otherwise
     for two checks: where each picture has to be waited for, nothing queues, so a delay that still

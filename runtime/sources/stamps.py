@@ -30,7 +30,7 @@ class _Stamped(NamedTuple):
 
 
 class LiveStamps:
-    """Maps a camera's stamps to arrival time.
+    """Map a camera's stamps to arrival time.
 
     The result is `stamp + offset`, with a new offset after a jump, and the arrival itself once the
     stamps are no longer trusted.
@@ -89,7 +89,7 @@ class LiveStamps:
 
 
 class ConnectBacklog:
-    """Recognizes pictures that piled up while a stream was opened and then come all at once.
+    """Recognize pictures that piled up while a stream was opened and then come all at once.
 
     They are old, and stamps must be anchored to pictures that are not.
 

@@ -122,7 +122,9 @@ def test_complete_is_head_over_stacked_encoder(precision, tiny_export, prepared,
 
 
 @pytest.mark.parametrize(("precision", "least_db"), [("fp16", 45), ("int8", 15), ("int8_fp16", 15)])
-def test_precisions_stay_near_fp32(precision, least_db, tiny_export, prepared, clips, tmp_path):  # noqa: PLR0917 - fixtures
+def test_precisions_stay_near_fp32(  # noqa: PLR0917 - fixtures
+    precision, least_db, tiny_export, prepared, clips, tmp_path
+):
     paths, _ = write_precision(prepared, precision, tmp_path, complete=False)
     exact = run_streaming(*(open_arbiter(tiny_export[2][n], 1) for n in ("encoder", "head")), clips)
     given = run_streaming(*(open_arbiter(paths[n], 1) for n in ("encoder", "head")), clips)

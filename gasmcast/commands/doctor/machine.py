@@ -12,7 +12,7 @@ from gasmcast.commands.doctor.finding import Finding, ok, warning
 
 __all__ = ["cpu", "disk", "memory", "python"]
 
-LEAST_FREE_GB = 2.0
+MIN_FREE_GB = 2.0
 """Free memory and disk space below which there is a warning."""
 CPU_FEATURES = (
     "amx_int8",
@@ -76,7 +76,7 @@ def memory() -> list[Finding]:
     total_gb = int(values.get("MemTotal", 0)) / 1e6
 
     text = f"{free_gb:.1f} GB free of {total_gb:.1f} GB"
-    if free_gb < LEAST_FREE_GB:
+    if free_gb < MIN_FREE_GB:
         remedy = "The real-size model needs about 2 GB: close something."
         return [warning("memory", text, remedy)]
     return [ok("memory", text)]
@@ -90,7 +90,7 @@ def disk(folder: Path) -> list[Finding]:
     free_gb = shutil.disk_usage(existing).free / 1e9
 
     text = f"{free_gb:.1f} GB free at {existing}"
-    if free_gb < LEAST_FREE_GB:
+    if free_gb < MIN_FREE_GB:
         remedy = "Free some space: a real-size export writes 2 GB, and as much for temporary files."
         return [warning("disk", text, remedy)]
     return [ok("disk", text)]

@@ -52,6 +52,8 @@ def read_tf_checkpoint(prefix: Path) -> dict[str, NDArray[np.generic]]:
     """
     prefix = prefix.with_suffix("") if prefix.suffix == ".index" else prefix
     index = prefix.with_name(f"{prefix.name}.index")
+
+    # The entry without a name is the header, which counts the shards.
     try:
         records = dict(_table(index.read_bytes()))
         shards = _varints(records.pop(b"")).get(1, 1)
@@ -125,6 +127,8 @@ def _entry(message: bytes) -> _Entry:
         for field, dimension in _messages(_submessage(message, 2))
         if field == 2
     )
+
+    # Protocol buffers omit fields that are 0.
     return _Entry(
         dtype=numbers.get(1, 0),
         shape=shape,
@@ -144,6 +148,8 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
             value, position = _varint(message, position)
             yield tag >> 3, value
             continue
+
+        # Strings state their length; numbers of a fixed size do not.
         if kind == 2:
             length, position = _varint(message, position)
         else:

@@ -29,6 +29,8 @@ class TinyMotion(nn.Sequential):
             _conv(BlockMatching.channels, 32, (1, 3, 3), (1, 2, 2)),
             _conv(32, 32, (3, 1, 1), (1, 1, 1)),
         )
+
+        # Both halve time and space, as R3D-18's stages of these names do.
         stages["layer3"] = nn.Sequential(
             _conv(32, 64, (1, 3, 3), (1, 2, 2)), _conv(64, 64, (3, 1, 1), (2, 1, 1))
         )

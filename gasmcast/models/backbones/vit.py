@@ -129,6 +129,8 @@ def _check_parts(name: str, vit: Eva) -> None:
         "patches": hasattr(vit, "patch_embed"),
         "norm": hasattr(vit, "norm"),
     }
+
+    # One missing part is enough to say why.
     missing = [part for part, present in parts.items() if not present]
     if missing:
         raise UsageError(

@@ -16,7 +16,7 @@ from gasmcast.models.shape import Features, HeadShape
 __all__ = ["FusionHead"]
 
 # Checkpoints store the two read-outs of the fused scores under these names.
-FUSED_SEMANTIC, FUSED_MOTION = "told_semantic", "told_motion"
+FUSED_SEMANTIC, FUSED_MOTION = "fused_semantic", "fused_motion"
 
 
 class HeadOutput(NamedTuple):

@@ -201,7 +201,7 @@ def build_plan(request: BuildRequest, progress: Progress = silent) -> Built:
 
 
 class _Outcome:
-    """Reads the output of a builder process and keeps its result or failure.
+    """Read the output of a builder process and keep its result or failure.
 
     Args:
         name: file name of the graph, for error messages.

@@ -105,3 +105,20 @@ def test_the_function_is_imported_without_torch_and_onnx() -> None:
         "assert not {'torch', 'onnx', 'onnxruntime'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("before", ["", "import gasmcast.export.plan"])
+def test_the_package_is_called_like_the_verb(before: str, tmp_path: Path) -> None:
+    code = f"""
+import gasmcast
+{before}
+try:
+    gasmcast.export("none", "m.gasm")
+except gasmcast.UsageError as error:
+    print(error)
+import gasmcast.export.plan
+assert callable(gasmcast.export)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "none" in done.stdout

@@ -132,7 +132,8 @@ def test_a_graph_that_openvino_compiles_for_one_row_only_runs_row_by_row(tiny_bu
 
     def fails_on_a_path(core, model, *rest):
         if isinstance(model, str):
-            raise RuntimeError("Check 'in_out_elements_equal' failed")  # noqa: TRY004 - as OpenVINO does
+            message = "Check 'in_out_elements_equal' failed"
+            raise RuntimeError(message)  # noqa: TRY004 - as OpenVINO does
         return real(core, model, *rest)
 
     monkeypatch.setattr(openvino.Core, "compile_model", fails_on_a_path)

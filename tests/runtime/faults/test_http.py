@@ -317,7 +317,11 @@ def test_a_server_that_is_slow_to_answer_takes_two_seconds_not_thirty(camera):
 def test_a_stream_cannot_read_the_disk(camera, tmp_path):
     """A hostile camera answers with a playlist that names a local file."""
     (tmp_path / "secret.ts").write_bytes(b"G" * 188 * 10)
-    text = f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfile://{tmp_path}/secret.ts\n#EXT-X-ENDLIST\n".encode()
+    playlist = (
+        "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n"
+        f"file://{tmp_path}/secret.ts\n#EXT-X-ENDLIST\n"
+    )
+    text = playlist.encode()
     server = camera("application/vnd.apple.mpegurl", lambda write: write(text), path="/video.m3u8")
     with pytest.raises(SourceError):
         next(open_source(server.url).frames())
