@@ -4,8 +4,8 @@
     python docs/pictures/demo_picture.py demo docs/demo.png
 
 Four decisions are shown, each with frames of its window: of every action that was recognized the
-most confident decision, of these the most confident four. What really happens in the video stands
-beside it, so a confident mistake would be seen.
+most confident decision, of these the most confident four. The caption says what really happens in the
+video, so a confident mistake would be seen.
 """
 
 from __future__ import annotations
@@ -63,8 +63,10 @@ def draw_picture(demo: Path, out: Path) -> list[Decision]:
     chosen = choose_decisions([record for record in records if record["kind"] == "decision"])
     actions = json.loads((demo / "stream.json").read_text(encoding="utf-8"))
 
+    # The video is read once for all windows.
     times = [time for decision in chosen for time in np.linspace(*decision["window"], FRAMES)]
     frames = _frames_at(demo / "stream.mp4", times)
+
     figure, axes = plt.subplots(2, 2, figsize=(10, 4.6), dpi=110, layout="constrained")
     for number, (decision, ax) in enumerate(zip(chosen, axes.flat, strict=False)):
         strip = frames[number * FRAMES : (number + 1) * FRAMES]

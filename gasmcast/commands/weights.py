@@ -44,10 +44,13 @@ def fetch(
     from gasmcast.config import load_config
     from gasmcast.models.backbones.offline import prepare_weights
 
+    # Standard output gets the result alone: the next command.
     config = load_config(preset, parse_settings(settings))
     prepared = prepare_weights(config, out, lambda line: typer.echo(line, err=True))
     if not prepared:
         typer.echo(f"{preset} starts from random weights: there is nothing to download.")
+
+    # The paths are those of this machine; on another one only the folder differs.
     flags = repeat_options(settings, {entry.option: entry.path for entry in prepared})
     typer.echo(f"Next: gasmcast train {shlex.quote(preset)} --data DATA --out RUN{flags}")
 

@@ -78,6 +78,7 @@ def download(
         part.unlink()
         _complete(url, part, headers or {}, progress)
 
+    # Nothing but the published bytes gets the final name.
     digest = sha256_of(part)
     if not digest.startswith(sha256):
         part.unlink()
@@ -96,6 +97,7 @@ def open_url(
     Raises:
         DownloadError: the server cannot be reached or refuses.
     """
+    # Headers of the user stay behind when the server redirects to another host.
     request = urllib.request.Request(url)  # noqa: S310 - the caller's address
     request.add_header("User-Agent", "gasmcast")
     for name, value in headers.items():
@@ -152,6 +154,7 @@ def _append(url: str, part: Path, headers: Mapping[str, str], progress: Progress
     if response is None:
         return  # Complete already; if it is not, its checksum is wrong.
 
+    # An answer for another place in the file would spoil it.
     with response:
         place = _RANGE.match(response.headers.get("Content-Range", ""))
         if response.status != 206:
@@ -162,6 +165,7 @@ def _append(url: str, part: Path, headers: Mapping[str, str], progress: Progress
         length = response.headers.get("Content-Length")
         total = offset + int(length) if length else 0
 
+        # Keep what was received even if the connection breaks: the next try starts there.
         with part.open("r+b" if offset else "wb") as stream:
             stream.seek(offset)
             done = offset

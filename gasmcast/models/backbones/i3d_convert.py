@@ -51,7 +51,7 @@ _PORT_LEAVES = {
 
 @dataclass(frozen=True)
 class ConvertedI3D:
-    """What a written file of weights holds."""
+    """Content of a written file of weights."""
 
     tensors: int
     """Number of tensors."""
@@ -102,6 +102,7 @@ def write_i3d(source: Path, out: Path, *, force: bool = False) -> ConvertedI3D:
 def _checkpoint_prefix(source: Path) -> Path:
     """Return the prefix of a TensorFlow checkpoint from its folder or data file; else `source`."""
     if source.is_dir():
+        # A folder names a checkpoint only if it holds exactly one.
         indexes = sorted(source.glob("*.index"))
         if len(indexes) != 1:
             raise UsageError(
@@ -109,6 +110,8 @@ def _checkpoint_prefix(source: Path) -> Path:
                 "Give the one to convert, as rgb_imagenet/model.ckpt.",
             )
         return indexes[0]
+
+    # Shells complete to any of the files.
     return source.with_name(re.sub(r"\.data-\d+-of-\d+$", "", source.name))
 
 

@@ -45,7 +45,7 @@ class PreparedWeights:
 
 @dataclass(frozen=True)
 class _Stream:
-    """How to get the weights of one stream."""
+    """Backbone of a stream, with the functions that describe and find its weights."""
 
     option: str
     backbone: str
@@ -76,6 +76,7 @@ def prepare_weights(
     index = folder / INDEX
     known: dict[str, Any] = read_json(index, dict) if index.is_file() else {}
 
+    # The index is written after each file, so that a break in the second keeps the first.
     prepared = []
     for stream in _streams(config):
         path = _intact(folder, known, stream.backbone)
@@ -95,9 +96,13 @@ def _streams(config: Config) -> list[_Stream]:
     """Return the streams whose backbones are pretrained."""
     model = config.model
     streams = []
+
+    # Random weights and files of the user need no download.
     if model.streams != "motion" and model.semantic_weights == "pretrained":
         name = SEMANTIC_NAMES.get(model.semantic_backbone, model.semantic_backbone)
         streams.append(_Stream("--semantic-weights", name, publish_semantic, cached_semantic))
+
+    # Some motion backbones have no public file in a usable form.
     if model.streams != "semantic" and model.motion_weights == "pretrained":
         name = model.motion_backbone
         if name in UNPUBLISHED:
@@ -114,6 +119,8 @@ def _intact(folder: Path, known: dict[str, Any], backbone: str) -> Path | None:
     entry = known.get(backbone)
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
         return None
+
+    # The index may come from elsewhere: only a file of this folder counts.
     path = folder / Path(entry["file"]).name
     if path.is_file() and sha256_of(path) == entry.get("sha256"):
         return path
@@ -132,6 +139,7 @@ def _get(
         if target.is_file() and not sha256_of(target).startswith(weights.sha256):
             target.unlink()
 
+        # What an earlier training downloaded need not be downloaded again.
         cached = stream.cached(stream.backbone)
         copy = None
         if not target.is_file() and cached is not None:
@@ -139,6 +147,7 @@ def _get(
         if copy is not None:
             say(f"Copied {cached} to {copy}. License: {weights.license} ({weights.page})")
             return weights, copy
+
         return weights, fetch(weights, folder, say)
     except ChecksumError as error:
         raise MachineError(

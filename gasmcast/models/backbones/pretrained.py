@@ -121,9 +121,11 @@ def _print_progress() -> Progress:
 
     def show(stage: str, done: int = 0, total: int = 0) -> None:
         nonlocal last
+        # A line per chunk would flood a log.
         percent = 100 * done // total if total else 0
         if percent // step <= last:
             return
+
         last = percent // step
         end = "\n" if not terminal or percent == 100 else ""
         line = f"{stage} {percent:3d} %  {done / 1e6:.1f} of {total / 1e6:.1f} MB"

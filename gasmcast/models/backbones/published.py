@@ -67,6 +67,7 @@ def publish_motion(name: str) -> PublishedWeights:
     Args:
         name: torchvision's name, as `s3d`.
     """
+    # Torchvision's best weights; all of these networks were trained on Kinetics-400.
     default = torchvision.models.get_model_weights(name).DEFAULT
     file = urlsplit(default.url).path.rpartition("/")[2]
     return PublishedWeights(
@@ -93,10 +94,13 @@ def publish_semantic(timm_name: str) -> PublishedWeights:
     repository = _repository(timm_name)
     if constants.HF_HUB_OFFLINE:
         raise DownloadError("HF_HUB_OFFLINE is set")
+
+    # `blobs` adds size and SHA-256 of each stored file to the answer.
     url = f"{constants.ENDPOINT}/api/models/{quote(repository)}?blobs=true"
     response = open_url(url, hub_headers(url))
     if response is None:
         raise DownloadError(f"no answer from {url}")
+
     try:
         with response:
             model = json.load(response)
@@ -105,9 +109,11 @@ def publish_semantic(timm_name: str) -> PublishedWeights:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DownloadError(f"unusable answer from {url}: {type(error).__name__}") from None
 
+    # Only large files have a SHA-256, and weights are large.
     name = next((name for name in HUB_FILES if sizes.get(name)), None)
     if name is None:
         raise DownloadError(f"{repository} has none of {', '.join(HUB_FILES)}")
+
     digest = sizes[name]["sha256"]
     return PublishedWeights(
         backbone=timm_name,
@@ -128,11 +134,13 @@ def cached_motion(name: str) -> Path | None:
 
 def cached_semantic(timm_name: str) -> Path | None:
     """Return downloaded weights of a timm ViT, ours or of the Hugging Face client, or None."""
+    # Our names end in eight digits of the checksum, which is not known without the hub.
     ours = sorted(weights_folder().glob(f"{timm_name}-????????.*"))
     complete = [file for file in ours if file.suffix in (".safetensors", ".bin")]
     if complete:
         return complete[0]
 
+    # Other programs may have downloaded the same file by the hub's own client.
     repository = _repository(timm_name)
     for name in HUB_FILES:
         path = try_to_load_from_cache(repository, name)
@@ -143,6 +151,7 @@ def cached_semantic(timm_name: str) -> Path | None:
 
 def hub_headers(url: str) -> dict[str, str]:
     """Return the user's token for an address of the Hugging Face hub; nothing for other hosts."""
+    # A token must not reach any other host.
     if urlsplit(url).netloc != urlsplit(constants.ENDPOINT).netloc:
         return {}
     token = get_token()
