@@ -4,8 +4,8 @@
     python docs/pictures/demo_picture.py demo docs/demo.png
 
 Four decisions are shown, each with frames of its window: of every action that was recognized the
-most confident decision, of these the most confident four. The caption says what really happens in the
-video, so a confident mistake would be seen.
+most confident decision, of these the most confident four. The caption says what really happens in
+the video, so a confident mistake would be seen.
 """
 
 from __future__ import annotations
