@@ -1,7 +1,7 @@
 """GASM-CAST: video action recognition from training to a camera at the edge.
 
-`load` and `live` work in the base install. `train`, `evaluate` and `export` need the extra
-`gasmcast[export]`. Everything is imported on first use, so `import gasmcast` is instant.
+`load` and `live` work in the base install. `train`, `evaluate` and `export` need the packages of
+the extra `export`. Everything is imported on first use, so `import gasmcast` is instant.
 """
 
 from __future__ import annotations

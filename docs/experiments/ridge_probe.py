@@ -1,7 +1,8 @@
 """Score a linear probe of the frozen backbones: ridge regression on pooled cached features.
 
-    gasmcast cache small-data --data SET --out features --semantic-weights S --motion-weights M
-    python docs/experiments/ridge_probe.py SET features S M [--set spec.pixels=128]
+    I3D="--set model.motion_backbone=i3d"
+    gasmcast cache small-data $I3D --data SET --out F --semantic-weights S --motion-weights M
+    python docs/experiments/ridge_probe.py SET F S M $I3D [--set spec.pixels=128]
 
 The probe is trained on the training split and scored on the validation split (top-1, 95 %
 bootstrap over clips). Every tap of a segment is averaged over its cells, and segments stay apart,

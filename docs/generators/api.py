@@ -25,7 +25,7 @@ def api_page() -> str:
     about = (
         "Generated from the docstrings. Everything on this page is public; names that are not on "
         "it may change without notice. `load`, `live` and the records work in the base install, "
-        "without torch; `train`, `evaluate` and `export` need `gasmcast[export]`."
+        "without torch; `train`, `evaluate` and `export` need the extra `export`."
     )
     parts = ["# Python API", about, "## Functions and classes"]
     # Functions come before classes; records and errors have sections of their own.

@@ -22,6 +22,7 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from gasmcast.errors import GasmcastError, MachineError
 from gasmcast.export.tensorrt.layer_log import LOWEST_FIRST, CompiledLayer, read_layers
+from gasmcast.missing import install_hint
 from gasmcast.progress import Progress, silent
 from gasmcast.runtime.engines.trt.build import build_plan
 from gasmcast.runtime.engines.trt.builder_process import BuildRequest
@@ -114,7 +115,7 @@ def checker_missing() -> str:
     """Return why engines cannot be checked on this machine; an empty string if they can."""
     if find_spec("tensorrt_rtx"):
         return ""
-    return 'the package tensorrt-rtx-cu13 is not installed (pip install "gasmcast[engines-check]")'
+    return f"the package tensorrt-rtx-cu13 is not installed ({install_hint('engines-check')})"
 
 
 def check_engine(

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.export.graphs.trace import EncoderGraph, HeadGraph, is_streaming
+from gasmcast.missing import install_hint
 from gasmcast.models.model import GasmCast
 from gasmcast.progress import Progress, silent
 from gasmcast.runtime.engine_build import MIN_COSINE
@@ -135,7 +136,7 @@ def _check(model: GasmCast, precision: str, device: str) -> None:
     if device == "cuda" and missing():
         raise MachineError(
             f"torch-tensorrt cannot be used here: {missing()}.",
-            'On the device: pip install "gasmcast[torch-tensorrt]".',
+            f"On the device: {install_hint('torch-tensorrt')}.",
         )
 
 

@@ -107,7 +107,7 @@ def evaluate(
 ) -> EvaluationResult:
     """Return accuracy, calibration and confusions of a checkpoint or bundle.
 
-    Needs the training packages (`pip install 'gasmcast[train]'`). Beside a checkpoint that is
+    Needs the packages of the extra `train`. Beside a checkpoint that is
     evaluated on its validation split in fp32 with one view, it writes `temperature.json`, which
     `gasmcast export` uses for FP32 if it gets no clips of its own.
 

@@ -21,6 +21,7 @@ from gasmcast.commands.live import live
 from gasmcast.commands.replay import replay
 from gasmcast.commands.runs import runs
 from gasmcast.commands.train import train
+from gasmcast.commands.weights import weights as weights_group
 
 __all__ = ["COMMANDS", "GROUPS"]
 
@@ -40,5 +41,9 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     inspect_verb,
     doctor_verb,
 )
-GROUPS: dict[str, typer.Typer] = {"bench": bench_group, "engine": engine_group}
+GROUPS: dict[str, typer.Typer] = {
+    "bench": bench_group,
+    "engine": engine_group,
+    "weights": weights_group,
+}
 """Verbs with verbs of their own."""

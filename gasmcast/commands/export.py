@@ -175,6 +175,8 @@ def export(
     """
     import json
 
+    import onnx  # noqa: F401 - a missing package is reported before anything else
+
     from gasmcast.api.export import build_device_engines
     from gasmcast.api.export import export as export_model
     from gasmcast.commands.clean_exit import clean_end

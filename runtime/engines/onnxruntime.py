@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError, UsageError
+from gasmcast.missing import install_hint
 from gasmcast.runtime.engines import TensorSpec, check_feeds
 
 __all__ = ["OnnxRuntimeEngine", "compile_graph", "missing", "open_session"]
@@ -30,7 +31,7 @@ def missing() -> str:
     """Return why ONNX Runtime cannot be used on this machine; an empty string if it can."""
     if find_spec("onnxruntime"):
         return ""
-    return "the package onnxruntime is not installed (pip install 'gasmcast[onnxruntime]')"
+    return f"the package onnxruntime is not installed ({install_hint('onnxruntime')})"
 
 
 def open_session(

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from gasmcast.errors import MachineError, UsageError
+from gasmcast.missing import install_hint
 from gasmcast.runtime.records import Decision, Event, Notice, Record, Stats
 from gasmcast.runtime.service.secrets import fill_secrets, hide, redact_tree
 from gasmcast.runtime.sinks.sink_address import shown_address, split_address
@@ -51,7 +52,7 @@ class MqttSink:
             import paho.mqtt.client as mqtt  # noqa: PLC0415 - an optional dependency
         except ImportError:
             raise MachineError(
-                "MQTT needs paho-mqtt, which is not installed.", "pip install 'gasmcast[mqtt]'"
+                "MQTT needs paho-mqtt, which is not installed.", install_hint("mqtt")
             ) from None
 
         example = "mqtt://user:${PASS}@host:1883/prefix"

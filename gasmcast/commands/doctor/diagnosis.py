@@ -8,6 +8,7 @@ from pathlib import Path
 from gasmcast.commands.doctor import libraries, machine, nvidia, video
 from gasmcast.commands.doctor.finding import Finding
 from gasmcast.commands.doctor.libraries import version_of
+from gasmcast.missing import install_hint
 
 __all__ = ["diagnose", "next_step", "summary"]
 
@@ -65,5 +66,5 @@ def next_step() -> str:
         return "gasmcast demo"
     return (
         "gasmcast live 0 --bundle MODEL.gasm; "
-        "with pip install 'gasmcast[export]' also gasmcast demo, which makes a bundle"
+        f"with {install_hint('export')} also gasmcast demo, which makes a bundle"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 
 from gasmcast.commands.doctor.finding import Finding, ok, warning
+from gasmcast.missing import install_hint
 from gasmcast.runtime.engines.openvino import the_core
 
 __all__ = ["onnxruntime", "openvino", "torch", "version_of"]
@@ -35,7 +36,7 @@ def onnxruntime() -> list[Finding]:
             warning(
                 "ONNX Runtime",
                 "not installed; exports and their parity checks need it",
-                "pip install 'gasmcast[onnxruntime]'",
+                install_hint("onnxruntime"),
             )
         ]
 
@@ -61,6 +62,6 @@ def torch() -> list[Finding]:
     """Check PyTorch, which only training and export need."""
     version = version_of("torch")
     if version is None:
-        need = "only training and export need it (pip install 'gasmcast[export]')"
+        need = f"only training and export need it ({install_hint('export')})"
         return [ok("torch", f"not installed; {need}")]
     return [ok("torch", f"{version}, for training and export")]

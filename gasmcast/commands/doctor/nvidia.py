@@ -12,6 +12,7 @@ from typing import NamedTuple
 from gasmcast.commands.doctor.finding import Finding, ok, warning
 from gasmcast.commands.doctor.libraries import version_of
 from gasmcast.errors import MachineError
+from gasmcast.missing import install_hint
 from gasmcast.runtime.engines.trt.cuda import find_device
 
 __all__ = ["gpu", "jetpack", "tensorrt"]
@@ -72,7 +73,7 @@ def tensorrt() -> list[Finding]:
             warning(
                 "TensorRT",
                 "not installed",
-                "pip install 'gasmcast[tensorrt]' on a machine with an NVIDIA GPU; "
+                f"{install_hint('tensorrt')} on a machine with an NVIDIA GPU; "
                 "on a Jetson it comes with JetPack.",
             )
         ]

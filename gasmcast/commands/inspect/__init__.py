@@ -26,9 +26,9 @@ def inspect(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Show the size, shapes, labels, precisions and checksums of a model.
+    """Show what a model recognizes and needs: labels, window, frame rate, size, precisions.
 
-    Parameters and multiply-adds are listed by part.
+    Parameters and multiply-adds are listed by part; files with their checksums.
 
     Examples:
         gasmcast inspect ssv2
@@ -59,25 +59,47 @@ def _printable(tree: Any) -> Any:  # noqa: ANN401 - plain data of any shape
 
 
 def _print(record: dict[str, Any]) -> None:
+    from rich.columns import Columns
     from rich.console import Console
 
     # Labels may hold brackets, which rich would take for markup.
     console = Console(markup=False)
     console.print(f"{record['kind']} {record['name']}", style="bold", highlight=False)
+
+    # What a user of the model asks comes before what its authors ask.
+    console.print(_for_users(record))
+    if record["labels"]:
+        console.print(f"{len(record['labels'])} labels:", highlight=False)
+        names = [f"  {label}" for label in record["labels"]]
+        console.print(Columns(names, column_first=True, padding=(0, 2)), highlight=False)
+    if record["precisions"]:
+        console.print(_precisions(record["precisions"]))
+
     if record["parameters"]:
         console.print(_sizes(record))
     for name, shape in record["shapes"].items():
         console.print(f"{name:>9}  {' x '.join(map(str, shape))}", highlight=False)
-
-    # A few labels are enough to recognize the data set.
-    if record["labels"]:
-        labels = record["labels"]
-        first = ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")
-        console.print(f"   labels  {len(labels)}: {first}", highlight=False)
-    if record["precisions"]:
-        console.print(_precisions(record["precisions"]))
     for name, digest in record["checksums"].items():
         console.print(f"{digest[:16]}  {name}", highlight=False)
+
+
+def _for_users(record: dict[str, Any]) -> Table:
+    """Return the answers to: how long, how fast, how large."""
+    from rich.table import Table
+
+    timing, pixels = record["timing"], record["spec"]["pixels"]
+    segments, segment_s = record["spec"]["segments"], timing["segment_s"]
+    window = f"{timing['window_s']:g} s: a decision looks back over {segments} x {segment_s:g} s"
+    if timing["fitted"]:
+        window += "; training fits it to the length of your clips"
+    table = Table(show_header=False, box=None, padding=(0, 1))
+    table.add_row("window", window)
+    table.add_row("decisions", f"one per {segment_s:g} s; `live --hop 2` makes it half as often")
+    table.add_row(
+        "frames", f"{round(timing['fps'], 1):g} per second; a slower camera's are repeated"
+    )
+    table.add_row("picture", f"scaled to {pixels} x {pixels} px")
+    return table
 
 
 def _sizes(record: dict[str, Any]) -> Table:

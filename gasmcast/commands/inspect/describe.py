@@ -9,6 +9,7 @@ from gasmcast.config import PRESETS, Config, ModelConfig, load_config
 from gasmcast.errors import MachineError
 from gasmcast.files import sha256_of
 from gasmcast.manifest import read_manifest
+from gasmcast.missing import install_hint
 from gasmcast.models.shape import HeadShape
 from gasmcast.spec import ClipSpec
 
@@ -16,7 +17,7 @@ __all__ = ["describe", "shapes"]
 
 
 def describe(target: str) -> dict[str, Any]:
-    """Return kind, sizes, shapes, labels, precisions and checksums of a model.
+    """Return kind, sizes, timing, shapes, labels, precisions and checksums of a model.
 
     Args:
         target: a preset's name, a YAML file, a checkpoint, a run folder, or a bundle.
@@ -28,7 +29,9 @@ def describe(target: str) -> dict[str, Any]:
     path = Path(target)
     if target in PRESETS or path.suffix in (".yaml", ".yml"):
         config = load_config(target)
-        return _record("preset", target, config, _count(config))
+        record = _record("preset", target, config, _count(config))
+        record["timing"]["fitted"] = config.train.fit_window
+        return record
     if (path / "manifest.json").is_file() or path.suffix == ".gasm":
         return _bundle(path)
     return _checkpoint(path)
@@ -49,6 +52,16 @@ def shapes(model: ModelConfig, spec: ClipSpec) -> dict[str, list[int]]:
         "semantic": [shape.segments, layers, spec.semantic_frames, patches, width],
         "motion": [shape.segments, layers, cells, width],
         "logits": [model.classes],
+    }
+
+
+def _timing(spec: ClipSpec) -> dict[str, Any]:
+    """Return what a user of the model must know about time, in seconds and frames per second."""
+    return {
+        "window_s": round(spec.window_s, 3),
+        "segment_s": spec.segment_s,
+        "fps": round(spec.fps, 3),
+        "fitted": False,
     }
 
 
@@ -101,6 +114,7 @@ def _record(kind: str, name: str, config: Config, counts: dict[str, Any] | None)
         "name": name,
         **counts,
         "shapes": shapes(config.model, config.spec),
+        "timing": _timing(config.spec),
         "spec": config.spec.model_dump(),
         "model": config.model.model_dump(mode="json"),
         "labels": None,
@@ -120,5 +134,5 @@ def _count(config: Config) -> dict[str, Any]:
 def _no_torch(error: ImportError) -> MachineError:
     return MachineError(
         f"Counting a preset or checkpoint needs {error.name}.",
-        "Install gasmcast[train]; a bundle can be inspected without.",
+        f"{install_hint('export')}; a bundle can be inspected without.",
     )

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from gasmcast.errors import UsageError
+from gasmcast.files import atomic_path
+from gasmcast.models.backbones.i3d import I3D
 from gasmcast.models.backbones.tf_checkpoint import read_tf_checkpoint
-from gasmcast.models.backbones.weights import read_weights
+from gasmcast.models.backbones.weights import load_strictly, read_weights, starts_with_any
 
-__all__ = ["convert_i3d"]
+__all__ = ["ConvertedI3D", "convert_i3d", "write_i3d"]
 
 # Branch of the port -> path of the published network.
 _PORT_BRANCHES = {
@@ -43,6 +47,72 @@ _PORT_LEAVES = {
     "bn.running_mean": "BatchNorm_0.mean",
     "bn.running_var": "BatchNorm_0.var",
 }
+
+
+@dataclass(frozen=True)
+class ConvertedI3D:
+    """Content of a written file of weights."""
+
+    tensors: int
+    """Number of tensors."""
+    parameters: int
+    """Number of values in them."""
+    size: int
+    """Size of the file in bytes."""
+
+    def __str__(self) -> str:
+        """Return one line: the network, its training set, and sizes."""
+        return (
+            f"Inception-I3D (RGB, trained on Kinetics-400), {self.parameters / 1e6:.1f} M values "
+            f"in {self.tensors} tensors, {self.size / 1e6:.0f} MB"
+        )
+
+
+def write_i3d(source: Path, out: Path, *, force: bool = False) -> ConvertedI3D:
+    """Convert a public I3D checkpoint to a safetensors file that `--motion-weights` takes.
+
+    Args:
+        source: prefix, index or data file of the TensorFlow checkpoint, the folder that holds it,
+            or the `.pt` file of the port.
+        out: the file to write.
+        force: replace an existing file.
+
+    Raises:
+        UsageError: `source` is missing, damaged or of another network, or `out` exists already.
+    """
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out} must end in .safetensors.", f"Write to {out.stem}.safetensors.")
+    if out.exists() and not force:
+        raise UsageError(f"{out} exists already.", "Give another name, or --force to replace it.")
+
+    # A checkpoint that lacks a tensor, or that was trained on optical flow, is refused here and
+    # not at the first training.
+    tensors = convert_i3d(_checkpoint_prefix(source))
+    load_strictly(I3D(), tensors, str(source), starts_with_any(("Logits.",)))
+
+    with atomic_path(out) as draft:
+        save_file(tensors, draft, metadata={"format": "pt", "backbone": "i3d"})
+    return ConvertedI3D(
+        tensors=len(tensors),
+        parameters=sum(tensor.numel() for tensor in tensors.values()),
+        size=out.stat().st_size,
+    )
+
+
+def _checkpoint_prefix(source: Path) -> Path:
+    """Return the prefix of a TensorFlow checkpoint from its folder or data file; else `source`."""
+    if source.is_dir():
+        # A folder names a checkpoint only if it holds exactly one.
+        indexes = sorted(source.glob("*.index"))
+        if len(indexes) != 1:
+            raise UsageError(
+                f"{source} holds {len(indexes)} TensorFlow checkpoints (*.index).",
+                "Give the one to convert, as rgb_imagenet/model.ckpt.",
+            )
+        return indexes[0]
+
+    # Shells complete to any of the files.
+    return source.with_name(re.sub(r"\.data-\d+-of-\d+$", "", source.name))
 
 
 def convert_i3d(source: Path) -> dict[str, Tensor]:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from gasmcast.config import ModelConfig
 from gasmcast.errors import UsageError
 from gasmcast.models.backbones.normalize import Normalize
+from gasmcast.models.backbones.pretrained import pretrained_motion
 from gasmcast.models.backbones.video_network import (
     FULL_SIZE,
     KINETICS,
@@ -23,12 +23,7 @@ from gasmcast.models.backbones.video_network import (
     create_network,
     split_stages,
 )
-from gasmcast.models.backbones.weights import (
-    load_strictly,
-    no_weights,
-    read_weights,
-    starts_with_any,
-)
+from gasmcast.models.backbones.weights import load_strictly, read_weights, starts_with_any
 from gasmcast.models.shape import CELL
 from gasmcast.spec import ClipSpec
 
@@ -110,7 +105,7 @@ class MotionBackbone(nn.Module):
         """Load weights.
 
         Args:
-            weights: `pretrained` (by torchvision, from the network or its cache), the path of a
+            weights: `pretrained` (torchvision's, downloaded once), the path of a
                 file, or `random` to keep the initial weights.
 
         Raises:
@@ -137,13 +132,7 @@ class MotionBackbone(nn.Module):
                 f"Nobody publishes weights of {self.name} that gasmcast can download.",
                 "Give a file with --motion-weights FILE, or --motion-weights random.",
             )
-        # Torchvision checks the hash, so that a cut download is not taken for the weights.
-        try:
-            default = torchvision.models.get_model_weights(self.name).DEFAULT
-            tensors: dict[str, Tensor] = default.get_state_dict(progress=True, check_hash=True)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise no_weights(self.name, "--motion-weights", error) from None
-        return tensors
+        return read_weights(pretrained_motion(self.name))
 
     def forward(self, frames: Tensor) -> list[Tensor]:
         """Return the maps of each tap.

@@ -11,14 +11,9 @@ from torch.nn import functional as F
 from gasmcast.config import ModelConfig
 from gasmcast.errors import UsageError
 from gasmcast.models.backbones.normalize import Normalize
-from gasmcast.models.backbones.vit import SEMANTIC_NAMES, build_vit, create_tiny, create_vit
-from gasmcast.models.backbones.weights import (
-    fail_fast_offline,
-    load_strictly,
-    no_weights,
-    read_weights,
-    starts_with_any,
-)
+from gasmcast.models.backbones.pretrained import pretrained_semantic
+from gasmcast.models.backbones.vit import SEMANTIC_NAMES, create_tiny, create_vit
+from gasmcast.models.backbones.weights import load_strictly, read_weights, starts_with_any
 from gasmcast.models.shape import PATCH
 
 __all__ = ["SemanticBackbone"]
@@ -74,7 +69,7 @@ class SemanticBackbone(nn.Module):
         """Load weights.
 
         Args:
-            weights: `pretrained` (by timm, from the network or its cache), the path of a file, or
+            weights: `pretrained` (timm's, downloaded once), the path of a file, or
                 `random` to keep the initial weights.
 
         Raises:
@@ -103,15 +98,7 @@ class SemanticBackbone(nn.Module):
                 "The tiny semantic backbone has no pretrained weights.",
                 "Use --semantic-weights random.",
             )
-
-        # timm raises several kinds of error for a missing connection.
-        try:
-            with fail_fast_offline():
-                full = build_vit(self.timm_name, self.grid, pretrained=True)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise no_weights(self.name, "--semantic-weights", error) from None
-        tensors: dict[str, Tensor] = full.state_dict()
-        return tensors
+        return self._resample(read_weights(pretrained_semantic(self.timm_name)))
 
     def _resample(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Map a file's names to timm's and resample positions to this grid, by timm's filter."""

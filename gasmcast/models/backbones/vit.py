@@ -11,7 +11,7 @@ from timm.models.eva import Eva
 from gasmcast.errors import UsageError
 from gasmcast.models.shape import PATCH
 
-__all__ = ["SEMANTIC_NAMES", "build_vit", "create_tiny", "create_vit"]
+__all__ = ["SEMANTIC_NAMES", "create_tiny", "create_vit"]
 
 SEMANTIC_NAMES = {
     "dinov3_b16": "vit_base_patch16_dinov3.lvd1689m",
@@ -42,7 +42,7 @@ def create_vit(name: str, grid: int) -> Eva:
 
     # timm's models refuse an image size with different exceptions.
     try:
-        vit = build_vit(name, grid, pretrained=False)
+        vit = _build(name, grid)
     except (TypeError, AssertionError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"timm cannot build {name} for {grid * patch} px ({error}).", "Choose another ViT."
@@ -60,16 +60,16 @@ def create_vit(name: str, grid: int) -> Eva:
     return vit
 
 
-def build_vit(name: str, grid: int, *, pretrained: bool) -> Eva:
+def _build(name: str, grid: int) -> Eva:
     """Build timm's network for frames of the fixed size that gives a `grid` x `grid` of tokens."""
     size: dict[str, Any] = {"img_size": grid * _patch_size(name), "num_classes": 0}
     try:
-        vit: Eva = timm.create_model(name, pretrained=pretrained, dynamic_img_size=False, **size)
+        vit: Eva = timm.create_model(name, dynamic_img_size=False, **size)
     except TypeError as error:
         # BEiT always has one size and does not know the argument.
         if "dynamic_img_size" not in str(error):
             raise
-        vit = timm.create_model(name, pretrained=pretrained, **size)
+        vit = timm.create_model(name, **size)
     return vit
 
 

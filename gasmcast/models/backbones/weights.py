@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import pickle
-import socket
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import torch
-from huggingface_hub import constants
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -20,7 +15,6 @@ from gasmcast.errors import MachineError, UsageError
 
 __all__ = [
     "NoWeightsError",
-    "fail_fast_offline",
     "load_strictly",
     "no_weights",
     "read_weights",
@@ -166,28 +160,6 @@ def no_weights(what: str, option: str, error: BaseException) -> NoWeightsError:
         f"The pretrained weights of {what} could not be downloaded ({reason}).",
         f"Give a file with {option} FILE, or {option} random to start without.",
     )
-
-
-@contextmanager
-def fail_fast_offline() -> Iterator[None]:
-    """Let the Hugging Face client of an offline machine look into its cache only.
-
-    By default it retries twelve times, half a minute in all, and logs each time, before it looks
-    there.
-    """
-    before = constants.HF_HUB_OFFLINE
-    host = urlsplit(constants.ENDPOINT).hostname
-    try:
-        # Behind a proxy the host need not resolve here.
-        if not getproxies() and not before:
-            socket.getaddrinfo(host, 443)
-    except OSError:
-        constants.HF_HUB_OFFLINE = True
-
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 def starts_with_any(prefixes: Iterable[str]) -> Callable[[str], bool]:

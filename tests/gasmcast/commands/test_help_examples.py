@@ -84,6 +84,19 @@ def test_there_are_examples_to_look_at() -> None:
 
 
 @pytest.mark.parametrize(("name", "command"), commands())
+def test_every_verb_has_examples_in_one_style(name: str, command) -> None:
+    """A line `Examples:`, and after it nothing but commands, a blank line between two."""
+    _, heading, after = (command.help or "").partition("\n\nExamples:\n")
+    assert heading
+    paragraphs = [paragraph.strip() for paragraph in after.strip().split("\n\n")]
+    assert paragraphs
+    for paragraph in paragraphs:
+        assert re.match(r"(gasmcast|accelerate launch) ", paragraph)
+        assert "\n" not in paragraph
+    assert any(paragraph.startswith(name) for paragraph in paragraphs)
+
+
+@pytest.mark.parametrize(("name", "command"), commands())
 def test_the_help_is_printed_as_it_is_written(name: str, command) -> None:
     """`mqtt[s]://` lost its `[s]`: rich takes brackets for its own."""
     for text in (

@@ -9,6 +9,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from gasmcast.cli import app
 from gasmcast.commands.inspect.describe import describe, shapes
 from gasmcast.config import load_config
 from gasmcast.errors import UsageError
@@ -83,14 +84,15 @@ def test_the_command_prints_a_table_and_json(bundle):
 
     from gasmcast.commands.inspect import inspect
 
-    app = typer.Typer()
-    app.command()(inspect)
-    table = CliRunner().invoke(app, [str(bundle)])
+    verb = typer.Typer()
+    verb.command()(inspect)
+    table = CliRunner().invoke(verb, [str(bundle)])
     assert table.exit_code == 0
     assert "exchange" in table.output
+    assert "2 s: a decision looks back over 4 x 0.5 s" in table.output.replace("\n", " ")
     assert "fp32" in table.output
     assert table.output.strip().splitlines()[-1].startswith("Next: gasmcast live")
-    printed = CliRunner().invoke(app, [str(bundle), "--json"])
+    printed = CliRunner().invoke(verb, [str(bundle), "--json"])
     assert json.loads(printed.output)["cross_attention_ratio"] == 0.5
 
 
@@ -121,3 +123,27 @@ def test_what_is_not_there_is_one_sentence(tmp_path):
     ):
         with pytest.raises(UsageError):
             describe(target)
+
+
+def test_window_frame_rate_and_every_label_are_shown(bundle):
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["labels"] = [f"Doing thing number {number} [again]" for number in range(40)]
+    manifest["spec"] |= {"segments": 8, "segment_s": 0.5, "motion_frames": 8}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    assert describe(str(bundle))["timing"] == {
+        "window_s": 4.0,
+        "segment_s": 0.5,
+        "fps": 16.0,
+        "fitted": False,
+    }
+
+    printed = CliRunner().invoke(app, ["inspect", str(bundle)]).output
+    for part in ("4 s: a decision looks back", "16 per second", "64 x 64 px", "40 labels"):
+        assert part in printed
+    for label in manifest["labels"]:
+        assert label in printed
+
+
+def test_a_preset_says_that_training_fits_its_window():
+    printed = CliRunner().invoke(app, ["inspect", "small-data"]).output
+    assert "training fits it to the length of your clips" in " ".join(printed.split())

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from gasmcast.config import ModelConfig
 from gasmcast.errors import UsageError
 from gasmcast.models.backbones.i3d import I3D
-from gasmcast.models.backbones.i3d_convert import convert_i3d
+from gasmcast.models.backbones.i3d_convert import convert_i3d, write_i3d
+from gasmcast.models.backbones.motion import MotionBackbone
 from gasmcast.models.backbones.tf_checkpoint import read_tf_checkpoint
+from gasmcast.spec import ClipSpec
 
 # Written by TensorFlow 2.21 (tf.compat.v1.train.Saver) from `VARIABLES`, drawn in this order.
 INDEX = (
@@ -128,3 +131,51 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "resnet.pt")
     with pytest.raises(UsageError, match="not a checkpoint of Inception-I3D"):
         convert_i3d(tmp_path / "resnet.pt")
+
+
+def published() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return I3D().state_dict()
+
+
+def test_a_written_file_loads_and_says_what_it_is(tmp_path: Path) -> None:
+    torch.save(as_port(published(), 1.0), tmp_path / "rgb_imagenet.pt")
+    out = tmp_path / "new" / "i3d.safetensors"
+    converted = write_i3d(tmp_path / "rgb_imagenet.pt", out)
+    assert str(converted).startswith("Inception-I3D (RGB, trained on Kinetics-400), 12.")
+    backbone = MotionBackbone(ModelConfig(motion_backbone="i3d"), ClipSpec(pixels=64))
+    backbone.load(str(out))
+    first = backbone.net["Conv3d_1a_7x7"].Conv_0.kernel
+    assert torch.equal(first, published()["Conv3d_1a_7x7.Conv_0.kernel"])
+
+    with pytest.raises(UsageError, match="exists already"):
+        write_i3d(tmp_path / "rgb_imagenet.pt", out)
+    assert write_i3d(tmp_path / "rgb_imagenet.pt", out, force=True).size == out.stat().st_size
+
+
+def test_weights_for_optical_flow_or_of_half_a_network_are_not_written(tmp_path: Path) -> None:
+    port = as_port(published(), 1.0)
+    flow = port | {"Conv3d_1a_7x7.conv3d.weight": torch.zeros(64, 2, 7, 7, 7)}
+    half = {name: value for name, value in port.items() if not name.startswith("Mixed_5")}
+    for name, state, reason in (("flow", flow, "another shape"), ("half", half, "lacks")):
+        torch.save(state, tmp_path / f"{name}.pt")
+        with pytest.raises(UsageError, match=reason):
+            write_i3d(tmp_path / f"{name}.pt", tmp_path / "i3d.safetensors")
+    assert not (tmp_path / "i3d.safetensors").exists()
+
+
+def test_the_output_must_be_safetensors(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"must end in \.safetensors"):
+        write_i3d(tmp_path / "rgb_imagenet.pt", tmp_path / "i3d.pth")
+
+
+@pytest.mark.parametrize("name", ["", "model.ckpt.data-00000-of-00001", "model.ckpt.index"])
+def test_the_folder_or_any_file_of_a_checkpoint_names_it(checkpoint: Path, name: str) -> None:
+    # The small checkpoint is found and read; it is not a whole network.
+    with pytest.raises(UsageError, match=r"has another shape|lacks"):
+        write_i3d(checkpoint.parent / name, checkpoint.parent / "i3d.safetensors")
+
+
+def test_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds 0 TensorFlow checkpoints"):
+        write_i3d(tmp_path, tmp_path / "i3d.safetensors")

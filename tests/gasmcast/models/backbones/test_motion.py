@@ -8,7 +8,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from gasmcast.config import ModelConfig
-from gasmcast.errors import MachineError, UsageError
+from gasmcast.errors import UsageError
 from gasmcast.models.backbones.atrous import dilate_time
 from gasmcast.models.backbones.c3d import C3D
 from gasmcast.models.backbones.motion import MotionBackbone
@@ -173,16 +173,3 @@ def test_too_few_frames_are_refused_in_a_sentence():
 def test_weights_that_nobody_publishes(name):
     with pytest.raises(UsageError, match="Nobody publishes"):
         MotionBackbone(config(name), ClipSpec()).load("pretrained")
-
-
-def test_no_network_and_no_file_is_one_sentence_with_both_ways_out(monkeypatch):
-    def offline(*_args, **_kwargs):
-        raise OSError("Name or service not known")
-
-    monkeypatch.setattr("torch.hub.load_state_dict_from_url", offline)
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
-    with pytest.raises(
-        MachineError, match=r"could not be downloaded.*--motion-weights FILE.*random"
-    ) as caught:
-        MotionBackbone(config("mc3_18"), ClipSpec()).load("pretrained")
-    assert caught.value.exit_code == 3

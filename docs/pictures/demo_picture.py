@@ -1,0 +1,128 @@
+"""Draw the picture of the README from a finished demo.
+
+    make demo
+    python docs/pictures/demo_picture.py demo docs/demo.png
+
+Four decisions are shown, each with frames of its window: of every action that was recognized the
+most confident decision, of these the most confident four. The caption says what really happens in
+the video, so a confident mistake would be seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from gasmcast.labels import class_name
+from gasmcast.video.reader import read_frames
+
+__all__ = ["choose_decisions", "draw_picture", "true_action"]
+
+FRAMES = 3
+"""Frames shown of each window: its begin, middle and end."""
+INK, SOFT, RIGHT, WRONG = "#1b2533", "#5b6675", "#15803d", "#b91c1c"
+
+Decision = dict[str, Any]
+
+
+def choose_decisions(decisions: list[Decision], count: int = 4) -> list[Decision]:
+    """Return the most confident decision of each recognized action, the `count` best by time."""
+    best: dict[str, Decision] = {}
+    for decision in decisions:
+        label = decision["label"]
+        if decision["label_id"] < 0:
+            continue  # No action was recognized.
+        if label not in best or _confidence(decision) > _confidence(best[label]):
+            best[label] = decision
+    chosen = sorted(best.values(), key=_confidence, reverse=True)[:count]
+    return sorted(chosen, key=lambda decision: float(decision["window"][1]))
+
+
+def true_action(decision: Decision, actions: list[dict[str, Any]]) -> str:
+    """Return the action that fills most of a decision's window."""
+    begin, end = decision["window"]
+    action = max(actions, key=lambda one: min(end, one["end_s"]) - max(begin, one["start_s"]))
+    return class_name(action["template"])
+
+
+def draw_picture(demo: Path, out: Path) -> list[Decision]:
+    """Write the picture of a demo folder as PNG and return the decisions that it shows."""
+    lines = (demo / "live.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    chosen = choose_decisions([record for record in records if record["kind"] == "decision"])
+    actions = json.loads((demo / "stream.json").read_text(encoding="utf-8"))
+
+    # The video is read once for all windows.
+    times = [time for decision in chosen for time in np.linspace(*decision["window"], FRAMES)]
+    frames = _frames_at(demo / "stream.mp4", times)
+
+    figure, axes = plt.subplots(2, 2, figsize=(10, 4.6), dpi=110, layout="constrained")
+    for number, (decision, ax) in enumerate(zip(chosen, axes.flat, strict=False)):
+        strip = frames[number * FRAMES : (number + 1) * FRAMES]
+        _draw_decision(ax, decision, true_action(decision, actions), strip)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    figure.savefig(out)
+    plt.close(figure)
+    return chosen
+
+
+def _confidence(decision: Decision) -> float:
+    return float(decision["top"][0][1])
+
+
+def _frames_at(video: Path, times: list[float]) -> list[NDArray[np.uint8]]:
+    """Return the frame nearest to each time, in the order of `times`."""
+    stamped = list(read_frames(video))
+    stamps = np.array([stamp for stamp, _ in stamped])
+    return [stamped[int(np.abs(stamps - time).argmin())][1] for time in times]
+
+
+def _draw_decision(
+    ax: Axes, decision: Decision, truth: str, frames: list[NDArray[np.uint8]]
+) -> None:
+    # Thin white lines tell the frames apart.
+    gap = np.full((frames[0].shape[0], 3, 3), 255, np.uint8)
+    parts = [part for frame in frames for part in (frame, gap)][:-1]
+    ax.imshow(np.concatenate(parts, axis=1))
+
+    # Headline: what the model says; below it what is true.
+    right = decision["label"] == truth
+    begin, end = decision["window"]
+    headline = f"{decision['label']}   {100 * _confidence(decision):.0f} %"
+    ax.set_title(headline, loc="left", fontsize=11, fontweight="bold", color=INK)
+    note = f"{begin:.1f} to {end:.1f} s, " + ("right" if right else f"wrong: {truth}")
+    ax.text(
+        0.0,
+        -0.03,
+        note,
+        transform=ax.transAxes,
+        va="top",
+        fontsize=9,
+        color=RIGHT if right else WRONG,
+    )
+
+
+def main() -> None:
+    """Write the picture and print what it shows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("demo", type=Path, help="folder of `gasmcast demo`")
+    parser.add_argument("out", type=Path, help="PNG to write")
+    args = parser.parse_args()
+    for decision in draw_picture(args.demo, args.out):
+        print(f"{decision['window'][1]:.1f} s  {decision['label']}  {_confidence(decision):.2f}")
+
+
+if __name__ == "__main__":
+    main()
