@@ -60,7 +60,8 @@ def fuse(
         return
 
     # The latencies end here: emitting records does not count as computing.
-    logits = run_head(model.head, windows)
+    with governor.load.working("fuse"):
+        logits = run_head(model.head, windows)
     done = context.clock()
     for row, window in zip(logits, windows, strict=True):
         if not is_current():
@@ -74,6 +75,9 @@ def fuse(
             "total": _ms(done - window.segment.arrival),
         }
         latencies.add(latency_ms)
+
+        # Only what the machine adds: a slow camera waits for its next frame, and that is no load.
+        window.lane.latencies.add({"machine": _ms(done - window.segment.completed)})
         record_decision(context, window, row, latency_ms)
 
 

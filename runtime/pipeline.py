@@ -68,7 +68,7 @@ class Pipeline:
         self.config = config
         self.lanes: dict[str, Lane] = {}
         self.latencies = Latencies()
-        self.governor = Governor(model.spec, config, self._notify)
+        self.governor = Governor(model.spec, config, self._notify, clock)
         self.governor.capacity = capacity
 
         self._labels = LabelView(model.labels, config)

@@ -70,6 +70,8 @@ class Lane:
         self.drops: Counter[str] = Counter()
         self.latencies = Latencies()
         self.segments = self.decisions = self.frames = 0
+        self.bursts = 0
+        """Segments lost as `late` that had not waited: the network delivered several at once."""
 
         self._context = context
         self._clock = SegmentClock(
@@ -178,6 +180,10 @@ class Lane:
 
     def drop(self, cause: str, segment: Segment) -> None:
         """Count a segment that is not encoded, or (`hop`, `hole`) a window that is not decided."""
+        # A saturated machine lets the oldest segment wait for at least one more.
+        waited_s = self._context.clock() - segment.completed
+        if cause == "late" and waited_s < self._context.spec.segment_s / 2:
+            self.bursts += 1
         self._count(cause, run=segment.run, index=segment.index)
 
     def stats(self) -> CameraStats:
