@@ -89,8 +89,9 @@ class Event(_Timed):
     onset_s: float
     """Estimated start of the action on the axis of `time_s`: the middle between the start of the
     last window that did not show it and the end of the first that did, and not before the latter's
-    start. That start itself if there is no earlier window (start of the source, gap). The error is
-    at most half a window and half a hop if all windows that hold the whole action show it."""
+    start. That start itself if there is no earlier window (start of the source, gap). It is off by
+    at most half a window and half a hop if every window that the action fills shows it; smoothing
+    adds to that."""
     detected_s: float
     """End of the first window that showed the action, on the axis of `time_s`."""
     duration_s: float
