@@ -21,14 +21,14 @@ from typing import Any, BinaryIO, NamedTuple
 from gasmcast import __version__
 from gasmcast.errors import MachineError
 from gasmcast.runtime.live_settings import LiveConfig
+from gasmcast.runtime.recording.lines import RECORDING_VERSION
 from gasmcast.runtime.records import Record
 from gasmcast.runtime.service.secrets import redact, redact_tree
 from gasmcast.runtime.streaming_model import Model
 
-__all__ = ["RECORDING_VERSION", "Recorder"]
+__all__ = ["Recorder"]
 
 _log = logging.getLogger(__name__)
-RECORDING_VERSION = 1
 # Lines in one write.
 _BATCH_LINES = 64
 # Files wait at most this long for room.
