@@ -24,7 +24,7 @@ class Labels:
     Names are stored without the brackets that templates have around placeholders.
 
     Raises:
-        UsageError: no names, or two equal ones.
+        UsageError: no names, two equal ones, or one that is not Unicode.
 
     Example:
         >>> Labels(["Pushing [something]", "Nothing"]).index("Pushing something")
@@ -38,6 +38,15 @@ class Labels:
             raise UsageError(
                 "The class names are empty or not unique.", "Give each class one name."
             )
+
+        # A lone surrogate could be written to no file, socket or terminal.
+        for name in self.names:
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise UsageError(
+                    f"The class name {name[:80]!a} is not Unicode.", "Write it in UTF-8."
+                ) from None
 
     def __repr__(self) -> str:
         return f"Labels({len(self.names)} classes: {', '.join(self.names[:3])}, ...)"

@@ -143,6 +143,11 @@ class Pipeline:
             self.lanes.pop(name, None)
         return True
 
+    def forget(self, name: str) -> None:
+        """Remove a lane whose source never started."""
+        with self._context.changed:
+            self.lanes.pop(name, None)
+
     def start(self) -> None:
         """Start the threads of the stages."""
         self._workers.start()

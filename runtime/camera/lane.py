@@ -53,6 +53,8 @@ class Lane:
         self.decider = decider
         self.state = "connecting"
         self.error: GasmcastError | None = None
+        self.trouble = ""
+        """Why the source is not live, in its own words; empty while it is."""
         self.ended = False
         """True once the end has been decided; no record follows."""
 
@@ -133,7 +135,7 @@ class Lane:
         # The end is reported later, when everything before it has been decided.
         if state in (self.state, "ended"):
             return
-        self.state = state
+        self.state, self.trouble = state, "" if state == "live" else detail or self.trouble
         if state == "live":
             self._delivery.restart()
         verb = "has" if state == "failed" else "is"

@@ -70,7 +70,7 @@ class ConsoleSink:
     def _print(self, record: Record, console: Console) -> None:
         line = self._line(record)
         if line:
-            console.print(escape(redact(line)), soft_wrap=True, highlight=False)
+            console.print(escape(line), soft_wrap=True, highlight=False)
 
     def _store(self, record: Record) -> None:
         if not isinstance(record, Decision | Event | Notice):
@@ -103,7 +103,8 @@ class ConsoleSink:
             return f"{start}{sign} {record.label}  {record.p:.2f}{duration}"
         if isinstance(record, Notice):
             # Notices of the process itself have no camera.
-            return f"{start}{record.text}" if record.camera else record.text
+            text = redact(record.text)
+            return f"{start}{text}" if record.camera else text
 
         if isinstance(record, Decision):
             return f"{start}{record.label}  {record.p:.2f}"
@@ -134,7 +135,7 @@ class ConsoleSink:
 
             color = _COLORS.get(row.state, "white")
             decision, stats = row.decision, row.stats
-            label = redact(decision.label if decision else row.note)
+            label = decision.label if decision else redact(row.note)
             style = "dim" if label == NO_ACTION else "default"
             if row.event:
                 style = "bold green"

@@ -145,7 +145,7 @@ def test_a_session_reloads_on_its_own_thread_between_two_looks(model):
         CameraList(["demo:2"], LiveConfig()).fill(session)
         session.remove("demo-1")
 
-    session._request_reload()
+    session.request_reload()
     assert session.run(20.0, reload=reload) == []
     assert threads == [threading.current_thread()]
     assert session.stopped

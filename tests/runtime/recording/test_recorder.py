@@ -170,7 +170,17 @@ def test_no_secret_is_recorded(tmp_path, monkeypatch):
 
 def test_a_password_that_is_a_common_word_leaves_the_data_as_they_are(tmp_path, monkeypatch):
     monkeypatch.setattr(secrets, "_secrets", set())
-    words = ("2026", "event", "start", "window", "record", "demo", "something", "decision", "camera")
+    words = (
+        "2026",
+        "event",
+        "start",
+        "window",
+        "record",
+        "demo",
+        "something",
+        "decision",
+        "camera",
+    )
     for word in words:
         hide(word)
     labels = Labels(["Pushing something", "camera"])
