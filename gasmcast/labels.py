@@ -41,12 +41,10 @@ class Labels:
 
         # A lone surrogate could be written to no file, socket or terminal.
         for name in self.names:
-            try:
-                name.encode()
-            except UnicodeEncodeError:
+            if re.search("[\ud800-\udfff]", name):
                 raise UsageError(
                     f"The class name {name[:80]!a} is not Unicode.", "Write it in UTF-8."
-                ) from None
+                )
 
     def __repr__(self) -> str:
         return f"Labels({len(self.names)} classes: {', '.join(self.names[:3])}, ...)"

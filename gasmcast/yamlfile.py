@@ -28,7 +28,7 @@ class _Loader(yaml.SafeLoader):
     `True`). Dates are texts: `2024-02-30` is a valid name of a camera. A key may stand once only.
     """
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:  # noqa: ANN401 - as the parent's
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:  # noqa: ANN401 - as the parent's
         """Return the value of a scalar, which can be written as UTF-8."""
         value = super().construct_scalar(node)
         if isinstance(value, str):
@@ -103,5 +103,9 @@ def parse_yaml(content: str | bytes, name: str) -> Any:  # noqa: ANN401 - whatev
     except RecursionError:
         raise UsageError(f"{name} is not YAML (it is nested too deeply).") from None
     except Exception as error:  # noqa: BLE001 - PyYAML's constructors raise errors of many types
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = str(error) or type(error).__name__
+        if isinstance(error, yaml.MarkedYAMLError):
+            mark = error.problem_mark
+            reason = f"{error.problem}{f' in line {mark.line + 1}' if mark else ''}"
+        reason = reason.splitlines()[0]
         raise UsageError(f"{name} is not YAML ({reason}).") from None

@@ -112,11 +112,7 @@ class CameraList:
 
         # First the removals, for a changed camera keeps its name.
         for name in removed:
-            try:
-                if not session.remove(name):
-                    _log.error("%s does not end: its last decisions come late", name)
-            except GasmcastError as error:
-                _log.error("%s is not removed: %s", name, redact(error))
+            self._remove(session, name)
         added = [entry for entry in new if self._add(session, entry)]
 
         self.entries = [*(before[name] for name in before if name in same), *added]
@@ -127,6 +123,14 @@ class CameraList:
             len(added),
             len(same),
         )
+
+    @staticmethod
+    def _remove(session: Session, name: str) -> None:
+        try:
+            if not session.remove(name):
+                _log.error("%s does not end: its last decisions come late", name)
+        except GasmcastError as error:
+            _log.error("%s is not removed: %s", name, redact(error))
 
     @staticmethod
     def _add(session: Session, entry: CameraEntry) -> bool:
@@ -153,6 +157,9 @@ class CameraList:
                 f"{where} cannot be opened ({error.strerror}).",
                 "Check the path, and that this user may read it.",
             ) from None
+        except ValueError as error:
+            # A number with thousands of digits, a path with a zero byte.
+            raise SourceError(f"A source cannot be opened ({redact(error)}).") from None
 
         self._check(entries)
         return entries

@@ -131,8 +131,8 @@ class Governor:
             if lane not in active:
                 lane.paused = False
 
-        # A process that was stopped (Ctrl-Z, a frozen container) finds old segments in its backlogs,
-        # which say nothing about its speed: forget them with the interval in which they are decided.
+        # A process that was stopped (Ctrl-Z, a frozen container) finds old segments in its
+        # backlogs. They say nothing about its speed, so the interval that decides them is ignored.
         paused = now - self._last_tick > 2 * self._every_s
         self._last_tick = now
 

@@ -131,4 +131,5 @@ def _fits(shape: tuple[int | None, ...], other: tuple[int | None, ...]) -> bool:
 
 
 def _product(shape: tuple[int | None, ...]) -> str:
-    return " x ".join("?" if size is None else f"{size:.12g}" for size in shape)
+    # A damaged manifest may hold numbers of any length.
+    return " x ".join("?" if size is None else str(size)[:20] for size in shape)

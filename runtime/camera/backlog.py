@@ -69,11 +69,11 @@ class SegmentBacklog(deque[PendingItem]):
     def admit(self, segment: Segment, whole_windows: bool) -> bool:
         """Return whether a live camera's segment may wait; drop what has to make room.
 
-        Newest wins: the oldest waiting segment is dropped, unless one frame of a slow camera
-        completed it and `segment` together: such segments, up to a window, wait for each other. With `whole_windows` the oldest win, for
-        a machine that never keeps up: the segments of a window wait until they are encoded, and
-        what arrives meanwhile is skipped until nothing waits. So a window is always decided, and it
-        is no older than the time its segments take.
+        Newest wins: the oldest waiting segment is dropped. Segments that one frame of a slow camera
+        completed together wait for each other, up to a window. With `whole_windows` the oldest
+        win, for a machine that never keeps up: the segments of a window wait until they are
+        encoded, and what arrives meanwhile is skipped until nothing waits. So a window is always
+        decided, and it is no older than the time its segments take.
         """
         if not whole_windows:
             self._admitted, self._skipping = 0, False

@@ -42,7 +42,7 @@ class _Camera(_Line):
     camera: Text
     source: Text
     live: bool
-    config: dict[str, Any] | None = None
+    config: dict[str, Any] | None
 
 
 class _Segment(_Line):
