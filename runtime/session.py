@@ -175,7 +175,7 @@ class Session:
                     # The signal handler only sets a flag: sources may be added here, not there.
                     if self._reloading and reload:
                         self._reloading = False
-                        reload()
+                        self._reload(reload)
                     if self.pipeline.wait(0.0 if idle else 0.2) or (idle and not idle()):
                         break
             finally:
@@ -205,6 +205,14 @@ class Session:
 
             self.pipeline.report()
             self._close_sinks()
+
+    @staticmethod
+    def _reload(reload: Callable[[], None]) -> None:
+        """Call `reload`; whatever fails in it, recognition goes on."""
+        try:
+            reload()
+        except Exception:  # noqa: BLE001 - a bug there must not end the cameras that run
+            _log.exception("the sources could not be read again; the run goes on")
 
     def _errors(self) -> list[GasmcastError]:
         """Return the errors of the sources, after the run."""

@@ -118,15 +118,17 @@ class Recorder:
 
         Args:
             name: name of the camera.
-            source: path or URL, without secrets.
+            source: path or URL; the secrets of a URL are not recorded.
             live: whether it is a live source.
             config: settings of this camera; None: those of the run.
             crop: the `region` and `mask` of its images, if it has any.
         """
         self._files_only &= not live
 
+        # The path of a file stays whole, or a replay would not find it.
+        where = redact(source) if "://" in source else source
         settings = config and config.model_dump(mode="json")
-        fields = {"camera": name, "source": source, "live": live, "config": settings}
+        fields = {"camera": name, "source": where, "live": live, "config": settings}
         self._put(_Line("camera", {**fields, **(crop or {})}))
 
     def trace(self, kind: str, fields: dict[str, Any]) -> None:

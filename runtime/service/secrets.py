@@ -34,8 +34,8 @@ _log = logging.getLogger(__name__)
 _HIDDEN = "***"
 # A shorter secret is likely to be part of other words. In a URL it is hidden all the same.
 _SHORTEST = 6
-# Fields whose text comes from outside: a notice's or a mark's, and what the user gave as a source.
-_OUTSIDE = frozenset({"source", "text"})
+# Field whose text comes from outside, in a notice and in a mark of a recording.
+_OUTSIDE = "text"
 # All patterns match a bounded number of letters: time stays linear in the length of a text.
 _WORD = re.compile(r"\S+")
 _SCHEME = re.compile(r"[A-Za-z0-9+.-]:/{1,3}")
@@ -78,13 +78,13 @@ def redact(text: object) -> str:
 def redact_tree(tree: Any) -> Any:  # noqa: ANN401 - plain data of any shape
     """Return plain data (from `to_json`) with the texts redacted that come from outside.
 
-    Those are the values of `text` and `source`; all other values are data of our own. Must be
-    applied before `json.dumps`, whose output has no spaces between texts.
+    Those are the values of `text`; all other values are data of our own. Must be applied before
+    `json.dumps`, whose output has no spaces between texts.
     """
     if isinstance(tree, dict):
         fields = {}
         for key, value in tree.items():
-            outside = key in _OUTSIDE and isinstance(value, str)
+            outside = key == _OUTSIDE and isinstance(value, str)
             fields[key] = redact(value) if outside else redact_tree(value)
         return fields
     if isinstance(tree, list | tuple):

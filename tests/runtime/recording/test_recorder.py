@@ -186,7 +186,7 @@ def test_a_password_that_is_a_common_word_leaves_the_data_as_they_are(tmp_path, 
     labels = Labels(["Pushing something", "camera"])
     model = SimpleNamespace(labels=labels, spec=ClipSpec(), temperature=1.0, no_action=None)
     recorder = Recorder(tmp_path / "run.jsonl", model, LiveConfig(smooth_s=0), "tiny")
-    recorder.add_camera("demo", "demo:1", live=True)
+    recorder.add_camera("demo", "/clips/something/window-2026.mp4", live=False)
     view = LabelView(labels, LiveConfig(smooth_s=0))
     decider = Decider("demo", view, LiveConfig(smooth_s=0))
     for end_s, row in ((4.0, [9, 0]), (4.5, [0, 9])):
@@ -200,6 +200,7 @@ def test_a_password_that_is_a_common_word_leaves_the_data_as_they_are(tmp_path, 
     recorded = lines(tmp_path / "run.jsonl")
     assert [line["is"] for line in recorded[:3]] == ["run", "camera", "window"]
     assert recorded[0]["labels"] == list(labels.names)
+    assert recorded[1]["source"] == "/clips/something/window-2026.mp4"
     decision = next(line for line in recorded if line["is"] == "record")
     assert decision["ts"].startswith("2026-")
     assert (decision["kind"], decision["label"]) == ("decision", "Pushing something")
