@@ -4,7 +4,7 @@ An event starts at probability `on` and ends below `off` (hysteresis). Its start
 minimum duration, and a refractory time follows its end. All times are the source's own, so a
 recorded run gives the same events again.
 
-A window shows an action some time after the action has begun, when enough of the window holds it.
+A window shows an action some time after its start, when enough of the window holds it.
 The onset is estimated from the two windows around the first detection: the action was not yet
 dominant in the last window without it, and it was in the first window with it.
 """
@@ -145,7 +145,7 @@ def _onset_s(first: Decision, before: Decision | None) -> float:
     if before is None:
         return start_s
 
-    # Begun before both windows, the action would fill the earlier one too, and show there.
+    # An action that started before both windows would fill the earlier one too, and show there.
     middle_s = (before.window[0] + end_s) / 2
     return round(max(start_s, middle_s), 6)
 

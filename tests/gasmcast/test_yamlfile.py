@@ -45,16 +45,20 @@ def test_merged_keys_may_be_replaced():
     assert parse_yaml(text, "x")["new"] == {"x": 3, "y": 2}
 
 
-FRAGMENTS = st.sampled_from(
-    ["a", ": ", "\n", "- ", "[", "]", "{", "}", ", ", "&a ", "*a", "!!", "int ", "timestamp ", "'"]
-    + ['"', "\\", "2024-02-30", "9" * 30, "<<", "? ", "| ", "#", "%", "\t", "\x00", "\ufeff", "é"]
-)
+# fmt: off
+FRAGMENTS = st.sampled_from([
+    "a", ": ", "\n", "- ", "[", "]", "{", "}", ", ", "&a ", "*a", "!!", "int ", "timestamp ", "'",
+    '"', "\\", "2024-02-30", "9" * 30, "<<", "? ", "| ", "#", "%", "\t", "\x00", "\ufeff", "é",
+])
+# fmt: on
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.binary(max_size=60), st.lists(FRAGMENTS, max_size=25).map("".join)))
 def test_no_content_is_a_traceback(content):
+    refusal = ""
     try:
         parse_yaml(content, "x")
     except UsageError as error:
-        assert "\n" not in str(error)
+        refusal = str(error)
+    assert "\n" not in refusal

@@ -32,6 +32,22 @@ def model(tiny_bundle):
     return open_model(tiny_bundle, "onnxruntime", threads=1)[0]
 
 
+@pytest.fixture
+def _forbidden(monkeypatch):
+    """Paths with `forbidden` in them may not be entered; root may enter every real folder."""
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    for name in ("exists", "is_dir", "is_file"):
+        real = getattr(Path, name)
+        monkeypatch.setattr(
+            Path,
+            name,
+            lambda path, real=real: refuse(path) if "forbidden" in str(path) else real(path),
+        )
+
+
 class RecordedCalls:
     """Calls that a session got."""
 
@@ -93,21 +109,8 @@ def test_a_list_that_changed_is_followed_and_what_stays_is_not_touched(tmp_path,
         (None, "cannot be read"),
     ],
 )
-def test_a_wrong_list_changes_nothing_and_is_logged(
-    tmp_path, model, caplog, monkeypatch, text, says
-):
-    # Root may enter every folder, so the refusal is made here.
-    def refuse(path):
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    for name in ("exists", "is_dir", "is_file"):
-        real = getattr(Path, name)
-        monkeypatch.setattr(
-            Path,
-            name,
-            lambda path, real=real: refuse(path) if "forbidden" in str(path) else real(path),
-        )
-
+@pytest.mark.usefixtures("_forbidden")
+def test_a_wrong_list_changes_nothing_and_is_logged(tmp_path, model, caplog, text, says):
     def check(entries):
         if any(entry.source.name == "bug" for entry in entries):
             raise ZeroDivisionError

@@ -128,7 +128,8 @@ def test_sighup_before_it_is_ready_is_served_when_it_is(tiny_bundle, tmp_path):
         opened = streaming_model.open_model
 
         def open_model(*args, **settings):
-            pathlib.Path({str(cameras)!r}).write_text("cameras: [{{name: comes, source: 'demo:2'}}]")
+            path = pathlib.Path({str(cameras)!r})
+            path.write_text("cameras: [{{name: comes, source: 'demo:2'}}]")
             os.kill(os.getpid(), signal.SIGHUP)
             return opened(*args, **settings)
 
