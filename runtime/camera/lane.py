@@ -86,6 +86,8 @@ class Lane:
         self._delivery = Delivery(
             name, spec, config.gap_s, lambda text: self.notify("under_delivery", text)
         )
+        # Of the last segment that was encoded: when its last frame came, and when it was encoded.
+        self._completed = self._encoded_at = float("-inf")
         # Arrival of the first frame that the current pause cost.
         self._paused_since: float | None = None
         # A file was stopped before its end.
@@ -154,6 +156,21 @@ class Lane:
         self._clock = self._clock.emptied()
 
     # Called by the stages.
+
+    def machine_since(self, segment: Segment, now: float) -> float:
+        """Return since when only the machine delays an encoded segment, in monotonic seconds.
+
+        One frame of a slow camera completes several segments. They wait for each other, which is
+        the camera's doing.
+
+        Args:
+            segment: the newest one.
+            now: monotonic seconds.
+        """
+        together = segment.completed == self._completed
+        since = self._encoded_at if together else segment.completed
+        self._completed, self._encoded_at = segment.completed, now
+        return since
 
     def finish(self, mark: Mark) -> None:
         """Report the end and free the memory; a process may work through any number of files."""

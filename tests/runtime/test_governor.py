@@ -403,13 +403,19 @@ def play_each(clock, pipeline, lanes, seconds: float, rates):
         for index, rate in enumerate(rates)
         for number in range(int(seconds * rate))
     )
-    for number, (arrival, index) in enumerate(arrivals):
-        clock.now = max(clock.now, arrival)
-        image = np.full((32, 32, 3), number * 37 % 256, np.uint8)
-        lanes[index].on_frame(Frame(None, arrival, image))
-        while picked := pick(lanes, pipeline.config.batch):
+    count = 0
+    while count < len(arrivals):
+        while count < len(arrivals) and arrivals[count][0] <= clock.now:
+            arrival, index = arrivals[count]
+            image = np.full((32, 32, 3), count * 37 % 256, np.uint8)
+            lanes[index].on_frame(Frame(None, arrival, image))
+            count += 1
+        picked = pick(lanes, pipeline.config.batch)
+        if picked:
             batch = encode(pipeline.model, pipeline._context, pipeline.governor, picked)
             fuse(pipeline.model, pipeline._context, pipeline.governor, pipeline.latencies, batch)
+        elif count < len(arrivals):
+            clock.now = arrivals[count][0]
         pipeline.tick()
 
 
@@ -432,6 +438,18 @@ def test_slow_cameras_are_not_taken_for_a_slow_machine(encode_s):
     # The records still say how long ago the last frame of a slow camera came.
     slow = [r.latency_ms for r in records if isinstance(r, Decision) and r.camera == "cam2"]
     assert max(latency["total"] for latency in slow) > 500
+
+
+def test_a_camera_that_completes_a_window_with_one_frame_degrades_nobody():
+    """At a frame every 2 s a window of segments waits, each for the ones before it."""
+    clock, pipeline, lanes, _, _, _ = world(LiveConfig(gap_s=10.0), 2, 0.15)
+    for lane in lanes:
+        lane._clock._gap_s = 10.0
+    play_each(clock, pipeline, lanes, 120, (25.0, 0.55))
+    assert pipeline.governor.level == 0
+    assert not lanes[0].drops
+    assert not lanes[1].drops
+    assert lanes[1].decisions > 200
 
 
 def test_a_slow_machine_is_seen_beside_a_slow_camera():
