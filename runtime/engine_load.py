@@ -1,4 +1,4 @@
-"""How busy the engines are: the share of the time in which the encoder or the head computes."""
+"""Load of the engines: the share of the time in which the encoder or the head computes."""
 
 from __future__ import annotations
 
