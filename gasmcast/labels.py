@@ -26,7 +26,7 @@ class Labels:
     form (Unicode NFC).
 
     Raises:
-        UsageError: no names, or two equal ones.
+        UsageError: no names, two equal ones, or one that is not Unicode.
 
     Example:
         >>> Labels(["Pushing [something]", "Nothing"]).index("Pushing something")
@@ -40,6 +40,13 @@ class Labels:
             raise UsageError(
                 "The class names are empty or not unique.", "Give each class one name."
             )
+
+        # A lone surrogate could be written to no file, socket or terminal.
+        for name in self.names:
+            if re.search("[\ud800-\udfff]", name):
+                raise UsageError(
+                    f"The class name {name[:80]!a} is not Unicode.", "Write it in UTF-8."
+                )
 
     def __repr__(self) -> str:
         return f"Labels({len(self.names)} classes: {', '.join(self.names[:3])}, ...)"

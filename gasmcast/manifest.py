@@ -37,9 +37,16 @@ class Measured(Frozen):
     agreement: float | None = Field(
         default=None, description="share of clips with the same top-1 as FP32"
     )
-    temperature: float = Field(default=1.0, description="divides the logits before the softmax")
+    temperature: float = Field(
+        default=1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="divides the logits before the softmax",
+    )
     no_action: float | None = Field(
-        default=None, description="below this maximal logit there is no action"
+        default=None,
+        allow_inf_nan=False,
+        description="below this maximal logit there is no action",
     )
     loss_interval: tuple[float, float] | None = Field(
         default=None, description="95 % interval of the paired top-1 loss against FP32"
@@ -120,6 +127,10 @@ def _parse(path: Path) -> Manifest:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         version = tree.get("format_version")
+    except RecursionError:
+        raise UsageError(
+            f"{path} is damaged (it is nested too deeply).", "Export the bundle again."
+        ) from None
     except (ValueError, AttributeError) as error:
         raise UsageError(f"{path} is damaged ({error}).", "Export the bundle again.") from None
 

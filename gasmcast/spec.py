@@ -28,7 +28,7 @@ class ClipSpec(Frozen):
     """
 
     segments: int = Field(default=8, ge=1, description="segments per window")
-    segment_s: float = Field(default=0.5, gt=0, description="seconds per segment")
+    segment_s: float = Field(default=0.5, ge=0.001, le=3600, description="seconds per segment")
     motion_frames: int = Field(default=8, ge=1, description="motion frames per segment")
     semantic_frames: int = Field(
         default=2, ge=1, description="motion frames per segment that the semantic stream sees"

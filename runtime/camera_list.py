@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gasmcast.errors import GasmcastError
+from gasmcast.errors import GasmcastError, SourceError
 from gasmcast.runtime.camera.decisions import LabelView
 from gasmcast.runtime.frames import Source
 from gasmcast.runtime.live_settings import LiveConfig, with_settings
@@ -96,6 +96,9 @@ class CameraList:
         except GasmcastError as error:
             _log.error("the sources stay as they are: %s", redact(error))
             return
+        except Exception:  # noqa: BLE001 - whatever is in a list, the cameras run on
+            _log.exception("the sources stay as they are, and this is a bug: please report it")
+            return
 
         # A camera with any change is replaced, because its lane cannot change its settings.
         before = {entry.source.name: entry for entry in self.entries}
@@ -109,8 +112,7 @@ class CameraList:
 
         # First the removals, for a changed camera keeps its name.
         for name in removed:
-            if not session.remove(name):
-                _log.error("%s does not end: its last decisions come late", name)
+            self._remove(session, name)
         added = [entry for entry in new if self._add(session, entry)]
 
         self.entries = [*(before[name] for name in before if name in same), *added]
@@ -123,6 +125,14 @@ class CameraList:
         )
 
     @staticmethod
+    def _remove(session: Session, name: str) -> None:
+        try:
+            if not session.remove(name):
+                _log.error("%s does not end: its last decisions come late", name)
+        except GasmcastError as error:
+            _log.error("%s is not removed: %s", name, redact(error))
+
+    @staticmethod
     def _add(session: Session, entry: CameraEntry) -> bool:
         """Add a source; log it and return False if one of that name has not ended yet."""
         try:
@@ -130,19 +140,36 @@ class CameraList:
         except GasmcastError as error:
             _log.error("%s is not added: %s", entry.source.name, redact(error))
             return False
+        except RuntimeError as error:
+            # No more threads can be started; the next reload tries again.
+            _log.error("%s is not added: %s.", entry.source.name, redact(error))
+            return False
         return True
 
     def _read(self) -> list[CameraEntry]:
-        entries = []
-        for spec, source in open_sources(self._texts, realtime=self._realtime):
-            # A URL may hold a password; the path of a file is needed whole for a replay.
-            path = Path(spec.source)
-            recorded_as = str(path.absolute()) if path.is_file() else redact(spec.source)
-            config = with_settings(self._config, spec.settings, f"camera {source.name}")
-            entries.append(CameraEntry(spec, source, config, recorded_as))
+        try:
+            opened = open_sources(self._texts, realtime=self._realtime)
+            entries = [self._entry(spec, source) for spec, source in opened]
+        except OSError as error:
+            # A folder that may not be entered or listed, a name that is too long.
+            where = redact(error.filename or "a source")
+            raise SourceError(
+                f"{where} cannot be opened ({error.strerror}).",
+                "Check the path, and that this user may read it.",
+            ) from None
+        except ValueError as error:
+            # A number with thousands of digits, a path with a zero byte.
+            raise SourceError(f"A source cannot be opened ({redact(error)}).") from None
 
         self._check(entries)
         return entries
+
+    def _entry(self, spec: CameraSpec, source: Source) -> CameraEntry:
+        # A URL may hold a password; the path of a file is needed whole for a replay.
+        path = Path(spec.source)
+        recorded_as = str(path.absolute()) if path.is_file() else redact(spec.source)
+        config = with_settings(self._config, spec.settings, f"camera {source.name}")
+        return CameraEntry(spec, source, config, recorded_as)
 
     def _update_files(self) -> None:
         self.files[:] = [entry.source.name for entry in self.entries if not entry.source.live]

@@ -82,7 +82,10 @@ def encode(
                 moving[position] = pending.item
 
     # Marks and still segments pass on without features, to keep their place in the order.
-    features = _run_encoder(model.encoder, moving) if moving else {}
+    features: dict[int, Tensors] = {}
+    if moving:
+        with governor.load.working("encode"):
+            features = _run_encoder(model.encoder, moving)
     items = []
     for position, (lane, pending) in enumerate(picked):
         items.append(EncodedItem(lane, pending, features.get(position)))

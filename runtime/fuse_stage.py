@@ -32,6 +32,8 @@ class DueWindow(NamedTuple):
     pending: PendingItem
     segment: Segment
     features: Tensors
+    machine_since: float
+    """Monotonic seconds since when only the machine delays the decision."""
 
 
 def fuse(
@@ -60,7 +62,8 @@ def fuse(
         return
 
     # The latencies end here: emitting records does not count as computing.
-    logits = run_head(model.head, windows)
+    with governor.load.working("fuse"):
+        logits = run_head(model.head, windows)
     done = context.clock()
     for row, window in zip(logits, windows, strict=True):
         if not is_current():
@@ -74,6 +77,9 @@ def fuse(
             "total": _ms(done - window.segment.arrival),
         }
         latencies.add(latency_ms)
+
+        # Only what the machine adds: a slow camera waits for its next frame, and that is no load.
+        window.lane.latencies.add({"machine": _ms(done - window.machine_since)})
         record_decision(context, window, row, latency_ms)
 
 
@@ -92,10 +98,11 @@ def due_windows(
             close(context, lane, segment)
             continue
 
+        since = lane.machine_since(segment, context.clock())
         features = _advance(context, lane, segment, encoded)
         hop = governor.hop(lane.config) if lane.live else lane.config.hop
         if features is not None and _is_due(lane, segment, hop):
-            windows.append(DueWindow(lane, pending, segment, features))
+            windows.append(DueWindow(lane, pending, segment, features, since))
             continue
 
         # No decision will follow for this segment, so its frames need not wait for one.

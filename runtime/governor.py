@@ -12,17 +12,24 @@ Levels, each on top of the one before:
 
 A single camera has no level 3. Files are never degraded: they wait. Every change is reported. The
 level rises at once, and falls after a calm period that doubles on a relapse.
+
+Only what the machine adds counts: the time from the frame that completes a segment to its decision,
+and segments that were lost while the engines were busy. A camera that delivers one frame a second
+waits for its own next frame, and a network that delivers a burst overruns the backlog of an idle
+machine; reduced service would help neither of them.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gasmcast.runtime.camera.lane import Lane
 from gasmcast.runtime.camera.latency import percentiles
 from gasmcast.runtime.capacity import Capacity
+from gasmcast.runtime.engine_load import EngineLoad
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.spec import ClipSpec
 
@@ -38,13 +45,16 @@ _LEVELS = (
 # Threshold of the still-scene filter at level 2, if the settings have none.
 _STILL_GRAY_LEVELS = 6.0
 _CALM_S, _MAX_CALM_S = 10.0, 600.0
+# Share of the time, of the busier engine, below which the machine counts as idle: reduced service
+# spares the engines alone, so it could not help.
+_IDLE_LOAD = 0.1
 
 
 class _LaneCounts(NamedTuple):
     """Counters of a lane at one check."""
 
     late: int
-    """Segments lost as `late` or `skip`."""
+    """Segments lost as `late` or `skip`, without those that a burst of the network overran."""
     decisions: int
 
 
@@ -62,13 +72,20 @@ class Governor:
         spec: the clip spec.
         config: its `budget_s`, `max_cameras`, `degrade`, `hop` and `still_filter` are used.
         notify: takes what happened (`degrade`, `recover` or `turns`) and a sentence.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
-        self, spec: ClipSpec, config: LiveConfig, notify: Callable[[str, str], None]
+        self,
+        spec: ClipSpec,
+        config: LiveConfig,
+        notify: Callable[[str, str], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.level = 0
         self.capacity: Capacity | None = None
+        self.load = EngineLoad(clock)
+        """How busy the engines are; the stages report to it."""
         self._spec = spec
         self._config = config
         self._notify = notify
@@ -77,10 +94,12 @@ class Governor:
         # Time of the next check of the level, and the calm period that a recovery needs.
         self._every_s = max(2.0, 4 * spec.segment_s)
         self._next: float | None = None
+        self._last_tick = -math.inf
         self._calm_since = 0.0
         self._calm_s = _CALM_S
         self._recovered_at = -math.inf
         self._counts: dict[Lane, _LaneCounts] = {}
+        self._resumed = False
 
         # Round-robin: the first camera that is served, and until when.
         self._turn_from = 0
@@ -112,19 +131,32 @@ class Governor:
             if lane not in active:
                 lane.paused = False
 
+        # A process that was stopped (Ctrl-Z, a frozen container) finds old segments in its
+        # backlogs. They say nothing about its speed, so the interval that decides them is ignored.
+        paused = now - self._last_tick > 2 * self._every_s
+        self._last_tick = now
+
         # Turns are passed on at every call, the level is checked every few segments only.
         if self._next is None:
             self._next, self._calm_since = now + self._every_s, now
+        elif paused:
+            self._next, self._resumed = now + self._every_s, True
         if now < self._next or not self._config.degrade:
             return
         self._next = now + self._every_s
+        if self._resumed:
+            self._resumed = False
+            self._changes(live)
+            self.load.share()
+            return
         self._update_level(now, live, len(active))
 
     def _update_level(self, now: float, live: Sequence[Lane], cameras: int) -> None:
         late, latency_s = self._changes(live)
+        idle = self.load.share() < _IDLE_LOAD
 
         # Losses count before latency: newest wins, so a late camera may have a good latency.
-        if late or latency_s > self._budget_s:
+        if (late or latency_s > self._budget_s) and not idle:
             self._calm_since = now
             latency = f"latency {1000 * latency_s:.0f} of {1000 * self._budget_s:.0f} ms"
             self._degrade(now, f"{late} segments came too late" if late else latency, cameras)
@@ -137,20 +169,25 @@ class Governor:
             )
 
     def _changes(self, live: Sequence[Lane]) -> tuple[int, float]:
-        """Return the segments lost and the p95 latency in seconds since the last check."""
+        """Return what changed since the last check.
+
+        Returns:
+            The segments lost, and the p95 of the latency that the machine added, in seconds.
+        """
         late = 0
         values_ms: list[float] = []
         # A new dict, so that lanes that were removed are forgotten.
         before, self._counts = self._counts, {}
         for lane in live:
             last = before.get(lane, _LaneCounts(0, 0))
-            counts = _LaneCounts(lane.drops["late"] + lane.drops["skip"], lane.decisions)
+            lost = lane.drops["late"] - lane.bursts + lane.drops["skip"]
+            counts = _LaneCounts(lost, lane.decisions)
             self._counts[lane] = counts
 
             late += counts.late - last.late
             decided = counts.decisions - last.decisions
             if decided > 0:
-                values_ms += lane.latencies.recent("total", decided)
+                values_ms += lane.latencies.recent("machine", decided)
 
         return late, percentiles(values_ms)["p95"] / 1000.0 if values_ms else 0.0
 

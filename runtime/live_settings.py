@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from gasmcast.errors import UsageError
 from gasmcast.schema import Frozen, check_settings
@@ -19,6 +19,9 @@ _RUN_WIDE = ("budget_s", "max_cameras", "degrade", "batch", "stats_s")
 
 class LiveConfig(Frozen):
     """Settings of decisions and events, and of service when the machine is too slow."""
+
+    # Infinity and NaN pass most bounds, and would reach every record.
+    model_config = ConfigDict(allow_inf_nan=False)
 
     hop: int = Field(default=1, ge=1, description="segments between decisions")
     smooth_s: float = Field(
@@ -54,7 +57,10 @@ class LiveConfig(Frozen):
     top: int = Field(default=5, ge=1, description="labels that a decision lists")
 
     budget_s: float | None = Field(
-        default=None, gt=0, description="target latency from capture to decision; None: one segment"
+        default=None,
+        gt=0,
+        description="latency that the machine may add, from the frame that completes a segment to "
+        "its decision; None: one segment",
     )
     max_cameras: int | Literal["auto"] | None = Field(
         default=None, description="live cameras served at once; auto: as measured; None: no limit"

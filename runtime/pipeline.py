@@ -68,7 +68,7 @@ class Pipeline:
         self.config = config
         self.lanes: dict[str, Lane] = {}
         self.latencies = Latencies()
-        self.governor = Governor(model.spec, config, self._notify)
+        self.governor = Governor(model.spec, config, self._notify, clock)
         self.governor.capacity = capacity
 
         self._labels = LabelView(model.labels, config)
@@ -142,6 +142,11 @@ class Pipeline:
                 return False
             self.lanes.pop(name, None)
         return True
+
+    def forget(self, name: str) -> None:
+        """Remove a lane whose source never started."""
+        with self._context.changed:
+            self.lanes.pop(name, None)
 
     def start(self) -> None:
         """Start the threads of the stages."""

@@ -63,7 +63,14 @@ class Decision(_Timed):
     label_id: int
     """Index of the class in the bundle's labels, for a group its best member's; -1: no action."""
     p: float
-    """Calibrated probability of the best label, also if it is below the no-action threshold."""
+    """Probability of `label`. For a class or group: its calibrated probability. For `no action`: a
+    score of its own, `1 / (1 + exp(-(threshold - max logit) / temperature))`, which is 0.5 at the
+    threshold and grows as the best class falls below it; with the setting `only` at least the
+    probability of the labels that are not reported."""
+    best: str
+    """The best label that is reported; `label`, unless that is `no action`."""
+    best_p: float
+    """Calibrated probability of `best`, also if the decision is `no action`."""
     top: tuple[tuple[str, float], ...]
     """The most probable labels with their probabilities, best first."""
     latency_ms: dict[str, float] = field(default_factory=dict)
@@ -79,12 +86,20 @@ class Event(_Timed):
     label: str
     label_id: int
     p: float
-    """Peak probability so far."""
-    start_s: float
-    """Start of the action on the axis of `time_s`: the end of the first window that showed it."""
+    """Peak probability of `label` so far."""
+    onset_s: float
+    """Estimated start of the action on the axis of `time_s`: the middle between the start of the
+    last window that did not show it and the end of the first that did, and not before the latter's
+    start. That start itself if there is no earlier window (start of the source, gap). It is off by
+    at most half a window and half a hop if every window that the action fills shows it; smoothing
+    adds to that."""
+    detected_s: float
+    """End of the first window that showed the action, on the axis of `time_s`."""
     duration_s: float
-    onset_delay_s: float
-    """Seconds between `start_s` and the report of the start (the wait for `min_s`)."""
+    """Seconds from `detected_s` to `time_s`. An action also ends before the first window that no
+    longer shows it, so the two delays cancel, and its end is near `onset_s + duration_s`."""
+    report_delay_s: float
+    """Seconds between `detected_s` and the report of the start (the wait for `min_s`)."""
     number: int
     """Running number among the camera's events; the same in `start`, `update` and `end`."""
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
-from gasmcast.errors import GasmcastError
+from gasmcast.errors import GasmcastError, SourceError
 from gasmcast.runtime.capacity import Capacity
 from gasmcast.runtime.frames import Source
 from gasmcast.runtime.live_settings import LiveConfig
@@ -102,9 +102,15 @@ class Session:
             name = recorded_as or source.name
             self._recorder.add_camera(source.name, name, source.live, config, crop)
 
-        # Last, because its thread starts to deliver frames at once.
+        # Last, because its thread starts to deliver frames at once. If it cannot be started, the
+        # name is free again.
         self.health.watch_trouble(f"camera {source.name}", partial(self._trouble, source.name))
-        self.cameras.add(source, lane, lane.config.gap_s)
+        try:
+            self.cameras.add(source, lane, lane.config.gap_s)
+        except BaseException:
+            self.health.forget(f"camera {source.name}")
+            self.pipeline.forget(source.name)
+            raise
 
     def remove(self, name: str) -> bool:
         """Stop a source, and remove it once all its frames are decided.
@@ -123,6 +129,10 @@ class Session:
     def stop(self) -> None:
         """Request the end and return at once: sources are closed, work in progress is finished."""
         self._stopping = True
+
+    def request_reload(self) -> None:
+        """Request a call of `reload` by `run`, and return at once; a signal handler may call it."""
+        self._reloading = True
 
     @property
     def stopped(self) -> bool:
@@ -146,7 +156,8 @@ class Session:
                 signal keeps its default effect.
 
         Returns:
-            The errors of single sources; the others ran on.
+            The errors of single sources; the others ran on. If no source ever delivered a frame,
+            each has one, also if it was still tried when the time was up.
 
         Raises:
             Exception: the error of a stage, of any type (an engine's bug ends the run, too).
@@ -154,7 +165,7 @@ class Session:
         deadline = None if duration_s is None else time.monotonic() + duration_s
         watchdog = self._watch()
 
-        with stop_signals(self.stop, self._request_reload if reload else None):
+        with stop_signals(self.stop, self.request_reload if reload else None):
             try:
                 self.pipeline.start()
                 self.cameras.start()
@@ -164,7 +175,7 @@ class Session:
                     # The signal handler only sets a flag: sources may be added here, not there.
                     if self._reloading and reload:
                         self._reloading = False
-                        reload()
+                        self._reload(reload)
                     if self.pipeline.wait(0.0 if idle else 0.2) or (idle and not idle()):
                         break
                     # `--jsonl - | head`: a command ends when its reader has gone.
@@ -174,7 +185,7 @@ class Session:
                 watchdog.stop()
                 self.close()
 
-        return [lane.error for lane in self.pipeline.lanes.values() if lane.error is not None]
+        return self._errors()
 
     def close(self) -> None:
         """Stop the sources, drain the stages, end open events and close the sinks.
@@ -197,6 +208,29 @@ class Session:
 
             self.pipeline.report()
             self._close_sinks()
+
+    @staticmethod
+    def _reload(reload: Callable[[], None]) -> None:
+        """Call `reload`; whatever fails in it, recognition goes on."""
+        try:
+            reload()
+        except Exception:  # noqa: BLE001 - a bug there must not end the cameras that run
+            _log.exception("the sources could not be read again; the run goes on")
+
+    def _errors(self) -> list[GasmcastError]:
+        """Return the errors of the sources, after the run."""
+        lanes = list(self.pipeline.lanes.values())
+        errors = [lane.error for lane in lanes if lane.error is not None]
+        if errors or any(lane.frames for lane in lanes):
+            return errors
+
+        # A camera is retried for ever, so one that never opened has no error of its own.
+        never: list[GasmcastError] = []
+        for lane in lanes:
+            if lane.live:
+                reason = lane.trouble.rstrip(".") or "nothing was received"
+                never.append(SourceError(f"{lane.name} never delivered a picture: {reason}."))
+        return never
 
     def _watch(self) -> Watchdog:
         """Return a watchdog over the stages and the cameras' supervisor."""
@@ -232,9 +266,6 @@ class Session:
                     lost.append(f"{count} {cause}")
             if lost:
                 _log.warning("sink %s did not write all records: %s", name, ", ".join(lost))
-
-    def _request_reload(self) -> None:
-        self._reloading = True
 
     def _trouble(self, name: str) -> str:
         lane = self.pipeline.lanes.get(name)

@@ -76,12 +76,60 @@ def open_model(
             reopen=compile_pair,
         )
 
-    # A head of another label set would give wrong names without any error.
     model = compile_pair()
-    classes = model.head.outputs["logits"].shape[-1]
-    if len(opened.labels) != classes:
-        raise UsageError(
-            f"{bundle}: {len(opened.labels)} labels, but the head gives {classes} logits.",
-            "Export the bundle again.",
-        )
+    mismatch = _mismatch(model)
+    if mismatch:
+        raise UsageError(f"{bundle}: {mismatch}.", "Export the bundle again.")
     return OpenedModel(model, f"{chosen} by {model.encoder.describe()} ({why})")
+
+
+def _mismatch(model: Model) -> str:
+    """Return how the graphs of a bundle contradict its manifest or each other; empty if they fit.
+
+    Clips of another shape would only fail later, and a head of another label set would give wrong
+    names without any error.
+    """
+    encoder, head, spec = model.encoder, model.head, model.spec
+    if set(encoder.inputs) != {"segments"} or "logits" not in head.outputs:
+        return (
+            f"its encoder takes {', '.join(encoder.inputs)} and its head gives "
+            f"{', '.join(head.outputs)}; they must be segments and logits"
+        )
+
+    taken = encoder.inputs["segments"].shape[1:]
+    if not _fits(taken, spec.pair_shape):
+        return (
+            f"its spec gives segments of {_product(spec.pair_shape)}, and its encoder takes "
+            f"{_product(taken)}"
+        )
+
+    # The head takes the encoder's outputs, one for each segment of the window.
+    if set(head.inputs) != set(encoder.outputs):
+        return (
+            f"its head takes {', '.join(head.inputs)}, and its encoder gives "
+            f"{', '.join(encoder.outputs)}"
+        )
+    for name, output in encoder.outputs.items():
+        given = (spec.segments, *output.shape[1:])
+        if not _fits(head.inputs[name].shape[1:], given):
+            return (
+                f"{name} of a window is {_product(given)}, and its head takes "
+                f"{_product(head.inputs[name].shape[1:])}"
+            )
+
+    classes = head.outputs["logits"].shape[-1]
+    if len(model.labels) != classes:
+        return f"{len(model.labels)} labels, but the head gives {classes} logits"
+    return ""
+
+
+def _fits(shape: tuple[int | None, ...], other: tuple[int | None, ...]) -> bool:
+    """Return whether two shapes may be the same; None is any size."""
+    if len(shape) != len(other):
+        return False
+    return all(a == b or a is None or b is None for a, b in zip(shape, other, strict=True))
+
+
+def _product(shape: tuple[int | None, ...]) -> str:
+    # A damaged manifest may hold numbers of any length.
+    return " x ".join("?" if size is None else str(size)[:20] for size in shape)

@@ -56,7 +56,7 @@ def load(
         >>> import gasmcast
         >>> recognizer = gasmcast.load("demo.gasm")
         >>> for event in recognizer("clip.mp4").events:
-        ...     print(event.phase, event.label, event.start_s)
+        ...     print(event.phase, event.label, event.onset_s)
     """
     config = check_settings(LiveConfig, dict(settings or {}), "settings")
     model, description = open_model(Path(bundle), engine, precision, threads)

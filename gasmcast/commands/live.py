@@ -41,6 +41,7 @@ class EngineChoice(str, Enum):
 
 
 def live(
+    ctx: typer.Context,
     sources: Annotated[
         list[str] | None,
         typer.Argument(
@@ -163,12 +164,20 @@ def live(
     from gasmcast.runtime.live_settings import load_live_config
     from gasmcast.runtime.recording.recorder import Recorder
     from gasmcast.runtime.service.health import Health
+    from gasmcast.runtime.service.reload_signal import ReloadSignal
     from gasmcast.runtime.service.secrets import protect_logging
     from gasmcast.runtime.session import Session
     from gasmcast.runtime.sinks.open_sinks import build_sinks
     from gasmcast.runtime.streaming_model import open_model
 
     protect_logging()
+    # A terminal sends SIGHUP when it closes; then the run must end, not reload. A reload that is
+    # requested before the run is ready waits, because until then SIGHUP would end the process.
+    reload_signal = ReloadSignal()
+    reloadable = any(text.startswith("@") for text in sources or ()) and not os.isatty(0)
+    if reloadable:
+        ctx.with_resource(reload_signal.installed())
+
     flags = {
         "hop": hop,
         "budget_s": _parse_seconds(budget),
@@ -232,10 +241,11 @@ def live(
             sink.close(1.0)
         raise
 
-    # A terminal sends SIGHUP when it closes; then the run must end, not reload.
+    # A request that came while the engines were compiled is served first.
     reload = None
-    if cameras.reloadable and not os.isatty(0):
+    if reloadable:
         reload = partial(cameras.reload, session)
+        reload_signal.forward(session.request_reload)
     errors = session.run(duration, window.pump if window else None, reload)
     _raise_first(errors, ordered=session.stopped)
 

@@ -69,14 +69,15 @@ class SegmentBacklog(deque[PendingItem]):
     def admit(self, segment: Segment, whole_windows: bool) -> bool:
         """Return whether a live camera's segment may wait; drop what has to make room.
 
-        Newest wins: the oldest waiting segment is dropped. With `whole_windows` the oldest win, for
-        a machine that never keeps up: the segments of a window wait until they are encoded, and
-        what arrives meanwhile is skipped until nothing waits. So a window is always decided, and it
-        is no older than the time its segments take.
+        Newest wins: the oldest waiting segment is dropped. Segments that one frame of a slow camera
+        completed together wait for each other, up to a window. With `whole_windows` the oldest
+        win, for a machine that never keeps up: the segments of a window wait until they are
+        encoded, and what arrives meanwhile is skipped until nothing waits. So a window is always
+        decided, and it is no older than the time its segments take.
         """
         if not whole_windows:
             self._admitted, self._skipping = 0, False
-            while self.full:
+            while self.segments >= self._room_beside(segment):
                 self._drop_oldest()
             return True
 
@@ -95,6 +96,14 @@ class SegmentBacklog(deque[PendingItem]):
 
         self._admitted += 1
         return True
+
+    def _room_beside(self, segment: Segment) -> int:
+        """Return the number of waiting segments at which one has to make room for `segment`."""
+        for pending in self:
+            if isinstance(pending.item, Segment):
+                together = pending.item.completed == segment.completed
+                return max(self._room, self._window) if together else self._room
+        return self._room
 
     def _drop_oldest(self) -> None:
         for index, pending in enumerate(self):

@@ -40,6 +40,9 @@ class Segment:
     """Stamp of the frame in each slot, as the source gave it."""
     arrival: float
     """Monotonic seconds at which its last frame arrived."""
+    completed: float
+    """Monotonic seconds at which the frame arrived that made it complete. A slot is decided by the
+    frame after it, so a slow camera completes a segment long after `arrival`."""
 
     @property
     def distinct(self) -> int:
@@ -154,10 +157,11 @@ class SegmentClock:
         before, self._last = self._last, _PlacedFrame(run_s, frame)
 
         # Every slot up to this frame can be decided: one of the two frames around it is nearest.
+        completed = frame.arrival
         while (slot_s := self._slot / self.spec.fps) <= run_s:
             earlier_is_nearer = before is not None and slot_s - before.run_s <= run_s - slot_s
             nearest = before.frame if before is not None and earlier_is_nearer else frame
-            segment = self._fill(nearest)
+            segment = self._fill(nearest, completed)
             if segment is not None:
                 yield segment
 
@@ -173,11 +177,11 @@ class SegmentClock:
         per_window = self.spec.segments * per_segment
 
         while self._slot % per_segment or (self.run == 0 and self._slot < per_window):
-            segment = self._fill(self._last.frame)
+            segment = self._fill(self._last.frame, self._last.frame.arrival)
             if segment is not None:
                 yield segment
 
-    def _fill(self, frame: Frame) -> Segment | None:
+    def _fill(self, frame: Frame, completed: float) -> Segment | None:
         """Put a frame into the next slot; return the segment if that was its last slot."""
         # Consecutive slots may take the same frame, which is resized only once.
         if self._fitted is None or self._fitted.frame is not frame:
@@ -205,6 +209,7 @@ class SegmentClock:
             pair=self._pair,
             stamps=tuple(self._stamps),
             arrival=frame.arrival,
+            completed=completed,
         )
 
         # The next segment has this one as its predecessor.

@@ -116,8 +116,8 @@ class Decider:
         mean = self._smooth(logits.astype(np.float64), window[1])
 
         # Softmax of the calibrated logits, with the largest subtracted against overflow.
-        scaled = mean / self._temperature
-        p = np.exp(scaled - scaled.max())
+        with np.errstate(over="ignore"):
+            p = np.exp((mean - mean.max()) / self._temperature)
         p /= p.sum()
 
         # Labels that are filtered out sort last, and never make it into the list.
@@ -128,8 +128,11 @@ class Decider:
         best = int(order[0])
 
         # A filtered label that is more probable than all shown ones means no action, too.
+        best_p = float(shares[best])
         weak = self._no_action is not None and float(mean.max()) < self._no_action
         quiet = weak or best != int(shares.argmax())
+        hidden = float(shares[~self._labels.shown].sum())
+        no_action_p = max(self._no_action_score(float(mean.max())), min(hidden, 1.0))
         decision = Decision(
             camera=self.camera,
             time_s=window[1],
@@ -137,7 +140,9 @@ class Decider:
             window=window,
             label=NO_ACTION if quiet else names[best],
             label_id=-1 if quiet else self._labels.best_member(best, p),
-            p=float(shares[best]),
+            p=no_action_p if quiet else best_p,
+            best=names[best],
+            best_p=best_p,
             top=tuple((names[i], float(shares[i])) for i in order),
             latency_ms=latency_ms,
         )
@@ -157,6 +162,17 @@ class Decider:
         """
         self._mean = None
         return self._events.flush(wall_s)
+
+    def _no_action_score(self, logit: float) -> float:
+        """Return the score of no action, 0..1, for the largest smoothed logit.
+
+        It is the probability of a class whose logit is the threshold, beside that logit alone.
+        """
+        if self._no_action is None:
+            return 0.0
+        distance = (self._no_action - logit) / self._temperature
+        # `exp` overflows above 709.
+        return 1.0 / (1.0 + math.exp(min(-distance, 700.0)))
 
     def _smooth(self, logits: NDArray[np.float64], time_s: float) -> NDArray[np.float64]:
         """Return the moving average of the logits; it forgets more after a longer pause."""

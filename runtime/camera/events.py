@@ -3,6 +3,10 @@
 An event starts at probability `on` and ends below `off` (hysteresis). Its start is reported after a
 minimum duration, and a refractory time follows its end. All times are the source's own, so a
 recorded run gives the same events again.
+
+A window shows an action some time after its start, when enough of the window holds it.
+The onset is estimated from the two windows around the first detection: the action was not yet
+dominant in the last window without it, and it was in the first window with it.
 """
 
 from __future__ import annotations
@@ -23,9 +27,10 @@ class _OpenEvent:
 
     label: str
     label_id: int
-    start_s: float
+    onset_s: float
+    detected_s: float
     peak: float
-    number: int
+    number: int = 0
     delay_s: float = 0.0
 
 
@@ -56,8 +61,8 @@ class EventTracker:
             decision: the newest one.
             shares: probability of every label or group that is reported.
         """
-        self._last = decision
-        strong = decision.label != NO_ACTION and decision.p >= self._config.on
+        before, self._last = self._last, decision
+        strong = decision.label != NO_ACTION and decision.best_p >= self._config.on
 
         events = []
         if self._open is not None:
@@ -72,7 +77,7 @@ class EventTracker:
 
         # The decision that ends one event may start the next.
         if self._open is None:
-            self._candidate = self._extend_candidate(decision) if strong else None
+            self._candidate = self._extend_candidate(decision, before) if strong else None
             started = self._start(decision)
             if started is not None:
                 events.append(started)
@@ -81,25 +86,37 @@ class EventTracker:
     def flush(self, wall_s: float) -> list[Event]:
         """End the open event at the last decision, at a gap or the end of the source."""
         self._candidate = None
-        if self._open is None or self._last is None:
+        last, self._last = self._last, None
+        if self._open is None or last is None:
             return []
-        return [self._end(replace(self._last, wall_s=wall_s))]
+        return [self._end(replace(last, wall_s=wall_s))]
 
-    def _extend_candidate(self, decision: Decision) -> _OpenEvent | None:
-        """Return the candidate with this decision; None in the refractory time of its label."""
+    def _extend_candidate(self, decision: Decision, before: Decision | None) -> _OpenEvent | None:
+        """Return the candidate with this decision; None in the refractory time of its label.
+
+        Args:
+            decision: the newest one, which shows an action.
+            before: the one before it; None at the start of the source and after a gap.
+        """
         label = decision.label
         if decision.time_s < self._quiet_until_s.get(label, float("-inf")):
             return None
 
         if self._candidate is not None and self._candidate.label == label:
-            return replace(self._candidate, peak=max(self._candidate.peak, decision.p))
-        return _OpenEvent(label, decision.label_id, decision.time_s, decision.p, number=0)
+            return replace(self._candidate, peak=max(self._candidate.peak, decision.best_p))
+        return _OpenEvent(
+            label=label,
+            label_id=decision.label_id,
+            onset_s=_onset_s(decision, before),
+            detected_s=decision.time_s,
+            peak=decision.best_p,
+        )
 
     def _start(self, decision: Decision) -> Event | None:
         """Open the candidate if it has lasted long enough."""
         if self._candidate is None:
             return None
-        lasted_s = decision.time_s - self._candidate.start_s
+        lasted_s = decision.time_s - self._candidate.detected_s
         if lasted_s < self._config.min_s:
             return None
 
@@ -117,6 +134,22 @@ class EventTracker:
         return _event("end", decision, ended)
 
 
+def _onset_s(first: Decision, before: Decision | None) -> float:
+    """Estimate when an action began, in seconds on the axis of `time_s`.
+
+    Args:
+        first: decision of the first window that shows the action.
+        before: decision of the window before it; None if there is none in this run.
+    """
+    start_s, end_s = first.window
+    if before is None:
+        return start_s
+
+    # An action that started before both windows would fill the earlier one too, and show there.
+    middle_s = (before.window[0] + end_s) / 2
+    return round(max(start_s, middle_s), 6)
+
+
 def _event(
     phase: Literal["start", "update", "end"], decision: Decision, state: _OpenEvent
 ) -> Event:
@@ -128,8 +161,9 @@ def _event(
         label=state.label,
         label_id=state.label_id,
         p=state.peak,
-        start_s=state.start_s,
-        duration_s=decision.time_s - state.start_s,
-        onset_delay_s=state.delay_s,
+        onset_s=state.onset_s,
+        detected_s=state.detected_s,
+        duration_s=decision.time_s - state.detected_s,
+        report_delay_s=state.delay_s,
         number=state.number,
     )

@@ -54,6 +54,8 @@ class Lane:
         self.decider = decider
         self.state = "connecting"
         self.error: GasmcastError | None = None
+        self.trouble = ""
+        """Why the source is not live, in its own words; empty while it is."""
         self.ended = False
         """True once the end has been decided; no record follows."""
 
@@ -71,6 +73,8 @@ class Lane:
         self.drops: Counter[str] = Counter()
         self.latencies = Latencies()
         self.segments = self.decisions = self.frames = 0
+        self.bursts = 0
+        """Segments lost as `late` that had not waited: the network delivered several at once."""
 
         self._context = context
         self._clock = SegmentClock(
@@ -86,6 +90,8 @@ class Lane:
         self._still_picture = StillPicture(
             lambda what, text: self.notify(what, f"The picture of {name} {text}")
         )
+        # Of the last segment that was encoded: when its last frame came, and when it was encoded.
+        self._completed = self._encoded_at = float("-inf")
         # Arrival of the first frame that the current pause cost.
         self._paused_since: float | None = None
         # A file was stopped before its end.
@@ -137,7 +143,7 @@ class Lane:
         # The end is reported later, when everything before it has been decided.
         if state in (self.state, "ended"):
             return
-        self.state = state
+        self.state, self.trouble = state, "" if state == "live" else detail or self.trouble
         if state == "live":
             self._delivery.restart()
             self._still_picture.restart()
@@ -157,6 +163,21 @@ class Lane:
         self._clock = self._clock.emptied()
 
     # Called by the stages.
+
+    def machine_since(self, segment: Segment, now: float) -> float:
+        """Return since when only the machine delays an encoded segment, in monotonic seconds.
+
+        One frame of a slow camera completes several segments. They wait for each other, which is
+        the camera's doing.
+
+        Args:
+            segment: the newest one.
+            now: monotonic seconds.
+        """
+        together = segment.completed == self._completed
+        since = self._encoded_at if together else segment.completed
+        self._completed, self._encoded_at = segment.completed, now
+        return since
 
     def finish(self, mark: Mark) -> None:
         """Report the end and free the memory; a process may work through any number of files."""
@@ -185,6 +206,10 @@ class Lane:
 
     def drop(self, cause: str, segment: Segment) -> None:
         """Count a segment that is not encoded, or (`hop`, `hole`) a window that is not decided."""
+        # A saturated machine lets the oldest segment wait for at least one more.
+        waited_s = self._context.clock() - segment.completed
+        if cause == "late" and waited_s < self._context.spec.segment_s / 2:
+            self.bursts += 1
         self._count(cause, run=segment.run, index=segment.index)
 
     def stats(self) -> CameraStats:

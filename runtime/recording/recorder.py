@@ -22,14 +22,14 @@ from gasmcast import __version__
 from gasmcast.errors import MachineError
 from gasmcast.files import open_fifo
 from gasmcast.runtime.live_settings import LiveConfig
+from gasmcast.runtime.recording.lines import RECORDING_VERSION
 from gasmcast.runtime.records import Record
 from gasmcast.runtime.service.secrets import redact, redact_tree
 from gasmcast.runtime.streaming_model import Model
 
-__all__ = ["RECORDING_VERSION", "Recorder"]
+__all__ = ["Recorder"]
 
 _log = logging.getLogger(__name__)
-RECORDING_VERSION = 1
 # Lines in one write.
 _BATCH_LINES = 64
 # Files wait at most this long for room.
@@ -121,15 +121,17 @@ class Recorder:
 
         Args:
             name: name of the camera.
-            source: path or URL, without secrets.
+            source: path or URL; the secrets of a URL are not recorded.
             live: whether it is a live source.
             config: settings of this camera; None: those of the run.
             crop: the `region` and `mask` of its images, if it has any.
         """
         self._files_only &= not live
 
+        # The path of a file stays whole, or a replay would not find it.
+        where = redact(source) if "://" in source else source
         settings = config and config.model_dump(mode="json")
-        fields = {"camera": name, "source": source, "live": live, "config": settings}
+        fields = {"camera": name, "source": where, "live": live, "config": settings}
         self._put(_Line("camera", {**fields, **(crop or {})}))
 
     def trace(self, kind: str, fields: dict[str, Any]) -> None:

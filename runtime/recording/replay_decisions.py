@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gasmcast.errors import UsageError
 from gasmcast.labels import Labels
 from gasmcast.runtime.camera.decisions import Decider, LabelView
 from gasmcast.runtime.live_settings import LiveConfig
-from gasmcast.runtime.recording.recorder import RECORDING_VERSION
+from gasmcast.runtime.recording.lines import parse_line
 from gasmcast.runtime.records import Decision, Event
 
 __all__ = ["Replay", "read_recording", "replay"]
@@ -56,7 +57,7 @@ def replay(
         config: other settings, to see what they would have changed; None: the recorded ones.
 
     Raises:
-        UsageError: not a recording, or one of another version.
+        UsageError: not a recording, one of another version, or one that was damaged by an edit.
     """
     lines = read_recording(path)
     deciders = _Deciders(next(lines), path, config)
@@ -89,7 +90,7 @@ def replay(
 
 
 def read_recording(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a recording, its head first.
+    """Yield the lines of a recording, its head first; each has the fields of its kind.
 
     A last line that is torn (power failure while writing) is ignored.
 
@@ -103,15 +104,13 @@ def read_recording(path: Path) -> Iterator[dict[str, Any]]:
                 if not text.endswith("\n") and number > 1:
                     return
 
-                line = json.loads(text)
-                if number == 1:
-                    _check_head(line)
+                line = _parse(text, path, number)
                 yield line
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}).", _HINT) from None
-    except (ValueError, AttributeError) as error:
+    except UnicodeDecodeError as error:
         raise UsageError(
-            f"{path} is not a recording that this version reads ({error}).", _HINT
+            f"{path}, line {number + 1}, is not UTF-8 ({error.reason}).", _HINT
         ) from None
 
     if number == 0:
@@ -142,12 +141,29 @@ class _Deciders:
                 self._add(line)
             case "window":
                 start_s, end_s = line["window"]
-                logits = np.asarray(line["logits"], np.float32)
-                decider = self._by_camera[line["camera"]]
+                decider = self._decider(line["camera"])
+                logits = self._logits(line)
                 return decider.update((start_s, end_s), logits, line["wall_s"], line["latency_ms"])
             case "mark":
-                return list(self._by_camera[line["camera"]].flush(line["wall_s"]))
+                return list(self._decider(line["camera"]).flush(line["wall_s"]))
         return []
+
+    def _decider(self, camera: str) -> Decider:
+        decider = self._by_camera.get(camera)
+        if decider is None:
+            raise UsageError(f"{self._path}: no line introduces the camera {camera!r}.", _HINT)
+        return decider
+
+    def _logits(self, line: dict[str, Any]) -> NDArray[np.float32]:
+        with np.errstate(over="ignore"):
+            logits = np.asarray(line["logits"], np.float32)  # (classes,)
+        if len(logits) != len(self._labels) or not np.isfinite(logits).all():
+            raise UsageError(
+                f"{self._path}: a window of {line['camera']} has other logits than one finite "
+                f"number for each of the {len(self._labels)} labels.",
+                _HINT,
+            )
+        return logits
 
     def _add(self, line: dict[str, Any]) -> None:
         # Other settings replace those of single cameras, too.
@@ -165,9 +181,13 @@ class _Deciders:
         )
 
 
-def _check_head(line: dict[str, Any]) -> None:
-    if line.get("is") != "run" or line.get("version") != RECORDING_VERSION:
-        raise ValueError(f"its first line is no head of version {RECORDING_VERSION}")
+def _parse(text: str, path: Path, number: int) -> dict[str, Any]:
+    try:
+        return parse_line(text, first=number == 1)
+    except ValueError as error:
+        raise UsageError(
+            f"{path} is not a recording that this version reads (line {number}: {error}).", _HINT
+        ) from None
 
 
 def _config(tree: dict[str, Any], path: Path) -> LiveConfig:

@@ -47,7 +47,7 @@ class Health:
     ) -> None:
         self.patience_s = patience_s
         self._clock = clock
-        self._start = clock()
+        self._start = self._awake_since = clock()
         self._ready = False
         self._lock = threading.Lock()
         self._beats: dict[str, Callable[[], float]] = {}
@@ -79,6 +79,13 @@ class Health:
             self._beats.pop(part, None)
             self._troubles.pop(part, None)
 
+    def resume(self) -> None:
+        """Note that the whole process was stopped until now: no stage could make progress.
+
+        Ctrl-Z, SIGSTOP or a frozen container stop it. Each stage has its full patience again.
+        """
+        self._awake_since = self._clock()
+
     def set_ready(self, ready: bool = True) -> None:
         """Note that recognition has started, or that the run is ending."""
         self._ready = ready
@@ -90,7 +97,9 @@ class Health:
             beats, watched = dict(self._beats), dict(self._troubles)
 
         # Outside the lock, because the callbacks take locks of their own.
-        ages_s = {stage: round(max(0.0, now - beat()), 3) for stage, beat in beats.items()}
+        ages_s = {}
+        for stage, beat in beats.items():
+            ages_s[stage] = round(max(0.0, now - max(beat(), self._awake_since)), 3)
         late = tuple(stage for stage, age_s in ages_s.items() if age_s > self.patience_s)
         troubles = {}
         for part, trouble in watched.items():

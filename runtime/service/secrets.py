@@ -1,8 +1,11 @@
 """Remove passwords and tokens from text before anybody reads it.
 
-Errors, log lines and statistics all pass through `redact`. It rather hides too much: a password may
-itself contain `@`, `/` or `?`, so everything between a scheme and the last `@` of the word is
-hidden, and so is every query string.
+Texts that come from outside pass through `redact`: errors, log lines, notices, sources. It rather
+hides too much: a password may itself contain `@`, `/` or `?`, so everything between a scheme and
+the last `@` of the word is hidden, and so is every query string.
+
+Data of our own never does: names, labels, kinds and times stay as they are even where a password
+is one of these words. Hiding them would destroy the records, and tell a reader the password.
 """
 
 from __future__ import annotations
@@ -30,8 +33,14 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 _HIDDEN = "***"
-_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)\S*@")
-_QUERY = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s?]*\?)[^\s'\"]+")
+# A shorter secret is likely to be part of other words. In a URL it is hidden all the same.
+_SHORTEST = 6
+# Field whose text comes from outside, in a notice and in a mark of a recording.
+_OUTSIDE = "text"
+# All patterns match a bounded number of letters: time stays linear in the length of a text.
+_WORD = re.compile(r"\S+")
+_SCHEME = re.compile(r"[A-Za-z0-9+.-]:/{1,3}")
+_QUOTE = re.compile(r"['\"]")
 _HEADER = re.compile(r"(?i)\b((?:proxy-)?authorization:\s*)[^\r\n]+")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # A URL with a password, or with a token in its query, that is not a ${VARIABLE}.
@@ -47,9 +56,9 @@ _lock = threading.Lock()
 def hide(secret: str) -> None:
     """Hide this text from now on, as it is and percent-encoded.
 
-    Texts of fewer than 3 characters are too common to be hidden.
+    A text of fewer than 6 characters is hidden in URLs only, as it may be a part of other words.
     """
-    if len(secret) >= 3:
+    if len(secret) >= _SHORTEST:
         with _lock:
             _secrets.update((secret, quote(secret, safe=""), quote(secret)))
 
@@ -63,23 +72,51 @@ def redact(text: object) -> str:
     for secret in secrets:
         shown = shown.replace(secret, _HIDDEN)
 
-    shown = _USER.sub(rf"\1{_HIDDEN}@", shown)
-    shown = _QUERY.sub(rf"\1{_HIDDEN}", shown)
+    shown = _WORD.sub(lambda word: _redact_word(word.group()), shown)
     return _HEADER.sub(rf"\1{_HIDDEN}", shown)
 
 
 def redact_tree(tree: Any) -> Any:  # noqa: ANN401 - plain data of any shape
-    """Return plain data (from `to_json`) with every text in it redacted.
+    """Return plain data (from `to_json`) with the texts redacted that come from outside.
 
-    Must be applied before `json.dumps`, whose output has no spaces between texts.
+    Those are the values of `text`; all other values are data of our own. Must be applied before
+    `json.dumps`, whose output has no spaces between texts.
     """
-    if isinstance(tree, str):
-        return redact(tree)
     if isinstance(tree, dict):
-        return {key: redact_tree(value) for key, value in tree.items()}
+        fields = {}
+        for key, value in tree.items():
+            outside = key == _OUTSIDE and isinstance(value, str)
+            fields[key] = redact(value) if outside else redact_tree(value)
+        return fields
     if isinstance(tree, list | tuple):
         return [redact_tree(value) for value in tree]
     return tree
+
+
+def _redact_word(word: str) -> str:
+    """Return a word (letters without spaces) with the user, password and query of URLs hidden."""
+    # User and password: from the scheme to the last @, because both may contain an @ themselves.
+    # Without a scheme there must be a colon between them, or it is an e-mail address.
+    last_at = word.rfind("@")
+    scheme = _SCHEME.search(word, 0, last_at) if last_at > 0 else None
+    if scheme is not None:
+        word = f"{word[: scheme.end()]}{_HIDDEN}{word[last_at:]}"
+    elif last_at > 0 and word.find(":", 0, last_at) > 0:
+        word = f"{_HIDDEN}{word[last_at:]}"
+
+    # Queries: from the question mark of a URL to the end of the word or of a quotation.
+    parts = []
+    start = 0
+    while scheme := _SCHEME.search(word, start):
+        mark = word.find("?", scheme.end())
+        if mark < 0:
+            break
+        quote_mark = _QUOTE.search(word, mark)
+        end = quote_mark.start() if quote_mark else len(word)
+        parts.append(word[start : mark + 1])
+        parts.append(_HIDDEN if end > mark + 1 else "")
+        start = end
+    return "".join([*parts, word[start:]])
 
 
 def fill_secrets(text: str, environment: Mapping[str, str] | None = None, *, safe: str = "") -> str:

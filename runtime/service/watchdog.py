@@ -2,6 +2,9 @@
 
 The service manager watches this process in turn: it gets a sign of life only while every stage
 makes progress (systemd's `WatchdogSec`).
+
+A process that was stopped as a whole (Ctrl-Z, SIGSTOP, a frozen container) is not stuck: the
+watchdog notices that its own wait took too long, and gives the stages their patience again.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 
@@ -144,8 +147,31 @@ class Watchdog:
             del self._restarting[stage]
 
     def _loop(self, every_s: float) -> None:
+        before = self._clock()
         while not self._stop.wait(every_s):
+            self._notice_pause(self._clock() - before, every_s)
             self.tick()
+            before = self._clock()
+
+    def _notice_pause(self, waited_s: float, every_s: float) -> None:
+        """Forgive all stages if the process was stopped during a wait.
+
+        Args:
+            waited_s: seconds that the wait really took.
+            every_s: seconds that it should have taken.
+        """
+        # The wait of a busy machine overruns too, but not by as much again.
+        paused_s = waited_s - every_s
+        if paused_s <= max(1.0, every_s):
+            return
+
+        _log.warning("the process was stopped for about %.0f s and goes on", paused_s)
+        self._health.resume()
+        # No restart of a stage went on meanwhile either.
+        for times in (self._restarting, self._restarted):
+            for stage in list(times):
+                with suppress(KeyError):
+                    times[stage] += paused_s
 
 
 @contextmanager

@@ -101,7 +101,7 @@ class ConsoleSink:
     def _print(self, record: Record, console: Console) -> None:
         line = self._line(record)
         if line:
-            console.print(escape(_clean(line)), soft_wrap=True, highlight=False)
+            console.print(escape(printable(line)), soft_wrap=True, highlight=False)
 
     def _store(self, record: Record) -> None:
         if not isinstance(record, Decision | Event | Notice):
@@ -144,7 +144,8 @@ class ConsoleSink:
             return f"{start}{sign} {record.label}  {record.p:.2f}{duration}"
         if isinstance(record, Notice):
             # Notices of the process itself have no camera.
-            return f"{start}{record.text}" if record.camera else record.text
+            text = redact(record.text)
+            return f"{start}{text}" if record.camera else text
 
         if isinstance(record, Decision):
             return f"{start}{record.label}  {record.p:.2f}"
@@ -199,7 +200,7 @@ class ConsoleSink:
             # Two lines for each event would hide the table of many cameras.
             going_on = event.phase != "end"
             duration = "now" if going_on else f"{event.duration_s:.1f} s"
-            text = f"{event.start_s:9.1f} s  {duration:>7}  {event.camera}  {event.label}"
+            text = f"{event.onset_s:9.1f} s  {duration:>7}  {event.camera}  {event.label}"
             style = "green" if going_on else "dim"
             lines.append(Text(_clean(text), style=style, no_wrap=True, overflow="ellipsis"))
         return lines
@@ -208,7 +209,7 @@ class ConsoleSink:
 def _cells(camera: str, row: _Row) -> dict[str, str]:
     """Return the markup of every column of a camera."""
     decision, stats = row.decision, row.stats
-    label = decision.label if decision else row.note
+    label = decision.label if decision else redact(row.note)
     style = "dim" if label == NO_ACTION else "default"
     if row.event:
         style = "bold green"
@@ -232,5 +233,5 @@ def _justify(name: str) -> Literal["left", "right"]:
 
 
 def _clean(text: str) -> str:
-    """Return a text without secrets and without control characters."""
-    return printable(redact(text))
+    """Return a text without control characters."""
+    return printable(text)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +30,22 @@ cameras:
 @pytest.fixture
 def model(tiny_bundle):
     return open_model(tiny_bundle, "onnxruntime", threads=1)[0]
+
+
+@pytest.fixture
+def _forbidden(monkeypatch):
+    """Paths with `forbidden` in them may not be entered; root may enter every real folder."""
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    for name in ("exists", "is_dir", "is_file"):
+        real = getattr(Path, name)
+        monkeypatch.setattr(
+            Path,
+            name,
+            lambda path, real=real: refuse(path) if "forbidden" in str(path) else real(path),
+        )
 
 
 class RecordedCalls:
@@ -79,11 +97,23 @@ def test_a_list_that_changed_is_followed_and_what_stays_is_not_touched(tmp_path,
         ),
         ("cameras: [{name: clip, source: no.mp4}]", "no file 'no.mp4'"),
         ("cameras: [{name: bad, source: 'demo:1'}]", "it may not be called bad"),
+        ("cameras: [{name: !!int x, source: 'demo:1'}]", "not YAML"),
+        ("cameras: [{name: " + "9" * 5000 + ", source: 'demo:1'}]", "not YAML"),
+        ("[" * 5000, "nested too deeply"),
+        (START + START, "'cameras' is there twice"),
+        (f"cameras: [{{name: clip, source: {'x' * 300}}}]", "cannot be opened"),
+        ("cameras: [{name: clip, source: 'demo:" + "9" * 5000 + "'}]", "cannot be opened"),
+        ("cameras: [{name: clip, source: 'forbidden/x.mp4'}]", "cannot be opened (Permission"),
+        ("cameras: [{name: clip, source: 'forbidden'}]", "cannot be opened (Permission"),
+        ("cameras: [{name: bug, source: 'demo:1'}]", "ZeroDivisionError"),
         (None, "cannot be read"),
     ],
 )
+@pytest.mark.usefixtures("_forbidden")
 def test_a_wrong_list_changes_nothing_and_is_logged(tmp_path, model, caplog, text, says):
     def check(entries):
+        if any(entry.source.name == "bug" for entry in entries):
+            raise ZeroDivisionError
         if any(entry.source.name == "bad" for entry in entries):
             raise UsageError("it may not be called bad")
 
@@ -123,6 +153,37 @@ def test_the_same_list_is_no_change_and_a_camera_that_cannot_come_yet_comes_next
     assert session.calls[1:] == [("add", "waiting", None, "demo:5")]
 
 
+def test_a_date_is_a_name(tmp_path):
+    path = tmp_path / "cameras.yaml"
+    path.write_text("- {name: 2024-02-30, source: 'demo:2'}")
+    cameras = CameraList([f"@{path}"], LiveConfig())
+    assert [entry.source.name for entry in cameras.entries] == ["2024-02-30"]
+
+
+def test_a_camera_whose_thread_cannot_be_started_comes_next_time(
+    tmp_path, model, monkeypatch, caplog
+):
+    path = tmp_path / "cameras.yaml"
+    path.write_text(START)
+    cameras = CameraList([f"@{path}"], LiveConfig())
+    session = Session(model, LiveConfig(), [])
+    cameras.fill(session)
+    session.pipeline.start()
+    path.write_text(START + "  - {name: comes, source: 'demo:4'}\n")
+
+    def no_thread(*_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.cameras, "add", no_thread)
+        cameras.reload(session)
+    assert "comes is not added: can't start new thread" in caplog.text
+    assert set(session.pipeline.lanes) == {"stays", "goes", "changes"}
+    cameras.reload(session)
+    assert set(session.pipeline.lanes) == {"stays", "goes", "changes", "comes"}
+    session.close()
+
+
 def test_no_list_no_change():
     assert not CameraList(["demo:", "demo:2"], LiveConfig()).reloadable
 
@@ -145,7 +206,7 @@ def test_a_session_reloads_on_its_own_thread_between_two_looks(model):
         CameraList(["demo:2"], LiveConfig()).fill(session)
         session.remove("demo-1")
 
-    session._request_reload()
+    session.request_reload()
     assert session.run(20.0, reload=reload) == []
     assert threads == [threading.current_thread()]
     assert session.stopped

@@ -205,13 +205,15 @@ def test_a_camera_that_is_taken_in_again_is_no_reason_to_give_way():
     clock, pipeline, lanes, _, _, _ = world(LiveConfig(), 1, 0.01)
     pipeline.tick()
     lanes[0].drops["late"] = 7
-    clock.now += 2.5
+    with pipeline.governor.load.working("encode"):
+        clock.now += 2.5
     pipeline.tick()
     assert pipeline.governor.level == 1
     lanes[0].ended = True
     assert pipeline.remove("cam0")
     pipeline.add("cam0", live=True).on_state("live")
-    clock.now += 2.5
+    with pipeline.governor.load.working("encode"):
+        clock.now += 2.5
     pipeline.tick()
     assert pipeline.governor.level == 1
     assert len(pipeline.governor._counts) == 1
@@ -341,7 +343,7 @@ def test_the_still_filter_skips_still_segments_counts_them_and_decides_all_the_s
 def segment(index: int, value: int, spot: int = 0) -> Segment:
     pair = np.full(SPEC.pair_shape, value, np.uint8)
     pair[1, -1, 8:12, 8:12] += spot
-    return Segment(0, index, 0.0, 0.5, pair, (0.0,) * 4, 0.0)
+    return Segment(0, index, 0.0, 0.5, pair, (0.0,) * 4, 0.0, 0.0)
 
 
 def test_the_still_filter_sees_small_things_and_slow_drifts():
@@ -391,3 +393,96 @@ def test_under_delivery_is_told_once_and_shown():
     assert "of the 8 frames a second" in notices[0].text
     assert lanes[0].stats().delivery == pytest.approx(0.625, abs=0.05)
     assert lanes[0].stats().fps == pytest.approx(5.0)
+
+
+def play_each(clock, pipeline, lanes, seconds: float, rates):
+    """Play cameras of different rates to one thread that computes whenever something is ready."""
+    start = clock.now
+    arrivals = sorted(
+        (start + (number + 0.5 * index) / rate, index)
+        for index, rate in enumerate(rates)
+        for number in range(int(seconds * rate))
+    )
+    count = 0
+    while count < len(arrivals):
+        while count < len(arrivals) and arrivals[count][0] <= clock.now:
+            arrival, index = arrivals[count]
+            image = np.full((32, 32, 3), count * 37 % 256, np.uint8)
+            lanes[index].on_frame(Frame(None, arrival, image))
+            count += 1
+        picked = pick(lanes, pipeline.config.batch)
+        if picked:
+            batch = encode(pipeline.model, pipeline._context, pipeline.governor, picked)
+            fuse(pipeline.model, pipeline._context, pipeline.governor, pipeline.latencies, batch)
+        elif count < len(arrivals):
+            clock.now = arrivals[count][0]
+        pipeline.tick()
+
+
+@pytest.mark.parametrize("encode_s", [0.001, 0.08])
+def test_slow_cameras_are_not_taken_for_a_slow_machine(encode_s):
+    """A camera that delivers 0.7 frames a second waits for its own next frame."""
+    clock, pipeline, lanes, records, _, _ = world(LiveConfig(), 3, encode_s, 0.002)
+    play_each(clock, pipeline, lanes, 120, (25.0, 0.7, 1.0))
+    assert pipeline.governor.level == 0
+    assert not [r for r in records if isinstance(r, Notice) and r.what == "degrade"]
+    fast = lanes[0]
+    assert not {"late", "skip", "turn", "hop", "hole"} & set(fast.drops)
+    assert fast.decisions == pytest.approx(120 / SPEC.segment_s - SPEC.segments, abs=2)
+
+    # One frame of a slow camera completes several segments, and none of them is lost either.
+    for lane in lanes[1:]:
+        assert not lane.drops
+        assert lane.decisions == pytest.approx(120 / SPEC.segment_s - SPEC.segments, abs=6)
+
+    # The records still say how long ago the last frame of a slow camera came.
+    slow = [r.latency_ms for r in records if isinstance(r, Decision) and r.camera == "cam2"]
+    assert max(latency["total"] for latency in slow) > 500
+
+
+def test_a_camera_that_completes_a_window_with_one_frame_degrades_nobody():
+    """At a frame every 2 s a window of segments waits, each for the ones before it."""
+    clock, pipeline, lanes, _, _, _ = world(LiveConfig(gap_s=10.0), 2, 0.15)
+    for lane in lanes:
+        lane._clock._gap_s = 10.0
+    play_each(clock, pipeline, lanes, 120, (25.0, 0.55))
+    assert pipeline.governor.level == 0
+    assert not lanes[0].drops
+    assert not lanes[1].drops
+    assert lanes[1].decisions > 200
+
+
+def test_a_slow_machine_is_seen_beside_a_slow_camera():
+    clock, pipeline, lanes, records, _, _ = world(LiveConfig(batch=1), 2, 0.7)
+    play_each(clock, pipeline, lanes, 30, (25.0, 0.7))
+    assert any(r.what == "degrade" for r in records if isinstance(r, Notice))
+
+
+def test_a_burst_after_a_stall_of_the_network_is_no_slow_machine():
+    """Frames of several segments arrive at once, which overruns the backlog of an idle machine."""
+    clock, pipeline, (lane,), _, _, _ = world(LiveConfig(gap_s=5.0), 1, 0.001)
+    give(lane, clock, 1.0)
+    pipeline.run_pending()
+    for _ in range(8):
+        clock.now += 4.0
+        for number in range(64):
+            frame = Frame(clock.now + number / 16 - 4.0, clock.now, np.zeros((32, 32, 3), np.uint8))
+            lane.on_frame(frame)
+        pipeline.run_pending()
+        for _ in range(16):
+            clock.now += 0.25
+            pipeline.tick()
+    assert lane.drops["late"], "the backlog holds two segments"
+    assert pipeline.governor.level == 0
+
+
+def test_a_process_that_was_stopped_does_not_degrade_when_it_goes_on():
+    clock, pipeline, (lane,), _, encoder, _ = world(LiveConfig(), 1, 0.2)
+    play(clock, pipeline, [lane], 6)
+    encoder.seconds = 60.2  # SIGSTOP while a segment was encoded
+    give(lane, clock, 0.6)
+    pipeline.run_pending()
+    encoder.seconds = 0.2
+    pipeline.tick()
+    play(clock, pipeline, [lane], 10)
+    assert pipeline.governor.level == 0

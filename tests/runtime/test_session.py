@@ -494,7 +494,9 @@ def test_an_end_that_a_hanging_encoder_holds_is_not_lost(opened):
     records = []
     pipeline = Pipeline(replace(opened[0], reopen=None), LiveConfig(), records.append)
     ended, goes_on = pipeline.add("ended", live=False), pipeline.add("goes on", live=False)
-    segment = Segment(0, 0, 0.0, 0.5, np.zeros(opened[0].spec.pair_shape, np.uint8), (0.0,), 0.0)
+    segment = Segment(
+        0, 0, 0.0, 0.5, np.zeros(opened[0].spec.pair_shape, np.uint8), (0.0,), 0.0, 0.0
+    )
     held = [
         (ended, PendingItem(Mark("gap"), 0.0)),
         (ended, PendingItem(Mark("end"), 0.0)),

@@ -84,7 +84,7 @@ def test_a_replaced_stage_counts_its_segments_and_gives_the_encoders_marks_back(
     replaced, started = lane(), threading.Semaphore(0)
     workers = Workers(context, {stage: started.release})
     workers.start()
-    segment = Segment(0, 0, 0.0, 0.5, np.zeros((1,), np.uint8), (0.0,), 0.0)
+    segment = Segment(0, 0, 0.0, 0.5, np.zeros((1,), np.uint8), (0.0,), 0.0, 0.0)
     items = [
         LaneItem(replaced, PendingItem(item, 0.0)) for item in (Mark("gap"), segment, Mark("end"))
     ]

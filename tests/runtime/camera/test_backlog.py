@@ -8,7 +8,14 @@ from gasmcast.runtime.camera.clock import Segment
 
 def segment(index):
     return Segment(
-        0, index, 0.5 * index, 0.5 * (index + 1), np.zeros((1,), np.uint8), (0.5 * index,), 0.0
+        0,
+        index,
+        0.5 * index,
+        0.5 * (index + 1),
+        np.zeros((1,), np.uint8),
+        (0.5 * index,),
+        0.0,
+        float(index),
     )
 
 

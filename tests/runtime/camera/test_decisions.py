@@ -48,8 +48,35 @@ def test_below_the_threshold_there_is_no_action_and_no_event():
     decisions, events, _ = run(LiveConfig(smooth_s=0), [[3.0, 0, 0], [1.0, -9, -9]], no_action=2.0)
     assert [d.label for d in decisions] == ["push left", NO_ACTION]
     assert decisions[1].label_id == -1
-    assert decisions[1].p > 0.9
+    assert decisions[1].best == "push left"
+    assert decisions[1].best_p > 0.9
+    assert decisions[1].p == pytest.approx(1 / (1 + np.exp(-1.0)))
     assert [e.phase for e in events] == ["start", "end"]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0, 1e-300])
+def test_no_action_has_a_score_of_its_own_that_is_one_half_at_the_threshold(temperature):
+    rows = [[logit, 0.0, 0.0] for logit in (2.0, 1.999, 1.0, -1.0, -1e30)]
+    decisions, _, _ = run(LiveConfig(smooth_s=0), rows, temperature, no_action=2.0)
+    assert [d.label for d in decisions] == ["push left", *[NO_ACTION] * 4]
+    scores = [d.p for d in decisions[1:]]
+    assert scores == sorted(scores), "the further below the threshold, the higher"
+    assert scores[0] == pytest.approx(0.5, abs=0.01) or temperature < 0.1
+    assert all(0.5 <= score <= 1.0 for score in scores)
+    for decision in decisions:
+        assert decision.best_p == pytest.approx(decision.top[0][1])
+        assert np.isfinite(decision.p)
+        assert (decision.p == decision.best_p) == (decision.label == decision.best) or (
+            decision.label == NO_ACTION
+        )
+
+
+def test_the_score_of_what_is_filtered_out_is_its_probability():
+    decisions, _, _ = run(LiveConfig(smooth_s=0, only=("hold",)), [[3.0, 1.0, 0.0]])
+    shares = np.exp([3.0, 1.0, 0.0]) / np.exp([3.0, 1.0, 0.0]).sum()
+    assert decisions[0].label == NO_ACTION
+    assert decisions[0].p == pytest.approx(shares[:2].sum())
+    assert (decisions[0].best, decisions[0].best_p) == ("hold", pytest.approx(shares[2]))
 
 
 def test_groups_add_up_and_the_best_member_is_named():
@@ -100,8 +127,47 @@ def test_a_short_flash_is_not_told_and_the_onset_delay_is():
     rows = [[9, 0, 0], [0, 0, 9], [9, 0, 0], [9, 0, 0], [9, 0, 0]]
     _, events, _ = run(LiveConfig(smooth_s=0, min_s=1.0), rows)
     assert [(e.phase, e.label) for e in events] == [("start", "push left")]
-    assert events[0].start_s == 5.0
-    assert events[0].onset_delay_s == pytest.approx(1.0)
+    assert events[0].detected_s == 5.0
+    assert events[0].report_delay_s == pytest.approx(1.0)
+
+
+def test_the_onset_is_estimated_from_the_windows_around_the_first_detection():
+    rows = [[0, 0, 9], [0, 0, 9], [9, 0, 0], [9, 0, 0]]
+    _, events, _ = run(LiveConfig(smooth_s=0), rows)
+    first, second = [e for e in events if e.phase == "start"]
+    assert (first.onset_s, first.detected_s) == (0.0, 4.0), "nothing is known before the window"
+    # The last window without it is [0.5, 4.5], the first with it [1.0, 5.0].
+    assert (second.onset_s, second.detected_s) == (2.75, 5.0)
+    ends = [e for e in events if e.phase == "end"]
+    assert all(e.duration_s == e.time_s - e.detected_s for e in ends)
+
+
+@pytest.mark.parametrize("offset_s", [0.0, 0.1, 0.25, 0.49])
+def test_the_onset_is_near_the_beginning_of_the_action(offset_s):
+    """A model that sees what fills most of its window, as a real one does."""
+    onset_s = 10.0 + offset_s
+    rows = []
+    for end_s in np.arange(4.0, 20.0, 0.5):
+        share = np.clip((end_s - onset_s) / 4.0, 0, 1)
+        rows.append([12 * share - 6, 0, 6 - 12 * share])
+    _, events, _ = run(LiveConfig(), rows)
+    event = next(e for e in events if e.phase == "start" and e.label == "push left")
+    assert abs(event.onset_s - onset_s) <= 0.75
+    assert event.detected_s - onset_s > 1.75
+
+
+def test_the_onset_does_not_reach_over_a_gap_or_a_hole():
+    config = LiveConfig(smooth_s=0)
+    decider = Decider("cam", LabelView(LABELS, config), config)
+
+    def start_of(window, row):
+        records = decider.update(window, np.array(row, np.float32), 0.0, {})
+        return next(r for r in records if isinstance(r, Event) and r.phase == "start")
+
+    start_of((0.0, 4.0), [0, 0, 9])
+    assert start_of((20.0, 24.0), [9, 0, 0]).onset_s == 20.0, "windows between were lost"
+    decider.flush(0.0)
+    assert start_of((24.5, 28.5), [0, 9, 0]).onset_s == 24.5
 
 
 def test_a_label_is_quiet_for_its_refractory_time_and_others_are_not():

@@ -12,7 +12,7 @@ SPEC = ClipSpec(segments=4, segment_s=0.5, motion_frames=4, semantic_frames=1, p
 
 def segment(index, stamps, run=0):
     return Segment(
-        run, index, 0.5 * index, 0.5 * (index + 1), np.zeros((1,), np.uint8), stamps, 0.0
+        run, index, 0.5 * index, 0.5 * (index + 1), np.zeros((1,), np.uint8), stamps, 0.0, 0.0
     )
 
 

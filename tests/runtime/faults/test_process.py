@@ -117,6 +117,62 @@ def test_sighup_reads_the_list_of_cameras_again(start, tiny_bundle, tmp_path, un
     assert sum("is live" in text for text in states["stays"]) == 1, "what did not change runs on"
 
 
+def test_sighup_before_it_is_ready_is_served_when_it_is(tiny_bundle, tmp_path):
+    """A supervisor that reloads too early must not end the process that compiles its engines."""
+    cameras = tmp_path / "cameras.yaml"
+    cameras.write_text("cameras: [{name: stays, source: 'demo:1'}]")
+    script = f"""
+        import os, pathlib, signal
+        from gasmcast.cli import main
+        from gasmcast.runtime import streaming_model
+        opened = streaming_model.open_model
+
+        def open_model(*args, **settings):
+            path = pathlib.Path({str(cameras)!r})
+            path.write_text("cameras: [{{name: comes, source: 'demo:2'}}]")
+            os.kill(os.getpid(), signal.SIGHUP)
+            return opened(*args, **settings)
+
+        streaming_model.open_model = open_model
+        main()
+        """
+    words = f"@{cameras}", "--bundle", tiny_bundle, "--threads", "1", "--duration", "4"
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), "live", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 removed, 1 added, 0 unchanged" in done.stderr
+
+
+def test_a_process_that_was_stopped_for_long_goes_on(start, tiny_bundle, tmp_path, until):
+    """Ctrl-Z and `fg`, SIGSTOP, or a frozen container."""
+    out = tmp_path / "out.jsonl"
+    process = start(tiny_bundle, "demo:", "--jsonl", out)
+
+    def decisions():
+        return sum(line["kind"] == "decision" for line in lines(out))
+
+    until(decisions, 100)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(14.0)
+    process.send_signal(signal.SIGCONT)
+    before = decisions()
+    time.sleep(6.0)
+    until(lambda: decisions() > before + 2, 60)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "was stopped for about" in errors
+    phases = [e["phase"] for e in lines(out) if e["kind"] == "event" and e["phase"] != "update"]
+    assert phases == ["start", "end"] * (len(phases) // 2)
+    assert not [line for line in lines(out) if line.get("what") == "degrade"]
+
+
 def test_a_terminal_that_closes_ends_what_ran_in_it(start, tiny_bundle, tmp_path, until):
     cameras, out = tmp_path / "cameras.yaml", tmp_path / "out.jsonl"
     cameras.write_text("cameras: [{name: stays, source: 'demo:1'}]")
@@ -286,6 +342,22 @@ def test_bad_sources_are_one_sentence_and_their_code(
     assert end.value.code == leaves[0]
     assert leaves[1] in errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("words", [("rtsp://127.0.0.1:9/x",), ("rtsp://127.0.0.1:9/x",) * 2])
+def test_sources_that_never_opened_are_an_error_when_the_time_is_up(
+    tiny_bundle, monkeypatch, capsys, words
+):
+    from gasmcast.cli import main
+
+    flags = "--bundle", str(tiny_bundle), "--threads", "1", "--duration", "2"
+    monkeypatch.setattr(sys, "argv", ["gasmcast", "live", *words, *flags])
+    with pytest.raises(SystemExit) as end:
+        main()
+    errors = capsys.readouterr().err
+    assert end.value.code == 5
+    assert errors.count("never delivered a picture") == len(words)
+    assert "nothing answers at 127.0.0.1:9" in errors
 
 
 def test_a_stage_that_hangs_is_restarted_and_then_the_process_leaves_with_75(tiny_bundle, tmp_path):

@@ -6,10 +6,12 @@ import threading
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from gasmcast.errors import MachineError
 from gasmcast.labels import Labels
+from gasmcast.runtime.camera.decisions import Decider, LabelView
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.recording.recorder import Recorder
 from gasmcast.runtime.recording.replay_decisions import replay
@@ -77,7 +79,7 @@ def test_what_is_lost_beyond_that_is_counted_where_it_is_missing_and_a_replay_sa
     recorder.add_camera("cam", "demo:", live=True)
     assert disk.write_started.wait(5)  # the thread is writing that line
     for number in range(12):
-        recorder.trace("drop", {"number": number})
+        recorder.trace("drop", {"camera": "cam", "cause": "late", "number": number})
     recorder.add_camera(
         "late", "demo:", live=True
     )  # never lost: without it none of its lines could be read
@@ -87,7 +89,7 @@ def test_what_is_lost_beyond_that_is_counted_where_it_is_missing_and_a_replay_sa
     end = time.monotonic() + 5
     while recorder.stats()["waiting"] and time.monotonic() < end:
         time.sleep(0.005)
-    recorder.trace("drop", {"number": 12})
+    recorder.trace("drop", {"camera": "cam", "cause": "late", "number": 12})
     recorder.close()
     recorded = lines(tmp_path / "run.jsonl")[1:]
     assert [line.get("number", line["is"]) for line in recorded] == [
@@ -164,6 +166,44 @@ def test_no_secret_is_recorded(tmp_path, monkeypatch):
     text = (tmp_path / "run.jsonl").read_text()
     assert len(text.splitlines()) == 4
     assert not [word for word in ("secret", "t0k3n", "hunter2") if word in text]
+
+
+def test_a_password_that_is_a_common_word_leaves_the_data_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(secrets, "_secrets", set())
+    words = (
+        "2026",
+        "event",
+        "start",
+        "window",
+        "record",
+        "demo",
+        "something",
+        "decision",
+        "camera",
+    )
+    for word in words:
+        hide(word)
+    labels = Labels(["Pushing something", "camera"])
+    model = SimpleNamespace(labels=labels, spec=ClipSpec(), temperature=1.0, no_action=None)
+    recorder = Recorder(tmp_path / "run.jsonl", model, LiveConfig(smooth_s=0), "tiny")
+    recorder.add_camera("demo", "/clips/something/window-2026.mp4", live=False)
+    view = LabelView(labels, LiveConfig(smooth_s=0))
+    decider = Decider("demo", view, LiveConfig(smooth_s=0))
+    for end_s, row in ((4.0, [9, 0]), (4.5, [0, 9])):
+        fields = {"camera": "demo", "window": (end_s - 4, end_s), "wall_s": 1.78e9}
+        recorder.trace("window", {**fields, "latency_ms": {}, "logits": row})
+        logits = np.array(row, np.float32)
+        for record in decider.update((end_s - 4, end_s), logits, 1.78e9, {}):
+            recorder.write(record)
+    recorder.close()
+    assert replay(tmp_path / "run.jsonl", lambda record: None)
+    recorded = lines(tmp_path / "run.jsonl")
+    assert [line["is"] for line in recorded[:3]] == ["run", "camera", "window"]
+    assert recorded[0]["labels"] == list(labels.names)
+    assert recorded[1]["source"] == "/clips/something/window-2026.mp4"
+    decision = next(line for line in recorded if line["is"] == "record")
+    assert decision["ts"].startswith("2026-")
+    assert (decision["kind"], decision["label"]) == ("decision", "Pushing something")
 
 
 def test_a_full_disk_ends_the_recording_and_says_so_once(tmp_path, caplog):

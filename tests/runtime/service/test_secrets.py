@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,13 @@ from hypothesis import strategies as st
 
 from gasmcast.errors import UsageError
 from gasmcast.runtime.service import secrets as module
-from gasmcast.runtime.service.secrets import RedactFilter, fill_secrets, hide, redact
+from gasmcast.runtime.service.secrets import (
+    RedactFilter,
+    fill_secrets,
+    hide,
+    redact,
+    redact_tree,
+)
 from gasmcast.runtime.sources.open_sources import open_sources
 
 
@@ -34,6 +41,9 @@ def _forget(monkeypatch):
         ("Authorization: Basic aHVudGVyMg==", "Authorization: ***"),
         ("http://h/v", "http://h/v"),
         ("a plain sentence, user@example.org", "a plain sentence, user@example.org"),
+        ("rtsp:/u:pw@h and u:pw@h", "rtsp:/***@h and ***@h"),
+        ("'http://a/x?k=1','http://b/y?'", "'http://a/x?***','http://b/y?'"),
+        ("1http://u:p@h 12:30 C:/a:b", "1http://***@h 12:30 C:/a:b"),
     ],
 )
 def test_urls(text, shown):
@@ -45,6 +55,37 @@ def test_a_secret_from_the_environment_is_percent_encoded_and_hidden_everywhere(
     assert url == "rtsp://u:p%40ss%20w%2Frd@h/x"
     for text in ("the password p@ss w/rd was refused", "p%40ss%20w%2Frd", f"opening {url}"):
         assert not any(part in redact(text) for part in ("p@ss", "w/rd", "p%40", "%2Frd"))
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 200_000, "a://" * 50_000, "a://b?" * 30_000, "@:" * 100_000, "'a://b?c" * 20_000]
+)
+def test_time_is_linear_in_the_length_of_a_text(text):
+    """A label of 100 kB held the interpreter for seconds."""
+    hide("hunter2")
+    begun = time.perf_counter()
+    redact(text)
+    assert time.perf_counter() - begun < 2.0
+
+
+@pytest.mark.parametrize("secret", ["2026", "start", "live"])
+def test_a_short_password_is_hidden_in_urls_alone(secret):
+    hide(secret)
+    assert redact(f"{secret} is live") == f"{secret} is live"
+    assert secret not in redact(f"rtsp://u:{secret}@h/x")
+
+
+def test_only_texts_from_outside_are_redacted_in_records():
+    hide("something")
+    record = {
+        "kind": "notice",
+        "camera": "something",
+        "label": "Pushing something",
+        "top": [["Pushing something", 0.5]],
+        "text": "something was refused",
+        "sinks": {"something": {"written": 1}},
+    }
+    assert redact_tree(record) == {**record, "text": "*** was refused"}
 
 
 def test_a_variable_that_is_not_set_is_named():

@@ -11,12 +11,22 @@ class Records:
     @staticmethod
     def decision(time_s=1.0, camera="cam", label="Pushing", p=0.9):
         return Decision(
-            camera, time_s, 1.7e9, (time_s - 4, time_s), label, 1, p, ((label, p),), {"total": 42.0}
+            camera=camera,
+            time_s=time_s,
+            wall_s=1.7e9,
+            window=(time_s - 4, time_s),
+            label=label,
+            label_id=1,
+            p=p,
+            best=label,
+            best_p=p,
+            top=((label, p),),
+            latency_ms={"total": 42.0},
         )
 
     @staticmethod
     def event(phase="start", number=1, camera="cam", label="Pushing"):
-        return Event(camera, 2.0, 1.7e9, phase, label, 1, 0.9, 1.5, 0.5, 0.5, number)
+        return Event(camera, 2.0, 1.7e9, phase, label, 1, 0.9, 0.25, 1.5, 0.5, 0.5, number)
 
     @staticmethod
     def notice(text="it stalled", camera="cam"):

@@ -11,8 +11,8 @@ TOP = (
     ("Pretending to put something behind something", 0.1),
     ("Über", 0.05),
 )
-DECISION = Decision("cam", 4.0, 0.0, (0.0, 4.0), TOP[0][0], 0, 0.8, TOP)
-EVENT = Event("cam", 4.0, 0.0, "start", TOP[0][0], 0, 0.8, 3.5, 0.5, 0.5, 1)
+DECISION = Decision("cam", 4.0, 0.0, (0.0, 4.0), TOP[0][0], 0, 0.8, TOP[0][0], 0.8, TOP)
+EVENT = Event("cam", 4.0, 0.0, "start", TOP[0][0], 0, 0.8, 1.25, 3.5, 0.5, 0.5, 1)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,9 @@ def test_the_bar_is_as_long_as_the_probability():
     image = np.zeros((360, 480, 3), np.uint8)
     lengths = []
     for p in (0.2, 0.4, 0.8):
-        out = draw(image, 4.0, Decision("cam", 4.0, 0.0, (0.0, 4.0), "a", 0, p, (("a", p),)))
+        out = draw(
+            image, 4.0, Decision("cam", 4.0, 0.0, (0.0, 4.0), "a", 0, p, "a", p, (("a", p),))
+        )
         lengths.append(int(((out == (70, 150, 240)).all(-1)).any(0)[:200].sum()))
     alone = [int(((draw(image, 4.0, None) == (70, 150, 240)).all(-1)).sum())]
     assert alone == [0]
@@ -45,7 +47,7 @@ def test_an_overlay_follows_the_records():
     overlay.take(DECISION)
     overlay.take(EVENT)
     assert (overlay.decision, overlay.event) == (DECISION, EVENT)
-    overlay.take(Event("cam", 5.0, 0.0, "end", TOP[0][0], 0, 0.8, 3.5, 1.5, 0.5, 1))
+    overlay.take(Event("cam", 5.0, 0.0, "end", TOP[0][0], 0, 0.8, 1.25, 3.5, 1.5, 0.5, 1))
     assert overlay.event is None
     image = np.zeros((120, 160, 3), np.uint8)
     np.testing.assert_array_equal(overlay.draw(image, 5.0), draw(image, 5.0, DECISION, None))

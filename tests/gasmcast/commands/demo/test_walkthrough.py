@@ -28,6 +28,8 @@ DECISION = {
     "time_s": 5.0,
     "label": "Holding something",
     "p": 0.9,
+    "best": "Holding something",
+    "best_p": 0.9,
 }
 
 
