@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.runtime.engines import TensorSpec, check_feeds
+from gasmcast.runtime.engines.graph_files import verified_graph
+from gasmcast.runtime.engines.protocol import TensorSpec, check_feeds
+from gasmcast.runtime.engines.shortage import raise_if_shortage
 
 __all__ = ["OnnxRuntimeEngine", "compile_graph", "missing", "open_session"]
 
@@ -34,12 +37,13 @@ def missing() -> str:
 
 
 def open_session(
-    graph: Path | bytes,
+    graph: Path | str | bytes,
     *,
     threads: int | None = None,
     literal_qdq: bool = False,
     spinning: bool = True,
     memory_pattern: bool = True,
+    name: str = "",
 ) -> Any:  # noqa: ANN401 - untyped package
     """Open an ONNX graph on the CPU provider; the only place that creates sessions.
 
@@ -53,15 +57,16 @@ def open_session(
             that shares the machine.
         memory_pattern: plan memory once for all runs; off saves memory in graphs with many
             outputs.
+        name: what error messages call the graph; its path by default.
 
     Returns:
         `onnxruntime.InferenceSession`.
 
     Raises:
         UsageError: ONNX Runtime cannot read the graph.
+        MachineError: too little memory or too few threads.
     """
-    import onnxruntime  # noqa: PLC0415 - another backend may be in use
-
+    onnxruntime = _load_onnxruntime()
     options = onnxruntime.SessionOptions()
     # Errors are raised, and warnings about folding help nobody.
     options.log_severity_level = _ERRORS_ONLY
@@ -76,7 +81,9 @@ def open_session(
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - its exceptions have no common base but this
-        name = "a graph in memory" if isinstance(graph, bytes) else graph
+        # A graph that is made in memory has no name.
+        name = name or ("a graph in memory" if isinstance(graph, bytes) else str(graph))
+        raise_if_shortage(error, f"ONNX Runtime cannot open {name}")
         raise UsageError(
             f"ONNX Runtime cannot read {name} ({_first_line(error)}).", "Export the bundle again."
         ) from None
@@ -105,6 +112,7 @@ class OnnxRuntimeEngine:
             try:
                 values = self._session.run(list(self.outputs), dict(feeds))
             except Exception as error:  # noqa: BLE001 - its exceptions have no common base but this
+                raise_if_shortage(error, "ONNX Runtime failed")
                 raise MachineError(
                     f"ONNX Runtime failed ({_first_line(error)}).", "Try --engine openvino."
                 ) from None
@@ -122,27 +130,45 @@ class OnnxRuntimeEngine:
 def compile_graph(
     path: Path,
     threads: int | None,
-    sha256: str | None = None,  # noqa: ARG001 - the backend keeps no cache
+    sha256: str | None = None,
     *,
     literal_qdq: bool = False,
     spinning: bool = True,
+    weights_sha256: str | None = None,
 ) -> OnnxRuntimeEngine:
     """Open an ONNX file as an engine.
 
     Args:
         path: ONNX file.
         threads: CPU threads; all cores if None.
-        sha256: unused; other backends key their cache with it.
+        sha256: checksum that the file must have; None: not checked.
         literal_qdq: see `open_session`.
         spinning: see `open_session`.
+        weights_sha256: checksum that its external weights must have; required with `sha256` if it
+            has some.
 
     Raises:
-        UsageError: ONNX Runtime cannot read the file.
+        UsageError: ONNX Runtime cannot read the file, or it is not the file of that checksum.
+        MachineError: too little memory or too few threads.
     """
+    version = _load_onnxruntime().__version__
+    with verified_graph(path, sha256, weights_sha256) as copy:
+        session = open_session(
+            copy.source,
+            threads=threads,
+            literal_qdq=literal_qdq,
+            spinning=spinning,
+            name=str(path),
+        )
+    return OnnxRuntimeEngine(session, version, threads or 0)
+
+
+def _load_onnxruntime() -> ModuleType:
+    """Import ONNX Runtime without its telemetry, which its builds for Windows have."""
     import onnxruntime  # noqa: PLC0415 - another backend may be in use
 
-    session = open_session(path, threads=threads, literal_qdq=literal_qdq, spinning=spinning)
-    return OnnxRuntimeEngine(session, onnxruntime.__version__, threads or 0)
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
 
 
 def _first_line(error: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 
 from gasmcast.commands.doctor.finding import Finding, ok, warning
-from gasmcast.runtime.engines.openvino import the_core
+from gasmcast.runtime.engines.openvino_import import the_core
 
 __all__ = ["onnxruntime", "openvino", "torch", "version_of"]
 
