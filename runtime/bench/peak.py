@@ -120,12 +120,14 @@ def prepare_profile(task: Task) -> Turn:
     work: dict[str, tuple[OpenVinoEngine, dict[str, NDArray[np.generic]]]] = {}
     for graph in _GRAPHS:
         name = bundle.file(graph, task.precision)
+        sha256, weights_sha256 = bundle.checksums(name)
         engine = compile_graph(
             bundle.path / name,
             task.threads,
-            bundle.manifest.files[name].sha256,
+            sha256,
             {"PERF_COUNT": True},
             bf16=in_bf16(task.precision),
+            weights_sha256=weights_sha256,
         )
         feeds = random_feeds(engine.inputs)
         engine.run(feeds)  # warm-up

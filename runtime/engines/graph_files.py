@@ -117,9 +117,10 @@ def copy_verified(
     # A graph of 0 bytes cannot be mapped, and is none.
     with copy.open("rb") as stream, _mapped(stream.fileno()) as view:
         external = _external(scan_graph(view, onnx.name), onnx, sha256, weights_sha256)
-    if external:
-        weights = _weights(onnx)
-        _require(weights, _copy(weights, _weights(copy), combined), weights_sha256)
+    # A file of weights that the graph does not read counts for the digest, as in `graph_sha256`.
+    if has_external_weights(onnx):
+        digest = _copy(_weights(onnx), _weights(copy), combined)
+        _require(_weights(onnx), digest, weights_sha256 if external else None)
     return copy, combined.hexdigest()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gasmcast.errors import MachineError
 
-__all__ = ["private_folder", "user_cache"]
+__all__ = ["make_private", "private_folder", "user_cache"]
 
 _OTHERS_WRITE = 0o022
 
@@ -49,9 +49,7 @@ def private_folder(folder: Path) -> Path:
     """
     hint = "Set XDG_CACHE_HOME to a folder of yours."
     try:
-        missing = [path for path in (folder, *folder.parents) if not path.exists()]
-        for path in reversed(missing):
-            path.mkdir(mode=0o700, exist_ok=True)
+        make_private(folder)
         state = folder.lstat()
     except OSError as error:
         raise MachineError(
@@ -66,6 +64,18 @@ def private_folder(folder: Path) -> Path:
     if hasattr(os, "geteuid"):
         _require_private(folder.resolve(), hint)
     return folder
+
+
+def make_private(folder: Path) -> None:
+    """Create a folder and those above it that are missing, for this user alone.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    # `Path.mkdir(parents=True)` would give the folders above it the mode of the umask.
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def _require_private(folder: Path, hint: str) -> None:

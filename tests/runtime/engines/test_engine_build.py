@@ -198,7 +198,7 @@ def test_wrong_words(arguments: list[str], message: str) -> None:
 
 def test_the_engines_of_one_bundle_are_cleared(machine, bundle: Path, tmp_path: Path) -> None:
     """Another bundle with the same head shares its engines, and has none of this encoder."""
-    build_engines(bundle, streams=1, precisions=("fp32", "fp16"), compare=False)
+    build_engines(bundle, cameras=1, precisions=("fp32", "fp16"), compare=False)
     listed = json.loads(CliRunner().invoke(app, ["engine", "list", "--json"]).stdout)
     assert len(listed) == 4
     assert all(0 <= entry["age_s"] < 600 for entry in listed)
