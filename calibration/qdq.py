@@ -95,7 +95,7 @@ def insert_qdq(
         model: the FP32 graph.
         chosen: from `Policy.choose`.
         tops: activation tensor -> absolute value at which INT8 saturates. The operators of a tensor
-            that is missing, 0 (a constant activation) or above `LARGEST_TOP` stay in high precision.
+            that is missing, 0 (constant) or above `LARGEST_TOP` stay in high precision.
         levels: weights use the integers -levels to levels; `SAFE_LEVELS` for a file that CPUs run.
 
     Returns:

@@ -19,8 +19,10 @@ __all__ = ["ExportResult"]
 
 @dataclass(frozen=True)
 class ExportResult:
-    """Bundle that was written, and what is not in it; truthy when every precision that was judged
-    passed the gate, and none could not be made."""
+    """Bundle that was written, and what is not in it.
+
+    Truthy when every precision could be made, and none failed the gate.
+    """
 
     path: Path
     manifest: Manifest

@@ -10,6 +10,7 @@ import typer
 from gasmcast import __version__
 from gasmcast.errors import GasmcastError, MachineError
 from gasmcast.missing import missing_package
+from gasmcast.no_telemetry import disable_telemetry
 from gasmcast.runtime.service.threads import exit_past_hung_threads
 
 app = typer.Typer(
@@ -58,6 +59,9 @@ def main() -> None:
     A `GasmcastError`, a missing package and an error of the operating system become one line and
     an exit code. Any other exception is a bug and keeps its traceback.
     """
+    # Before any library is imported; child processes inherit it.
+    disable_telemetry()
+
     # Threads that hang in native code must not keep the process alive.
     with exit_past_hung_threads():
         _main()

@@ -196,9 +196,9 @@ def read_manifest(bundle: Path, verify: bool = True) -> Manifest:
 
 
 def _parse(path: Path) -> Manifest:
+    if path.stat().st_size > _LARGEST_MANIFEST:
+        raise UsageError(f"{path} is damaged (more than 64 MB).", "Export the bundle again.")
     try:
-        if path.stat().st_size > _LARGEST_MANIFEST:
-            raise ValueError("it is larger than 64 MB")
         tree = json.loads(path.read_text(encoding="utf-8"))
         version = tree.get("format_version")
     # Brackets that are nested deeply exhaust the parser's stack.

@@ -124,9 +124,7 @@ def copy_verified(
     return copy, combined.hexdigest()
 
 
-def _external(
-    scan: GraphScan, onnx: Path, sha256: str | None, weights_sha256: str | None
-) -> bool:
+def _external(scan: GraphScan, onnx: Path, sha256: str | None, weights_sha256: str | None) -> bool:
     """Return whether a graph has external weights, and refuse those that may not be loaded."""
     if not scan.external:
         return False

@@ -29,6 +29,8 @@ _MOST_SHAPE_VALUES = 64
 
 _VARINT, _I64, _LEN, _I32 = 0, 1, 2, 5
 _INT64 = 7
+_VALUES = frozenset({4, 5, 6, 7, 9, 10, 11})
+"""Fields of TensorProto that hold its values; one of them is used."""
 _EXTERNAL = 1
 
 
@@ -138,33 +140,30 @@ def _attribute(content: memoryview, scan: GraphScan, depth: int, output: str) ->
 
 def _tensor(content: memoryview, scan: GraphScan, name: str = "") -> None:
     dims: list[int] = []
-    kind = location = 0
-    stored = -1
+    numbers = {2: 0, 14: 0}  # data_type, data_location
+    stored = 0
     small: Sequence[int] = ()
     external = ""
     for number, wire, value in _fields(content):
         if number == 1:  # dims, packed or not
             dims += _varints(value) if isinstance(value, memoryview) else [_signed(value)]
-        elif number == 2 and isinstance(value, int):
-            kind = value
-        elif number == 8 and isinstance(value, memoryview):
+        elif isinstance(value, int):
+            numbers[number] = value
+        elif number == 8:
             name = name or _text(value)
-        elif number == 14 and isinstance(value, int):
-            location = value
-        elif number == 13 and isinstance(value, memoryview):
+        elif number == 13:
             external = _location(value) or external
-        elif number in (4, 5, 6, 7, 9, 10, 11):  # the values, in one of seven fields
-            size = len(value) if isinstance(value, memoryview) else 1
-            stored = max(stored, 0) + size
+        if number in _VALUES:
+            stored += len(value) if isinstance(value, memoryview) else 1
             small = _integers(number, wire, value, small)
 
     count = math.prod(dims) if all(size >= 0 for size in dims) else -1
-    if location == _EXTERNAL:
+    if numbers[14] == _EXTERNAL:
         scan.external.add(external)
     # Two values of 4 bits share a byte: no type is smaller.
-    elif count < 0 or count > 2 * max(stored, 0):
+    elif count < 0 or count > 2 * stored:
         scan.oversized.append(name)
-    if kind == _INT64 and count <= _MOST_SHAPE_VALUES:
+    if numbers[2] == _INT64 and count <= _MOST_SHAPE_VALUES:
         scan.shapes[name] = tuple(small)
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 from gasmcast.errors import MachineError
 from gasmcast.files import sha256_of, write_atomic
@@ -127,16 +128,22 @@ def _locked(path: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _lock(fcntl: object, descriptor: int) -> bool:
+def _lock(fcntl: ModuleType, descriptor: int) -> bool:
+    """Wait for a lock; return False if another process keeps it too long."""
     deadline = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < deadline:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[attr-defined]
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return True
-    return False
+    while not _lock_now(fcntl, descriptor):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _lock_now(fcntl: ModuleType, descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _report(text: str) -> None:

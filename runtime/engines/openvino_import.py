@@ -21,8 +21,7 @@ def load_openvino() -> ModuleType:
     """
     disable_telemetry()
     try:
-        # Half a second, and another backend may be in use.
-        import openvino  # noqa: PLC0415 - heavy
+        import openvino  # noqa: PLC0415 - half a second
     except (RuntimeError, MemoryError, OSError) as error:
         raise_if_shortage(error, "OpenVINO cannot be loaded")
         raise

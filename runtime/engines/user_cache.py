@@ -52,9 +52,7 @@ def private_folder(folder: Path) -> Path:
         make_private(folder)
         state = folder.lstat()
     except OSError as error:
-        raise MachineError(
-            f"The cache {folder} cannot be used ({error.strerror}).", hint
-        ) from None
+        raise MachineError(f"The cache {folder} cannot be used ({error.strerror}).", hint) from None
 
     # Another user could have placed a link where we expect our own folder.
     if not stat.S_ISDIR(state.st_mode):
