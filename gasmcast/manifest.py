@@ -229,7 +229,7 @@ def _parse(path: Path) -> Manifest:
 
 def _check_file(bundle: Path, name: str, entry: BundleFile, verify: bool) -> None:
     # A bundle may come from anyone, so its names must not lead out of its folder.
-    if Path(name).name != name or _printable(name) != name:
+    if not name or Path(name).name != name or _printable(name) != name:
         raise UsageError(
             f"{bundle / 'manifest.json'} names {name!r}, which is no file of a bundle.",
             "Do not use this bundle.",

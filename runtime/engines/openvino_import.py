@@ -25,7 +25,8 @@ def load_openvino() -> ModuleType:
     except (RuntimeError, MemoryError, OSError) as error:
         raise_if_shortage(error, "OpenVINO cannot be loaded")
         raise
-    return openvino
+    module: ModuleType = openvino
+    return module
 
 
 @cache
