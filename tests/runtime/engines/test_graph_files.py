@@ -194,7 +194,7 @@ def test_a_loop_is_refused(tmp_path, backend):
         ],
     )
     node = helper.make_node("Loop", ["", "go", "x"], ["y"], body=body)
-    path = save(tmp_path / "loop.onnx", [node], [constant(True, "go")])  # noqa: FBT003 - a tensor
+    path = save(tmp_path / "loop.onnx", [node], [constant(True, "go")])
     with pytest.raises(UsageError, match="contains Loop, which may run without end"):
         open_engine(path, backend, 1)
 
@@ -211,10 +211,12 @@ def test_a_tensor_that_says_more_than_it_stores_is_refused(tmp_path):
 @given(content=st.binary(max_size=200))
 @settings(max_examples=200, deadline=None)
 def test_no_file_gives_a_traceback(content):
+    sentence = ""
     try:
         scan_graph(memoryview(content), "x.onnx")
     except UsageError as error:
-        assert str(error).startswith(("gasmcast cannot read x.onnx", "x.onnx "))
+        sentence = str(error)
+    assert not sentence or sentence.startswith(("gasmcast cannot read x.onnx", "x.onnx "))
 
 
 @given(place=st.integers(0, 2000), value=st.integers(0, 255), cut=st.booleans())
@@ -223,10 +225,12 @@ def test_no_damage_of_a_graph_gives_a_traceback(tiny_bundle, place, value, cut):
     content = bytearray((tiny_bundle / "head.onnx").read_bytes())
     at = place % len(content)
     content[at] = value
+    sentence = ""
     try:
         scan_graph(memoryview(bytes(content[:at] if cut else content)), "x.onnx")
     except UsageError as error:
-        assert "\n" not in str(error)
+        sentence = str(error)
+    assert "\n" not in sentence
 
 
 @pytest.mark.parametrize(

@@ -154,31 +154,33 @@ def test_without_a_home_there_is_no_cache(monkeypatch, caplog):
     assert "OpenVINO compiles without a cache. There is no cache folder" in caplog.text
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0, reason="only root can take another user id"
-)
+NO_PASSWD = """
+import pwd, sys
+def unknown(_):
+    raise KeyError("uid not found")
+pwd.getpwuid = unknown
+from gasmcast.cli import main
+main()
+"""
+
+
 @pytest.mark.parametrize(
-    ("words", "code"),
-    [(["engine", "list"], 3), (["doctor", "--no-cameras"], 0)],
+    ("words", "code"), [(["engine", "list"], 3), (["doctor", "--no-cameras"], 0)]
 )
 def test_a_user_without_an_entry_in_passwd(words, code, tmp_path):
-    """A uid without a home, as in many containers; `env -i` as in bugs.md, row 16."""
+    """A uid without a home, as in many containers (bugs.md, row 16)."""
     root = Path(__file__).resolve().parents[3]
-    tmp_path.chmod(0o777)
     done = subprocess.run(
-        [sys.executable, "-m", "gasmcast", *words],
+        [sys.executable, "-c", NO_PASSWD, *words],
         env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
         cwd=tmp_path,
-        user=61234,
         capture_output=True,
         text=True,
         check=False,
     )
-    if "Permission denied" in done.stderr:
-        pytest.skip("another user may not read this checkout")
     assert "Traceback" not in done.stderr
     assert done.returncode == code, done.stderr
-    assert "could not be looked at" not in done.stdout
+    assert "could not be" not in done.stdout, done.stdout
 
 
 def test_a_private_folder_below_a_file_is_one_sentence(tmp_path):
