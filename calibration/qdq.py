@@ -46,7 +46,7 @@ def _scale(top: NDArray[np.float32] | float, levels: int = ALL_LEVELS) -> NDArra
     """
     exact = np.asarray(top, np.float32) / np.float32(levels)
     # Above it values saturate; `collect_ranges` leaves such tensors in high precision.
-    exact = np.minimum(exact, np.float32(_LARGEST_SCALE))
+    exact = exact.clip(max=np.float32(_LARGEST_SCALE))
     half = exact.astype(np.float16)
     # Rounding up keeps the largest value inside the range.
     half = np.where(half.astype(np.float32) < exact, np.nextafter(half, np.float16(np.inf)), half)

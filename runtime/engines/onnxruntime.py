@@ -168,7 +168,8 @@ def _load_onnxruntime() -> ModuleType:
     import onnxruntime  # noqa: PLC0415 - another backend may be in use
 
     onnxruntime.disable_telemetry_events()
-    return onnxruntime
+    module: ModuleType = onnxruntime
+    return module
 
 
 def _first_line(error: Exception) -> str:

@@ -65,14 +65,13 @@ print("all verbs ran")
 """
 
 VERBS = """
-demo-data data --clips 60
+demo-data data --clips 75
 demo-video film.mp4 --seconds 12
 train demo --data data --out run --set train.epochs=1 --set train.workers=0
 runs .
 eval run --data data
 calibrate run --data data --clips 4 --out calib
 export run --out m.gasm --data data --precision int8 --no-search --no-measure --calibration calib
-export demo --random-weights --out random.gasm --no-measure
 inspect m.gasm
 inspect run
 doctor . --no-cameras
