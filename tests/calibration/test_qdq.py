@@ -164,7 +164,7 @@ def test_what_does_not_fit_a_scale_of_fp16_stays_in_high_precision(
 
 def test_a_top_that_is_too_large_is_left_alone(vit_block):
     model, _ = vit_block
-    chosen = candidates(model.graph, 0)
+    chosen = list(candidates(model.graph, 0))
     tops = {candidate.activation: LARGEST_TOP * 1.01 for candidate in chosen}
     quantized = insert_qdq(model, chosen, tops)
     assert not [node for node in quantized.graph.node if node.op_type == "QuantizeLinear"]
