@@ -1,8 +1,10 @@
 """Keep the libraries below gasmcast from reporting their use: nothing leaves the machine.
 
 OpenVINO's Python package posts a usage event with a lasting client id to an analytics host when it
-is imported, unless the package `openvino_telemetry` is absent or the user has opted out. Hugging
-Face's client adds usage data to its requests unless an environment variable turns it off.
+is imported, unless the package `openvino_telemetry` is absent or the user has opted out. ONNX
+Runtime's wheels (seen in 1.32 for Linux) upload events from native code and keep a device id in the user's
+cache (microsoft/onnxruntime, pull requests 27379 and 29843). Hugging Face's client adds usage data
+to its requests.
 """
 
 from __future__ import annotations
@@ -12,7 +14,13 @@ import sys
 
 __all__ = ["disable_telemetry"]
 
-_SWITCHES = ("HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY", "DO_NOT_TRACK")
+_SWITCHES = (
+    "ORT_DISABLE_TELEMETRY",
+    "ORT_TELEMETRY_DISABLED",
+    "HF_HUB_DISABLE_TELEMETRY",
+    "DISABLE_TELEMETRY",
+    "DO_NOT_TRACK",
+)
 """Environment variables that libraries read when they are imported; child processes inherit them.
 """
 
@@ -24,7 +32,7 @@ def disable_telemetry() -> None:
     user's home is not written.
     """
     for name in _SWITCHES:
-        os.environ.setdefault(name, "1")
+        os.environ[name] = "1"
 
     # A module that is None cannot be imported: OpenVINO then takes its own stub, which does
     # nothing.

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError, UsageError
+from gasmcast.no_telemetry import disable_telemetry
 from gasmcast.runtime.engines.graph_files import verified_graph
 from gasmcast.runtime.engines.protocol import TensorSpec, check_feeds
 from gasmcast.runtime.engines.shortage import raise_if_shortage
 
-__all__ = ["OnnxRuntimeEngine", "compile_graph", "missing", "open_session"]
+__all__ = ["OnnxRuntimeEngine", "compile_graph", "load_onnxruntime", "missing", "open_session"]
 
 _DTYPES = {
     "tensor(uint8)": np.uint8,
@@ -66,7 +67,7 @@ def open_session(
         UsageError: ONNX Runtime cannot read the graph.
         MachineError: too little memory or too few threads.
     """
-    onnxruntime = _load_onnxruntime()
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     # Errors are raised, and warnings about folding help nobody.
     options.log_severity_level = _ERRORS_ONLY
@@ -151,7 +152,7 @@ def compile_graph(
         UsageError: ONNX Runtime cannot read the file, or it is not the file of that checksum.
         MachineError: too little memory or too few threads.
     """
-    version = _load_onnxruntime().__version__
+    version = load_onnxruntime().__version__
     with verified_graph(path, sha256, weights_sha256) as copy:
         session = open_session(
             copy.source,
@@ -163,10 +164,17 @@ def compile_graph(
     return OnnxRuntimeEngine(session, version, threads or 0)
 
 
-def _load_onnxruntime() -> ModuleType:
-    """Import ONNX Runtime without its telemetry, which its builds for Windows have."""
+def load_onnxruntime() -> ModuleType:
+    """Import ONNX Runtime without its telemetry, and return the module.
+
+    Raises:
+        ImportError: the package is not installed.
+    """
+    # It uploads an event and writes a device id as soon as it is imported.
+    disable_telemetry()
     import onnxruntime  # noqa: PLC0415 - another backend may be in use
 
+    # The builds for Windows read no variable.
     onnxruntime.disable_telemetry_events()
     module: ModuleType = onnxruntime
     return module

@@ -39,8 +39,9 @@ def onnxruntime() -> list[Finding]:
             )
         ]
 
-    import onnxruntime
+    from gasmcast.runtime.engines.onnxruntime import load_onnxruntime
 
+    onnxruntime = load_onnxruntime()
     names = onnxruntime.get_available_providers()
     providers = ", ".join(name.removesuffix("ExecutionProvider") for name in names)
     text = f"{onnxruntime.__version__}, {providers}"
