@@ -2,7 +2,7 @@
 
 OpenVINO's Python package posts a usage event with a lasting client id to an analytics host when it
 is imported, unless the package `openvino_telemetry` is absent or the user has opted out. ONNX
-Runtime's wheels (seen in 1.32 for Linux) upload events from native code and keep a device id in the user's
+Runtime (seen in 1.32 for Linux) uploads events from native code and keeps a device id in the user's
 cache (microsoft/onnxruntime, pull requests 27379 and 29843). Hugging Face's client adds usage data
 to its requests.
 """

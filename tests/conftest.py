@@ -12,6 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gasmcast.no_telemetry import disable_telemetry
+
+# Tests import ONNX Runtime by themselves.
+disable_telemetry()
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
