@@ -36,7 +36,7 @@ _EXTERNAL = 1
 
 @dataclass
 class GraphScan:
-    """What a graph consists of, as far as safety is concerned."""
+    """Parts of a graph that decide whether it is safe to open."""
 
     external: set[str] = field(default_factory=set)
     """Files beside the graph that it reads weights from."""
@@ -173,6 +173,8 @@ def _integers(
     """Return the values of a small integer tensor, as far as they can be a shape."""
     if isinstance(value, memoryview) and len(value) > 10 * _MOST_SHAPE_VALUES:
         return before
+
+    # The exporter writes raw data; small tensors of other tools may be lists of numbers.
     if number == 9 and isinstance(value, memoryview):  # raw_data, little-endian
         return [
             int.from_bytes(value[at : at + 8], "little", signed=True)
