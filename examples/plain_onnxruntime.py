@@ -14,7 +14,7 @@ import numpy as np
 
 # ONNX Runtime reports its use unless this is set before the import.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-import onnxruntime  # noqa: E402 - see above
+import onnxruntime
 
 bundle = Path(sys.argv[1])
 manifest = json.loads((bundle / "manifest.json").read_text())

@@ -71,18 +71,18 @@ demo-video film.mp4 --seconds 12
 train demo --data data --out run --set train.epochs=1 --set train.workers=0
 runs .
 eval run --data data
-calibrate run --data data --clips 4 --out calib
-export run --out m.gasm --data data --precision int8 --no-search --no-measure --calibration calib
+calibrate data --config run --clips 8 --out calib
+export run --out m.gasm --data data --precision fp16 --no-measure --calibration calib
 inspect m.gasm
 inspect run
 doctor . --no-cameras
 engine list
 engine clear
 bench data demo --data data --clips 4 --workers 0 --batch-size 2
-live film.mp4 --bundle m.gasm --jsonl out.jsonl --record film.rec
+live film.mp4 --bundle m.gasm --jsonl out.jsonl --record run.jsonl
 live film.mp4 --bundle m.gasm --engine onnxruntime --jsonl other.jsonl
-replay film.rec
-cache data demo --out cache
+replay run.jsonl
+cache demo --data data --out cache --set model.freeze=true
 """
 
 OTHERS = {
