@@ -49,7 +49,9 @@ def _scale(top: NDArray[np.float32] | float, levels: int = ALL_LEVELS) -> NDArra
     exact = exact.clip(max=np.float32(_LARGEST_SCALE))
     half = exact.astype(np.float16)
     # Rounding up keeps the largest value inside the range.
-    half = np.where(half.astype(np.float32) < exact, np.nextafter(half, np.float16(np.inf)), half)
+    with np.errstate(over="ignore"):  # of the largest number of FP16, which is not rounded up
+        above = np.nextafter(half, np.float16(np.inf))
+    half = np.where(half.astype(np.float32) < exact, above, half)
     return np.maximum(half, np.float16(6e-8)).astype(np.float32)
 
 
