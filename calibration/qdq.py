@@ -17,7 +17,14 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from gasmcast.calibration.graph_edit import drop_unread, replace_nodes
 from gasmcast.calibration.policy import Candidate
 
-__all__ = ["ALL_LEVELS", "SAFE_LEVELS", "fake_quantize", "insert_qdq", "quantize_weight"]
+__all__ = [
+    "ALL_LEVELS",
+    "LARGEST_TOP",
+    "SAFE_LEVELS",
+    "fake_quantize",
+    "insert_qdq",
+    "quantize_weight",
+]
 
 ALL_LEVELS = 127
 """Range of weights that uses all of INT8."""
@@ -25,18 +32,26 @@ SAFE_LEVELS = 64
 """Range of weights that is safe on x86 CPUs without VNNI. Their INT8 product adds two u8 x s8 terms
 in 16 bits, which saturates above 32767; 2 x 255 x 64 does not. Saturation cost 15 dB here. ONNX
 Runtime calls the remedy `reduce_range`, OpenVINO's NNCF the overflow fix."""
+_LARGEST_SCALE = 65504.0
+"""Largest number of FP16."""
+LARGEST_TOP = ALL_LEVELS * _LARGEST_SCALE
+"""Largest activation that INT8 can hold with a scale that FP16 can represent: 8.3e6."""
 
 
 def _scale(top: NDArray[np.float32] | float, levels: int = ALL_LEVELS) -> NDArray[np.float32]:
     """Return `top / levels`, rounded up to a value that FP16 can represent.
 
     The FP32 and the FP16 version of a graph then quantize alike. The scale is never 0, because
-    TensorRT refuses 0.
+    TensorRT refuses 0, and never infinite.
     """
     exact = np.asarray(top, np.float32) / np.float32(levels)
+    # Above it values saturate; `collect_ranges` leaves such tensors in high precision.
+    exact = exact.clip(max=np.float32(_LARGEST_SCALE))
     half = exact.astype(np.float16)
     # Rounding up keeps the largest value inside the range.
-    half = np.where(half.astype(np.float32) < exact, np.nextafter(half, np.float16(np.inf)), half)
+    with np.errstate(over="ignore"):  # of the largest number of FP16, which is not rounded up
+        above = np.nextafter(half, np.float16(np.inf))
+    half = np.where(half.astype(np.float32) < exact, above, half)
     return np.maximum(half, np.float16(6e-8)).astype(np.float32)
 
 
@@ -82,7 +97,7 @@ def insert_qdq(
         model: the FP32 graph.
         chosen: from `Policy.choose`.
         tops: activation tensor -> absolute value at which INT8 saturates. The operators of a tensor
-            that is missing or 0 (a constant activation) stay in high precision.
+            that is missing, 0 (constant) or above `LARGEST_TOP` stay in high precision.
         levels: weights use the integers -levels to levels; `SAFE_LEVELS` for a file that CPUs run.
 
     Returns:
@@ -99,7 +114,7 @@ def insert_qdq(
     additions = _Additions(graph)
     for candidate in chosen:
         top = tops.get(candidate.activation, 0.0)
-        if top > 0:
+        if 0 < top <= LARGEST_TOP:
             node = nodes[candidate.node]
             node.input[0] = additions.activation(candidate.activation, top)
             node.input[1] = additions.weight(arrays[candidate.weight], candidate.axis, levels)

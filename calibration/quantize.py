@@ -6,18 +6,18 @@ Q/DQ. The passes over the data hold one segment at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto
+from onnx import ModelProto, numpy_helper
 
 from gasmcast.calibration.bias import correct_biases
 from gasmcast.calibration.policy import Candidate, Policy, candidates
-from gasmcast.calibration.qdq import SAFE_LEVELS, insert_qdq
+from gasmcast.calibration.qdq import ALL_LEVELS, LARGEST_TOP, SAFE_LEVELS, insert_qdq
 from gasmcast.calibration.ranges import Method, collect_statistics, threshold
 from gasmcast.calibration.smooth import Smoothed, smooth
 from gasmcast.calibration.tensor_stats import TensorStats
@@ -66,6 +66,9 @@ class Calibrated:
     """Absolute value at which each activation tensor saturates."""
     smoothed: tuple[Smoothed, ...] = field(default=())
     """Tensors that were smoothed."""
+    too_large: Mapping[str, float] = field(default_factory=dict)
+    """Largest value by activation tensor or weight that does not fit INT8; the operators that read
+    it are not among the candidates."""
 
     def quantize(self, policy: Policy, levels: int = SAFE_LEVELS) -> ModelProto:
         """Return the Q/DQ graph under a policy; fast enough for a search to call it often.
@@ -136,7 +139,25 @@ def collect_ranges(
         threads=threads,
     )
     tops = {name: _saturation(stat, recipe) for name, stat in stats.items()}
-    return Calibrated(model, tuple(chosen), stats, tops, tuple(smoothed))
+
+    # An operator whose scale FP16 cannot represent stays in high precision, as a constant one does.
+    too_large = _too_large(model, chosen, tops)
+    fitting = [c for c in chosen if not {c.activation, c.weight} & too_large.keys()]
+    return Calibrated(model, tuple(fitting), stats, tops, tuple(smoothed), too_large)
+
+
+def _too_large(
+    model: ModelProto, chosen: Sequence[Candidate], tops: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the activation tensors and weights that do not fit INT8, with their largest value."""
+    largest = {c.activation: tops.get(c.activation, 0.0) for c in chosen}
+    weights = {c.weight for c in chosen}
+    for tensor in model.graph.initializer:
+        if tensor.name in weights:
+            weight = np.abs(numpy_helper.to_array(tensor)).max(initial=0.0)
+            # The levels of a file for CPUs are fewer, and so is the largest value that they hold.
+            largest[tensor.name] = float(weight) * ALL_LEVELS / SAFE_LEVELS
+    return {name: top for name, top in largest.items() if not top <= LARGEST_TOP}
 
 
 def quantize(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gasmcast.errors import UsageError
 
-__all__ = ["BINS", "ROWS", "TensorStats"]
+__all__ = ["BINS", "ROWS", "ActivationError", "TensorStats"]
 
 BINS = 2048
 """Bins of a histogram of absolute values."""
@@ -25,6 +25,10 @@ SAMPLED_VALUES = 1 << 16
 """Values of a tensor and run that enter its histogram; the range covers all of them."""
 OUTLIER_FACTOR = 8
 """Multiple of the median channel above which a report names a channel as an outlier."""
+
+
+class ActivationError(UsageError):
+    """Raised when activations are not numbers: nothing can be calibrated, FP32 can be exported."""
 
 
 class TensorStats:
@@ -72,13 +76,13 @@ class TensorStats:
         """Add the values of one run.
 
         Raises:
-            UsageError: a value is not a number, or is infinite.
+            ActivationError: a value is not a number, or is infinite.
         """
         axis = self.channels % x.ndim
         others = tuple(i for i in range(x.ndim) if i != axis)
         high, low = x.max(axis=others), x.min(axis=others)  # (channels,)
         if not (np.isfinite(high).all() and np.isfinite(low).all()):
-            raise UsageError(
+            raise ActivationError(
                 f"Tensor {self.name} holds values that are not numbers on a calibration clip.",
                 "Check the checkpoint (did training diverge?) and leave the clip out.",
             )

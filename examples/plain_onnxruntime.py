@@ -5,11 +5,15 @@ The manifest says what to feed: `spec` has the sampling grid, `labels` the class
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+# ONNX Runtime reports its use unless this is set before the import.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 
 bundle = Path(sys.argv[1])

@@ -10,11 +10,14 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from gasmcast.export.bundle_writer import draft_bundle, write_manifest
+import numpy as np
+
+from gasmcast.export.bundle_writer import check_target, draft_bundle, write_manifest
 from gasmcast.export.checks.clip_choice import check_clips, parity_clips, validation_clips
 from gasmcast.export.checks.torch_parity import require_parity, verify_against_torch
 from gasmcast.export.graphs.rules import require_rules
 from gasmcast.export.graphs.trace import export_onnx, is_streaming
+from gasmcast.export.notes import chance_note, few_clips_note, live_note
 from gasmcast.export.plan import ExportPlan, check_disk
 from gasmcast.export.precisions.gate_stages import (
     calibrate,
@@ -27,7 +30,7 @@ from gasmcast.export.precisions.speed_notes import add_notes
 from gasmcast.export.precisions.timing import time_graphs
 from gasmcast.export.report.write import clips_section, write_reports
 from gasmcast.export.result import ExportResult
-from gasmcast.export.source import ExportSource
+from gasmcast.export.source import ExportSource, check_label_names
 from gasmcast.export.state import ExportState
 from gasmcast.manifest import Manifest, Measured
 from gasmcast.progress import Progress, silent
@@ -42,29 +45,35 @@ def export_bundle(
     *,
     data: Path | None = None,
     calibration: Path | None = None,
+    force: bool = False,
     progress: Progress = silent,
 ) -> ExportResult:
     """Write a verified bundle.
 
     Args:
         source: model and where it comes from.
-        out: folder of the bundle; an older bundle there is replaced when the export is complete.
+        out: folder of the bundle.
         plan: precisions and thresholds.
         data: data set in Something-Something-V2's format: its training split calibrates, its
             validation split judges.
         calibration: set made by `gasmcast calibrate`, used instead of the training split.
+        force: replace a bundle in `out` when the export is complete.
         progress: called with each stage.
 
     Returns:
-        What was written. Precisions that failed the gate are in `failed` and not in the bundle.
+        What was written. Precisions that failed the gate are in `failed`, those that could not be
+        made in `not_made`; neither are in the bundle.
 
     Raises:
-        GateError: FP32 parity does not hold, FP32's outputs are not numbers, or a graph breaks a
-            rule; nothing was written.
-        UsageError: a precision without clips to calibrate and judge it, or bad data.
+        GateError: FP32 parity does not hold, FP32's outputs are not numbers, or an FP32 graph
+            breaks a rule; nothing was written.
+        UsageError: a precision without clips to calibrate and judge it, bad data, or a bundle in
+            `out` without `force`.
         MachineError: not enough disk space.
     """
     # Whatever can be refused is refused before minutes of work.
+    check_target(out, force)
+    check_label_names(source.labels)
     plan.check(data, is_streaming(source.model), calibration)
     check_clips(
         source.config.spec, data=data, calibration=calibration, calibrates=bool(plan.calibrated)
@@ -73,7 +82,7 @@ def export_bundle(
 
     with (
         tempfile.TemporaryDirectory(prefix="gasmcast-export-") as scratch,
-        draft_bundle(out) as draft,
+        draft_bundle(out, force) as draft,
     ):
         export = ExportState(
             source=source,
@@ -94,8 +103,9 @@ def export_bundle(
             judge = gate_fp32(export)
             if plan.calibrated:
                 prepared = calibrate(export)
-                gate_calibrated(export, prepared, judge)
-                measure_sensitivity(export, prepared)
+                if prepared is not None:
+                    gate_calibrated(export, prepared, judge)
+                    measure_sensitivity(export, prepared)
             gate_bf16(export, judge)
 
         if plan.measure:
@@ -107,7 +117,9 @@ def export_bundle(
         manifest=manifest,
         verdicts=tuple(export.verdicts),
         not_judged=export.not_judged,
+        not_made=export.not_made,
         report=export.report,
+        notes=tuple(export.notes),
     )
 
 
@@ -182,6 +194,7 @@ def _time(export: ExportState) -> None:
 def _report(export: ExportState) -> Manifest:
     """Write reports and manifest."""
     source, clips = export.source, export.clips
+    _add_notes(export)
 
     # Without labels no temperature can be fitted here: `gasmcast eval` may have done it.
     eval_temperature = source.temperature if clips.labels is None else None
@@ -196,6 +209,8 @@ def _report(export: ExportState) -> Manifest:
         "rules": [report.to_json() for report in export.rules],
         "verdicts": [verdict.to_json() for verdict in export.verdicts],
         "not_judged": export.not_judged,
+        "not_made": export.not_made,
+        "notes": export.notes,
         # Every file, for weights that are stored beside their graph count too.
         "files": {path.name: path.stat().st_size for path in sorted(export.draft.iterdir())},
     }
@@ -211,6 +226,20 @@ def _report(export: ExportState) -> Manifest:
         checkpoint_sha256=source.sha256,
         precisions=_measured(export, eval_temperature),
     )
+
+
+def _add_notes(export: ExportState) -> None:
+    """Add what a user must know about the model, the judges, and the choice of `live`."""
+    labels = export.clips.labels
+    notes = []
+    # A trial of a preset with random weights says so already.
+    if export.verdicts and labels is not None and not export.source.random:
+        classes = len(export.source.labels)
+        notes.append(chance_note(export.verdicts[0], np.asarray(labels), classes))
+    notes.append(few_clips_note(export.verdicts))
+    if is_streaming(export.source.model):
+        notes.append(live_note(export.passed(), export.total_ms))
+    export.notes += [note for note in notes if note]
 
 
 def _measured(export: ExportState, eval_temperature: float | None) -> dict[str, Measured]:

@@ -57,7 +57,7 @@ def random_bundle(preset: str, progress: Progress = silent) -> Path:
         return out
 
     spec = source.model.spec
-    with draft_bundle(out) as folder:
+    with draft_bundle(out, force=True) as folder:
         paths = export_onnx(source.model, folder, progress)
         for graph, model in _quantized(paths, spec, progress).items():
             save_graph(model, folder / file_name(graph, "int8"))

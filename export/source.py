@@ -10,9 +10,10 @@ from gasmcast.config import PRESETS, Config, load_config
 from gasmcast.errors import UsageError
 from gasmcast.files import sha256_of
 from gasmcast.labels import Labels, ssv2_labels
+from gasmcast.manifest import label_problem
 from gasmcast.models.model import GasmCast
 
-__all__ = ["ExportSource", "open_source"]
+__all__ = ["ExportSource", "check_label_names", "open_source"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,20 @@ def open_source(source: str, random_weights: bool = False, seed: int = 0) -> Exp
         name=str(path),
         temperature=read_temperature(path, digest),
     )
+
+
+def check_label_names(labels: Labels) -> None:
+    """Refuse class names that no bundle may hold, before minutes of work.
+
+    Raises:
+        UsageError: the first such name.
+    """
+    for name in labels.names:
+        if problem := label_problem(name):
+            raise UsageError(
+                f"The checkpoint cannot be exported: {problem}.",
+                "Rename the class in labels.json and train again.",
+            )
 
 
 def _random_source(source: str, seed: int) -> ExportSource:

@@ -55,6 +55,10 @@ class ExportState:
     """Verdicts of the accuracy gate, FP32 first."""
     not_judged: dict[str, str] = field(init=False)
     """Requested precisions that could not be judged, each with its reason."""
+    not_made: dict[str, str] = field(default_factory=dict)
+    """Requested precisions whose graphs could not be made, each with its reason."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences that a user must know before relying on the bundle."""
     total_ms: Mapping[str, float] = field(default_factory=dict)
     """Time of all components together by precision, in ms."""
     report: dict[str, Any] = field(init=False)
@@ -97,8 +101,9 @@ class ExportState:
     def timed(self, step: str) -> Iterator[None]:
         """Add the time of the block, in seconds, to the report."""
         started = time.monotonic()
-        yield
-
-        # A step may come in several parts.
-        steps_s = self.report["steps_s"]
-        steps_s[step] = round(steps_s.get(step, 0.0) + time.monotonic() - started, 2)
+        try:
+            yield
+        finally:
+            # A step may come in several parts.
+            steps_s = self.report["steps_s"]
+            steps_s[step] = round(steps_s.get(step, 0.0) + time.monotonic() - started, 2)

@@ -13,6 +13,7 @@ import typer
 from gasmcast import __version__
 from gasmcast.errors import GasmcastError, MachineError
 from gasmcast.missing import missing_package
+from gasmcast.no_telemetry import disable_telemetry
 from gasmcast.runtime.service.secrets import redact
 from gasmcast.runtime.service.threads import exit_past_hung_threads
 from gasmcast.terminal_text import printable
@@ -67,6 +68,9 @@ def main() -> None:
     an exit code. Any other exception is a bug: its traceback is printed without secrets, and the
     exit code is 1.
     """
+    # Before any library is imported; child processes inherit it.
+    disable_telemetry()
+
     _make_streams_lenient()
     # Threads that hang in native code must not keep the process alive.
     with exit_past_hung_threads():

@@ -12,7 +12,7 @@ from gasmcast.manifest import Graph, Manifest, Measured, read_manifest
 from gasmcast.precision import in_bf16, stored_as
 from gasmcast.runtime.engines import Engine, choose_backend, missing_bf16, open_engine
 
-__all__ = ["Bundle", "fastest_on_cpu"]
+__all__ = ["Bundle", "fastest_on_cpu", "reason_on_cpu"]
 
 # Best first, used where nothing was measured.
 _CPU = ("int8_bf16", "int8", "bf16", "fp32")
@@ -44,6 +44,27 @@ def fastest_on_cpu(ms: Mapping[str, float | None]) -> str | None:
     if not set(without_bf16) <= times_ms.keys():
         return without_bf16[0]
     return min(times_ms, key=times_ms.__getitem__, default=None)
+
+
+def reason_on_cpu(ms: Mapping[str, float | None], taken: str) -> str:
+    """Return why a CPU runs the precision that `fastest_on_cpu` chose, as a phrase.
+
+    Args:
+        ms: as for `fastest_on_cpu`.
+        taken: the precision that was chosen.
+    """
+    available = [precision for precision in _CPU if precision in ms]
+    if len(available) == 1:
+        return "the only one for a CPU in the bundle"
+    if ms.get(taken) is None:
+        return "the first in the usual order, because not all were timed"
+
+    times = []
+    for precision in available:
+        taken_ms = ms[precision]
+        if taken_ms is not None:
+            times.append(f"{precision} {taken_ms:.1f} ms")
+    return f"the fastest when it was exported ({', '.join(times)} a decision)"
 
 
 @dataclass(frozen=True)
@@ -121,6 +142,13 @@ class Bundle:
             f"It has {', '.join(available) or 'none'}: export it again.",
         )
 
+    def precision_reason(self, precision: str, backend: str) -> str:
+        """Return why `best_precision` chose a precision, as a phrase for logs."""
+        if backend == "tensorrt":
+            return "the first in the order for GPUs"
+        usable = [p for p in self.precisions() if not (in_bf16(p) and missing_bf16(backend))]
+        return reason_on_cpu({p: self.measured(p).ms for p in usable}, precision)
+
     def measured(self, precision: str) -> Measured:
         """Return the manifest's figures for a precision; neutral ones if it has none."""
         neutral = Measured(clips=0, temperature=1.0, no_action=None)
@@ -160,15 +188,58 @@ class Bundle:
             threads: CPU threads; None: all cores.
 
         Raises:
-            UsageError: the bundle has no such graph or precision.
+            UsageError: the bundle has no such graph or precision, a file is not the one that was
+                exported, or its inputs and outputs are not those of the manifest.
             MachineError: the backend cannot be used on this machine, or lacks the BF16 that the
                 precision needs.
         """
         name = self.file(graph, precision)
-        return open_engine(
+        sha256, weights_sha256 = self.checksums(name)
+        engine = open_engine(
             self.path / name,
             backend,
             threads,
-            self.manifest.files[name].sha256,
+            sha256,
             bf16=in_bf16(precision),
+            weights_sha256=weights_sha256,
         )
+        self._check_ports(name, graph, engine)
+        return engine
+
+    def checksums(self, name: str) -> tuple[str, str | None]:
+        """Return the manifest's checksums of a graph and of its external weights, if it has some.
+
+        Args:
+            name: file of the graph.
+        """
+        files = self.manifest.files
+        weights = files.get(f"{name}.data")
+        return files[name].sha256, weights.sha256 if weights else None
+
+    def _check_ports(self, name: str, graph: Graph, engine: Engine) -> None:
+        """Refuse a network whose inputs and outputs are not those of the manifest.
+
+        Raises:
+            UsageError: it is another graph, or of another clip spec or number of classes.
+        """
+        spec = self.manifest.spec
+        shapes = {"encoder": ("segments", spec.pair_shape), "complete": ("clip", spec.clip_shape)}
+        problem = ""
+        if graph in shapes:
+            port, shape = shapes[graph]
+            given = engine.inputs.get(port)
+            if given is None or given.shape[1:] != shape:
+                problem = f"takes no {port!r} of shape (B, {', '.join(map(str, shape))})"
+
+        # A head of another label set would give wrong names without any error.
+        if graph != "encoder":
+            logits = engine.outputs.get("logits")
+            classes = len(self.manifest.labels)
+            if logits is None:
+                problem = problem or "gives no logits"
+            elif logits.shape[-1] != classes:
+                problem = problem or (
+                    f"gives {logits.shape[-1]} logits, and there are {classes} labels"
+                )
+        if problem:
+            raise UsageError(f"{self.path / name} {problem}.", "Export the bundle again.")

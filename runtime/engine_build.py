@@ -135,7 +135,7 @@ def build_engines(
 
     engines = []
     for name, graph in files:
-        sha256 = bundle.manifest.files[name].sha256
+        sha256, weights_sha256 = bundle.checksums(name)
         ensured = ensure_plan(
             folder / name,
             device,
@@ -143,6 +143,7 @@ def build_engines(
             cameras,
             cache,
             sha256=sha256,
+            weights_sha256=weights_sha256,
             workspace=workspace,
             force=force,
         )
@@ -150,7 +151,9 @@ def build_engines(
         # Compare right away, so that the engines of a large bundle are not in memory together.
         cosine = None
         if comparison is not None:
-            engine = compile_graph(folder / name, None, sha256, cameras)
+            engine = compile_graph(
+                folder / name, None, sha256, cameras, weights_sha256=weights_sha256
+            )
             cosine = comparison.cosine(engine, graph)
             engine.close()
 
@@ -224,10 +227,12 @@ class _Comparison:
             # ONNX Runtime is preferred but optional; OpenVINO is always installed.
             name = self._bundle.manifest.file(graph, "fp32")
             backend = "openvino" if _absent("onnxruntime") else "onnxruntime"
+            sha256, weights_sha256 = self._bundle.checksums(name)
             self._references[graph] = open_engine(
                 self._bundle.path / name,
                 backend,
-                sha256=self._bundle.manifest.files[name].sha256,
+                sha256=sha256,
+                weights_sha256=weights_sha256,
             )
         return self._references[graph]
 

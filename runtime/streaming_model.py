@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from gasmcast.errors import UsageError
 from gasmcast.labels import Labels
 from gasmcast.runtime.bundle import Bundle
 from gasmcast.runtime.engines import Engine, choose_backend
@@ -36,7 +35,7 @@ class OpenedModel(NamedTuple):
 
     model: Model
     description: str
-    """One line: precision, backend, device, and why the backend was chosen."""
+    """One line: precision, backend, device, and why both were chosen."""
 
 
 def open_model(
@@ -80,7 +79,10 @@ def open_model(
     mismatch = _mismatch(model)
     if mismatch:
         raise UsageError(f"{bundle}: {mismatch}.", "Export the bundle again.")
-    return OpenedModel(model, f"{chosen} by {model.encoder.describe()} ({why})")
+    reason = ""
+    if precision == "auto":
+        reason = f", {opened.precision_reason(chosen, backend)},"
+    return OpenedModel(model, f"{chosen}{reason} by {model.encoder.describe()} ({why})")
 
 
 def _mismatch(model: Model) -> str:

@@ -15,7 +15,11 @@ import pytest
 
 from gasmcast.files import sha256_of
 from gasmcast.manifest import BundleFile, Manifest, Measured
+from gasmcast.no_telemetry import disable_telemetry
 from gasmcast.spec import ClipSpec
+
+# Tests import ONNX Runtime by themselves.
+disable_telemetry()
 
 ROOT = Path(__file__).resolve().parents[1]
 

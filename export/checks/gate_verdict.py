@@ -7,7 +7,7 @@ from typing import Any
 
 from gasmcast.manifest import Measured
 
-__all__ = ["GateRecipe", "GateVerdict"]
+__all__ = ["GateRecipe", "GateVerdict", "wilson_interval"]
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,8 @@ class GateVerdict:
 
     @property
     def agreement_interval(self) -> tuple[float, float]:
-        """95 % interval of the agreement on all clips like these (E. B. Wilson, 1927)."""
-        # The Wilson interval stays within [0, 1], where the normal one of 100 % has no width.
-        n, p, z = max(self.clips, 1), self.agreement, 1.96
-        middle = p + z * z / (2 * n)
-        half = z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5
-        scale = 1 + z * z / n
-        return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+        """95 % interval of the agreement on all clips like these."""
+        return wilson_interval(self.agreement, self.clips)
 
     def __str__(self) -> str:
         low, high = self.agreement_interval
@@ -92,3 +87,15 @@ class GateVerdict:
     def to_json(self) -> dict[str, Any]:
         """Return plain data for a report."""
         return {**asdict(self), "passed": bool(self), "agreement_interval": self.agreement_interval}
+
+
+def wilson_interval(share: float, clips: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share of all clips like these (E. B. Wilson, 1927).
+
+    It stays within [0, 1], where the normal interval of 100 % has no width.
+    """
+    n, z = max(clips, 1), 1.96
+    middle = share + z * z / (2 * n)
+    half = z * ((share * (1 - share) + z * z / (4 * n)) / n) ** 0.5
+    scale = 1 + z * z / n
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)

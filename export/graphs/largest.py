@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
-from gasmcast.errors import UsageError
+from gasmcast.calibration.tensor_stats import ActivationError
 from gasmcast.runtime.engines.onnxruntime import open_session
 
 __all__ = ["measure_largest", "tensor_types"]
@@ -35,7 +35,7 @@ def measure_largest(
         threads: CPU threads of ONNX Runtime; all cores if 0.
 
     Raises:
-        UsageError: a tensor holds values that are not numbers; the message names it.
+        ActivationError: a tensor holds values that are not numbers; the message names it.
     """
     types = tensor_types(model)
     names = [
@@ -69,7 +69,7 @@ def _largest(name: str, value: NDArray[np.floating[Any]]) -> float:
     # Without a copy of the tensor, which `np.abs` would make.
     top = max(float(value.max()), -float(value.min()))
     if np.isnan(top):
-        raise UsageError(
+        raise ActivationError(
             f"Tensor {name} holds values that are not numbers on a calibration clip.",
             "Check the checkpoint (did training diverge?) and the clips.",
         )

@@ -81,7 +81,8 @@ class EncoderFeeds:
         try:
             yield
         except UsageError as error:
-            raise UsageError(
+            # The type stays: activations that are not numbers are no fault of the clip.
+            raise type(error)(
                 f"{error.what} It was clip {self.current_clip} of {self.stored.folder}.",
                 error.hint,
             ) from None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from gasmcast.calibration.tensor_stats import ActivationError
 from gasmcast.errors import GateError
 from gasmcast.export.checks.clip_choice import calibration_set
 from gasmcast.export.checks.judge import Judge
+from gasmcast.export.notes import overflow_notes
 from gasmcast.export.precisions.attempt import attempt
 from gasmcast.export.precisions.prepare import Prepared, prepare
 from gasmcast.export.precisions.search import sensitivity, sensitivity_report
@@ -36,11 +38,14 @@ def gate_fp32(export: ExportState) -> Judge:
     return judge
 
 
-def calibrate(export: ExportState) -> Prepared:
+def calibrate(export: ExportState) -> Prepared | None:
     """Choose calibration clips and collect the ranges of all precisions.
 
+    Returns:
+        None if activations are not numbers; all calibrated precisions are in `not_made` then.
+
     Raises:
-        UsageError: bad calibration clips, or activations that are not numbers.
+        UsageError: bad calibration clips.
     """
     plan = export.plan
     with export.timed("calibration clips"):
@@ -56,17 +61,25 @@ def calibrate(export: ExportState) -> Prepared:
 
     # Ranges are collected once, for all precisions that are written from them.
     with export.timed("calibration"):
-        prepared = prepare(
-            export.paths,
-            stored,
-            export.scratch,
-            recipe=plan.recipe,
-            policy=plan.policy,
-            int8=any(p.startswith("int8") for p in plan.calibrated),
-            fp16=any(p.endswith("fp16") for p in plan.calibrated),
-            progress=export.progress,
-            threads=plan.threads or 0,
-        )
+        try:
+            prepared = prepare(
+                export.paths,
+                stored,
+                export.scratch,
+                recipe=plan.recipe,
+                policy=plan.policy,
+                int8=any(p.startswith("int8") for p in plan.calibrated),
+                fp16=any(p.endswith("fp16") for p in plan.calibrated),
+                progress=export.progress,
+                threads=plan.threads or 0,
+            )
+        # FP32 has passed its own gate, so it is exported all the same.
+        except ActivationError as error:
+            export.not_made |= {p: error.what.rstrip(".") for p in plan.calibrated}
+            return None
+
+        too_large = {name: c.too_large for name, c in prepared.calibrated.items()}
+        export.notes += overflow_notes(too_large)
         export.report["calibration"] = calibration_section(prepared, plan.recipe, plan.policy)
     return prepared
 
@@ -74,23 +87,27 @@ def calibrate(export: ExportState) -> Prepared:
 def gate_calibrated(export: ExportState, prepared: Prepared, judge: Judge) -> None:
     """Write and judge the precisions that have files of their own.
 
-    Raises:
-        GateError: a graph breaks a rule of TensorRT's parser.
+    A precision that cannot be made is recorded in `not_made`; the others go on without it.
     """
     policy = export.plan.policy
     for precision in export.plan.calibrated:
-        with export.timed(precision):
-            result = attempt(
-                prepared,
-                precision,
-                policy,
-                judge,
-                folder=export.draft,
-                scratch=export.scratch,
-                search=export.plan.search,
-                threads=export.plan.threads,
-                progress=export.progress,
-            )
+        try:
+            with export.timed(precision):
+                result = attempt(
+                    prepared,
+                    precision,
+                    policy,
+                    judge,
+                    folder=export.draft,
+                    scratch=export.scratch,
+                    search=export.plan.search,
+                    threads=export.plan.threads,
+                    progress=export.progress,
+                )
+        # A graph breaks a rule of TensorRT's parser: FP32 is sound all the same.
+        except GateError as error:
+            export.not_made[precision] = error.what.rstrip(".")
+            continue
 
         # Blocks that one INT8 precision does not bear stay in high precision in the next one too.
         policy = result.policy
@@ -126,7 +143,8 @@ def gate_bf16(export: ExportState, judge: Judge) -> None:
         # Files that failed the gate were removed.
         stored = stored_as(precision)
         if stored not in export.passed():
-            export.not_judged[precision] = f"{stored}, whose files it runs, did not pass"
+            why = "could not be made" if stored in export.not_made else "did not pass"
+            export.not_judged[precision] = f"{stored}, whose files it runs, {why}"
             continue
 
         with export.timed(precision):

@@ -50,6 +50,7 @@ def export(
     random_weights: bool = False,
     threads: int | None = None,
     seed: int = 0,
+    force: bool = False,
     progress: Progress = silent,
 ) -> ExportResult:
     """Turn a checkpoint into a verified bundle: ONNX graphs, measured precisions, reports.
@@ -59,7 +60,7 @@ def export(
 
     Args:
         source: run folder of `gasmcast train`, a checkpoint, or a preset with `random_weights`.
-        out: bundle to write; an older bundle there is replaced when the export is complete.
+        out: bundle to write; a bundle that is there already is an error without `force`.
         data: data set in Something-Something-V2's format; its training split calibrates, its
             validation split judges.
         precisions: precisions beside FP32; `all` means all that can be judged on this machine.
@@ -77,14 +78,16 @@ def export(
         random_weights: export an untrained preset, to try an export.
         threads: CPU threads; all cores if None.
         seed: seed of the choice of clips, and of random weights.
+        force: replace a bundle in `out` when the export is complete.
         progress: called with each stage.
 
     Returns:
-        The result; truthy when no precision failed the gate.
+        The result; truthy when no precision failed the gate. `notes` says when the model is hardly
+        better than chance, when few clips judged, and which precision `live` uses.
 
     Raises:
         GateError: parity with torch does not hold, or engines differ; see `export_bundle`.
-        UsageError: a wrong argument, checkpoint or data set.
+        UsageError: a wrong argument, checkpoint or data set, or a bundle in `out` without `force`.
         MachineError: this machine lacks disk space, BF16 that was named, or an engine's library.
 
     Example:
@@ -104,7 +107,7 @@ def export(
 
     # Wrong arguments are errors before the checkpoint is read.
     wanted = wanted_precisions(precisions)
-    check_target(Path(out))
+    check_target(Path(out), force)
     plan = ExportPlan(
         precisions=wanted,
         left_out=left_out(precisions),
@@ -126,6 +129,7 @@ def export(
         plan,
         data=None if data is None else Path(data),
         calibration=None if calibration is None else Path(calibration),
+        force=force,
         progress=progress,
     )
 

@@ -41,6 +41,9 @@ def export(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Bundle to write.")] = Path("model.gasm"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a bundle that is in --out already.")
+    ] = False,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -209,6 +212,7 @@ def export(
             random_weights=random_weights,
             threads=threads,
             seed=seed,
+            force=force,
             progress=progress,
         )
 
@@ -254,6 +258,13 @@ def _engines_hint(route: str, count: int, bundle: Path) -> str:
 def _gate_error(result: ExportResult) -> GateError:
     """Return the error for precisions that failed the gate, with the place of the explanation."""
     from gasmcast.errors import GateError
+
+    if not result.failed:
+        why = next(iter(result.not_made.values()))
+        return GateError(
+            f"{', '.join(result.not_made)} could not be made and is not in {result.path}: {why}.",
+            f"FP32 is in it. Report the model's configuration with {result.path / 'report.json'}.",
+        )
 
     first = result.failed[0]
     names = ", ".join(verdict.precision for verdict in result.failed)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from gasmcast.precision import in_bf16
 from gasmcast.runtime.bench.task import Task, Turn
 from gasmcast.runtime.bundle import Bundle
-from gasmcast.runtime.engines.openvino import compile_graph, missing_bf16, the_core
+from gasmcast.runtime.engines.openvino import compile_graph, missing_bf16
+from gasmcast.runtime.engines.openvino_import import load_openvino, the_core
 from gasmcast.runtime.engines.random_feeds import random_feeds
 from gasmcast.stopwatch import fastest_s
 
@@ -80,8 +81,8 @@ def _compile_layer(
     layer: _Layer, precision: str, properties: dict[str, Any], rng: np.random.Generator
 ) -> Callable[[], object]:
     """Compile one layer followed by ReLU, and return a function that runs it once."""
-    import openvino as ov  # noqa: PLC0415 - only this measurement builds a graph
-    from openvino import opset13 as ops  # noqa: PLC0415 - as above
+    ov = load_openvino()
+    ops = ov.opset13
 
     x = ops.parameter(list(layer.input), np.float32)
     weights = ops.constant(rng.normal(0, 0.02, layer.weights).astype(np.float32))
@@ -119,12 +120,14 @@ def prepare_profile(task: Task) -> Turn:
     work: dict[str, tuple[OpenVinoEngine, dict[str, NDArray[np.generic]]]] = {}
     for graph in _GRAPHS:
         name = bundle.file(graph, task.precision)
+        sha256, weights_sha256 = bundle.checksums(name)
         engine = compile_graph(
             bundle.path / name,
             task.threads,
-            bundle.manifest.files[name].sha256,
+            sha256,
             {"PERF_COUNT": True},
             bf16=in_bf16(task.precision),
+            weights_sha256=weights_sha256,
         )
         feeds = random_feeds(engine.inputs)
         engine.run(feeds)  # warm-up

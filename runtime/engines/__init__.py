@@ -1,7 +1,7 @@
 """Compiled networks behind one protocol.
 
 Each backend is a module here with `missing() -> str` (why it cannot be used on this machine; empty
-when it can) and `compile_graph(path, threads, sha256) -> Engine`.
+when it can) and `compile_graph(path, threads, sha256, *, weights_sha256) -> Engine`.
 """
 
 from gasmcast.runtime.engines.choose import Backend, choose_backend, missing_bf16, open_engine

@@ -64,6 +64,7 @@ def open_engine(
     sha256: str | None = None,
     *,
     bf16: bool = False,
+    weights_sha256: str | None = None,
 ) -> Engine:
     """Compile a graph for this machine.
 
@@ -71,12 +72,16 @@ def open_engine(
         onnx_path: the ONNX file.
         backend: `auto`, `openvino`, `onnxruntime` or `tensorrt`.
         threads: CPU threads; None: one per core.
-        sha256: checksum of the file, if already known; it keys the cache of compiled networks.
+        sha256: checksum that the file must have, from the bundle's manifest; None: not checked.
+            What is compiled is what was hashed.
         bf16: compute in BF16 what the file leaves in FP32.
+        weights_sha256: checksum that its external weights must have; required with `sha256` if it
+            has some.
 
     Raises:
-        UsageError: no such file, not a network, no such backend.
-        MachineError: the backend cannot be used on this machine, or it does not support BF16.
+        UsageError: no such file, not a network, another checksum, no such backend.
+        MachineError: the backend cannot be used on this machine, or it does not support BF16; or
+            threads or memory ran out.
     """
     path = Path(onnx_path)
     if not path.is_file():
@@ -92,7 +97,9 @@ def open_engine(
     # Only backends that support BF16 have the argument.
     options = {"bf16": True} if bf16 else {}
     module = import_module(f"gasmcast.runtime.engines.{name}")
-    engine: Engine = module.compile_graph(path, threads, sha256, **options)
+    engine: Engine = module.compile_graph(
+        path, threads, sha256, weights_sha256=weights_sha256, **options
+    )
     return engine
 
 

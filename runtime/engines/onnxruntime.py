@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.missing import install_hint
-from gasmcast.runtime.engines import TensorSpec, check_feeds
+from gasmcast.no_telemetry import disable_telemetry
+from gasmcast.runtime.engines.graph_files import verified_graph
+from gasmcast.runtime.engines.protocol import TensorSpec, check_feeds
+from gasmcast.runtime.engines.shortage import raise_if_shortage
 
-__all__ = ["OnnxRuntimeEngine", "compile_graph", "missing", "open_session"]
+__all__ = ["OnnxRuntimeEngine", "compile_graph", "load_onnxruntime", "missing", "open_session"]
 
 _DTYPES = {
     "tensor(uint8)": np.uint8,
@@ -35,12 +39,13 @@ def missing() -> str:
 
 
 def open_session(
-    graph: Path | bytes,
+    graph: Path | str | bytes,
     *,
     threads: int | None = None,
     literal_qdq: bool = False,
     spinning: bool = True,
     memory_pattern: bool = True,
+    name: str = "",
 ) -> Any:  # noqa: ANN401 - untyped package
     """Open an ONNX graph on the CPU provider; the only place that creates sessions.
 
@@ -54,15 +59,16 @@ def open_session(
             that shares the machine.
         memory_pattern: plan memory once for all runs; off saves memory in graphs with many
             outputs.
+        name: what error messages call the graph; its path by default.
 
     Returns:
         `onnxruntime.InferenceSession`.
 
     Raises:
         UsageError: ONNX Runtime cannot read the graph.
+        MachineError: too little memory or too few threads.
     """
-    import onnxruntime  # noqa: PLC0415 - another backend may be in use
-
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     # Errors are raised, and warnings about folding help nobody.
     options.log_severity_level = _ERRORS_ONLY
@@ -77,7 +83,9 @@ def open_session(
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - its exceptions have no common base but this
-        name = "a graph in memory" if isinstance(graph, bytes) else graph
+        # A graph that is made in memory has no name.
+        name = name or ("a graph in memory" if isinstance(graph, bytes) else str(graph))
+        raise_if_shortage(error, f"ONNX Runtime cannot open {name}")
         raise UsageError(
             f"ONNX Runtime cannot read {name} ({_first_line(error)}).", "Export the bundle again."
         ) from None
@@ -111,6 +119,7 @@ class OnnxRuntimeEngine:
             try:
                 values = self._session.run(list(self.outputs), dict(feeds))
             except Exception as error:  # noqa: BLE001 - its exceptions have no common base but this
+                raise_if_shortage(error, "ONNX Runtime failed")
                 raise MachineError(
                     f"ONNX Runtime failed ({_first_line(error)}).", "Try --engine openvino."
                 ) from None
@@ -128,27 +137,53 @@ class OnnxRuntimeEngine:
 def compile_graph(
     path: Path,
     threads: int | None,
-    sha256: str | None = None,  # noqa: ARG001 - the backend keeps no cache
+    sha256: str | None = None,
     *,
     literal_qdq: bool = False,
     spinning: bool = True,
+    weights_sha256: str | None = None,
 ) -> OnnxRuntimeEngine:
     """Open an ONNX file as an engine.
 
     Args:
         path: ONNX file.
         threads: CPU threads; all cores if None.
-        sha256: unused; other backends key their cache with it.
+        sha256: checksum that the file must have; None: not checked.
         literal_qdq: see `open_session`.
         spinning: see `open_session`.
+        weights_sha256: checksum that its external weights must have; required with `sha256` if it
+            has some.
 
     Raises:
-        UsageError: ONNX Runtime cannot read the file.
+        UsageError: ONNX Runtime cannot read the file, or it is not the file of that checksum.
+        MachineError: too little memory or too few threads.
     """
+    version = load_onnxruntime().__version__
+    with verified_graph(path, sha256, weights_sha256) as copy:
+        session = open_session(
+            copy.source,
+            threads=threads,
+            literal_qdq=literal_qdq,
+            spinning=spinning,
+            name=str(path),
+        )
+    return OnnxRuntimeEngine(session, version, threads or 0)
+
+
+def load_onnxruntime() -> ModuleType:
+    """Import ONNX Runtime without its telemetry, and return the module.
+
+    Raises:
+        ImportError: the package is not installed.
+    """
+    # It uploads an event and writes a device id as soon as it is imported.
+    disable_telemetry()
     import onnxruntime  # noqa: PLC0415 - another backend may be in use
 
-    session = open_session(path, threads=threads, literal_qdq=literal_qdq, spinning=spinning)
-    return OnnxRuntimeEngine(session, onnxruntime.__version__, threads or 0)
+    # The builds for Windows read no variable.
+    onnxruntime.disable_telemetry_events()
+    module: ModuleType = onnxruntime
+    return module
 
 
 def _first_line(error: Exception) -> str:

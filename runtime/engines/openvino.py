@@ -2,24 +2,25 @@
 
 Networks are compiled for latency: one inference stream over all threads. What OpenVINO compiles is
 kept in the user's cache, outside the bundle, in a folder named after the graph's checksum and the
-version of OpenVINO, so that a second start maps it from disk.
+version of OpenVINO, so that a second start maps it from disk. The file is read once: what is
+compiled is what was hashed.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from functools import cache
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from gasmcast.errors import UsageError
-from gasmcast.files import sha256_of
-from gasmcast.runtime.engines.graph_files import graph_files
+from gasmcast.runtime.engines.graph_files import verified_graph
+from gasmcast.runtime.engines.openvino_cache import compiled_cache
 from gasmcast.runtime.engines.openvino_engine import OpenVinoEngine, last_line
+from gasmcast.runtime.engines.openvino_import import load_openvino, the_core
 from gasmcast.runtime.engines.openvino_linears import lacks_vnni, linears_to_convolutions
-from gasmcast.runtime.engines.user_cache import user_cache
+from gasmcast.runtime.engines.shortage import raise_if_shortage
 
 __all__ = ["OpenVinoEngine", "compile_graph", "missing", "missing_bf16", "the_core"]
 
@@ -49,20 +50,6 @@ def missing_bf16() -> str:
     return "this processor does not compute in BF16 (AVX512_BF16 or AMX)"
 
 
-@cache
-def the_core() -> Any:  # noqa: ANN401 - the package is untyped
-    """Return the process's one OpenVINO `Core`.
-
-    On a CPU with AVX-512 each Core installs a signal stack for the thread that creates it, and
-    restores the previous one when it is destroyed. If two Cores overlap, the second to be destroyed
-    restores the stack of the first, which is freed by then: the next signal (SIGTERM, SIGCHLD)
-    ends the process with SIGSEGV. Seen with OpenVINO 2026.4; `test_cpu_engines.py` has the test.
-    """
-    import openvino  # noqa: PLC0415 - takes half a second, and another backend may be in use
-
-    return openvino.Core()
-
-
 def compile_graph(
     path: Path,
     threads: int | None,
@@ -71,41 +58,45 @@ def compile_graph(
     *,
     bf16: bool = False,
     cache: bool = True,
+    weights_sha256: str | None = None,
 ) -> OpenVinoEngine:
     """Compile an ONNX file, or load it from the cache.
 
     Args:
         path: the ONNX file.
         threads: CPU threads; None: one per core.
-        sha256: checksum of the file, if already known.
+        sha256: checksum that the file must have; None: not checked.
         properties: further OpenVINO properties, for measurements.
         bf16: compute in BF16 what the file leaves in FP32; inputs and outputs keep their types.
         cache: keep what is compiled.
+        weights_sha256: checksum that its external weights must have; required with `sha256` if it
+            has some.
 
     Raises:
-        UsageError: OpenVINO cannot read the file.
+        UsageError: OpenVINO cannot read the file, or it is not the file of that checksum.
+        MachineError: too little memory or too few threads.
     """
-    import openvino  # noqa: PLC0415 - takes half a second, and another backend may be in use
-
+    openvino = load_openvino()
     version = openvino.get_version().split("-")[0]
     settings = _properties(threads, bf16=bf16)
-    if cache:
-        digest = (sha256 or sha256_of(path))[:24]
-        folder = _cache_folder(f"{digest}-{version}-{settings['INFERENCE_PRECISION_HINT']}")
-        if folder is not None:
-            settings["CACHE_DIR"] = str(folder)
-    settings.update(properties or {})
 
-    # Small networks keep a free batch, unless OpenVINO's low-precision passes fail on it.
-    size = sum(file.stat().st_size for file in graph_files(path))
-    attempts = (True,) if size > _SINGLE_ROW_BYTES else (False, True)
-    reason = ""
-    for single_row in attempts:
-        try:
-            return _compile(path, version, settings, single_row=single_row)
-        except RuntimeError as error:  # noqa: PERF203 - at most two attempts
-            reason = last_line(error)
-    raise UsageError(f"OpenVINO cannot read {path} ({reason}).", "Export the bundle again.")
+    try:
+        with verified_graph(path, sha256, weights_sha256) as copy:
+            model = the_core().read_model(copy.source)
+        graph = _Graph(model, copy.size, openvino)
+
+        # The key is the digest of what was read, so a file that was swapped has a key of its own.
+        hint = settings["INFERENCE_PRECISION_HINT"]
+        key = f"{copy.sha256[:24]}-{version}-{hint}"
+        with compiled_cache(key) if cache else nullcontext() as folder:
+            if folder is not None:
+                settings["CACHE_DIR"] = str(folder)
+            return graph.compile(version, {**settings, **(properties or {})})
+    except (RuntimeError, MemoryError) as error:
+        raise_if_shortage(error, f"OpenVINO cannot open {path.name}")
+        raise UsageError(
+            f"OpenVINO cannot read {path} ({last_line(error)}).", "Export the bundle again."
+        ) from None
 
 
 def _properties(threads: int | None, *, bf16: bool) -> dict[str, Any]:
@@ -121,46 +112,52 @@ def _properties(threads: int | None, *, bf16: bool) -> dict[str, Any]:
     return properties
 
 
-def _cache_folder(key: str) -> Path | None:
-    """Return OpenVINO's folder in the user's cache, created if missing; None if not writable."""
-    folder = user_cache("openvino", key)
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None
+class _Graph:
+    """A graph that OpenVINO has read, ready to be compiled.
 
+    Args:
+        model: what OpenVINO read.
+        size: bytes of its files.
+        openvino: the package.
+    """
 
-def _compile(
-    path: Path, version: str, settings: dict[str, Any], *, single_row: bool
-) -> OpenVinoEngine:
-    """Compile a file for any batch, or for a batch of 1."""
-    import openvino  # noqa: PLC0415 - as in `compile_graph`
+    def __init__(self, model: Any, size: int, openvino: Any) -> None:  # noqa: ANN401 - untyped
+        self._model = model
+        self._size = size
+        self._outputs = [port.get_any_name() for port in model.outputs]
+        self._stored_fp16 = any(
+            port.get_element_type() == openvino.Type.f16
+            for node in model.get_ops()
+            for port in node.outputs()
+        )
+        if lacks_vnni():
+            linears_to_convolutions(model)
 
-    core = the_core()
-    model = core.read_model(str(path))
-    outputs = [port.get_any_name() for port in model.outputs]
-    stored_fp16 = any(
-        port.get_element_type() == openvino.Type.f16
-        for node in model.get_ops()
-        for port in node.outputs()
-    )
+    def compile(self, version: str, settings: dict[str, Any]) -> OpenVinoEngine:
+        """Compile it, for any batch if it is small and OpenVINO can."""
+        # Small networks keep a free batch, unless OpenVINO's low-precision passes fail on it.
+        if self._size <= _SINGLE_ROW_BYTES:
+            try:
+                return self._compile(version, settings, single_row=False)
+            except RuntimeError as error:
+                raise_if_shortage(error, "OpenVINO cannot compile")
 
-    rewritten = linears_to_convolutions(model) if lacks_vnni() else 0
-    if single_row:
         shapes = {
-            port.get_any_name(): [1, *list(port.get_partial_shape())[1:]] for port in model.inputs
+            port.get_any_name(): [1, *list(port.get_partial_shape())[1:]]
+            for port in self._model.inputs
         }
-        model.reshape(shapes)
+        self._model.reshape(shapes)
+        return self._compile(version, settings, single_row=True)
 
-    # An unchanged network is compiled from its path: OpenVINO then finds it in the cache without
-    # reading its weights.
-    source = model if single_row or rewritten else str(path)
-    return OpenVinoEngine(
-        core.compile_model(source, "CPU", settings),
-        outputs,
-        version,
-        core.get_property("CPU", "FULL_DEVICE_NAME"),
-        single_row=single_row,
-        stored_fp16=stored_fp16,
-    )
+    def _compile(
+        self, version: str, settings: dict[str, Any], *, single_row: bool
+    ) -> OpenVinoEngine:
+        core = the_core()
+        return OpenVinoEngine(
+            core.compile_model(self._model, "CPU", settings),
+            self._outputs,
+            version,
+            core.get_property("CPU", "FULL_DEVICE_NAME"),
+            single_row=single_row,
+            stored_fp16=self._stored_fp16,
+        )

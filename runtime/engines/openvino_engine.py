@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError
 from gasmcast.runtime.engines.protocol import TensorSpec, check_feeds
+from gasmcast.runtime.engines.shortage import raise_if_shortage
 
 __all__ = ["OpenVinoEngine", "last_line"]
 
@@ -84,7 +85,8 @@ class OpenVinoEngine:
                     share_inputs=True,
                     share_outputs=True,
                 )
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
+                raise_if_shortage(error, "OpenVINO failed")
                 raise MachineError(
                     f"OpenVINO failed ({last_line(error)}).", "Try --engine onnxruntime."
                 ) from None

@@ -19,6 +19,7 @@ from gasmcast.runtime.engines.int8_linear import (
     constant_values,
     match_int8_linear,
 )
+from gasmcast.runtime.engines.openvino_import import load_openvino
 
 __all__ = ["lacks_vnni", "linears_to_convolutions"]
 
@@ -68,9 +69,7 @@ def linears_to_convolutions(model: Any) -> int:  # noqa: ANN401 - the package is
 
 
 def _ops() -> Any:  # noqa: ANN401 - the package is untyped
-    from openvino import opset13  # noqa: PLC0415 - takes half a second
-
-    return opset13
+    return load_openvino().opset13
 
 
 def _window(linear: Int8Linear) -> list[int]:

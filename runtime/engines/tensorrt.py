@@ -36,18 +36,22 @@ def compile_graph(
     sha256: str | None,
     cameras: int | None = None,
     graphs: bool = True,
+    *,
+    weights_sha256: str | None = None,
 ) -> TensorRTEngine:
     """Load the engine of a graph from the cache, or build it now, which takes minutes.
 
     Args:
         path: the ONNX file.
         threads: ignored.
-        sha256: checksum of the file, if already known.
+        sha256: checksum that the file must have; None: not checked.
         cameras: largest batch; None: the largest for which the cache has an engine, else 4.
         graphs: capture CUDA graphs.
+        weights_sha256: checksum that its external weights must have; required with `sha256` if it
+            has some.
 
     Raises:
-        UsageError: TensorRT does not support the graph.
+        UsageError: TensorRT does not support the graph, or it is not the file of that checksum.
         MachineError: package, driver or device missing; the build or the device failed.
     """
     trt = load_tensorrt()
@@ -57,7 +61,14 @@ def compile_graph(
     # An engine whose checksum is right can still be refused, for example after a driver update.
     for force in (False, True):
         ensured = ensure_plan(
-            path, device, str(trt.__version__), cameras, cache, sha256=sha256, force=force
+            path,
+            device,
+            str(trt.__version__),
+            cameras,
+            cache,
+            sha256=sha256,
+            weights_sha256=weights_sha256,
+            force=force,
         )
         engine = deserialize(trt, ensured.plan)
         if engine is not None:

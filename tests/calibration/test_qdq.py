@@ -5,8 +5,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from gasmcast.calibration.policy import Policy, block_of, candidates
-from gasmcast.calibration.qdq import SAFE_LEVELS, fake_quantize, insert_qdq, quantize_weight
-from gasmcast.calibration.quantize import quantize
+from gasmcast.calibration.qdq import (
+    LARGEST_TOP,
+    SAFE_LEVELS,
+    fake_quantize,
+    insert_qdq,
+    quantize_weight,
+)
+from gasmcast.calibration.quantize import Recipe, collect_ranges, quantize
 from gasmcast.export.graphs.rules import check_rules
 
 
@@ -126,3 +132,41 @@ def test_ends_and_graph_stay_in_high_precision(part):
 
 def test_fake_quantize_saturates():
     assert fake_quantize(np.float32([5.0]), 1.0)[0] == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("smoothing", [True, False])
+@pytest.mark.parametrize("place", ["activation", "weight"])
+def test_what_does_not_fit_a_scale_of_fp16_stays_in_high_precision(
+    vit_block, tmp_path, smoothing, place
+):
+    """A normalization layer with a variance near 0 gives such values (bugs.md, row 18)."""
+    model, feeds = vit_block
+    for tensor in model.graph.initializer:
+        if tensor.name == ("g2" if place == "activation" else "w2"):
+            huge = numpy_helper.to_array(tensor) * np.float32(1e10)
+            tensor.CopyFrom(numpy_helper.from_array(huge, tensor.name))
+
+    recipe = Recipe(smoothing=smoothing)
+    calibrated = collect_ranges(model, lambda: iter(feeds), recipe, Policy(min_weights=0))
+    assert calibrated.too_large
+    graph = calibrated.quantize(Policy(min_weights=0), SAFE_LEVELS)
+    scales = [
+        numpy_helper.to_array(tensor)
+        for tensor in graph.graph.initializer
+        if tensor.name.endswith(".scale")
+    ]
+    assert scales, "the other operators are INT8"
+    assert all(np.isfinite(scale).all() for scale in scales)
+    onnx.save(graph, tmp_path / "g.onnx")
+    assert check_rules(tmp_path / "g.onnx")
+
+
+def test_a_top_that_is_too_large_is_left_alone(vit_block):
+    model, _ = vit_block
+    chosen = list(candidates(model.graph, 0))
+    tops = {candidate.activation: LARGEST_TOP * 1.01 for candidate in chosen}
+    quantized = insert_qdq(model, chosen, tops)
+    assert not [node for node in quantized.graph.node if node.op_type == "QuantizeLinear"]
+    tops = dict.fromkeys(tops, LARGEST_TOP)
+    assert [n for n in insert_qdq(model, chosen, tops).graph.node if n.op_type == "QuantizeLinear"]

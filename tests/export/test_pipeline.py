@@ -8,6 +8,7 @@ import pytest
 
 from gasmcast.calibration.choose_clips import Choice
 from gasmcast.calibration.clip_store import write_set
+from gasmcast.calibration.tensor_stats import ActivationError
 from gasmcast.comparison import compare
 from gasmcast.data.annotations import read_labels, read_split
 from gasmcast.errors import GateError, MachineError, UsageError
@@ -18,6 +19,8 @@ from gasmcast.export.checks.gate_verdict import GateRecipe
 from gasmcast.export.checks.parity import ParityReport
 from gasmcast.export.graphs import graph_file
 from gasmcast.export.plan import ExportPlan, left_out, wanted_precisions
+from gasmcast.export.precisions import gate_stages
+from gasmcast.export.precisions import prepare as prepare_module
 from gasmcast.export.source import ExportSource
 from gasmcast.labels import Labels
 from gasmcast.runtime.bundle import Bundle
@@ -257,6 +260,49 @@ def test_broken_parity_writes_nothing(origin, tiny_set, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_precision_that_cannot_be_made_leaves_the_others(origin, tiny_set, tmp_path, monkeypatch):
+    """One overflow must not take FP32 with it (bugs.md, row 18)."""
+
+    def require_rules(paths, hint):
+        if any("int8" in path.name for path in paths):
+            raise GateError("encoder.int8.onnx: its scale is computed.", hint)
+        return []
+
+    monkeypatch.setattr(prepare_module, "require_rules", require_rules)
+    result = pipeline.export_bundle(
+        origin, tmp_path / "m.gasm", plan(precisions=("int8", "int8_bf16")), data=tiny_set
+    )
+    assert not result
+    assert not result.failed
+    assert result.not_made == {"int8": "encoder.int8.onnx: its scale is computed"}
+    assert "could not be made" in result.not_judged["int8_bf16"]
+    assert "int8 could not be made: encoder.int8.onnx" in str(result)
+    assert result.report["not_made"] == dict(result.not_made)
+    assert "could not be made" in (result.path / "report.html").read_text()
+    assert Bundle.open(result.path).precisions() == ("fp32",)
+    assert not list(result.path.glob("*int8*"))
+
+
+def test_activations_that_are_not_numbers_leave_fp32(origin, tiny_set, tmp_path, monkeypatch):
+    def prepare(*_, **__):
+        raise ActivationError("Tensor x holds values that are not numbers.")
+
+    monkeypatch.setattr(gate_stages, "prepare", prepare)
+    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
+    assert set(result.not_made) == {"int8", "fp16"}
+    assert Bundle.open(result.path).precisions() == ("fp32",)
+    notes = "\n".join(result.notes)
+    assert "on a CPU `gasmcast live` uses fp32, the only one for a CPU" in notes
+    assert notes in "\n".join(result.report["notes"])
+
+
+def test_class_names_that_no_bundle_holds_are_refused_before_anything_starts(origin, tmp_path):
+    named = replace(origin, labels=Labels(["a", "b\nc", "d"]))
+    with pytest.raises(UsageError, match=r"cannot be exported: the class name 'b\\nc'"):
+        pipeline.export_bundle(named, tmp_path / "m.gasm", plan(precisions=()))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_clips_fp32_has_the_temperature_that_eval_fitted(origin, tmp_path):
     lent = replace(origin, temperature=1.7)
     result = pipeline.export_bundle(lent, tmp_path / "m.gasm", plan(precisions=()))
@@ -296,8 +342,10 @@ def test_an_old_bundle_survives_a_failed_export(origin, tiny_set, tmp_path, monk
     pipeline.export_bundle(origin, out, plan(precisions=()))
     before = (out / "manifest.json").read_bytes()
     monkeypatch.setattr(pipeline, "verify_against_torch", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(UsageError, match="--force to replace it"):
         pipeline.export_bundle(origin, out, plan(), data=tiny_set)
+    with pytest.raises(ZeroDivisionError):
+        pipeline.export_bundle(origin, out, plan(), data=tiny_set, force=True)
     assert (out / "manifest.json").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["m.gasm"]
 

@@ -6,7 +6,7 @@ from importlib import metadata
 
 from gasmcast.commands.doctor.finding import Finding, ok, warning
 from gasmcast.missing import install_hint
-from gasmcast.runtime.engines.openvino import the_core
+from gasmcast.runtime.engines.openvino_import import the_core
 
 __all__ = ["onnxruntime", "openvino", "torch", "version_of"]
 
@@ -40,8 +40,9 @@ def onnxruntime() -> list[Finding]:
             )
         ]
 
-    import onnxruntime
+    from gasmcast.runtime.engines.onnxruntime import load_onnxruntime
 
+    onnxruntime = load_onnxruntime()
     names = onnxruntime.get_available_providers()
     providers = ", ".join(name.removesuffix("ExecutionProvider") for name in names)
     text = f"{onnxruntime.__version__}, {providers}"

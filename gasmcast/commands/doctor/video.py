@@ -29,8 +29,8 @@ def opencv() -> list[Finding]:
     # The build information is the only place that names the GUI of a wheel.
     build = cv2.getBuildInformation()
     has_windows = "GUI:" in build and re.search(r"GUI:\s+NONE", build) is None
-    windows = "windows" if has_windows else "no windows (--show needs them)"
-    text = f"{cv2.__version__}, {windows}"
+    windows = "available" if has_windows else "not available (--show needs them)"
+    text = f"{cv2.__version__}, highgui: windows {windows}"
 
     # Two of these packages install the same folder, and the mixture may fail anywhere.
     installed = [name for name in PACKAGES if version_of(name)]

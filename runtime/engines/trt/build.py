@@ -20,6 +20,7 @@ from rich.console import Console
 
 from gasmcast.errors import GasmcastError, MachineError, UsageError
 from gasmcast.progress import Progress, silent
+from gasmcast.runtime.engines.graph_files import copy_verified
 from gasmcast.runtime.engines.trt.builder_process import MARK, BuildRequest
 from gasmcast.runtime.engines.trt.cuda import CudaDevice
 from gasmcast.runtime.engines.trt.engine_cache import EngineCache
@@ -75,6 +76,7 @@ def ensure_plan(
     cache: EngineCache,
     *,
     sha256: str | None = None,
+    weights_sha256: str | None = None,
     workspace: int | None = None,
     force: bool = False,
 ) -> Ensured:
@@ -87,12 +89,13 @@ def ensure_plan(
         cameras: largest batch; None: the cached engine with the largest one, else
             `DEFAULT_CAMERAS`.
         cache: where engines are kept.
-        sha256: checksum of the file, if already known.
+        sha256: checksum that the file must have; None: not checked.
+        weights_sha256: checksum that its external weights must have.
         workspace: bytes that kernels may take; None: see `default_workspace`.
         force: build even if the cache has the engine.
 
     Raises:
-        UsageError: TensorRT does not support the graph.
+        UsageError: TensorRT does not support the graph, or it is not the file of that checksum.
         MachineError: the build failed, or the cache cannot be used.
     """
     key = engine_key(onnx, device, version, cameras or DEFAULT_CAMERAS, sha256)
@@ -112,8 +115,12 @@ def ensure_plan(
             tempfile.TemporaryDirectory(dir=cache.folder, prefix=".build-") as folder,
             _status(onnx.name, device, why) as progress,
         ):
+            # Built from a copy that was hashed: the engine stays in the cache under that digest.
+            copy, digest = copy_verified(onnx, Path(folder), sha256, weights_sha256)
+            if digest != key.graph_sha256:
+                raise UsageError(f"{onnx} changed while it was read.", "Start again.")
             request = BuildRequest(
-                onnx=str(onnx.resolve()),
+                onnx=str(copy),
                 plan=str(Path(folder) / "plan"),
                 profiles=profiles_for(max_batch_of(key)),
                 workspace=workspace or default_workspace(device),

@@ -20,7 +20,7 @@ from pathlib import Path
 from gasmcast.errors import MachineError
 from gasmcast.files import write_atomic
 from gasmcast.runtime.engines.trt.engine_key import EngineKey
-from gasmcast.runtime.engines.user_cache import user_cache
+from gasmcast.runtime.engines.user_cache import make_private, private_folder, user_cache
 
 __all__ = ["CachedEngine", "EngineCache", "Lookup"]
 
@@ -65,8 +65,7 @@ class EngineCache:
         """
         hint = "Set XDG_CACHE_HOME to a folder of yours."
         try:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            self.folder.mkdir(mode=0o700, exist_ok=True)
+            make_private(self.folder)
             state = self.folder.lstat()
         except OSError as error:
             raise MachineError(
@@ -85,7 +84,9 @@ class EngineCache:
                     "and an engine is native code.",
                     f"Remove it, or if you trust what is in it: chmod 700 {self.folder}",
                 )
-        return self.folder
+
+        # Who can write into a folder above could put another one in its place.
+        return private_folder(self.folder)
 
     def plan_path(self, key: EngineKey) -> Path:
         """Return the path of the engine of `key`."""
