@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from gasmcast.errors import UsageError
 from gasmcast.labels import Labels
 from gasmcast.runtime.bundle import Bundle
 from gasmcast.runtime.engines import Engine, choose_backend
