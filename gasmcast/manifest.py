@@ -203,7 +203,8 @@ def _parse(path: Path) -> Manifest:
         version = tree.get("format_version")
     # Brackets that are nested deeply exhaust the parser's stack.
     except (ValueError, AttributeError, RecursionError) as error:
-        reason = str(error).partition("\n")[0]
+        is_deep = isinstance(error, RecursionError)
+        reason = "it is nested too deeply" if is_deep else str(error).partition("\n")[0]
         raise UsageError(f"{path} is damaged ({reason}).", "Export the bundle again.") from None
 
     # The version comes first: another one explains every other mistake.

@@ -103,9 +103,10 @@ def parse_line(text: str, *, first: bool) -> dict[str, Any]:
     """
     try:
         line = json.loads(text)
-        # A lone surrogate cannot be written to any file or socket again.
+        # A lone surrogate cannot be written again, unless it stands for a byte of a file name that
+        # is not UTF-8 (PEP 383).
         if "\\u" in text:
-            json.dumps(line, ensure_ascii=False).encode()
+            json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except UnicodeEncodeError:

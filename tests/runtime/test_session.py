@@ -605,7 +605,7 @@ def test_a_source_that_is_removed_is_forgotten_everywhere(opened):
 
 TORCHLESS = """
 import sys
-BLOCKED = 'torch', 'torchvision', 'timm', 'onnx', 'onnxscript', 'av', 'matplotlib'
+BLOCKED = 'torch', 'torchvision', 'timm', 'onnx', 'onnxscript', 'matplotlib'
 class Blocker:
     def find_spec(self, name, path=None, target=None):
         if name.split('.')[0] in BLOCKED:
