@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from gasmcast.spec import ClipSpec
 
@@ -20,7 +20,16 @@ RECORDING_VERSION = 2
 WallTime = Annotated[float, Field(ge=0, le=253_402_300_799)]
 # Seconds of a source: a century, so that sums and rounding stay exact.
 SourceTime = Annotated[float, Field(ge=-4e9, le=4e9)]
-Text = Annotated[str, Field(max_length=1_000_000)]
+
+
+def _text(value: object) -> str:
+    """Return a text; pydantic's own type refuses the bytes of names that are not UTF-8."""
+    if not isinstance(value, str) or len(value) > 1_000_000:
+        raise ValueError("it is not a text of a sensible length")
+    return value
+
+
+Text = Annotated[str, PlainValidator(_text)]
 
 
 class _Line(BaseModel):
