@@ -26,7 +26,7 @@ from gasmcast.progress import Progress, silent
 
 __all__ = ["EncoderGraph", "HeadGraph", "export_onnx", "is_streaming", "trace"]
 
-_MOST_BATCH = 4096
+_MAX_BATCH = 4096
 
 
 class EncoderGraph(nn.Module):
@@ -130,7 +130,7 @@ def trace(module: nn.Module, feeds: dict[str, Tensor], outputs: tuple[str, ...])
         feeds: example inputs by name, with a batch of 2; a batch of 1 would become a constant.
         outputs: names of the outputs.
     """
-    batch = torch.export.Dim("batch", min=1, max=_MOST_BATCH)
+    batch = torch.export.Dim("batch", min=1, max=_MAX_BATCH)
     with _quiet():
         program = torch.onnx.export(
             module,

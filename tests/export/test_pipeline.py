@@ -281,7 +281,7 @@ def test_clips_without_labels_of_the_model_leave_the_temperature_that_eval_fitte
     }
     assert result.manifest.precisions["bf16"].agreement is not None
     assert (
-        "each precision has the one that `gasmcast eval` fitted"
+        "each precision has the one that <code>gasmcast eval</code> fitted"
         in (result.path / "report.html").read_text()
     )
     labeled = pipeline.export_bundle(
@@ -389,7 +389,7 @@ def test_a_calibration_set_needs_a_precision_and_none_of_the_clips_that_judge(
         ("leak", "The training split of .* holds 1 clips of the validation split"),
         ("no judges", "has no validation.json"),
         ("spec", "was made for another clip spec"),
-        ("altered", "is not the file that was written"),
+        ("altered", "missing or was altered"),
         ("missing", "is not a calibration set"),
     ],
 )
