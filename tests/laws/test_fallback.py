@@ -93,7 +93,7 @@ def test_no_weight_of_a_stream_learns_from_the_fusion() -> None:
     separate_loss({"fused": model.classify_streams(features)["fused"]}, targets).backward()
     touched = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
     assert touched
-    assert all(".exchange." in name or "readouts.told" in name for name in touched)
+    assert all(".exchange." in name or "readouts.fused" in name for name in touched)
     assert features.semantic.grad is None
     assert features.motion.grad is None
 

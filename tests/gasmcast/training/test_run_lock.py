@@ -19,9 +19,13 @@ import os, sys, time
 from pathlib import Path
 from gasmcast.training.run_lock import lock_folder
 with lock_folder(Path(sys.argv[1])):
-    if len(sys.argv) > 2 and os.fork() == 0:
-        time.sleep(60)  # a data worker that outlives its training
-        os._exit(0)
+    if len(sys.argv) > 2:
+        ready, started = os.pipe()
+        if os.fork() == 0:
+            os.write(started, b".")
+            time.sleep(60)  # a data worker that outlives its training
+            os._exit(0)
+        os.read(ready, 1)
     print("locked", flush=True)
     time.sleep(60)
 """

@@ -102,16 +102,14 @@ def test_labels_of_a_bundle_cannot_command_the_terminal(bundle):
     from gasmcast.commands.inspect import inspect
 
     manifest = json.loads((bundle / "manifest.json").read_text())
-    manifest["labels"] = ["\x1b]52;c;aGk=\x07", "Pouring [something]\nforged"]
+    manifest["labels"] = ["\x1b]52;c;aGk=\x07", "Pouring [something]\nforged"]  # refused
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     app = typer.Typer()
     app.command()(inspect)
     shown = CliRunner().invoke(app, [str(bundle)])
-    assert shown.exit_code == 0
-    assert "\x1b" not in shown.output
-    assert "\x07" not in shown.output
-    assert "Pouring [something]" in shown.output
-    assert r"\x0aforged" in shown.output.replace("\n", "")
+    assert isinstance(shown.exception, UsageError)
+    assert "control characters" in str(shown.exception)
+    assert "\x1b" not in str(shown.exception)
 
 
 def test_what_is_not_there_is_one_sentence(tmp_path):
