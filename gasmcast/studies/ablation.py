@@ -18,7 +18,7 @@ from gasmcast.evaluation.classifier import model_logits
 from gasmcast.evaluation.metrics import hits
 from gasmcast.evaluation.predict import predict
 from gasmcast.files import read_json, write_atomic
-from gasmcast.models.backbones.weights import NoWeightsError
+from gasmcast.models.backbones.weight_files import NoWeightsError
 from gasmcast.models.checkpoint import load_checkpoint
 from gasmcast.models.counts import Counts, count
 from gasmcast.studies.shared_clips import SharedClips

@@ -243,7 +243,7 @@ def test_libraries_of_training_and_export_are_silent(watched, tmp_path, library)
 
 def test_hugging_face_adds_no_usage_data():
     code = (
-        "import gasmcast.models.backbones.weights\n"
+        "import gasmcast.models.backbones.weight_files\n"
         "from huggingface_hub import constants\n"
         "assert constants.HF_HUB_DISABLE_TELEMETRY\n"
     )

@@ -20,7 +20,7 @@ from gasmcast.errors import UsageError
 from gasmcast.files import atomic_path
 from gasmcast.models.backbones.i3d import I3D
 from gasmcast.models.backbones.tf_checkpoint import read_tf_checkpoint
-from gasmcast.models.backbones.weights import load_strictly, read_weights, starts_with_any
+from gasmcast.models.backbones.weight_files import load_strictly, read_weights, starts_with_any
 
 __all__ = ["ConvertedI3D", "convert_i3d", "write_i3d"]
 

@@ -23,7 +23,7 @@ from gasmcast.models.backbones.video_network import (
     create_network,
     split_stages,
 )
-from gasmcast.models.backbones.weights import load_strictly, read_weights, starts_with_any
+from gasmcast.models.backbones.weight_files import load_strictly, read_weights, starts_with_any
 from gasmcast.models.shape import CELL
 from gasmcast.spec import ClipSpec
 

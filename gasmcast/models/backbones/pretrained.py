@@ -21,7 +21,7 @@ from gasmcast.models.backbones.published import (
     publish_semantic,
     weights_folder,
 )
-from gasmcast.models.backbones.weights import no_weights
+from gasmcast.models.backbones.weight_files import no_weights
 from gasmcast.progress import Progress
 
 __all__ = ["announce", "copy_cached", "fetch", "pretrained_motion", "pretrained_semantic"]

@@ -13,7 +13,7 @@ from gasmcast.errors import UsageError
 from gasmcast.models.backbones.normalize import Normalize
 from gasmcast.models.backbones.pretrained import pretrained_semantic
 from gasmcast.models.backbones.vit import SEMANTIC_NAMES, create_tiny, create_vit
-from gasmcast.models.backbones.weights import load_strictly, read_weights, starts_with_any
+from gasmcast.models.backbones.weight_files import load_strictly, read_weights, starts_with_any
 from gasmcast.models.shape import PATCH
 
 __all__ = ["SemanticBackbone"]

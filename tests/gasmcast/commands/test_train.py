@@ -389,7 +389,7 @@ def test_other_classes_and_no_checkpoint(data, run, tmp_path):
 
 @pytest.mark.slow
 def test_a_study_resumes_and_writes_its_table(data, preset, tmp_path, monkeypatch):
-    from gasmcast.models.backbones.weights import NoWeightsError
+    from gasmcast.models.backbones.weight_files import NoWeightsError
     from gasmcast.training import start
 
     build = start.build_model

@@ -11,7 +11,7 @@ from gasmcast.cli import app
 from gasmcast.config import load_config
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.labels import Labels
-from gasmcast.models.backbones.weights import NoWeightsError
+from gasmcast.models.backbones.weight_files import NoWeightsError
 from gasmcast.models.counts import Counts, MultiplyAdds, Parameters, count
 from gasmcast.studies import ablation
 from gasmcast.studies.ablation import run_study

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from gasmcast.errors import UsageError
-from gasmcast.models.backbones.weights import read_weights
+from gasmcast.models.backbones.weight_files import read_weights
 
 
 class Evil:
