@@ -4,8 +4,8 @@
     python docs/pictures/demo_picture.py demo docs/demo.png
 
 Four decisions are shown, each with frames of its window: of every action that was recognized the
-most confident decision, of these the most confident four. The caption says what really happens in
-the video, so a confident mistake would be seen.
+most confident decision, of these the most confident four (without those of a moving camera). The
+caption says what really happens in the video, so a confident mistake would be seen.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from numpy.typing import NDArray
 from gasmcast.labels import class_name
 from gasmcast.video.reader import read_frames
 
-__all__ = ["choose_decisions", "draw_picture", "true_action"]
+__all__ = ["choose_decisions", "choose_strip", "draw_picture", "true_action"]
 
 FRAMES = 3
-"""Frames shown of each window: its begin, middle and end."""
+"""Frames shown of each window."""
+SPAN = 0.35
+"""Part of the window that the frames cover; a repeated action rarely restarts within it."""
 INK, SOFT, RIGHT, WRONG = "#1b2533", "#5b6675", "#15803d", "#b91c1c"
 
 Decision = dict[str, Any]
@@ -41,8 +43,9 @@ def choose_decisions(decisions: list[Decision], count: int = 4) -> list[Decision
     best: dict[str, Decision] = {}
     for decision in decisions:
         label = decision["label"]
-        if decision["label_id"] < 0:
-            continue  # No action was recognized.
+        # Without an action there is nothing to show; a moving camera hides what moves.
+        if decision["label_id"] < 0 or "camera" in label:
+            continue
         if label not in best or _confidence(decision) > _confidence(best[label]):
             best[label] = decision
     chosen = sorted(best.values(), key=_confidence, reverse=True)[:count]
@@ -63,14 +66,14 @@ def draw_picture(demo: Path, out: Path) -> list[Decision]:
     chosen = choose_decisions([record for record in records if record["kind"] == "decision"])
     actions = json.loads((demo / "stream.json").read_text(encoding="utf-8"))
 
-    # The video is read once for all windows.
-    times = [time for decision in chosen for time in np.linspace(*decision["window"], FRAMES)]
-    frames = _frames_at(demo / "stream.mp4", times)
+    # The video is short, and read once for all windows.
+    video = list(read_frames(demo / "stream.mp4"))
 
-    figure, axes = plt.subplots(2, 2, figsize=(10, 4.6), dpi=110, layout="constrained")
-    for number, (decision, ax) in enumerate(zip(chosen, axes.flat, strict=False)):
-        strip = frames[number * FRAMES : (number + 1) * FRAMES]
-        _draw_decision(ax, decision, true_action(decision, actions), strip)
+    figure, axes = plt.subplots(2, 2, figsize=(10, 4.1), dpi=110, layout="constrained")
+    for decision, ax in zip(chosen, axes.flat, strict=False):
+        begin, end = decision["window"]
+        window = [frame for stamp, frame in video if begin <= stamp <= end]
+        _draw_decision(ax, decision, true_action(decision, actions), choose_strip(window))
     for ax in axes.flat:
         ax.set_axis_off()
     figure.savefig(out)
@@ -78,15 +81,24 @@ def draw_picture(demo: Path, out: Path) -> list[Decision]:
     return chosen
 
 
+def choose_strip(window: list[NDArray[np.uint8]], count: int = FRAMES) -> list[NDArray[np.uint8]]:
+    """Return `count` frames from the part of a window in which the object stays in sight.
+
+    The actions of the synthetic video repeat. Where one restarts, the object is out of sight; a
+    strip across that moment would show the opposite motion.
+    """
+    # What differs from the median picture of the window is the object.
+    stack = np.stack([frame.mean(axis=2) for frame in window])  # (T, H, W)
+    visible = np.abs(stack - np.median(stack, axis=0)).mean(axis=(1, 2))
+
+    length = max(count, round(SPAN * len(window)))
+    starts = range(len(window) - length + 1)
+    begin = max(starts, key=lambda start: float(visible[start : start + length].min()))
+    return [window[round(i)] for i in np.linspace(begin, begin + length - 1, count)]
+
+
 def _confidence(decision: Decision) -> float:
     return float(decision["top"][0][1])
-
-
-def _frames_at(video: Path, times: list[float]) -> list[NDArray[np.uint8]]:
-    """Return the frame nearest to each time, in the order of `times`."""
-    stamped = list(read_frames(video))
-    stamps = np.array([stamp for stamp, _ in stamped])
-    return [stamped[int(np.abs(stamps - time).argmin())][1] for time in times]
 
 
 def _draw_decision(
@@ -100,9 +112,9 @@ def _draw_decision(
     # Headline: what the model says; below it what is true.
     right = decision["label"] == truth
     begin, end = decision["window"]
-    headline = f"{decision['label']}   {100 * _confidence(decision):.0f} %"
-    ax.set_title(headline, loc="left", fontsize=11, fontweight="bold", color=INK)
-    note = f"{begin:.1f} to {end:.1f} s, " + ("right" if right else f"wrong: {truth}")
+    ax.set_title(decision["label"], loc="left", fontsize=11, fontweight="bold", color=INK)
+    note = f"{100 * _confidence(decision):.0f} %, {begin:.1f} to {end:.1f} s, "
+    note += "right" if right else f"wrong: {truth}"
     ax.text(
         0.0,
         -0.03,

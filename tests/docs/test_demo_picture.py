@@ -47,6 +47,17 @@ def test_the_most_confident_decision_of_each_action_is_chosen(script) -> None:
     assert [(one["label"], one["window"][1]) for one in chosen] == [("up", 3), ("left", 6)]
 
 
+def test_a_strip_does_not_cross_the_restart_of_a_repeated_action(script) -> None:
+    """A dot moves right and out of sight, and comes again."""
+    window = []
+    for x in [*range(4, 12), *range(-3, 9)]:
+        frame = np.zeros((4, 40, 3), np.uint8)
+        frame[:, max(0, 4 * x) : max(0, 4 * x + 8)] = 255
+        window.append(frame)
+    columns = [int(frame[0, :, 0].argmax()) for frame in script.choose_strip(window)]
+    assert columns == sorted(set(columns))
+
+
 @pytest.mark.slow
 def test_a_demo_becomes_a_picture(script, tmp_path) -> None:
     done = CliRunner().invoke(app, ["demo-video", str(tmp_path / "stream.mp4"), "--seed", "1"])
