@@ -28,7 +28,7 @@ class _Loader(yaml.SafeLoader):
     `True`). Dates are texts: `2024-02-30` is a valid name of a camera. A key may stand once only.
     """
 
-    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:  # noqa: ANN401 - as the parent's
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:  # noqa: ANN401
         """Return the value of a scalar, which can be written as UTF-8."""
         value = super().construct_scalar(node)
         if isinstance(value, str):

@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text())["pro
 
 @dataclass(frozen=True)
 class Image:
-    """What an image runs on."""
+    """Platform and extras of an image."""
 
     python: str
     platforms: tuple[str, ...]

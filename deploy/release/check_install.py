@@ -27,7 +27,7 @@ LIVE_S = 8
 
 @dataclass(frozen=True)
 class Limits:
-    """What an installation may cost."""
+    """Limits of the size and start time of an installation."""
 
     size_mb: float
     """Installed size with all dependencies, without pip, in 10^6 bytes."""
@@ -37,7 +37,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Measured:
-    """What an installation costs."""
+    """Measured size and start time of an installation."""
 
     python: str
     size_mb: float

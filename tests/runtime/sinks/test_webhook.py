@@ -275,7 +275,7 @@ def test_an_address_that_would_lose_every_event_is_refused_at_the_start(url):
     ["https://h/a", "http://127.0.0.1:8080/a%20b?x=1&y=[2]", "https://[::1]:8443/", "http://a_b/"],
 )
 def test_good_addresses(address):
-    WebhookSink(address)
+    assert WebhookSink(address) is not None
 
 
 @pytest.mark.parametrize(
