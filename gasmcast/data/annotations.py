@@ -1,164 +1,125 @@
-"""Read the annotation files of Something-Something-V2, and of any set in that format.
+"""Read labels and splits of a data set in any format.
 
-`labels.json` maps class name to index. `train.json` and `validation.json` are lists of `{"id",
-"label", "template", "placeholders"}`; `test.json` has only ids. Older packages prefix the file
-names with `something-something-v2-`. The placeholders of a template stand in any of 14 kinds of
-bracket (`[something]`, `[part]`, `[number of]`, ...): without the square brackets it is the class
-name. Videos are `<id>.<any extension>`. Files may begin with a byte order mark, and ids and names
-are compared in composed form (Unicode NFC). The format is that of Goyal et al. 2017 (The "something
-something" video database).
+A set in the format of Something-Something-V2 is read split by split; every other format becomes an
+index of clips first (`gasmcast.data.reading`), from which the splits are taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from gasmcast.data.entries import check_ids, clip_id, find_label, read_rows, template_of
+from gasmcast.data.clip_index import Clip, ClipIndex, Split
 from gasmcast.data.failures import check_failures
-from gasmcast.data.video_files import find_videos, frame_folder
+from gasmcast.data.formats import ssv2
+from gasmcast.data.formats.detect import SSV2
+from gasmcast.data.reading import open_index, read_format, read_options
+from gasmcast.data.sample import Sample
+from gasmcast.data.segment_ends import check_segment_ends
 from gasmcast.errors import UsageError
-from gasmcast.labels import Labels, ssv2_labels
+from gasmcast.labels import Labels
 
-__all__ = ["Sample", "Split", "has_split", "read_labels", "read_split", "usable"]
-
-Split = Literal["train", "validation", "test"]
-
-_LABEL_FOLDERS = (".", "labels")
-_FRAME_LISTS = {"train": "train_frames.txt", "validation": "val_frames.txt"}
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One clip of a set."""
-
-    id: str
-    """Name of the clip."""
-    label: int | None
-    """Class index; None in the test split."""
-    video: str | None
-    """Path of the video file; None when the set has none."""
-    template: str = ""
-    """Class name, with or without the brackets of placeholders."""
-    source: str | None = None
-    """Footage that the clip was cut from, when the set states it."""
-    frames: int = 0
-    """Number of frames according to a frame list; 0 when it is not stated."""
-
-    @property
-    def path(self) -> Path | None:
-        """Video file, or None when the set has none."""
-        return None if self.video is None else Path(self.video)
+__all__ = [
+    "Sample",
+    "Split",
+    "has_split",
+    "read_labels",
+    "read_split",
+    "states_split",
+    "to_samples",
+    "usable",
+]
 
 
 def read_labels(root: Path) -> Labels:
-    """Read the class names of the set in `root`; the official 174 if it has only frame lists.
+    """Read the class names of a data set.
 
     Raises:
-        UsageError: there is no such folder, it has no labels, or they are not in the format.
+        UsageError: there is no data set, it has no labels, or they are not in the format.
     """
-    file = _find_annotations(root, "labels")
-    if file is not None:
-        return Labels.read(file)
-    if any((root / name).is_file() for name in _FRAME_LISTS.values()):
-        return ssv2_labels()
-    raise UsageError(f"{root} has no labels.json.", "Put it there or in its folder labels/.")
+    if read_format(root) == SSV2:
+        return ssv2.read_labels(root)
+    return Labels(open_index(root).classes)
 
 
 def has_split(root: Path, split: Split) -> bool:
-    """Return whether a set has a file of this split, without reading it.
+    """Return whether a data set has clips of this split.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: there is no data set, or its annotations are wrong.
     """
-    if _find_annotations(root, split) is not None:
-        return True
-    return (root / _FRAME_LISTS.get(split, "")).is_file()
+    if read_format(root) == SSV2:
+        return ssv2.has_split(root, split)
+    return split in open_index(root).splits()
+
+
+def states_split(root: Path) -> bool:
+    """Return whether the annotations name splits; otherwise gasmcast makes them by source.
+
+    Raises:
+        UsageError: there is no data set, or its annotations are wrong.
+    """
+    return read_format(root) == SSV2 or not open_index(root).is_split
 
 
 def read_split(root: Path, split: Split) -> list[Sample]:
-    """Read the clips of one split, in the file's order; `path` is None if a video is missing.
+    """Read the clips of one split, in the order of the annotations.
+
+    `path` is None if a video is missing.
 
     Args:
-        root: folder with the annotation files in it or in `labels/`, and the videos in it, in
-            `videos/` or in `20bn-something-something-v2/`.
-        split: train, validation or test.
+        root: folder or annotation file of a data set, in any format.
+        split: train, validation or test. A set without splits is split by source.
 
     Raises:
-        UsageError: there is no such folder or file, it lists no clips or a clip twice, is not in
-            the format, has a label that `labels.json` lacks, a clip has two videos, or not one of
+        UsageError: there is no data set or no such split, the annotations are wrong, or not one of
             the videos exists.
     """
-    file = _find_annotations(root, split)
-    if file is None:
-        frame_list = root / _FRAME_LISTS.get(split, "")
-        if frame_list.is_file():
-            return read_frame_list(frame_list, read_labels(root))
-        raise UsageError(f"{root} has no {split}.json.", "Put it there or in its folder labels/.")
+    if read_format(root) == SSV2:
+        return ssv2.read_split(root, split)
 
-    labels = read_labels(root)
-    rows = read_rows(file)
-    ids = [clip_id(row, file) for row in rows]
-    check_ids(ids, rows, file)
-    videos = find_videos(root, set(ids))
-    if not videos:
-        raise _no_videos(root, ids, file)
-    _check_videos(videos, file)
-    if split == "test":
-        return [Sample(clip, None, videos.get(clip)) for clip in ids]
+    index = open_index(root)
+    clips = index.of_split(split)
+    if not clips:
+        raise UsageError(
+            f"{root} has no clips of the split {split}.",
+            "Name the split of each clip, or split the set with `gasmcast data split`.",
+        )
+    if not any(clip.exists for clip in clips):
+        raise UsageError(
+            f"None of the {len(clips)} videos of {root} exists; the first is {clips[0].video}"
+            f" ({index.place(clips[0])}).",
+            "Paths count from the folder of the annotation file, or from videos/ beside it.",
+        )
+    return to_samples(index, clips)
 
-    # Many clips share a template, and looking one up normalizes its brackets.
-    label_of: dict[str, int] = {}
+
+def to_samples(index: ClipIndex, clips: list[Clip]) -> list[Sample]:
+    """Return clips of an index as samples; names of clips are relative to the set."""
+    number_of = {name: number for number, name in enumerate(index.classes)}
+    folder = index.path if index.path.is_dir() else index.path.parent
+    prefix = f"{folder}/"
+    context_s = read_options().context_s
     samples = []
-    for clip, row in zip(ids, rows, strict=True):
-        template = template_of(row, clip, labels, file)
-        if template not in label_of:
-            label_of[template] = find_label(labels, template, clip, file)
+    for clip in clips:
+        name = clip.name or clip.video.removeprefix(prefix)
 
-        source = row.get("source")
+        # The times are written as a media fragment (W3C Media Fragments URI 1.0).
+        if clip.is_segment and clip.name is None:
+            end = "" if clip.end_s is None else f",{clip.end_s:.3f}"
+            name = f"{name}#t={clip.start_s or 0.0:.3f}{end}"
+
         sample = Sample(
-            id=clip,
-            label=label_of[template],
-            video=videos.get(clip),
-            template=template,
-            source=None if source is None else str(source),
+            id=name,
+            label=None if clip.label is None else number_of[clip.label],
+            video=clip.video if clip.exists else None,
+            template=clip.label or "",
+            source=clip.origin,
+            start_s=clip.start_s or 0.0,
+            end_s=clip.end_s,
+            context_s=context_s if clip.is_segment else 0.0,
+            place=index.place(clip),
         )
         samples.append(sample)
-    return samples
-
-
-def read_frame_list(file: Path, labels: Labels) -> list[Sample]:
-    """Read a frame list, one clip per line: `id frames class`. It names no videos.
-
-    Raises:
-        UsageError: there is no such file, it is empty, a line has another form, or a class is out
-            of range.
-    """
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{file} cannot be read ({error}).") from None
-
-    samples = []
-    for number, line in enumerate(lines, 1):
-        fields = line.split()
-        # Python refuses to convert numbers of thousands of digits.
-        is_row = len(fields) == 3 and all(f.isdecimal() and len(f) < 10 for f in fields[1:])
-        if not is_row:
-            raise UsageError(f"{file}, line {number}: not `id frames class`.")
-
-        label = int(fields[2])
-        if label >= len(labels):
-            raise UsageError(
-                f"{file}, line {number}: class {label} is not within 0..{len(labels) - 1}."
-            )
-        name = labels.names[label]
-        samples.append(Sample(fields[0], label, None, template=name, frames=int(fields[1])))
-
-    if not samples:
-        raise UsageError(f"{file} is empty.")
     return samples
 
 
@@ -170,62 +131,22 @@ def usable(samples: list[Sample], data: Path) -> list[Sample]:
         data: folder of the set, named in the error.
 
     Raises:
-        UsageError: more than 1 % have none.
+        UsageError: more than 1 % have none, or are segments beyond the end of their video.
     """
-    missing = [sample.id for sample in samples if sample.path is None]
+    missing = [sample for sample in samples if sample.path is None]
     check_failures(
-        missing,
+        [sample.id for sample in missing],
         len(samples),
         lambda _: UsageError(
-            f"{data}: {len(missing)} of {len(samples)} videos are not there, for one {missing[0]}.",
+            f"{data}: {len(missing)} of {len(samples)} videos are not there, for one"
+            f" {missing[0].id}{_at(missing[0])}.",
             "Complete the download.",
         ),
     )
-    return [sample for sample in samples if sample.path is not None]
+    there = [sample for sample in samples if sample.path is not None]
+    check_segment_ends(there)
+    return there
 
 
-def _find_annotations(root: Path, name: str) -> Path | None:
-    """Return the annotation file of a name without ending, None if the set has none."""
-    if not root.is_dir():
-        raise UsageError(
-            f"There is no data set at {root}.",
-            "Make one with `gasmcast demo-data DIR`, or give the folder of one.",
-        )
-    # Packages differ in the folder of the labels and in the prefix of the names.
-    for folder in _LABEL_FOLDERS:
-        for prefix in ("", "something-something-v2-"):
-            file = root / folder / f"{prefix}{name}.json"
-            if file.is_file():
-                return file
-    return None
-
-
-def _check_videos(videos: Mapping[str, str], file: Path) -> None:
-    """Check that no two ids name the same video, such as `a17` and `a17.mp4`.
-
-    Raises:
-        UsageError: two do.
-    """
-    owner: dict[str, str] = {}
-    for clip, video in videos.items():
-        other = owner.setdefault(video, clip)
-        if other != clip:
-            raise UsageError(
-                f"{file} lists {video} twice, as clip {min(clip, other)} and as clip"
-                f" {max(clip, other)}.",
-                "Remove one of them.",
-            )
-
-
-def _no_videos(root: Path, ids: Sequence[str], file: Path) -> UsageError:
-    """Return the error of a set without a single video."""
-    folder = frame_folder(root, ids)
-    if folder is not None:
-        return UsageError(
-            f"{folder} is a folder; clips are video files, not folders of pictures.",
-            "Make a video of each: ffmpeg -framerate 30 -i FOLDER/%05d.jpg FOLDER.mp4",
-        )
-    return UsageError(
-        f"None of the {len(ids)} videos of {file} is in {root} or its folders videos/ and"
-        f" 20bn-something-something-v2/; the first would be {ids[0]}.mp4 or another ending."
-    )
+def _at(sample: Sample) -> str:
+    return f" ({sample.place})" if sample.place else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+import os
 import shutil
 import signal
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 import cv2
 from torch.utils.data import DataLoader
 
+from gasmcast.child_process import end_with_parent
 from gasmcast.data.malloc import keep_memory
 from gasmcast.errors import GasmcastError, MachineError
 
@@ -113,6 +115,7 @@ def start_worker(number: int) -> None:  # noqa: ARG001 - the signature that a lo
     Ctrl-C and a scheduler's SIGTERM reach the whole process group, but ending the run is the main
     process's task, so workers ignore both.
     """
+    end_with_parent(os.getppid())
     keep_memory()
     # Not 1: that would end OpenCV's thread pool, which a forked process does not have, and wait
     # for it forever.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch.utils.data import Dataset
 
 from gasmcast.config import AugmentConfig
 from gasmcast.data.annotations import Sample
+from gasmcast.data.clip_reader import clip_length_s, read_clip_slots
 from gasmcast.data.failures import check_failures
 from gasmcast.data.lazy_augmentation import LazyAugmentation
 from gasmcast.data.preload import SmallVideo, preload_videos, read_small
@@ -19,8 +19,6 @@ from gasmcast.data.shared_memory import share
 from gasmcast.errors import SourceError
 from gasmcast.progress import Progress, silent
 from gasmcast.spec import ClipSpec, nearest_frames
-from gasmcast.video.clip import read_slots
-from gasmcast.video.reader import duration_s
 
 __all__ = ["ClipDataset"]
 
@@ -150,19 +148,19 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
         return True
 
     def length_s(self, index: int) -> float:
-        """Return the length of a clip's video in seconds, which is read once.
+        """Return the length of a clip in seconds, which is read once.
 
         Raises:
             SourceError: the video cannot be opened.
         """
         if not torch.isfinite(self._lengths[index]):
-            self._lengths[index] = duration_s(self._path(index))
+            self._lengths[index] = clip_length_s(self.samples[index])
         return float(self._lengths[index])
 
     def start_s(self, index: int) -> float:
         """Return when the window of clip `index` starts in the current epoch, in seconds."""
         rng = np.random.default_rng((self.seed, int(self._epoch), index))
-        return self._start(self.length_s(index), rng)
+        return self._draw_window(self.length_s(index), rng)[0]
 
     def _fill(self, index: int, epoch: int, out: Tensor) -> tuple[int, int]:
         """Write a clip or its replacement into `out`; return its label and index."""
@@ -187,14 +185,15 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
 
     def _write_clip(self, index: int, rng: np.random.Generator, out: Tensor) -> int:
         """Write a clip into `out` and return its label, as drawn."""
-        path, video = self._path(index), self._preloaded.get(index)
+        sample, video = self.samples[index], self._preloaded.get(index)
         length_s = self.length_s(index) if video is None else video.length_s
-        slots = self.spec.slot_times(self._start(length_s, rng))
+        start_s, speed = self._draw_window(length_s, rng)
+        slots = start_s + speed * self.spec.slot_times()
         draw = LazyAugmentation(rng, self.augment, self.spec)
         frames = out.numpy().reshape(-1, *self.spec.clip_shape[2:])  # (slots, H, W, 3)
 
         if video is None:
-            read_slots(path, slots, draw, threads=1, out=frames)
+            read_clip_slots(sample, slots, draw, threads=1, out=frames)
         else:
             # A preloaded frame is augmented once, however many slots take it.
             nearest = nearest_frames(video.stamps, slots)
@@ -203,36 +202,32 @@ class ClipDataset(Dataset[tuple[Tensor, int, int]]):
                 frames[slot_of == number] = draw(video.frames[frame])
 
         # A mirrored clip may show another class: left becomes right.
-        label = self.samples[index].label
-        label = -1 if label is None else label
+        label = -1 if sample.label is None else sample.label
         return self.swap.get(label, label) if draw.flip else label
 
-    def _start(self, length_s: float, rng: np.random.Generator) -> float:
-        """Return the start of the window in seconds.
+    def _draw_window(self, length_s: float, rng: np.random.Generator) -> tuple[float, float]:
+        """Return start of the window in seconds and playback speed.
 
-        It is centered, or with time jitter anywhere that the window fits into the video (or the
-        video into the window).
+        At a speed of 2 the window covers twice its duration of the video. It is centered, or with
+        time jitter anywhere that it fits into the video (or the video into the window).
         """
+        speed = 1.0
+        if self.augment is not None and self.augment.speed != (1.0, 1.0):
+            slowest, fastest = np.log(self.augment.speed)
+            speed = float(np.exp(rng.uniform(slowest, fastest)))
         if self.augment is None or not self.augment.time_jitter:
-            return self.spec.centered_start(length_s)
-        slack = length_s - self.spec.window_s
-        return float(rng.uniform(min(0.0, slack), max(0.0, slack)))
+            return max(0.0, (length_s - speed * self.spec.window_s) / 2), speed
+        slack = length_s - speed * self.spec.window_s
+        return float(rng.uniform(min(0.0, slack), max(0.0, slack))), speed
 
     def _decode(self, index: int) -> SmallVideo | None:
         """Return a whole video with small frames, or None if it does not decode."""
         crops = self.augment is not None and self.augment.crop_scale != (1.0, 1.0)
         try:
-            return read_small(self._path(index), self.spec, crops=crops)
+            return read_small(self.samples[index], self.spec, crops=crops)
         except SourceError as error:
             self._mark_failed(index, error)
             return None
-
-    def _path(self, index: int) -> Path:
-        """Return the video file of a clip."""
-        sample = self.samples[index]
-        if sample.path is None:
-            raise SourceError(f"Clip {sample.id} has no video file.")
-        return sample.path
 
     def _mark_failed(self, index: int, last: SourceError) -> None:
         """Mark a clip as bad; raise when too many are."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gasmcast.data.clip_reader import clip_frames, clip_length_s
+from gasmcast.data.sample import Sample
+from gasmcast.errors import SourceError
 from gasmcast.progress import Progress
 from gasmcast.spec import ClipSpec
 from gasmcast.video.clip import fit_frame
-from gasmcast.video.reader import Frame, duration_s, read_frames
+from gasmcast.video.reader import Frame
 
 __all__ = ["SmallVideo", "preload_videos", "read_small"]
 
@@ -72,11 +74,11 @@ def preload_videos(
     return videos
 
 
-def read_small(path: Path, spec: ClipSpec, *, crops: bool) -> SmallVideo:
-    """Decode a whole video.
+def read_small(sample: Sample, spec: ClipSpec, *, crops: bool) -> SmallVideo:
+    """Decode a whole clip.
 
     Args:
-        path: the video file.
+        sample: the clip.
         spec: gives the size of a clip.
         crops: keep the whole frame and somewhat larger, because crops are drawn from it; otherwise
             frames are kept as evaluation sees them.
@@ -86,7 +88,7 @@ def read_small(path: Path, spec: ClipSpec, *, crops: bool) -> SmallVideo:
     """
     stamps: list[float] = []
     frames: list[Frame] = []
-    for stamp, frame in read_frames(path, threads=1):
+    for stamp, frame in clip_frames(sample, threads=1):
         if crops:
             small = _shrink(frame, SPARE * spec.pixels)
         else:
@@ -97,7 +99,9 @@ def read_small(path: Path, spec: ClipSpec, *, crops: bool) -> SmallVideo:
             small = _resize(small, frames[0].shape[1], frames[0].shape[0])
         stamps.append(stamp)
         frames.append(small)
-    return SmallVideo(np.array(stamps), np.stack(frames), duration_s(path))
+    if not frames:
+        raise SourceError(f"{sample.video} has no frame in the segment {sample.id}.")
+    return SmallVideo(np.array(stamps), np.stack(frames), clip_length_s(sample))
 
 
 def _shrink(frame: Frame, short: float) -> Frame:

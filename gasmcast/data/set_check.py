@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from gasmcast.data.annotations import Sample
+from gasmcast.data.annotations import has_split, read_split
+from gasmcast.data.formats.detect import SSV2
+from gasmcast.data.reading import open_index, read_format, read_options
+from gasmcast.data.sample import Sample
+from gasmcast.data.splits import Leak, check_leaks, find_leaks
 from gasmcast.labels import Labels
 
-__all__ = ["describe_faults"]
+__all__ = ["check_data", "describe_data", "describe_faults"]
 
 SHOWN = 3
 
@@ -15,24 +20,26 @@ SHOWN = 3
 def describe_faults(
     train: Sequence[Sample], validation: Sequence[Sample], labels: Labels
 ) -> tuple[str, ...]:
-    """Return a sentence for each fault: clips in both splits, classes without training clips.
+    """Return a sentence for each fault: leaks that are allowed, classes without training clips.
 
     Args:
         train: clips of the training split.
         validation: clips of the validation split; empty without one.
         labels: classes of the set.
+
+    Raises:
+        UsageError: a source is in both splits, and `--allow-leak` was not given.
     """
     faults = []
 
-    # The same clip may have two ids, as `a17` and `a17.mp4`: the file tells.
-    ids = {sample.id for sample in train}
-    videos = {sample.video for sample in train} - {None}
-    shared = [s.id for s in validation if s.id in ids or s.video in videos]
-    if shared:
-        faults.append(
-            f"WARNING: {len(shared)} of {len(validation)} validation clips are training clips too "
-            f"({_some(shared)}): the figures of the validation flatter, and export refuses the set."
-        )
+    # Clips of one recording look alike, so a source on both sides makes the figures worthless.
+    leak = check_leaks(
+        find_sample_leaks(train, validation),
+        "The data set",
+        allowed=read_options().allow_leak,
+    )
+    if leak:
+        faults.append(leak)
 
     # A class without training clips can never be recognized.
     occurring = {sample.label for sample in train}
@@ -44,6 +51,51 @@ def describe_faults(
             " they can never be recognized. Add clips, or remove them from labels.json."
         )
     return tuple(faults)
+
+
+def describe_data(data: Path) -> str:
+    """Return in a sentence how a data set was read: its format, and a split that was made.
+
+    Raises:
+        UsageError: the annotations are wrong.
+    """
+    name = read_format(data)
+    if name == SSV2:
+        return f"{data}: format {name}."
+    index = open_index(data)
+    sources = len({clip.origin for clip in index.clips})
+    made = f" A split was made by source, of {sources} sources." if index.is_split else ""
+    return f"{data}: format {name}.{made}"
+
+
+def check_data(data: Path) -> str:
+    """Return a loud sentence about leaks of a data set that are allowed; empty without any.
+
+    Args:
+        data: data set in any format.
+
+    Raises:
+        UsageError: a source is in both splits, and `--allow-leak` was not given.
+    """
+    if not has_split(data, "train") or not has_split(data, "validation"):
+        return ""
+    leaks = find_sample_leaks(read_split(data, "train"), read_split(data, "validation"))
+    return check_leaks(leaks, str(data), allowed=read_options().allow_leak)
+
+
+def find_sample_leaks(train: Sequence[Sample], validation: Sequence[Sample]) -> list[Leak]:
+    """Return the sources, videos and ids that are in both splits."""
+    leaks = find_leaks((s.origin for s in train), (s.origin for s in validation))
+
+    # A clip with a stated source may still be the file or the name of one without.
+    known = {leak.source for leak in leaks}
+    videos = {sample.video for sample in train} - {None}
+    ids = {sample.id for sample in train}
+    for sample in validation:
+        is_shared = sample.video in videos or sample.id in ids
+        if is_shared and sample.origin not in known:
+            leaks.append(Leak(sample.id, 1, 1))
+    return leaks
 
 
 def _some(names: Sequence[str]) -> str:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gasmcast.data.annotations import Sample
+from gasmcast.data.clip_reader import clip_length_s, read_clip_slots
 from gasmcast.data.failures import check_failures
 from gasmcast.data.shared_memory import share
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.spec import ClipSpec
-from gasmcast.video.clip import fit_frame, read_slots
-from gasmcast.video.reader import Frame, duration_s
+from gasmcast.video.clip import fit_frame
+from gasmcast.video.reader import Frame
 
 __all__ = ["ViewClips", "parse_views"]
 
@@ -120,13 +121,11 @@ class ViewClips:
 
     def _read(self, sample: Sample, view: int) -> NDArray[np.uint8]:
         """Return the frames of one view, `((1+S) F, H, W, 3)` RGB."""
-        if sample.path is None:
-            raise SourceError(f"Clip {sample.id} has no video file.")
         window, crop = divmod(view, self.crops)
-        start = view_starts(duration_s(sample.path), self.spec, self.windows)[window]
+        start = view_starts(clip_length_s(sample), self.spec, self.windows)[window]
         fit = self._fit(crop)
         slots = self.spec.slot_times(start)
-        return read_slots(sample.path, slots, fit, threads=1)
+        return read_clip_slots(sample, slots, fit, threads=1)
 
     def _fit(self, crop: int) -> Callable[[Frame], Frame]:
         """Return the function that brings a frame to the square of a crop."""

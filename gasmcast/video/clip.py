@@ -14,8 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gasmcast.errors import SourceError
 from gasmcast.spec import ClipSpec, nearest_frames
-from gasmcast.video.reader import Frame, FrameTimes, decode
+from gasmcast.video.reader import Frame, FrameTimes
+from gasmcast.video.span import WHOLE, Span, decode_span
 
 __all__ = ["fit_frame", "pick_frames", "read_clip", "read_slots"]
 
@@ -67,8 +69,10 @@ def read_slots(
     path: str | Path,
     slots_s: NDArray[np.float64],
     make: Callable[[Frame], Frame],
+    *,
     threads: int | None = None,
     out: NDArray[np.uint8] | None = None,
+    span: Span = WHOLE,
 ) -> NDArray[np.uint8]:
     """Read the frames nearest the given times.
 
@@ -80,34 +84,38 @@ def read_slots(
         make: converts a decoded frame to `(h, w, 3)` uint8 RGB of a fixed size.
         threads: number of decoder threads; None lets FFmpeg choose.
         out: `(m, h, w, 3)` uint8 to write to; None: new memory.
+        span: part of the file that frames may come from; slots before or after it get its first
+            or last frame, as those of a whole file do.
 
     Returns:
         `(m, h, w, 3)` uint8 RGB: `out`, if it was given.
 
     Raises:
-        SourceError: as `read_frames`.
+        SourceError: as `read_frames`, or the file has no frame in `span`.
     """
     # First only the images that the expected stamps call for; if the stamps are less even than
     # expected and one is missing, again with every image.
-    frames = _try_read_slots(path, slots_s, make, threads=threads, out=out, wanted=_near(slots_s))
-    if frames is None:
-        frames = _try_read_slots(path, slots_s, make, threads=threads, out=out, wanted=None)
-    assert frames is not None  # decode yields a frame or raises
-    return frames
+    for wanted in (_near(slots_s), None):
+        decoded = decode_span(path, threads, span, wanted)
+        frames = _try_read_slots(decoded, slots_s, make, out)
+        if frames is not None:
+            return frames
+    raise SourceError(
+        f"{path} has no frame between {span.start_s:g} and {span.end_s:g} s.",
+        "Check the times of the segment.",
+    )
 
 
 def _try_read_slots(
-    path: str | Path,
+    decoded: Iterable[tuple[float, Frame | None]],
     slots_s: NDArray[np.float64],
     make: Callable[[Frame], Frame],
-    *,
-    threads: int | None,
     out: NDArray[np.uint8] | None,
-    wanted: Callable[[FrameTimes], bool] | None,
 ) -> NDArray[np.uint8] | None:
-    """Read slots from the wanted images; None when a slot needs another one."""
+    """Read slots from decoded images; None when a slot needs one that was not wanted."""
     last: Frame | None = None
-    for slots, picture in pick_frames(decode(path, threads, wanted), slots_s):
+    count = 0
+    for slots, picture in pick_frames(decoded, slots_s):
         if picture is None:
             return None
         # The slots before and after a frame's stamp come separately.
@@ -116,7 +124,8 @@ def _try_read_slots(
         if out is None:
             out = np.empty((len(slots_s), *image.shape), np.uint8)
         out[slots] = image
-    return out
+        count += len(slots)
+    return out if count else None
 
 
 def _near(slots_s: NDArray[np.float64]) -> Callable[[FrameTimes], bool]:
@@ -142,7 +151,9 @@ def _near(slots_s: NDArray[np.float64]) -> Callable[[FrameTimes], bool]:
     return is_near
 
 
-def read_clip(path: str | Path, spec: ClipSpec, start_s: float = 0.0) -> NDArray[np.uint8]:
+def read_clip(
+    path: str | Path, spec: ClipSpec, start_s: float = 0.0, span: Span = WHOLE
+) -> NDArray[np.uint8]:
     """Read one clip: the lead-in and the window that starts at `start_s`.
 
     Args:
@@ -150,6 +161,7 @@ def read_clip(path: str | Path, spec: ClipSpec, start_s: float = 0.0) -> NDArray
         spec: the sampling contract.
         start_s: start of the window in seconds after the first frame. Before the start of the video
             the first frame repeats, after its end the last.
+        span: part of the file that frames may come from.
 
     Returns:
         `(1+S, F, H, W, 3)` uint8 RGB (`spec.clip_shape`).
@@ -161,6 +173,7 @@ def read_clip(path: str | Path, spec: ClipSpec, start_s: float = 0.0) -> NDArray
         path,
         spec.slot_times(start_s),
         lambda frame: fit_frame(frame, spec.pixels, spec.fit),
+        span=span,
     )
     return frames.reshape(spec.clip_shape)
 

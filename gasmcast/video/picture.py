@@ -33,6 +33,8 @@ class RgbConverter:
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
+        self._rotation: int | None = None
+        self._turns, self._mirrored = 0, False
 
     def __call__(self, frame: VideoFrame, aspect: Fraction | None = None) -> Frame:
         """Return a frame as `(H, W, 3)` uint8 RGB.
@@ -54,12 +56,25 @@ class RgbConverter:
             wide = max(1, round(width * aspect))
             picture = np.asarray(cv2.resize(picture, (wide, height), interpolation=cv2.INTER_AREA))
 
-        turns, mirrored = _orientation(frame)
-        if mirrored:
+        # The matrix of the whole stream, unless a camera is turned while it records.
+        if frame.rotation != self._rotation:
+            self._rotation = frame.rotation
+            self._turns, self._mirrored = _orientation(_thumbnail(converted))
+        if self._mirrored:
             picture = picture[:, ::-1]
-        if turns:
-            picture = np.rot90(picture, turns)
+        if self._turns:
+            picture = np.rot90(picture, self._turns)
         return np.ascontiguousarray(picture)
+
+
+def _thumbnail(frame: VideoFrame) -> VideoFrame:
+    """Return a tiny copy of a frame, with its side data.
+
+    Once PyAV has been asked for the side data of a frame, frame and side data refer to each other,
+    and the picture stays in memory until Python's collector of cycles finds both, which may take
+    thousands of frames.
+    """
+    return VideoReformatter().reformat(frame, 16, 16, format="rgb24", **_ONE_THREAD)
 
 
 def _orientation(frame: VideoFrame) -> tuple[int, bool]:

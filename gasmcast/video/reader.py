@@ -8,7 +8,6 @@ damaged packets are skipped and counted, and timestamps count from the first fra
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,13 +22,22 @@ import numpy as np
 from gasmcast.errors import SourceError
 from gasmcast.video.container import open_file, printable
 from gasmcast.video.picture import Frame, RgbConverter
+from gasmcast.video.stamp_clock import StampClock, UnreliableSeekError
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["Frame", "FrameTimes", "decode", "duration_s", "read_frames"]
+__all__ = [
+    "Frame",
+    "FrameTimes",
+    "credible_fps",
+    "decode",
+    "duration_s",
+    "packet_times_s",
+    "read_frames",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +46,7 @@ _MISSING_SHARE = 0.2  # of the stated length that a whole file may lack
 _MISSING_S = 0.5
 _UNREPORTED_S = 0.2  # that may be missing at the end without a warning
 _FAR = 2**50  # later than the end of any file, in ticks of any time base
+_SEEKABLE = ("mov", "matroska")  # containers whose index and timestamps can be trusted
 
 
 class FrameTimes(NamedTuple):
@@ -82,6 +91,7 @@ def decode(
     path: str | Path,
     threads: int | None,
     wanted: Callable[[FrameTimes], bool] | None = None,
+    from_s: float = 0.0,
 ) -> Iterator[tuple[float, Frame | None]]:
     """Yield timestamps and pictures of a video file; None for pictures that are not wanted.
 
@@ -91,21 +101,32 @@ def decode(
         path: a local file.
         threads: decoder threads; None lets FFmpeg choose.
         wanted: returns whether the picture of a frame is needed; None: all are.
+        from_s: begin at the last key frame that is not after this time; 0: at the first frame.
 
     Raises:
         SourceError: as `read_frames`.
+        UnreliableSeekError: the file cannot be entered at `from_s`; read it from the start.
     """
     with open_file(path, threads) as (container, stream):
         name = printable(path)
         count = _Count()
-        clock = _StampClock(1.0 / _credible_fps(stream))
+        clock = StampClock(1.0 / credible_fps(stream))
         end_s = _stated_length_s(container, stream)
         convert = RgbConverter()
         size: tuple[int, int] | None = None
+        if from_s:
+            _seek(container, stream, name, clock, from_s)
 
+        is_first = bool(from_s)
         for frame in _frames(container, stream, name, count):
+            # Pictures before the key frame refer to ones that were not read.
+            if is_first and not frame.key_frame:
+                continue
             before_s = clock.last_s
             stamp = clock.stamp(frame)
+            if is_first and stamp > from_s:
+                raise UnreliableSeekError(f"{name}: no key frame before {from_s} s")
+            is_first = False
             times = FrameTimes(before_s, stamp, stamp + clock.pace_s, end_s)
             picture = None
             if wanted is None or wanted(times):
@@ -113,7 +134,32 @@ def decode(
                 size = picture.shape[:2]
             yield stamp, picture
 
-        _check_whole(container, stream, name, count, clock.last_s + clock.pace_s)
+        if not from_s:
+            _check_whole(container, stream, name, count, clock.last_s + clock.pace_s)
+
+
+def _seek(
+    container: InputContainer, stream: VideoStream, name: str, clock: StampClock, from_s: float
+) -> None:
+    """Jump to the last key frame before a time; the clock keeps counting from the first frame.
+
+    Raises:
+        UnreliableSeekError: the container has no index that can be trusted, or nothing to decode.
+    """
+    if not container.format.name.startswith(_SEEKABLE):
+        raise UnreliableSeekError(f"{name}: a container without index")
+
+    # The first frame is decoded for its time, which all others count from.
+    first = next(_frames(container, stream, name, _Count()), None)
+    if first is None:
+        raise UnreliableSeekError(f"{name}: no first frame")
+    clock.stamp(first)
+    target = int((clock.origin_s + from_s) / _tick_s(stream))
+    try:
+        container.seek(target, stream=stream, backward=True)
+    except av.FFmpegError as error:
+        raise UnreliableSeekError(f"{name}: {error}") from None
+    clock.jump()
 
 
 def duration_s(path: str | Path) -> float:
@@ -126,13 +172,13 @@ def duration_s(path: str | Path) -> float:
         SourceError: the file is missing, empty, encrypted or has no video stream.
     """
     with open_file(path, threads=1) as (container, stream):
-        step_s = 1.0 / _credible_fps(stream)
+        step_s = 1.0 / credible_fps(stream)
         start_s = _start_s(container, stream)
 
         # Jump to the last key frame; without an index this may fail, and the file is read whole.
         with suppress(av.FFmpegError):
             container.seek(_FAR, stream=stream, backward=True)
-        times = _packet_times(container, stream)
+        times = packet_times_s(container, stream)
     if times:
         return max(0.0, max(times) - start_s + step_s)
 
@@ -143,54 +189,6 @@ def duration_s(path: str | Path) -> float:
         return max(0.0, max(times) - start_s + step_s)
     # A raw stream has no times: its frames follow one another at the stated rate.
     return len(packets) * step_s
-
-
-class _StampClock:
-    """Timestamps of frames in seconds after the first one, strictly ascending.
-
-    Presentation times of some containers (H.264 with B-frames in AVI) are wrong. As FFmpeg's
-    `guess_correct_pts` (libavcodec/decode.c), this follows the decoding times once they are out of
-    order less often.
-    """
-
-    def __init__(self, step_s: float) -> None:
-        self.last_s = -math.inf
-        """Timestamp of the last frame; -inf before the first."""
-        self.pace_s = step_s
-        """Time from the last frame but one to the last one."""
-        self._step_s = step_s
-        self._origin_s = 0.0
-        self._last = {"pts": -math.inf, "dts": -math.inf}
-        self._faults = {"pts": 0, "dts": 0}
-
-    def stamp(self, frame: VideoFrame) -> float:
-        """Return the timestamp of the next frame."""
-        time_s = self._best_time(frame)
-        if self.last_s == -math.inf:
-            self._origin_s = time_s or 0.0
-            stamp = 0.0
-        elif time_s is not None and time_s - self._origin_s > self.last_s:
-            stamp = time_s - self._origin_s
-            self.pace_s = stamp - self.last_s
-        else:  # missing or out of order
-            stamp = self.last_s + self._step_s
-            self.pace_s = self._step_s
-
-        self.last_s = stamp
-        return stamp
-
-    def _best_time(self, frame: VideoFrame) -> float | None:
-        times = {"pts": frame.pts, "dts": frame.dts}
-        for name, ticks in times.items():
-            if ticks is not None:
-                self._faults[name] += ticks <= self._last[name]
-                self._last[name] = ticks
-
-        trusted = "pts" if self._faults["pts"] <= self._faults["dts"] else "dts"
-        ticks = times[trusted] if times[trusted] is not None else times["pts"]
-        if ticks is None or frame.time_base is None:
-            return None
-        return float(ticks * frame.time_base)
 
 
 @dataclass
@@ -252,10 +250,10 @@ def _in_size(picture: Frame, size: tuple[int, int] | None) -> Frame:
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _packet_times(
+def packet_times_s(
     container: InputContainer, stream: VideoStream, limit: int | None = None
 ) -> list[float]:
-    """Return the presentation times of packets of the stream, from the current position on."""
+    """Return the presentation times in seconds of packets, from the current position on."""
     times: list[float] = []
     for packet in _packets(container, stream):
         if packet.pts is not None:
@@ -278,7 +276,7 @@ def _start_s(container: InputContainer, stream: VideoStream) -> float:
     """Return the time of the first frame; packets come in decoding order, so several are read."""
     if stream.start_time is not None:
         return float(stream.start_time * _tick_s(stream))
-    return min(_packet_times(container, stream, limit=16), default=0.0)
+    return min(packet_times_s(container, stream, limit=16), default=0.0)
 
 
 def _tick_s(stream: VideoStream) -> Fraction:
@@ -286,7 +284,7 @@ def _tick_s(stream: VideoStream) -> Fraction:
     return stream.time_base or Fraction(1, av.time_base)
 
 
-def _credible_fps(stream: VideoStream) -> float:
+def credible_fps(stream: VideoStream) -> float:
     """Return the stated frame rate, or a guess where it is missing or absurd."""
     rate = stream.average_rate or stream.guessed_rate
     fps = float(rate) if rate else 0.0
@@ -326,7 +324,7 @@ def _check_whole(
     few = stream.frames == 0 or count.packets < (1 - _MISSING_SHARE) * stream.frames
     # FFmpeg shortens the stated length of an AVI to what its index finds, but not the frame count.
     if few and count.cut and stream.frames:
-        stated_s = max(stated_s, stream.frames / _credible_fps(stream))
+        stated_s = max(stated_s, stream.frames / credible_fps(stream))
     if few and seen_s < (1 - _MISSING_SHARE) * stated_s - _MISSING_S:
         raise SourceError(
             f"{name} is damaged or cut short: {seen_s:.1f} of {stated_s:.1f} s could be decoded.",

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from gasmcast.child_process import end_with_parent
 from gasmcast.data.synthetic.scene_video import Shot, write_video
 from gasmcast.data.synthetic.scenes import CLASSES, draw_scene
 from gasmcast.errors import UsageError
@@ -170,7 +171,10 @@ def _write_videos(
         return
 
     # Spawned, because OpenCV's threads do not survive a fork.
-    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        count, mp_context=context, initializer=end_with_parent, initargs=(os.getpid(),)
+    ) as pool:
         for done, _ in enumerate(pool.map(_write_clip, jobs, chunksize=8), 1):
             progress(stage, done, len(jobs))
 

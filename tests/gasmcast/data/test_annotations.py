@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gasmcast.data.annotations import read_frame_list, read_labels, read_split
+from gasmcast.data.annotations import read_labels, read_split
+from gasmcast.data.formats.ssv2 import read_frame_list
 from gasmcast.data.sampler import RankBatches, epoch_order, shard
 from gasmcast.errors import UsageError
 from gasmcast.labels import Labels, ssv2_labels

@@ -82,10 +82,10 @@ def test_time_jitter_stays_within_the_clip(folder: Path) -> None:
     jitter = AugmentConfig(crop_scale=(1, 1), color_jitter=0, randaugment=None)
     dataset = ClipDataset(samples(folder), SPEC, jitter)
     length = duration_s(folder / "3.mp4")
-    starts = [dataset._start(length, np.random.default_rng(s)) for s in range(50)]
+    starts = [dataset._draw_window(length, np.random.default_rng(s))[0] for s in range(50)]
     assert 0 <= min(starts) < 0.2
     assert length - SPEC.window_s - 0.2 < max(starts) <= length - SPEC.window_s
-    short = [dataset._start(0.3, np.random.default_rng(s)) for s in range(50)]
+    short = [dataset._draw_window(0.3, np.random.default_rng(s))[0] for s in range(50)]
     assert min(short) >= 0.3 - SPEC.window_s
     assert max(short) <= 0
 
@@ -187,7 +187,7 @@ def test_augmented_once_and_repeated_is_every_slot_augmented_apart(video: Path) 
     for epoch in range(12):
         dataset.set_epoch(epoch)
         rng = np.random.default_rng((5, epoch, 0))
-        slots = GRID.slot_times(dataset._start(dataset.length_s(0), rng))
+        slots = GRID.slot_times(dataset._draw_window(dataset.length_s(0), rng)[0])
         chosen = nearest_frames(np.array(stamps), slots)
         first = frames[chosen[0]]
         drawn = draw_augmentation(rng, AUGMENT, GRID, lambda first=first: first)
@@ -214,3 +214,29 @@ def test_a_bad_clip_leaves_nothing_of_what_was_in_the_memory() -> None:
     room = torch.full(GRID.clip_shape, 7, dtype=torch.uint8)
     assert dataset.write(0, room) == (3, 0)
     assert not room.any()
+
+
+def test_twice_the_speed_shows_twice_the_time_in_one_window(folder: Path) -> None:
+    """The gray level rises with time, so over a window it rises twice as far."""
+    still = {"crop_scale": (1.0, 1.0), "color_jitter": 0.0, "randaugment": None}
+    one = ClipDataset(samples(folder), SPEC, AugmentConfig(**still))
+    two = ClipDataset(samples(folder), SPEC, AugmentConfig(**still, speed=(2.0, 2.0)))
+
+    def rise(dataset: ClipDataset) -> float:
+        clip = dataset[3][0][1:].float().mean((2, 3, 4)).flatten()  # (segments * frames,)
+        return float(clip[-1] - clip[0])
+
+    assert rise(two) == pytest.approx(2 * rise(one), rel=0.25)
+
+
+def test_speeds_are_drawn_within_their_range(folder: Path) -> None:
+    dataset = ClipDataset(samples(folder), SPEC, AugmentConfig(speed=(0.5, 2.0)))
+    drawn = [dataset._draw_window(100.0, np.random.default_rng(seed))[1] for seed in range(200)]
+    assert 0.5 <= min(drawn) < 0.6
+    assert 1.7 < max(drawn) <= 2.0
+
+
+@pytest.mark.parametrize("speed", [(2.0, 1.0), (0.0, 1.0), (1.0, 100.0)])
+def test_a_speed_that_is_none(speed: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="the slower speed first"):
+        AugmentConfig(speed=speed)

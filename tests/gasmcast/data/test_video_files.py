@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gasmcast.data.annotations import Sample, read_labels, read_split
+from gasmcast.data.reading import read_as
 from gasmcast.data.set_check import describe_faults
 from gasmcast.data.video_files import find_videos
 from gasmcast.errors import GasmcastError, UsageError
@@ -153,9 +154,30 @@ def test_faults_that_do_not_stop_are_told() -> None:
     other = [Sample("3", 1, "videos/3.mp4")]
     (missing,) = describe_faults(train, other, labels)
     assert "1 of 2 class has no training clips (Turning b)" in missing
-    shared, _ = describe_faults(train, [*other, Sample("2.mp4", 0, "videos/2.mp4")], labels)
-    assert "1 of 2 validation clips are training clips too (2.mp4)" in shared
     assert describe_faults([*train, *other], [], labels) == ()
+
+
+@pytest.mark.parametrize(
+    "shared",
+    [
+        Sample("2.mp4", 0, "videos/2.mp4"),
+        Sample("2", 0, "elsewhere/2.mp4"),
+        Sample("9", 0, "videos/9.mp4", source="kitchen"),
+    ],
+)
+def test_a_source_in_both_splits_is_an_error_unless_it_is_allowed(shared: Sample) -> None:
+    labels = Labels(["Lifting a", "Turning b"])
+    train = [Sample("2", 0, "videos/2.mp4"), Sample("4", 1, "videos/4.mp4", source="kitchen")]
+    validation = [Sample("3", 1, "videos/3.mp4"), shared]
+    with pytest.raises(UsageError, match="1 source is in both train and validation"):
+        describe_faults(train, validation, labels)
+
+    read_as(allow_leak=True)
+    try:
+        (warning,) = describe_faults(train, validation, labels)
+    finally:
+        read_as()
+    assert warning.startswith("WARNING: LEAK ALLOWED")
 
 
 JSON = st.recursive(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 from pathlib import Path
 
 import av
@@ -107,6 +108,23 @@ def test_stamps_and_colors(tmp_path: Path) -> None:
     assert frames[0][..., 0].mean() > 200
     assert frames[0][..., 2].mean() < 50
     assert duration_s(tmp_path / "a.mp4") == pytest.approx(0.5)
+
+
+def test_no_picture_waits_for_the_collector_of_cycles(tmp_path: Path) -> None:
+    """Decoded pictures are freed at once: only thumbnails may lie in a cycle, one for a file."""
+    path = write_video(tmp_path / "a.mp4", [gray(9)] * 20)
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        assert len(list(read_frames(path))) == 20
+        gc.collect()
+        kept = [one for one in gc.garbage if isinstance(one, av.VideoFrame)]
+        assert [(frame.width, frame.height) for frame in kept] in ([], [(16, 16)])
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 def test_size_change_midstream(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Check a data set before a training: what was understood, and what would spoil the result."""

@@ -1,0 +1,132 @@
+"""Read the JSON export of Label Studio: `timelinelabels` of frame ranges, and `choices` of videos.
+
+Frames count from 1, and the last one belongs to the range. Label Studio counts frames by the rate
+of its own player (`frameRate` of the tag Video), which may not be the file's: where an export holds
+the number of frames and the duration, the rate is compared with the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from gasmcast.data.clip_index import Clip, ClipIndex, FrameRange
+from gasmcast.data.formats.json_file import read_json_file
+from gasmcast.data.formats.video_names import VideoFinder
+from gasmcast.errors import UsageError
+from gasmcast.labels import class_name
+
+__all__ = ["read_label_studio"]
+
+_UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
+"""Label Studio puts this before the name of an uploaded file."""
+
+
+class _Region(NamedTuple):
+    label: str
+    frames: FrameRange | None
+    """None: the whole video."""
+
+
+def read_label_studio(path: Path) -> ClipIndex:
+    """Return the labeled clips of a Label Studio export; tasks without annotation are left out.
+
+    Raises:
+        UsageError: the file is not in the format, or a region has several classes.
+    """
+    tasks = read_json_file(path)
+    if not isinstance(tasks, list):
+        raise UsageError(f"{path} is not a list of tasks.", "Export the project as JSON.")
+
+    finder = VideoFinder(path.parent)
+    clips: list[Clip] = []
+    ranges: dict[int, FrameRange] = {}
+    for number, task in enumerate(tasks, 1):
+        place = f"{path}, entry {number}"
+        regions = list(_regions(task, place))
+        if not regions:
+            continue
+        data = task.get("data") or {}
+        video = finder.find(*_video_names(task, place))
+        source = data.get("source") if isinstance(data, dict) else None
+        for region in regions:
+            if region.frames is not None:
+                ranges[len(clips)] = region.frames
+            clip = Clip(
+                video=video.path,
+                label=region.label,
+                source=str(source) if source else None,
+                row=number,
+                exists=video.exists,
+            )
+            clips.append(clip)
+    return ClipIndex(path, "labelstudio", clips, unit="entry", frame_ranges=ranges)
+
+
+def _video_names(task: dict[str, Any], place: str) -> list[str]:
+    """Return the names that a task's video may have on the disk."""
+    data = task.get("data")
+    values = list(data.values()) if isinstance(data, dict) else []
+    video = data.get("video") if isinstance(data, dict) else None
+    url = video or next((v for v in values if isinstance(v, str) and "." in v), None)
+    if not isinstance(url, str):
+        raise UsageError(f"{place}: the task has no video in `data`.")
+
+    # Local storage puts the path into the query: /data/local-files/?d=folder/a.mp4
+    parts = urlsplit(url)
+    local = parse_qs(parts.query).get("d", [])
+    names = [url, *local, unquote(parts.path)]
+    base = unquote(parts.path).rpartition("/")[2]
+    if _UPLOAD_PREFIX.match(base):
+        names.append(_UPLOAD_PREFIX.sub("", base))
+    return [name for name in names if name]
+
+
+def _regions(task: Any, place: str) -> Iterator[_Region]:  # noqa: ANN401 - parsed JSON
+    if not isinstance(task, dict):
+        raise UsageError(f"{place}: not a task.", "Export the project as JSON.")
+    annotations = task.get("annotations", task.get("completions")) or []
+    for annotation in annotations:
+        if annotation.get("was_cancelled"):
+            continue
+
+        for result in annotation.get("result") or []:
+            value = result.get("value") or {}
+            if "timelinelabels" in value:
+                label = _one(value["timelinelabels"], place)
+                for span in value.get("ranges") or []:
+                    yield _Region(label, _frames(span, value, result, place))
+            elif "choices" in value:
+                yield _Region(_one(value["choices"], place), None)
+
+        # Further annotations of the same task are other people's opinions of the same clips.
+        break
+
+
+def _frames(
+    span: dict[str, Any], value: dict[str, Any], result: dict[str, Any], place: str
+) -> FrameRange:
+    try:
+        first, last = int(span["start"]), int(span["end"])
+    except (KeyError, TypeError, ValueError):
+        raise UsageError(f"{place}: the range {str(span)[:60]} is not start and end.") from None
+
+    frames = value.get("framesCount", result.get("original_length"))
+    duration_s = value.get("duration")
+    fps = None
+    if frames and duration_s:
+        fps = float(frames) / float(duration_s)
+    return FrameRange(first - 1, last, fps, int(frames) if frames else None)
+
+
+def _one(labels: Any, place: str) -> str:  # noqa: ANN401 - parsed JSON
+    if not isinstance(labels, list) or len(labels) != 1 or not str(labels[0]).strip():
+        raise UsageError(
+            f"{place}: a region has the classes {str(labels)[:80]}; several at a time are not"
+            " supported.",
+            "Give each region one class.",
+        )
+    return class_name(str(labels[0])).strip()

@@ -1,0 +1,130 @@
+"""Split a data set honestly: by source, stratified by class, seeded; and find leaks."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from gasmcast.data.clip_index import ClipIndex
+from gasmcast.errors import UsageError
+
+__all__ = ["VALIDATION_SHARE", "Leak", "check_leaks", "find_leaks", "split_groups", "with_split"]
+
+VALIDATION_SHARE = 0.2
+"""Share of the clips that go to the validation split."""
+SHOWN = 3
+
+
+class Leak(NamedTuple):
+    """Source whose clips are in two splits."""
+
+    source: str
+    training_clips: int
+    validation_clips: int
+
+
+def split_groups(
+    labels: Sequence[str], groups: Sequence[str], share: float = VALIDATION_SHARE, seed: int = 0
+) -> list[bool]:
+    """Return which clips are held out, so that no group is on both sides.
+
+    Groups are taken in random order, those of many clips first; each goes to the side where it
+    brings the counts of all classes closer to the wanted share. No class loses its last group.
+
+    Args:
+        labels: class of each clip.
+        groups: source of each clip.
+        share: wanted share of the clips that are held out, of each class.
+        seed: seed of the order.
+    """
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for label, group in zip(labels, groups, strict=True):
+        counts[group][label] += 1
+    total = Counter(labels)
+    groups_left = Counter(label for count in counts.values() for label in count)
+
+    # The large ones first: the small ones then even out what is left.
+    names = sorted(counts)
+    order = np.random.default_rng(seed).permutation(len(names))
+    queue = sorted((names[i] for i in order), key=lambda name: -counts[name].total())
+
+    held_out: set[str] = set()
+    taken: Counter[str] = Counter()
+    for name in queue:
+        count = counts[name]
+        gain = 0.0
+        for label, number in count.items():
+            wanted = share * total[label]
+            before, after = taken[label] - wanted, taken[label] + number - wanted
+            gain += (before * before - after * after) / total[label]
+        if gain > 0 and all(groups_left[label] > 1 for label in count):
+            held_out.add(name)
+            taken.update(count)
+            groups_left.subtract(count.keys())
+    return [group in held_out for group in groups]
+
+
+def with_split(index: ClipIndex, share: float = VALIDATION_SHARE, seed: int = 0) -> ClipIndex:
+    """Return the index with a split into train and validation, made by source.
+
+    Args:
+        index: its own splits, if any, are replaced.
+        share: share of the clips for validation.
+        seed: seed of the split.
+    """
+    labels = [clip.label or "" for clip in index.clips]
+    held_out = split_groups(labels, [clip.origin for clip in index.clips], share, seed)
+    clips = [
+        clip._replace(split="validation" if is_out else "train")
+        for clip, is_out in zip(index.clips, held_out, strict=True)
+    ]
+    return replace(index, clips=clips, is_split=True)
+
+
+def find_leaks(training: Iterable[str], validation: Iterable[str]) -> list[Leak]:
+    """Return the sources that are on both sides.
+
+    Args:
+        training: source of each training clip.
+        validation: source of each validation clip.
+    """
+    left, right = Counter(training), Counter(validation)
+    return [Leak(source, left[source], right[source]) for source in right if source in left]
+
+
+def check_leaks(leaks: Sequence[Leak], what: str, *, allowed: bool) -> str:
+    """Return a loud sentence about leaks that are allowed; empty without leaks.
+
+    Args:
+        leaks: from `find_leaks`.
+        what: the data set, as the beginning of the sentence.
+        allowed: whether the user said `--allow-leak`.
+
+    Raises:
+        UsageError: there are leaks, and they are not allowed.
+    """
+    if not leaks:
+        return ""
+
+    # The error and the warning name the same sources and count the same clips.
+    names = ", ".join(leak.source for leak in leaks[:SHOWN]) + (
+        ", ..." if len(leaks) > SHOWN else ""
+    )
+    clips = sum(leak.validation_clips for leak in leaks)
+    noun = "source is" if len(leaks) == 1 else "sources are"
+    sentence = f"{what}: {len(leaks)} {noun} in both train and validation ({names})"
+
+    if not allowed:
+        raise UsageError(
+            f"{sentence}; the figures of {clips} validation clips would flatter.",
+            "Split by source with `gasmcast data split`, or use --allow-leak, which every report"
+            " then says.",
+        )
+    return (
+        f"WARNING: LEAK ALLOWED: {sentence}. The figures of {clips} validation clips flatter: the"
+        " model has seen their recordings."
+    )
