@@ -7,6 +7,7 @@ from pathlib import Path
 from gasmcast.calibration.choose_clips import choose_clips, refuse_validation_clips, training_clips
 from gasmcast.calibration.clip_store import CalibrationSet, write_set
 from gasmcast.data.annotations import read_split
+from gasmcast.data.set_check import check_data
 from gasmcast.errors import UsageError
 from gasmcast.export.checks.heldout_clips import Clips, held_out_clips, made_up_clips, stored_clips
 from gasmcast.labels import Labels
@@ -37,6 +38,8 @@ def check_clips(
     """
     # Clips that calibrate a precision would judge it too favorably.
     judges = [] if data is None else read_split(data, "validation")
+    if data is not None:
+        check_data(data)
 
     if calibration is not None:
         stored = CalibrationSet.open(calibration, spec)

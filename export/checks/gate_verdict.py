@@ -51,6 +51,8 @@ class GateVerdict:
     reasons: tuple[str, ...]
     """Thresholds that are not met, in words."""
     recipe: GateRecipe
+    teacher_agreement: float | None = None
+    """Share of clips with the class that the teacher of a student says; None without a teacher."""
 
     def __bool__(self) -> bool:
         return not self.reasons
@@ -63,6 +65,8 @@ class GateVerdict:
     def __str__(self) -> str:
         low, high = self.agreement_interval
         figures = f"agreement {100 * self.agreement:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+        if self.teacher_agreement is not None:
+            figures += f", with the teacher {100 * self.teacher_agreement:.1f} %"
         if self.top1 is not None and self.top1_loss is not None:
             figures += f", top-1 {100 * self.top1:.1f} % (loss {100 * self.top1_loss:.1f} points)"
 

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from gasmcast.calibration.clip_store import CalibrationSet
 from gasmcast.data.annotations import Sample, read_labels, read_split
+from gasmcast.data.clip_reader import clip_length_s, read_sample
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.labels import Labels
 from gasmcast.progress import Progress, silent
 from gasmcast.spec import ClipSpec
-from gasmcast.video.clip import read_clip
-from gasmcast.video.reader import duration_s
 
 __all__ = ["Clips", "held_out_clips", "made_up_clips", "stored_clips"]
 
@@ -83,10 +82,9 @@ def held_out_clips(
     read: list[Sample] = []
     unread = []
     for i, sample in enumerate(chosen, start=1):
-        assert sample.path is not None
         try:
-            start_s = spec.centered_start(duration_s(sample.path))
-            pixels[len(read)] = read_clip(sample.path, spec, start_s)
+            start_s = spec.centered_start(clip_length_s(sample))
+            pixels[len(read)] = read_sample(sample, spec, start_s)
             read.append(sample)
         except SourceError:
             unread.append(sample.id)

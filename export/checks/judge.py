@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +58,7 @@ class Judge:
         recipe: thresholds of the gate.
         threads: CPU threads; all cores if None.
         progress: called after each clip.
+        teacher: class that the teacher of a student says of each clip, by its id.
     """
 
     def __init__(
@@ -67,8 +68,11 @@ class Judge:
         recipe: GateRecipe,
         threads: int | None,
         progress: Progress = silent,
+        *,
+        teacher: Mapping[str, int] | None = None,
     ) -> None:
         self._clips, self._known, self._recipe = clips, known, recipe
+        self._teacher = teacher or {}
         self._threads, self._progress = threads, progress
         self._fp32: NDArray[np.float32] | None = None
 
@@ -92,7 +96,18 @@ class Judge:
             self._clips.labels,
             recipe=self._recipe,
         )
+        verdict = replace(verdict, teacher_agreement=self._agree_with_teacher(outcome.logits))
         return JudgedPrecision(verdict, outcome.deviation)
+
+    def _agree_with_teacher(self, logits: NDArray[np.float32]) -> float | None:
+        """Return the share of the teacher's clips on which its class is the likeliest."""
+        # The teacher may have failed to read a clip, or have seen another validation split.
+        pairs = [
+            (self._teacher[name], int(row.argmax()))
+            for name, row in zip(self._clips.ids, logits, strict=True)
+            if name in self._teacher
+        ]
+        return float(np.mean([ours == theirs for ours, theirs in pairs])) if pairs else None
 
     def _run_complete(self, precision: str, path: Path) -> _Outcome:
         engine = open_for(precision, path, self._threads)

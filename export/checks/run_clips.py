@@ -23,7 +23,7 @@ CHUNK_PIXELS = 8 * 2 * 16 * 112 * 112
 def pair_chunks(
     clip: NDArray[np.uint8],
     segments: Sequence[int] | None = None,
-    most_pixels: int = CHUNK_PIXELS,
+    max_pixels: int = CHUNK_PIXELS,
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield the (previous, current) pairs of a clip in order, in chunks `(n, 2, F, H, W, 3)`.
 
@@ -32,12 +32,12 @@ def pair_chunks(
     Args:
         clip: `(1 + S, F, H, W, 3)`.
         segments: indices of the segments to yield, ascending; all if None.
-        most_pixels: largest number of pixels in a chunk, both segments of a pair counted.
+        max_pixels: largest number of pixels in a chunk, both segments of a pair counted.
     """
     chosen = np.arange(len(clip) - 1) if segments is None else np.asarray(segments)
 
     # At least one pair: a single one may exceed the limit.
-    size = max(1, most_pixels // int(np.prod(clip.shape[1:4])) // 2)
+    size = max(1, max_pixels // int(np.prod(clip.shape[1:4])) // 2)
 
     for start in range(0, len(chosen), size):
         current = chosen[start : start + size]

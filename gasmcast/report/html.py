@@ -9,6 +9,7 @@ them into markup.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gasmcast.report.percent import percent, percent_interval
 
-__all__ = ["Share", "ShareBar", "Table", "data_uri", "render"]
+__all__ = ["Share", "ShareBar", "Table", "bar_table", "data_uri", "render"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class ShareBar:
 
     value: float
     """Share 0..1 of the cell's width."""
+    marked: bool = False
+    """Whether the bar is highlighted."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,40 @@ class Table:
                 raise ValueError(f"A row has {len(row)} cells, the table {len(self.head)} columns.")
 
 
+def bar_table(
+    head: tuple[str, str],
+    rows: Sequence[tuple[str, float]],
+    unit: str = "",
+    *,
+    marks: Sequence[bool] = (),
+    log: bool = False,
+) -> Table:
+    """Return a table of names, bars and values, the first row on top.
+
+    Args:
+        head: titles of the names and of the values.
+        rows: name and value of each bar; zero and infinite values get a bar of minimal length.
+        unit: written behind each value.
+        marks: whether each bar is highlighted; missing entries are not.
+        log: make lengths proportional to the logarithm of the values.
+    """
+    # Lengths are relative to the largest value that has one.
+    positive = [value for _, value in rows if math.isfinite(value) and value > 0]
+    high, low = max(positive, default=1.0), min(positive, default=1.0)
+
+    cells = []
+    for i, (name, value) in enumerate(rows):
+        share = 0.0
+        if math.isfinite(value) and value > 0:
+            share = value / high
+            if log and high > low:
+                # The offset keeps the bar of the smallest value visible.
+                share = (math.log(value / low) + 0.3) / (math.log(high / low) + 0.3)
+        bar = ShareBar(share, marked=i < len(marks) and marks[i])
+        cells.append((name, bar, f"{value:.3g} {unit}".strip()))
+    return Table((head[0], "", head[1]), cells, numbers=(2,))
+
+
 def render(template: str, **context: object) -> str:
     """Return the page that a template makes of `context`.
 
@@ -75,11 +112,11 @@ def render(template: str, **context: object) -> str:
     return _environment().get_template(template).render(context)
 
 
-def data_uri(content: bytes, kind: Literal["png", "jpeg", "mp4"]) -> str:
+def data_uri(content: bytes, kind: Literal["png", "jpeg", "mp4", "svg+xml"]) -> str:
     """Return a picture or video file as a data URI.
 
     Args:
-        content: bytes of the PNG, JPEG or MP4 file.
+        content: bytes of the PNG, JPEG, MP4 or SVG file.
         kind: its format.
     """
     media = "video" if kind == "mp4" else "image"

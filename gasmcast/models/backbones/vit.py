@@ -19,6 +19,7 @@ SEMANTIC_NAMES = {
     "dinov2_s14": "vit_small_patch14_dinov2.lvd142m",
     "clip_b16": "vit_base_patch16_clip_quickgelu_224.openai",
     "sup_b16": "vit_base_patch16_224.augreg_in21k",
+    "sup_t16": "vit_tiny_patch16_224.augreg_in21k",
 }
 """Short names of backbones and their names in timm."""
 

@@ -89,11 +89,19 @@ class FusionHead(nn.Module):
             {name: Readout(width, model.heads, model.classes, model.dropout) for name in names}
         )
 
-    def forward(self, features: Features) -> HeadOutput:
+    @property
+    def read_out_names(self) -> tuple[str, ...]:
+        """Names of the scores that the head returns, in their order."""
+        streams = tuple(n for n in self.readouts if n not in (FUSED_SEMANTIC, FUSED_MOTION))
+        return (*streams, "fused") if FUSED_SEMANTIC in self.readouts else streams
+
+    def forward(self, features: Features, depth: int | None = None) -> HeadOutput:
         """Score a window.
 
         Args:
             features: `semantic (B, S, L, f, P, D)`, `motion (B, S, L, C, D)`.
+            depth: read out after this number of layers; None: after all of them. The read-outs are
+                trained after the last layer only.
 
         Returns:
             Scores `(B, classes)` by stream (guarded: `fused` among them), attention maps by layer,
@@ -107,6 +115,8 @@ class FusionHead(nn.Module):
 
         # Layer i adds tap i of both backbones to the running streams.
         for i, layer in enumerate(self.layers):
+            if i == depth:
+                break
             assert isinstance(layer, FusionLayer)
             if s is not None:
                 s = s + self._semantic_tap(features, i)  # (B, T, P, D)

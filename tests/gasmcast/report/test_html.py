@@ -7,8 +7,15 @@ import re
 
 import pytest
 
-from gasmcast.report.charts import bar_chart
-from gasmcast.report.html import Share, ShareBar, Table, _environment, data_uri, render
+from gasmcast.report.html import (
+    Share,
+    ShareBar,
+    Table,
+    _environment,
+    bar_table,
+    data_uri,
+    render,
+)
 from gasmcast.report.percent import percent, percent_interval
 
 
@@ -32,7 +39,8 @@ def test_a_document_escapes_its_title_and_needs_nothing_else() -> None:
 def test_a_table_marks_its_columns_of_numbers_and_escapes_its_cells() -> None:
     made = macro("table", Table(("a & b", "n"), [("<b>x</b>", 1)], (1,)))
     assert made == (
-        '<div class="table"><table><tr><th>a &amp; b</th><th class="number">n</th></tr>'
+        '<div class="table" role="group" tabindex="0" aria-label="table"><table>'
+        '<tr><th scope="col">a &amp; b</th><th scope="col" class="number">n</th></tr>'
         '<tr><td>&lt;b&gt;x&lt;/b&gt;</td><td class="number">1</td></tr></table></div>'
     )
     with pytest.raises(ValueError, match="1 cells, the table 2"):
@@ -58,11 +66,15 @@ def test_a_picture_is_inside_the_page() -> None:
 
 
 def test_bars_bear_zeros_and_infinities() -> None:
-    assert macro("bars", bar_chart([("a", 0.0)], "ms")) == ""
-    rows = [("a", 1.0), ("b", 100.0), ("c", float("inf"))]
-    picture = macro("bars", bar_chart(rows, "ms", marks=[True], log=True))
-    assert picture.count("<rect") == 3
-    assert picture.count('class="bad"') == 1
+    rows = [("a", 1.0), ("b", 100.0), ("c", float("inf")), ("d", 0.0)]
+    table = bar_table(("name", "value"), rows, "ms", marks=[True], log=True)
+    bars = [row[1] for row in table.rows]
+    assert [bar.marked for bar in bars] == [True, False, False, False]
+    assert 0 < bars[0].value < bars[1].value == 1.0
+    assert [bar.value for bar in bars[2:]] == [0.0, 0.0]
+    assert [row[2] for row in table.rows] == ["1 ms", "100 ms", "inf ms", "0 ms"]
+    assert 'class="share-bar marked"' in macro("table", table)
+    assert bar_table(("name", "value"), [("a", 0.0)]).rows[0][1] == ShareBar(0.0)
 
 
 def test_cells() -> None:

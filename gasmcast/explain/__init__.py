@@ -1,0 +1,1 @@
+"""Show why a model decides: attention, occlusion, layers, streams, and the features behind them."""
