@@ -1,0 +1,1 @@
+"""The web view: pictures, decisions and events of a run in a browser (`--web`)."""

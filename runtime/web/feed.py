@@ -1,0 +1,185 @@
+"""What a run shows to browsers: newest pictures, and records as messages for each client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gasmcast.runtime.records import Decision, Event, Record, Stats
+from gasmcast.runtime.service.secrets import redact_tree
+from gasmcast.runtime.web.event_store import EventStore
+
+__all__ = ["Subscriber", "WebFeed"]
+
+_MAX_WAITING = 200  # messages for one client; a slow one misses the oldest
+_RECENT_EVENTS = 300  # kept in memory for pages that open later
+
+
+class Subscriber:
+    """Messages that wait for one client; the newest replace the oldest when it is slow."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop, self._changed = loop, asyncio.Event()
+        self._messages: deque[str] = deque(maxlen=_MAX_WAITING)
+
+    def put(self, message: str) -> None:
+        """Add a message from any thread; never waits."""
+        self._messages.append(message)
+        # The loop may have been closed when the server stopped.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    async def take(self, timeout_s: float) -> list[str]:
+        """Return the messages that wait, after at most `timeout_s` seconds; maybe none."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), timeout_s)
+        self._changed.clear()
+        messages: list[str] = []
+        while self._messages:
+            messages.append(self._messages.popleft())
+        return messages
+
+
+class WebFeed:
+    """View of a run that browsers read; a client can neither slow it nor stop it.
+
+    Records are turned into messages only while a client is connected. Of the pictures it keeps a
+    reference to the newest one of each camera, and only of cameras that somebody watches or whose
+    events are stored.
+
+    Args:
+        store: stores events with pictures; None: events are kept in memory alone.
+    """
+
+    def __init__(self, store: EventStore | None = None) -> None:
+        self.store = store
+        self._lock = threading.Lock()
+        self._subscribers: set[Subscriber] = set()
+        self._watchers: dict[str, int] = {}
+        self._pictures: dict[str, tuple[float, NDArray[np.uint8]]] = {}
+        self._decisions: dict[str, Decision] = {}
+        self._events: dict[tuple[str, int], Event] = {}
+        self._stats: Stats | None = None
+
+    # Side of the runtime: called by its threads.
+
+    def write(self, record: Record) -> None:
+        """Take a record and pass it on to the clients."""
+        with self._lock:
+            if isinstance(record, Decision):
+                self._decisions[record.camera] = record
+            elif isinstance(record, Event):
+                self._keep_event(record)
+            elif isinstance(record, Stats):
+                self._stats = record
+            subscribers = list(self._subscribers)
+
+        if self.store is not None:
+            self.store.write(record)
+        if subscribers and not _is_update(record):
+            message = json.dumps(redact_tree(record.to_json()))
+            for subscriber in subscribers:
+                subscriber.put(message)
+
+    def wants_frame(self, camera: str) -> bool:
+        """Return whether anybody needs the pictures of a camera."""
+        return self.store is not None or camera in self._watchers
+
+    def frame(self, camera: str, time_s: float, image: NDArray[np.uint8]) -> None:
+        """Take the newest picture `(H, W, 3)` of a camera."""
+        if not self.wants_frame(camera):
+            return
+        with self._lock:
+            self._pictures[camera] = (time_s, image)
+        if self.store is not None:
+            self.store.frame(camera, time_s, image)
+
+    def forget(self, camera: str) -> None:
+        """Forget a camera that was removed from the run."""
+        with self._lock:
+            self._pictures.pop(camera, None)
+            self._decisions.pop(camera, None)
+
+    def close(self) -> None:
+        """Finish the store."""
+        if self.store is not None:
+            self.store.close()
+
+    # Side of the browsers: called by the server's loop and its workers.
+
+    def cameras(self) -> list[str]:
+        """Return the names of the cameras, those of the last statistics first."""
+        with self._lock:
+            names = [] if self._stats is None else [c.camera for c in self._stats.cameras]
+            return list(dict.fromkeys([*names, *self._decisions, *self._pictures]))
+
+    def picture(self, camera: str) -> tuple[float, NDArray[np.uint8]] | None:
+        """Return time and image of the newest picture of a camera; None before the first."""
+        with self._lock:
+            return self._pictures.get(camera)
+
+    @contextmanager
+    def watch(self, camera: str) -> Iterator[None]:
+        """Ask for the pictures of a camera while the context lasts."""
+        with self._lock:
+            self._watchers[camera] = self._watchers.get(camera, 0) + 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                left = self._watchers[camera] - 1
+                if left:
+                    self._watchers[camera] = left
+                else:
+                    # A picture of long ago must not be shown to the next watcher.
+                    del self._watchers[camera]
+                    if self.store is None:
+                        self._pictures.pop(camera, None)
+
+    @contextmanager
+    def subscribe(self) -> Iterator[Subscriber]:
+        """Yield the messages for one client; the first are the present state."""
+        subscriber = Subscriber(asyncio.get_running_loop())
+        with self._lock:
+            for message in self._state():
+                subscriber.put(json.dumps(message))
+            self._subscribers.add(subscriber)
+        try:
+            yield subscriber
+        finally:
+            with self._lock:
+                self._subscribers.discard(subscriber)
+
+    def recent_events(self) -> list[dict[str, Any]]:
+        """Return the events that are kept in memory, newest first."""
+        with self._lock:
+            events = list(self._events.values())
+        return [event.to_json() for event in reversed(events)]
+
+    def _state(self) -> list[dict[str, Any]]:
+        """Return the records from which a new page can be drawn; the lock is held."""
+        records: list[Record] = [*self._decisions.values()]
+        if self._stats is not None:
+            records.append(self._stats)
+        return [redact_tree(record.to_json()) for record in records]
+
+    def _keep_event(self, event: Event) -> None:
+        """Keep the newest report of an event; the lock is held."""
+        key = (event.camera, event.number)
+        self._events.pop(key, None)
+        self._events[key] = event
+        while len(self._events) > _RECENT_EVENTS:
+            del self._events[next(iter(self._events))]
+
+
+def _is_update(record: Record) -> bool:
+    """Return whether a record is of no interest to a page."""
+    return isinstance(record, Event) and record.phase == "update"

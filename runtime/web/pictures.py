@@ -1,0 +1,70 @@
+"""Pictures of a camera for browsers, encoded once for all who watch it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gasmcast.runtime.web.event_store import jpeg
+from gasmcast.runtime.web.feed import WebFeed
+
+__all__ = ["BOUNDARY", "Pictures"]
+
+BOUNDARY = "gasmcast-frame"
+_FPS = 15.0
+_LONGER_PX = 640
+_QUALITY = 70
+
+
+class Pictures:
+    """JPEG pictures of the cameras, clean: the page draws labels and maps over them.
+
+    Args:
+        feed: gives the newest picture of each camera.
+    """
+
+    def __init__(self, feed: WebFeed) -> None:
+        self._feed = feed
+        self._encoded: dict[str, tuple[NDArray[np.uint8], bytes]] = {}
+        self._lock = threading.Lock()
+
+    async def stream(self, camera: str) -> AsyncIterator[bytes]:
+        """Yield the parts of a multipart stream (MJPEG) until the client goes.
+
+        A slow client gets fewer pictures: each part is made when the one before was sent.
+        """
+        with self._feed.watch(camera):
+            last: NDArray[np.uint8] | None = None
+            while True:
+                picture = self._feed.picture(camera)
+                if picture is not None and picture[1] is not last:
+                    last = picture[1]
+                    data = await asyncio.to_thread(self._encode, camera, last)
+                    head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
+                    yield f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data + b"\r\n"
+                await asyncio.sleep(1 / _FPS)
+
+    async def newest(self, camera: str, wait_s: float = 1.0) -> bytes | None:
+        """Return the newest picture of a camera; None if there is none within `wait_s`."""
+        with self._feed.watch(camera):
+            for _ in range(max(1, round(wait_s * _FPS))):
+                picture = self._feed.picture(camera)
+                if picture is not None:
+                    return await asyncio.to_thread(self._encode, camera, picture[1])
+                await asyncio.sleep(1 / _FPS)
+        return None
+
+    def _encode(self, camera: str, image: NDArray[np.uint8]) -> bytes:
+        """Return an image as JPEG; a second watcher of the same picture gets the same bytes."""
+        with self._lock:
+            known = self._encoded.get(camera)
+        if known is not None and known[0] is image:
+            return known[1]
+        data = jpeg(image, _LONGER_PX, _QUALITY)
+        with self._lock:
+            self._encoded[camera] = (image, data)
+        return data
