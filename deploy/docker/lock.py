@@ -36,8 +36,10 @@ class Image:
 
 
 IMAGES = {
-    "cpu": Image("3.13", ("x86_64-manylinux_2_40", "aarch64-manylinux_2_40")),
-    "rtx": Image("3.13", ("x86_64-manylinux_2_40",), extras=("mqtt", "tensorrt")),
+    "cpu": Image(
+        "3.13", ("x86_64-manylinux_2_40", "aarch64-manylinux_2_40"), extras=("mqtt", "serve")
+    ),
+    "rtx": Image("3.13", ("x86_64-manylinux_2_40",), extras=("mqtt", "serve", "tensorrt")),
     # TensorRT is a system package of JetPack; JetPack 6 has CUDA 12.
     "jetpack6": Image("3.10", ("aarch64-manylinux_2_35",), more=("cuda-bindings>=12.8,<13",)),
     "jetpack7": Image("3.12", ("aarch64-manylinux_2_39",), more=("cuda-bindings>=13",)),

@@ -65,6 +65,12 @@ PANELS = (
         columns=12,
     ),
     Panel(
+        "Events in the present day",
+        f"gasmcast_camera_events_today{_CAMERA}",
+        "{{camera}}",
+        columns=12,
+    ),
+    Panel(
         "Latency, capture to decision",
         'gasmcast_latency_seconds{camera=~"$camera",quantile=~"0.5|0.95"}',
         "{{camera}} p{{quantile}}",

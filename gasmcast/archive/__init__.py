@@ -1,0 +1,1 @@
+"""Label large sets of videos on one machine or a Ray cluster."""
