@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gasmcast.data.annotations import Split, read_labels, read_split, usable
 from gasmcast.data.clip_set import ClipSet
 from gasmcast.data.dataset import ClipDataset
+from gasmcast.data.set_check import check_data
 from gasmcast.data.views import ViewClips, parse_views
 from gasmcast.errors import UsageError
 from gasmcast.evaluation.classifier import Classifier
@@ -43,6 +44,8 @@ class Evaluation:
     classifier: Classifier
     title: str
     """Classifier and split, for people."""
+    leak: str
+    """Sentence about sources that are in train, too, and were allowed; empty without any."""
     clips: ClipDataset | ViewClips
     """Clips of the split, views included."""
     view_count: int
@@ -124,7 +127,7 @@ def evaluate_split(
 
     Args:
         classifier: from `open_classifier`.
-        data: folder of a set in the format of Something-Something-V2.
+        data: data set in any format.
         split: an annotated split.
         backwards: also classify every clip played backwards.
         shuffled: also classify every clip with its frames shuffled.
@@ -144,6 +147,7 @@ def evaluate_split(
             f"{data} has other classes than {classifier.name} was trained on.",
             "Evaluate on a set of the same classes.",
         )
+    leak = check_data(data)
     windows, crops = parse_views(views)
     view_count = windows * crops
 
@@ -174,7 +178,8 @@ def evaluate_split(
     names = classifier.labels.names
     return Evaluation(
         classifier=classifier,
-        title=f"{classifier.name} on {data.name}/{split}",
+        title=f"{classifier.name} on {data.name}/{split}" + (f" ({leak})" if leak else ""),
+        leak=leak,
         clips=clips,
         view_count=view_count,
         positions=tuple(positions),

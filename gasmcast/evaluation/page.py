@@ -1,4 +1,4 @@
-"""Write the error analysis of an evaluation: pictures, and one HTML page that stands alone."""
+"""Show an evaluation: pictures, and an error analysis as a page or as a part of a run's report."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
 
 from gasmcast.evaluation.evaluation import Evaluation
-from gasmcast.evaluation.metrics import confusion, hits, reliability
+from gasmcast.evaluation.metrics import confusion, fit_temperature, hits, reliability
 from gasmcast.evaluation.mistakes import Bin, Mistake, by_quantity, examples_of, worst_clips
-from gasmcast.evaluation.scores import ClassScore, Scores
+from gasmcast.evaluation.predictions import Predictions
+from gasmcast.evaluation.scores import ClassScore, ConfusedPair, Scores, score
 from gasmcast.evaluation.time_tests import ReversalScores, ShuffleScores
 from gasmcast.files import write_atomic
-from gasmcast.report.charts import frame_strip
+from gasmcast.report.figures import inline_svg, save_figure
+from gasmcast.report.film_strip import frame_strip
 from gasmcast.report.html import Share, ShareBar, Table, data_uri, render
 from gasmcast.report.plots import draw_confusion, draw_reliability
-from gasmcast.video.reader import duration_s
 
-__all__ = ["write_analysis", "write_pictures"]
+__all__ = ["Analysis", "analyze", "time_tests", "write_analysis", "write_pictures"]
+
+PAIRS_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class _ShownMistake:
     mistake: Mistake
     name: str
     strip: str
-    """Data URI of frames of the window."""
+    """Data URI of frames of the window; empty where the clip cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -42,49 +47,77 @@ class _ShownPair:
     clips: Sequence[_ShownMistake]
 
 
-def write_pictures(evaluation: Evaluation, folder: Path) -> list[Path]:
+@dataclass(frozen=True)
+class Analysis:
+    """Error analysis of an evaluation, as the template shows it."""
+
+    summary: Table
+    confusion: Markup
+    reliability: Markup
+    by_length: Table
+    by_motion: Table
+    confused: Sequence[_ShownPair]
+    worst: Sequence[_ShownMistake]
+    classes: Table
+
+
+def analyze(predictions: Predictions, data: Path | None = None) -> Analysis:
+    """Return the error analysis of an evaluated split; decodes the clips that it shows.
+
+    Args:
+        predictions: logits of the split.
+        data: folder of the data set; None: the one that was evaluated, if it is still there.
+
+    Raises:
+        UsageError: `data` was given and is no such set.
+    """
+    logits, labels, names = predictions.logits, predictions.labels, predictions.names
+    scores = score(logits, labels, names)
+    correct = hits(logits, labels)
+    gallery = _Gallery(predictions, scores.confused[:PAIRS_SHOWN], data)
+
+    matrix = draw_confusion(confusion(logits, labels), names)
+    diagram = draw_reliability(_reliability_tables(predictions, scores.temperature))
+    lengths = by_quantity(predictions.lengths_s, correct)
+    motion = by_quantity(predictions.motion, correct)
+    return Analysis(
+        summary=_summary(scores),
+        confusion=inline_svg(matrix, "confusion matrix", wide=True),
+        reliability=inline_svg(diagram, "reliability diagram: accuracy by confidence"),
+        by_length=_bins("clip length", "s", lengths),
+        by_motion=_bins("motion", "gray levels a frame", motion),
+        confused=gallery.pairs,
+        worst=gallery.worst,
+        classes=_classes(scores.classes),
+    )
+
+
+def write_pictures(predictions: Predictions, folder: Path) -> list[Path]:
     """Write confusion matrix and reliability diagram as PNG files, and return the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    logits, labels = evaluation.logits, evaluation.labels
+    logits, labels = predictions.logits, predictions.labels
     matrix, diagram = folder / "confusion.png", folder / "reliability.png"
 
-    draw_confusion(confusion(logits, labels), evaluation.classifier.labels.names, matrix)
-
-    # The fitted temperature shows how much of the error is calibration alone.
-    temperature = evaluation.scores.temperature
-    tables = {
-        "softmax": reliability(logits, labels),
-        f"temperature {temperature:.2f}": reliability(logits, labels, temperature),
-    }
-    draw_reliability(tables, diagram)
+    save_figure(draw_confusion(confusion(logits, labels), predictions.names), matrix)
+    temperature = fit_temperature(logits, labels)
+    save_figure(draw_reliability(_reliability_tables(predictions, temperature)), diagram)
     return [matrix, diagram]
 
 
-def write_analysis(evaluation: Evaluation, folder: Path) -> Path:
-    """Write the error analysis as `index.html` with its pictures, and return the page."""
-    correct = hits(evaluation.logits, evaluation.labels)
+def write_analysis(evaluation: Evaluation, predictions: Predictions, folder: Path) -> Path:
+    """Write the error analysis as `index.html`, and return the page.
 
-    # Lengths are read from the videos, because scores do not need them.
-    paths = [evaluation.clips.samples[i].path for i in evaluation.positions]
-    lengths_s = np.array([duration_s(str(path)) for path in paths])
-    gallery = _Gallery(evaluation)
-
-    # The page embeds the pictures, so that it can be moved without them.
-    pictures = [
-        {"uri": data_uri(path.read_bytes(), "png"), "alt": path.stem}
-        for path in write_pictures(evaluation, folder)
-    ]
+    Args:
+        evaluation: has the tests of time.
+        predictions: of this evaluation.
+        folder: takes the page; created if missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     content = render(
         "evaluation.html.j2",
-        title=evaluation.title,
-        summary=_summary(evaluation.scores),
-        time_tests=_time_tests(evaluation.reversal, evaluation.shuffle),
-        pictures=pictures,
-        by_length=_bins("clip length", "s", by_quantity(lengths_s, correct)),
-        by_motion=_bins("motion", "gray levels a frame", by_quantity(evaluation.motion, correct)),
-        confused=gallery.confused_pairs(),
-        worst=gallery.worst(),
-        classes=_classes(evaluation.scores.classes),
+        title=predictions.title,
+        analysis=analyze(predictions),
+        time_tests=time_tests(evaluation.reversal, evaluation.shuffle),
     )
 
     page = folder / "index.html"
@@ -95,42 +128,50 @@ def write_analysis(evaluation: Evaluation, folder: Path) -> Path:
 class _Gallery:
     """Misclassified clips with their frames; a clip that is shown twice is decoded once."""
 
-    def __init__(self, evaluation: Evaluation) -> None:
-        self.evaluation = evaluation
-        self.names = list(evaluation.classifier.labels.names)
-        self.ids = evaluation.ids
-        self.strips: dict[int, str] = {}
+    def __init__(
+        self, predictions: Predictions, pairs: Sequence[ConfusedPair], data: Path | None
+    ) -> None:
+        self._predictions = predictions
+        logits, labels, names = predictions.logits, predictions.labels, predictions.names
+        worst = worst_clips(logits, labels, names)
+        # Both directions are shown: often only one of them is systematic.
+        examples = [
+            self._examples(pair.first, pair.second) + self._examples(pair.second, pair.first)
+            for pair in pairs
+        ]
 
-    def worst(self) -> list[_ShownMistake]:
-        """Return the clips of the largest loss."""
-        logits, labels = self.evaluation.logits, self.evaluation.labels
-        return self._show(worst_clips(logits, labels, self.names))
+        # All clips are found in the set at once, because its lists are long.
+        rows = {mistake.index for mistakes in (worst, *examples) for mistake in mistakes}
+        pixels = predictions.clips(sorted(rows), data) if rows else {}
+        self._strips = {row: data_uri(frame_strip(clip), "jpeg") for row, clip in pixels.items()}
+        self.worst = self._show(worst)
+        """Clips of the largest loss."""
+        self.pairs = [
+            _ShownPair(pair.first, pair.second, pair.share, self._show(mistakes))
+            for pair, mistakes in zip(pairs, examples, strict=True)
+        ]
+        """Most confused pairs with up to two examples of each direction."""
 
-    def confused_pairs(self, most: int = 10) -> list[_ShownPair]:
-        """Return the most confused pairs with up to two examples of each direction."""
-        pairs = []
-        for pair in self.evaluation.scores.confused[:most]:
-            clips = self._examples(pair.first, pair.second)
-            # Both directions are shown: often only one of them is systematic.
-            clips += self._examples(pair.second, pair.first)
-            pairs.append(_ShownPair(pair.first, pair.second, pair.share, clips))
-        return pairs
-
-    def _examples(self, true: str, predicted: str) -> list[_ShownMistake]:
-        logits, labels = self.evaluation.logits, self.evaluation.labels
-        return self._show(
-            examples_of(logits, labels, self.names, true=true, predicted=predicted, most=2)
-        )
+    def _examples(self, true: str, predicted: str) -> list[Mistake]:
+        of = self._predictions
+        return examples_of(of.logits, of.labels, of.names, true=true, predicted=predicted, most=2)
 
     def _show(self, mistakes: Sequence[Mistake]) -> list[_ShownMistake]:
-        shown = []
-        for mistake in mistakes:
-            row = mistake.index
-            # Decoding a clip costs far more than keeping its strip.
-            if row not in self.strips:
-                self.strips[row] = data_uri(frame_strip(self.evaluation.clip(row)), "jpeg")
-            shown.append(_ShownMistake(mistake, self.ids[row], self.strips[row]))
-        return shown
+        return [
+            _ShownMistake(one, self._predictions.ids[one.index], self._strips.get(one.index, ""))
+            for one in mistakes
+        ]
+
+
+def _reliability_tables(
+    predictions: Predictions, temperature: float
+) -> dict[str, NDArray[np.float64]]:
+    # The fitted temperature shows how much of the error is calibration alone.
+    logits, labels = predictions.logits, predictions.labels
+    return {
+        "softmax": reliability(logits, labels),
+        f"temperature {temperature:.2f}": reliability(logits, labels, temperature),
+    }
 
 
 def _summary(scores: Scores) -> Table:
@@ -146,7 +187,8 @@ def _summary(scores: Scores) -> Table:
     return Table(("figure", f"{scores.clips} clips, 95 % interval"), rows, numbers=(1,))
 
 
-def _time_tests(reversal: ReversalScores | None, shuffle: ShuffleScores | None) -> Table:
+def time_tests(reversal: ReversalScores | None, shuffle: ShuffleScores | None) -> Table:
+    """Return the table of the tests of time; without rows if none was made."""
     rows: list[tuple[str, Share]] = []
     if reversal is not None:
         rows.append(("played backwards: another class is given", Share(reversal.changed)))
@@ -179,7 +221,8 @@ def _bins(quantity: str, unit: str, bins: Sequence[Bin]) -> Table:
 
 def _classes(classes: Sequence[ClassScore]) -> Table:
     rows = [
-        (row.name, row.mistaken_for, row.clips, Share(row.accuracy))
+        (row.name, ShareBar(row.accuracy), Share(row.accuracy), row.clips, row.mistaken_for)
         for row in sorted(classes, key=lambda row: row.accuracy)
     ]
-    return Table(("class", "mostly mistaken for", "clips", "accuracy"), rows, numbers=(2, 3))
+    head = ("class", "", "accuracy", "clips", "mostly mistaken for")
+    return Table(head, rows, numbers=(2, 3))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gasmcast.evaluation.metrics import bootstrap_interval
 from gasmcast.files import write_atomic
 from gasmcast.models.counts import Counts
+from gasmcast.report.figures import save_figure
 from gasmcast.report.plots import draw_bars
 
 __all__ = ["Hits", "TableRow", "failed_row", "finished_row", "to_markdown", "write_tables"]
@@ -160,7 +161,7 @@ def write_tables(out: Path, about: str, rows: list[TableRow]) -> None:
             intervals.append((100 * row.interval[0], 100 * row.interval[1]))
 
     if names:
-        draw_bars(values, names, "top-1, %", out / "table.png", intervals)
+        save_figure(draw_bars(values, names, "top-1, %", intervals), out / "table.png")
 
 
 def _to_csv(rows: list[TableRow]) -> str:

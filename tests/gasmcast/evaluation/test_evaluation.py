@@ -15,7 +15,7 @@ from gasmcast.evaluation.time_tests import (
     score_shuffled,
     shuffle_clips,
 )
-from gasmcast.report.charts import frame_strip
+from gasmcast.report.film_strip import frame_strip
 from gasmcast.spec import ClipSpec
 
 NAMES = ("Holding something", "Moving something down", "Moving something up")

@@ -1,0 +1,220 @@
+"""Choose event thresholds for a rate of false events: behind `gasmcast threshold`."""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from gasmcast.api.evaluate_events import annotated_actions
+from gasmcast.errors import UsageError
+from gasmcast.files import write_atomic
+from gasmcast.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from gasmcast.runtime.alarms.threshold_choice import Action, ThresholdChoice, TradeOff
+
+__all__ = ["ThresholdResult", "choose_threshold", "parse_rate"]
+
+_UNITS_PER_DAY = {"hour": 24.0, "day": 1.0, "week": 1 / 7, "month": 1 / 30}
+
+
+@dataclass(frozen=True)
+class ThresholdResult:
+    """Chosen thresholds, and where they were written; truthy, since a failure is an error."""
+
+    bundle: Path
+    precision: str
+    choice: ThresholdChoice
+    report: Path
+    written: bool
+    """False if only the trade-off was wanted."""
+
+    def __str__(self) -> str:
+        choice, row = self.choice, self.choice.chosen
+        lines = [_HEAD]
+        lines += [f"{'*' if other == row else ' '} {_line(other)}" for other in _front(choice)]
+        lines += [f"  {name}: on {value:g}" for name, value in row.label_on.items()]
+        lines.append(
+            f"{row.events} events in {choice.idle_hours:.2f} idle hours of {choice.cameras} "
+            f"cameras: at most {row.upper_per_day:.3g} a day and camera (95 %), and "
+            f"{choice.at_most_per_day:g} were wanted. The thresholds were chosen on these hours, "
+            "so `live` checks the rate."
+        )
+        where = (
+            f"Written into {self.bundle} for {self.precision}" if self.written else "Not written"
+        )
+        lines.append(f"{where}; {self.report} has all that were tried.")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "bundle": str(self.bundle),
+            "precision": self.precision,
+            "written": self.written,
+            **self.choice.to_json(),
+        }
+
+
+def choose_threshold(
+    bundle: Path | str,
+    background: Path | str,
+    at_most: str = "1/day",
+    *,
+    data: Path | str | None = None,
+    split: Literal["validation", "train"] = "validation",
+    config: Path | None = None,
+    engine: str = "auto",
+    threads: int | None = None,
+    write: bool = True,
+    progress: Progress = silent,
+) -> ThresholdResult:
+    """Choose event thresholds for a rate of false events, and write them into the manifest.
+
+    Args:
+        bundle: folder that `gasmcast export` wrote.
+        background: file of `record_background`.
+        at_most: false events per camera and time, such as `1/day`, `2/week` or `1/hour`.
+        data: labeled videos, by which the hits are counted; see `gasmcast.data.timeline`.
+        split: the split of `data`.
+        config: YAML of `live`'s settings: `smooth_s` and `refractory_s` count.
+        engine: backend that runs the labeled videos.
+        threads: CPU threads; None: all cores.
+        write: write the thresholds into the manifest.
+        progress: called with what is done.
+
+    Raises:
+        UsageError: the idle logits are of another model, or an argument is wrong.
+        GateError: the hours cannot prove the rate, or no thresholds hold it; nothing is written.
+    """
+    from gasmcast.runtime.alarms.idle_replay import decide  # noqa: PLC0415 - heavy
+    from gasmcast.runtime.alarms.idle_store import read_idle  # noqa: PLC0415 - heavy
+    from gasmcast.runtime.alarms.run_files import run_files  # noqa: PLC0415 - heavy
+    from gasmcast.runtime.alarms.threshold_choice import FLOOR, choose  # noqa: PLC0415 - heavy
+    from gasmcast.runtime.bundle import Bundle  # noqa: PLC0415 - heavy
+    from gasmcast.runtime.live_settings import load_live_config  # noqa: PLC0415 - heavy
+    from gasmcast.runtime.streaming_model import open_model  # noqa: PLC0415 - heavy
+
+    per_day = parse_rate(at_most)
+    folder = Path(bundle)
+    opened = Bundle.open(folder)
+    manifest, idle = opened.manifest, read_idle(Path(background))
+    same = (idle.head.checkpoint_sha256, idle.head.labels) == (
+        manifest.checkpoint_sha256,
+        tuple(manifest.labels),
+    )
+    if not same or idle.head.precision not in opened.precisions():
+        raise UsageError(
+            f"{background} holds logits of another model or precision than {bundle} has.",
+            "Record them again: gasmcast background SOURCES --bundle BUNDLE.",
+        )
+
+    precision = idle.head.precision
+    measured = opened.measured(precision)
+    settings = load_live_config(config)
+    segment_s = manifest.spec.segment_s
+    settings = settings.model_copy(update={"hop": round(idle.head.hop_s / segment_s)})
+
+    def decided(logits: Any) -> Any:  # noqa: ANN401 - types of modules that load here
+        return decide(
+            logits,
+            settings,
+            temperature=settings.temperature or measured.temperature,
+            no_action=measured.no_action if settings.no_action is None else settings.no_action,
+            floor=FLOOR,
+            progress=progress,
+        )
+
+    labeled = None
+    actions: list[Action] = []
+    if data is not None:
+        videos, actions, _ = annotated_actions(Path(data), split, manifest.labels)
+        model, _ = open_model(folder, engine, precision, threads, verify=False)
+        labeled = decided(run_files(model, settings, videos, progress=progress))
+
+    hours = idle.hours()
+    choice = choose(
+        decided(idle),
+        hours,
+        per_day,
+        settings,
+        labeled=labeled,
+        actions=actions,
+        progress=progress,
+    )
+    if write:
+        alarms = choice.thresholds(settings, idle.head.hop_s)
+        record = measured.model_copy(update={"alarms": alarms})
+        precisions = {**manifest.precisions, precision: record}
+        updated = manifest.model_copy(update={"precisions": precisions})
+        write_atomic(folder / "manifest.json", updated.model_dump_json(indent=1))
+
+    # The reports lie beside the idle hours: a bundle holds only what its manifest names.
+    report = Path(background).with_suffix(".threshold.html")
+    result = ThresholdResult(folder, precision, choice, report, write)
+    write_atomic(report, _page(result))
+    write_atomic(report.with_suffix(".json"), json.dumps(result.to_json(), indent=1))
+    return result
+
+
+def parse_rate(text: str) -> float:
+    """Return the events a day of `1/day`, `2/week`, `0.5/hour` or a plain number a day.
+
+    Raises:
+        UsageError: not a rate above zero.
+    """
+    number, _, unit = text.partition("/")
+    try:
+        rate = float(number) * _UNITS_PER_DAY[unit.strip() or "day"]
+    except (KeyError, ValueError):
+        rate = 0.0
+    if not 0 < rate < float("inf"):
+        raise UsageError(f"--at-most {text!r} is no rate.", "Write 1/day, 2/week or 1/hour.")
+    return rate
+
+
+_HEAD = "  min_s      on    off  events  a day  95 % bound  hit rate  delay"
+
+
+def _line(row: TradeOff) -> str:
+    hit = "-" if row.hit_rate is None else f"{100 * row.hit_rate:.1f} %"
+    delay = "-" if row.mean_delay_s is None else f"{row.mean_delay_s:.2f} s"
+    on = f"{row.on:g}{'+' if row.label_on else ''}"
+    return (
+        f"{row.min_s:5g}  {on:>6}  {row.off:5.3g}  {row.events:6d}  {row.per_day:5.3g}  "
+        f"{row.upper_per_day:10.3g}  {hit:>8}  {delay:>6}"
+    )
+
+
+def _front(choice: ThresholdChoice) -> list[TradeOff]:
+    """Return the thresholds with the minimum duration that was chosen, and the chosen ones."""
+    return [row for row in choice.rows if row.min_s == choice.chosen.min_s]
+
+
+def _page(result: ThresholdResult) -> str:
+    """Return the report as a page of one table."""
+    cells = []
+    for row in result.choice.rows:
+        texts = (
+            *(f"{row.min_s:g}", f"{row.on:g}", f"{row.off:.3g}"),
+            ", ".join(f"{name} {value:g}" for name, value in row.label_on.items()),
+            *(str(row.events), f"{row.per_day:.3g}", f"{row.upper_per_day:.3g}"),
+            "" if row.hit_rate is None else f"{100 * row.hit_rate:.1f} %",
+            "" if row.mean_delay_s is None else f"{row.mean_delay_s:.2f} s",
+        )
+        mark = ' style="font-weight:bold"' if row == result.choice.chosen else ""
+        inner = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
+        cells.append(f"<tr{mark}>{inner}</tr>")
+    head = ("min_s", "on", "off", "on of labels", "events", "a day", "95 % bound", "hits", "delay")
+    titles = "".join(f"<th>{title}</th>" for title in head)
+    by_camera = html.escape(json.dumps(result.choice.events_by_camera))
+    return (
+        "<!doctype html><meta charset=utf-8><title>False alarms</title>"
+        "<style>body{font:14px sans-serif}td,th{padding:2px 10px;text-align:right}</style>"
+        f"<h1>False alarms: {html.escape(result.precision)}</h1>"
+        f"<p>{result.choice.idle_hours:.2f} idle hours; events by camera: {by_camera}. "
+        f"The chosen row is bold.</p><table><tr>{titles}</tr>{''.join(cells)}</table>\n"
+    )

@@ -1,0 +1,1 @@
+"""Answer whether a data set is large enough: learning curves, forecasts, and harmful clips."""

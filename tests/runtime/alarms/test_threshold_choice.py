@@ -1,0 +1,88 @@
+"""Thresholds for a number of false events a day, on planted idle hours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gasmcast.errors import GateError
+from gasmcast.runtime.alarms.idle_replay import decide
+from gasmcast.runtime.alarms.threshold_choice import FLOOR, Action, choose, count_hits
+from gasmcast.runtime.live_settings import LiveConfig
+from gasmcast.runtime.records import Event
+from tests.runtime.alarms.made_up_idle import idle_logits
+
+CONFIG = LiveConfig(smooth_s=0.0)
+HOUR = 120  # windows, at a hop of 30 s
+
+
+def decided(logits, **made):
+    idle = idle_logits(logits, hop_s=30.0, **made)
+    return idle, decide(idle, CONFIG, temperature=1.0, no_action=None, floor=FLOOR)
+
+
+def idle_hours(hours, blips=0, height=6.0, label=1):
+    """Return idle windows in which `blips` windows look like an action of `label`."""
+    logits = np.zeros((hours * HOUR, 3), np.float32)
+    logits[:, 0] = logits[:, 1] = logits[:, 2] = 0.0
+    for i in range(blips):
+        logits[10 + i * len(logits) // max(blips, 1), label] = height
+    return logits
+
+
+def test_three_idle_days_without_an_event_hold_one_a_day():
+    idle, replay = decided(idle_hours(72))
+    choice = choose(replay, idle.hours(), 1.0, CONFIG)
+    assert choice.chosen.events == 0
+    assert choice.chosen.upper_per_day == pytest.approx(2.9957 / 3, abs=1e-4)
+
+
+def test_fewer_hours_prove_less_and_say_so():
+    idle, replay = decided(idle_hours(12))
+    with pytest.raises(GateError, match=r"prove at most 5\.99 false events a day"):
+        choose(replay, idle.hours(), 1.0, CONFIG)
+    assert choose(replay, idle.hours(), 6.0, CONFIG).chosen.events == 0
+
+
+def test_a_label_that_raises_false_events_is_held_back_alone():
+    idle, replay = decided(idle_hours(72, blips=40, height=2.6))
+    # Actions of another label are as weak as the false events.
+    clip = np.zeros((20, 3), np.float32)
+    clip[5:15, 2] = 2.0
+    shown, labeled = decided(clip)
+    actions = [Action("door", float(shown.time_s[5]), float(shown.time_s[14]), "c")]
+    choice = choose(replay, idle.hours(), 1.0, CONFIG, labeled=labeled, actions=actions)
+    assert choice.chosen.hit_rate == 1.0
+    assert choice.chosen.events == 0
+    one_for_all = [row for row in choice.rows if not row.label_on and row.upper_per_day <= 1]
+    assert all(row.on > 0.7 or row.min_s > 0 for row in one_for_all)
+
+
+def test_no_thresholds_hold_what_is_certain_all_the_time():
+    logits = idle_hours(72)
+    for i in range(20, len(logits) - 10, 400):
+        logits[i : i + 5, 1] = 60.0
+    idle, replay = decided(logits)
+    with pytest.raises(GateError, match="No thresholds hold"):
+        choose(replay, idle.hours(), 1.0, CONFIG)
+
+
+def event(time_s, label="a", camera="v"):
+    return Event(camera, time_s, 0.0, "start", label, 0, 0.9, time_s - 3, time_s, 0.0, 0.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("reports", "hits", "delay"),
+    [
+        ([14.0], 1, 4.0),  # within the action
+        ([17.9], 1, 7.9),  # less than two seconds after its end
+        ([18.1], 0, None),
+        ([9.9], 0, None),  # before it began
+        ([12.0, 13.0], 1, 2.0),  # one action is hit once
+    ],
+)
+def test_hits_are_reports_up_to_two_seconds_after_the_action(reports, hits, delay):
+    result = count_hits([event(t) for t in reports], [Action("v", 10.0, 16.0, "a")], 4.0)
+    assert result.hits == hits
+    assert result.mean_delay_s == pytest.approx(delay)
+    assert count_hits([event(14.0, "b")], [Action("v", 10.0, 16.0, "a")], 4.0).hits == 0
