@@ -6,7 +6,7 @@ An interrupted run continues with the shards that are missing.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +26,13 @@ from gasmcast.models.model import GasmCast
 from gasmcast.progress import Progress, silent
 from gasmcast.tensorfile import TornFileError
 
-__all__ = ["fill_cache"]
+__all__ = [
+    "fill_cache",
+    "finish_cache",
+    "shard_encoder",
+    "shards_to_fill",
+    "undecodable_clips",
+]
 
 STAGE = "encoding clips"
 
@@ -66,16 +72,7 @@ def fill_cache(
         UsageError: float16 cannot hold a value; or the cache holds both streams, lacks a shard, and
             the model has one stream.
     """
-    # A model of one stream cannot repair the other half of a shared row.
-    missing = missing_shards(plan)
-    if missing and plan.shared:
-        raise UsageError(
-            f"{plan.folder} holds both streams, and {plan.shard(missing[0]).name} is damaged or"
-            " gone.",
-            "Encode with the model of both again, or remove the folder.",
-        )
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    check_room(plan, missing)
+    missing = shards_to_fill(plan)
     if device == "cpu":
         keep_memory()
 
@@ -95,7 +92,64 @@ def fill_cache(
         plan, model.to(device).eval(), loader, device=device, done=done, progress=progress
     )
 
-    labels = finish_cache(plan)
+    return undecodable_clips(plan, samples, finish_cache(plan))
+
+
+def shards_to_fill(plan: CachePlan) -> list[int]:
+    """Create the folder of a cache, and return the numbers of the shards that it lacks.
+
+    Raises:
+        MachineError: the disk is too small.
+        UsageError: the cache holds both streams, lacks a shard, and the model has one stream.
+    """
+    # A model of one stream cannot repair the other half of a shared row.
+    missing = missing_shards(plan)
+    if missing and plan.shared:
+        raise UsageError(
+            f"{plan.folder} holds both streams, and {plan.shard(missing[0]).name} is damaged or"
+            " gone.",
+            "Encode with the model of both again, or remove the folder.",
+        )
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    check_room(plan, missing)
+    return missing
+
+
+def shard_encoder(
+    plan: CachePlan,
+    model: GasmCast,
+    config: Config,
+    samples: Sequence[Sample],
+    swap: Mapping[int, int],
+    *,
+    batch_size: int,
+    device: str,
+) -> Callable[[int], None]:
+    """Return a function that encodes one shard in this process and writes it.
+
+    The arguments are those of `fill_cache`.
+    """
+    views = _Views(plan, samples, config, swap)
+    encoder = model.to(device).eval()
+
+    def encode(number: int) -> None:
+        order = [list(batch) for batch in _batches(plan.shard_range(number), batch_size)]
+        loader: DataLoader[Any] = DataLoader(views, batch_sampler=order)
+        encode_shards(plan, encoder, loader, device=device, done=0, progress=silent)
+
+    return encode
+
+
+def undecodable_clips(
+    plan: CachePlan, samples: Sequence[Sample], labels: Sequence[int]
+) -> list[str]:
+    """Return the names of the clips whose rows have the label -1.
+
+    Args:
+        plan: of the cache.
+        samples: the clips.
+        labels: what `finish_cache` returned.
+    """
     return sorted({samples[row % plan.clips].id for row, label in enumerate(labels) if label < 0})
 
 

@@ -21,6 +21,7 @@ from gasmcast.training.run_lock import lock_folder
 from gasmcast.training.signals import StopSignal
 from gasmcast.training.start import start_run
 from gasmcast.training.step import update_weights
+from gasmcast.training.teacher import TeacherTargets
 from gasmcast.training.validation import validate
 
 __all__ = ["train"]
@@ -38,6 +39,7 @@ def train(
     folder: Path,
     *,
     resume: bool = False,
+    teacher: TeacherTargets | None = None,
 ) -> dict[str, Any]:
     """Train a model and write a run folder.
 
@@ -48,6 +50,7 @@ def train(
         labels: class names, stored in the checkpoints.
         folder: the run folder.
         resume: resume from the folder's newest complete state; start afresh if there is none.
+        teacher: what a teacher says about the training clips.
 
     Returns:
         The summary: figures of the best epoch, counts, speed, and `stopped` (the name of a signal,
@@ -64,7 +67,9 @@ def train(
     lock = lock_folder(folder) if Distributed().is_main else nullcontext()
     try:
         with lock:
-            run = start_run(config, clips, validation, labels, folder, resume=resume)
+            run = start_run(
+                config, clips, validation, labels, folder, resume=resume, teacher=teacher
+            )
             return _train(run, validation)
 
     except OSError as error:

@@ -56,12 +56,16 @@ def separate_loss(scores: Mapping[str, Tensor], targets: Tensor) -> Tensor:
 
     Args:
         scores: `(B, classes)` logits by read-out.
-        targets: `(B, classes)` probabilities.
+        targets: `(B, classes)` probabilities, or `(B, R, classes)` with those of each read-out.
 
     Returns:
         A float32 scalar.
     """
-    terms = [F.cross_entropy(logits.float(), targets) for logits in scores.values()]
+    each = targets.unbind(1) if targets.dim() == 3 else [targets] * len(scores)
+    terms = [
+        F.cross_entropy(logits.float(), target)
+        for logits, target in zip(scores.values(), each, strict=True)
+    ]
     return torch.stack(terms).sum()
 
 
@@ -85,7 +89,7 @@ class Objective(nn.Module):
 
         Args:
             clips: `(B, 1+S, F, H, W, 3)` uint8, or encoded features.
-            targets: `(B, classes)` probabilities.
+            targets: `(B, classes)` probabilities; `(B, R, classes)` for separate read-outs.
         """
         features = self.model.encode(clips) if isinstance(clips, Tensor) else clips
 

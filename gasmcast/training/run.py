@@ -27,6 +27,7 @@ from gasmcast.training.logs.terminal import Display
 from gasmcast.training.optimizer import WeightAverage
 from gasmcast.training.resume.snapshot import RunProgress, capture, trained_tensors
 from gasmcast.training.resume.state_file import save_state
+from gasmcast.training.teacher import TeacherTargets
 
 __all__ = ["TrainingRun"]
 
@@ -38,6 +39,7 @@ class TrainingRun:
     config: Config
     clips: TrainingClips
     labels: Labels
+    teacher: TeacherTargets | None
     folder: Path
 
     # Processes and precision
@@ -56,6 +58,8 @@ class TrainingRun:
     # Model and optimizer
     objective: Any
     """Model with its loss, as Accelerate has wrapped it."""
+    separate_read_outs: tuple[str, ...]
+    """Read-outs of a guarded model, which have targets of their own; otherwise empty."""
     optimizer: Any
     """AdamW, as Accelerate has wrapped it."""
     average: WeightAverage | None

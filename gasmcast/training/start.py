@@ -31,6 +31,7 @@ from gasmcast.training.resume.check import check_tensors, find_state, foreign_st
 from gasmcast.training.resume.snapshot import RunProgress, restore
 from gasmcast.training.resume.state_file import remove_drafts
 from gasmcast.training.run import TrainingRun
+from gasmcast.training.teacher import TeacherTargets
 
 __all__ = ["start_run"]
 
@@ -45,6 +46,7 @@ def start_run(
     folder: Path,
     *,
     resume: bool,
+    teacher: TeacherTargets | None = None,
 ) -> TrainingRun:
     """Build a run; the order of the stages matters for what is drawn at random.
 
@@ -55,6 +57,7 @@ def start_run(
         labels: class names.
         folder: the run folder.
         resume: resume from the folder's newest complete state, if it holds one.
+        teacher: what a teacher says about the training clips.
 
     Raises:
         UsageError: the folder holds another run, a data set that cannot be trained on, or
@@ -147,6 +150,7 @@ def start_run(
         config=config,
         clips=clips,
         labels=labels,
+        teacher=teacher,
         folder=folder,
         processes=processes,
         accelerator=accelerator,
@@ -155,6 +159,7 @@ def start_run(
         steps=steps,
         set_sha=clips_sha,
         objective=prepared,
+        separate_read_outs=model.head.read_out_names if model.head.guarded else (),
         optimizer=optimizer,
         average=average,
         trainable=trainable,

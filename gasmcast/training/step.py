@@ -62,6 +62,9 @@ def update_weights(run: TrainingRun, meter: Meter, batches: Iterator[Batch]) -> 
         targets = soft_targets(
             batch.labels.to(run.processes.device), len(run.labels), train.label_smoothing
         )
+        if run.teacher is not None:
+            ids = [run.clips.ids[i] for i in batch.indices.tolist()]
+            targets = run.teacher.blend(targets, ids, run.separate_read_outs)
         clips, targets = mix_batch(
             run.to_device(batch.clips), targets, augment.mixup, augment.cutmix, rng
         )
@@ -75,7 +78,9 @@ def update_weights(run: TrainingRun, meter: Meter, batches: Iterator[Batch]) -> 
                 raise _diverged("loss", run, indices)
             accelerator.backward(outcome.loss / train.accumulate)
 
-        meter.count(progress, outcome.logits.detach(), targets, loss, run.processes.world)
+        # Accuracy counts against the mean target where each read-out has its own.
+        overall = targets if targets.dim() == 2 else targets.mean(1)  # (B, classes)
+        meter.count(progress, outcome.logits.detach(), overall, loss, run.processes.world)
 
     # The scaler of fp16 skips an update whose gradient is not finite; nothing else does.
     norm = accelerator.clip_grad_norm_(objective.parameters(), train.clip_norm or math.inf)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from gasmcast.config import TrainConfig
 from gasmcast.data.annotations import Sample
+from gasmcast.data.clip_reader import clip_length_s
 from gasmcast.errors import UsageError
 from gasmcast.spec import ClipSpec
-from gasmcast.video.reader import duration_s
 
 __all__ = ["check_counts", "fit_epochs", "fit_window", "updates_per_epoch"]
 
@@ -31,7 +31,7 @@ def fit_window(spec: ClipSpec, samples: Sequence[Sample]) -> ClipSpec:
     # Durations come from the headers of the videos; nothing is decoded.
     durations_s = []
     for sample in samples:
-        duration = 0.0 if sample.path is None else duration_s(sample.path)
+        duration = 0.0 if sample.path is None else clip_length_s(sample)
         if duration > 0:
             durations_s.append(duration)
 

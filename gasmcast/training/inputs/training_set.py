@@ -14,7 +14,14 @@ from typing import Any
 from rich.console import Console
 
 from gasmcast.config import Config, load_config
-from gasmcast.data.annotations import Sample, has_split, read_labels, read_split, usable
+from gasmcast.data.annotations import (
+    Sample,
+    has_split,
+    read_labels,
+    read_split,
+    states_split,
+    usable,
+)
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.data.set_check import describe_faults
 from gasmcast.errors import UsageError
@@ -24,6 +31,8 @@ from gasmcast.training.distributed import Distributed
 from gasmcast.training.inputs.feature_caches import find_caches, plan_caches
 from gasmcast.training.inputs.fill import fill_caches
 from gasmcast.training.inputs.fit import fit_epochs, fit_window
+from gasmcast.training.inputs.teach import teach
+from gasmcast.training.teacher import TeacherTargets
 
 __all__ = ["TrainingSet", "open_training_set"]
 
@@ -41,6 +50,8 @@ class TrainingSet:
     labels: Labels
     warnings: tuple[str, ...]
     """Sentences to show before the run starts."""
+    teacher: TeacherTargets | None = None
+    """What a teacher says about the training clips, if the run has one."""
 
     def samples(self) -> dict[str, Sequence[Sample]]:
         """Return the annotations of the clips by split."""
@@ -65,6 +76,7 @@ def open_training_set(
     cache: Path | None = None,
     run_folder: Path | None = None,
     preload: bool = True,
+    whole: bool = False,
 ) -> TrainingSet:
     """Open a data set with the settings of a run.
 
@@ -80,10 +92,11 @@ def open_training_set(
         run_folder: folder of the run; its `features` folder takes the encoded features, and frozen
             backbones that it stores are used again.
         preload: decode the clips into memory if they fit into `train.memory_gb`.
+        whole: train on all clips of a set that states no split.
 
     Raises:
         UsageError: an unknown preset or setting, a wrong value, a missing data set or video; no
-            cache fits, or several do.
+            cache fits, or several do; a teacher that does not fit.
         MachineError: pretrained weights are not available, or not enough space on the disk.
         SourceError: too many clips do not decode.
     """
@@ -100,16 +113,19 @@ def open_training_set(
         )
     config = _update(config, "model", classes=len(labels))
     _check_flip(config, labels)
+    _check_teacher(config)
 
-    # Clips: every video that the annotations name must exist.
-    train_samples = usable(read_split(data, "train"), data)
-    validation_samples = []
-    if has_split(data, "validation"):
-        validation_samples = usable(read_split(data, "validation"), data)
+    train_samples, validation_samples = _read_clips(data, whole=whole)
 
     # Settings that depend on the training clips.
     if config.train.fit_window and "spec.segment_s" not in settings:
         config = config.model_copy(update={"spec": fit_window(config.spec, train_samples)})
+
+    # What the teacher says about the clips; clips without a class join them.
+    annotated, lesson = train_samples, None
+    if config.train.teacher and run_folder is not None:
+        lesson = teach(config, train_samples, labels, run_folder, validation_samples)
+        train_samples = [*train_samples, *lesson.unlabelled]
     train = fit_epochs(config.train, len(train_samples), world)
     config = config.model_copy(update={"train": train})
 
@@ -120,8 +136,11 @@ def open_training_set(
     if validation_samples:
         validation = ClipDataset(validation_samples, config.spec, None, train.seed)
     warnings = _warnings(config, has_validation=validation is not None, data=data)
-    warnings += describe_faults(train_samples, validation_samples, labels)
-    opened = TrainingSet(config, clips, validation, labels, warnings)
+    warnings += describe_faults(annotated, validation_samples, labels)
+    if lesson is not None and lesson.note:
+        warnings = (*warnings, lesson.note)
+    teacher = None if lesson is None else lesson.targets
+    opened = TrainingSet(config, clips, validation, labels, warnings, teacher)
 
     # Features take the place of the clips; otherwise the clips are decoded into memory.
     if cache is not None:
@@ -131,6 +150,22 @@ def open_training_set(
     if preload:
         opened.preload()
     return opened
+
+
+def _read_clips(data: Path, *, whole: bool) -> tuple[list[Sample], list[Sample]]:
+    """Return the training and validation clips; every video that is named must exist.
+
+    Args:
+        data: the set.
+        whole: train on all clips of a set that states no split.
+    """
+    training = usable(read_split(data, "train"), data)
+    if not has_split(data, "validation"):
+        return training, []
+    validation = usable(read_split(data, "validation"), data)
+    if whole and not states_split(data):
+        return [*training, *validation], []
+    return training, validation
 
 
 def _update(config: Config, section: str, **values: object) -> Config:
@@ -150,6 +185,24 @@ def _check_flip(config: Config, labels: Labels) -> None:
             f"augment.flip mirrors clips, but the class {alone[0]!r} names a side and no class is "
             "its mirror image.",
             "Use --set augment.flip=false, or add the other class.",
+        )
+
+
+def _check_teacher(config: Config) -> None:
+    """Check the settings of a teacher.
+
+    Raises:
+        UsageError: unlabelled clips without a teacher, or clips that are mirrored.
+    """
+    train = config.train
+    if train.unlabelled and not train.teacher:
+        raise UsageError(
+            "train.unlabelled: clips without classes need a teacher.", "Give --teacher RUN."
+        )
+    if train.teacher and config.augment.flip:
+        raise UsageError(
+            "augment.flip: the teacher has seen the clips as they are, not mirrored.",
+            "Use --set augment.flip=false.",
         )
 
 

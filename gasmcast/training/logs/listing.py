@@ -9,9 +9,10 @@ from typing import Any
 from gasmcast.config import parse_config
 from gasmcast.errors import UsageError
 from gasmcast.files import read_json
+from gasmcast.training.stacking.out_of_fold import read_out_of_fold
 from gasmcast.yamlfile import read_yaml
 
-__all__ = ["IMPORTANCE", "list_runs", "render_runs"]
+__all__ = ["IMPORTANCE", "list_runs", "read_metrics", "read_run", "render_runs"]
 
 HEAD = (
     "run",
@@ -19,6 +20,7 @@ HEAD = (
     "top-1",
     "top-5",
     "mean-class",
+    "out of fold",
     "loss",
     "trained",
     "clips/s",
@@ -28,6 +30,7 @@ HEAD = (
 IMPORTANCE = (
     "run",
     "top-1",
+    "out of fold",
     "epochs",
     "mean-class",
     "top-5",
@@ -38,6 +41,9 @@ IMPORTANCE = (
     "clips/s",
 )
 """Columns by importance: a narrow terminal shows those that fit."""
+
+
+_SHARES = ("top1", "top5", "mean_class", "out_of_fold_top1")
 
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:
@@ -56,15 +62,15 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
         # A damaged run must not hide the others.
         row: dict[str, Any] = {"finished": False, "epochs": None}
         try:
-            row |= _read_run(run)
+            row |= read_run(run)
         except UsageError as error:
             row["damaged"] = error.what
         rows.append(row | {"run": str(name)})
 
-    return sorted(rows, key=lambda row: -row.get("top1", -1.0))
+    return sorted(rows, key=lambda row: -row.get("top1", row.get("out_of_fold_top1", -1.0)))
 
 
-def _read_run(run: Path) -> dict[str, Any]:
+def read_run(run: Path) -> dict[str, Any]:
     """Return the figures that the files of a run hold.
 
     Raises:
@@ -74,7 +80,7 @@ def _read_run(run: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"epochs": parse_config(settings, str(run / "config.yaml")).train.epochs}
 
     # The best epoch so far; the summary of a finished run replaces it below.
-    history = _read_metrics(run / "metrics.csv")
+    history = read_metrics(run / "metrics.csv")
     if history:
         best = max(history, key=lambda figures: figures.get("top1", 0.0))
         row |= best
@@ -85,12 +91,18 @@ def _read_run(run: Path) -> dict[str, Any]:
         git = starts[-1]["git"]
         row["git"] = git["commit"][:8] + ("+" if git["changed"] else "")
 
+    # Clips of other sources than those that the models have seen.
+    judged = read_out_of_fold(run)
+    if judged is not None:
+        row["out_of_fold_top1"] = judged.top1
+        row["out_of_fold_interval"] = list(judged.top1_interval)
+
     if (run / "summary.json").is_file():
         row |= read_json(run / "summary.json", dict, "epoch") | {"finished": True}
     return row
 
 
-def _read_metrics(table: Path) -> list[dict[str, float]]:
+def read_metrics(table: Path) -> list[dict[str, float]]:
     """Return the figures of each epoch in `metrics.csv`; none without the file.
 
     Raises:
@@ -119,7 +131,7 @@ def render_runs(rows: list[dict[str, Any]]) -> list[list[str]]:
     lines = [list(HEAD)]
     for row in rows:
         # Shares become percent, as in all tables.
-        percents = [figure(row, name, "{:.1f}", 100) for name in ("top1", "top5", "mean_class")]
+        percents = [figure(row, name, "{:.1f}", 100) for name in _SHARES]
         lines.append(
             [
                 row["run"],

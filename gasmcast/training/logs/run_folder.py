@@ -13,6 +13,7 @@ import yaml
 
 from gasmcast.config import Config
 from gasmcast.files import read_json, write_atomic
+from gasmcast.report.figures import save_figure
 from gasmcast.report.plots import draw_curves
 from gasmcast.training.logs.environment import describe_environment
 
@@ -98,7 +99,7 @@ class RunFolder:
     def _draw(self) -> None:
         """Draw the curves of epochs that have not been drawn."""
         if self._undrawn:
-            draw_curves(self._undrawn, self.folder / "curves.png")
+            save_figure(draw_curves(self._undrawn), self.folder / "curves.png")
             self._undrawn, self._drawn_at = [], time.monotonic()
 
     def finish(self, summary: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gasmcast.data.clip_set import TrainingClips
 
-__all__ = ["ClipSubset"]
+__all__ = ["ClipSubset", "NumberedClips"]
 
 
 class ClipSubset:
@@ -43,3 +43,11 @@ class ClipSubset:
     def __getitem__(self, index: int) -> tuple[Any, int, int]:
         clip, label, _ = self.clips[int(self.chosen[index])]
         return clip, label, index
+
+
+class NumberedClips(ClipSubset):
+    """Chosen clips with their position in the subset in place of their label."""
+
+    def __getitem__(self, index: int) -> tuple[Any, int, int]:
+        clip, _, _ = super().__getitem__(index)
+        return clip, index, index

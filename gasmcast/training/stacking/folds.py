@@ -8,11 +8,10 @@ clips; clips cut from the same footage stay together. No validation clip is used
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,24 +19,30 @@ from numpy.typing import NDArray
 
 from gasmcast.config import Config
 from gasmcast.data.clip_set import ClipSet, TrainingClips
+from gasmcast.data.source_folds import split_folds
 from gasmcast.errors import UsageError
 from gasmcast.evaluation.predict import check_finite, predict
 from gasmcast.files import read_json, write_atomic
 from gasmcast.labels import Labels
 from gasmcast.models.checkpoint import load_checkpoint
+from gasmcast.progress import Progress, silent
 from gasmcast.training.distributed import Distributed
 from gasmcast.training.inputs.training_set import TrainingSet
 from gasmcast.training.loop import train
-from gasmcast.training.stacking.clip_subset import ClipSubset
-from gasmcast.training.stacking.stream_weights import fit_stream_weights, score_out_of_fold
+from gasmcast.training.stacking.clip_subset import ClipSubset, NumberedClips
+from gasmcast.training.stacking.out_of_fold import write_out_of_fold
+from gasmcast.training.stacking.stream_weights import fit_stream_weights, pool_out_of_fold
+from gasmcast.training.teacher import TeacherTargets
 
 __all__ = [
     "READ_OUTS",
     "FittedConfig",
+    "FoldRuns",
     "crossfit_stream_weights",
     "describe_stream_weights",
+    "fits_stream_weights",
     "score_read_outs",
-    "split_folds",
+    "train_folds",
     "with_stream_weights",
 ]
 
@@ -57,19 +62,33 @@ class FittedConfig:
     """Top-1 on clips of folds that neither trained nor fitted it; None without folds."""
 
 
-def with_stream_weights(training_set: TrainingSet, folder: Path, *, resume: bool) -> FittedConfig:
+class FoldRuns(NamedTuple):
+    """What the models of the folds say about the clips that are held out from them."""
+
+    logits: list[NDArray[np.float32]]
+    """`(R, N, classes)` logits of the R read-outs, by fold."""
+    clips: list[NDArray[np.int64]]
+    """`(N,)` positions of the clips that decode, by fold."""
+    stopped: str
+    """Name of the signal that stopped a fold, or empty."""
+
+
+def with_stream_weights(
+    training_set: TrainingSet, folder: Path, *, resume: bool, tell: Progress = silent
+) -> FittedConfig:
     """Return the configuration to train with, with its stream weights fitted if it asks for it.
 
     Args:
         training_set: data set and configuration.
         folder: the run folder.
         resume: continue with folds that exist, and take weights that have been fitted.
+        tell: called before each fold with a sentence.
 
     Raises:
         UsageError: too few sources, or what `train` raises.
     """
     config = training_set.config
-    if not _wants_fit(config):
+    if not fits_stream_weights(config):
         return FittedConfig(config, "")
 
     # Clips of one source stay together; a clip of unknown source is a source of its own.
@@ -82,12 +101,14 @@ def with_stream_weights(training_set: TrainingSet, folder: Path, *, resume: bool
         labels=training_set.labels,
         folder=folder,
         resume=resume,
+        teacher=training_set.teacher,
+        tell=tell,
     )
 
 
 def describe_stream_weights(config: Config) -> str:
     """Return the fitted stream weights as a sentence; empty if the run does not fit them."""
-    if not _wants_fit(config):
+    if not fits_stream_weights(config):
         return ""
     weights = ", ".join(
         f"{name} {weight:.2f}"
@@ -97,56 +118,10 @@ def describe_stream_weights(config: Config) -> str:
     return f"Stream weights, fitted on {folds} folds of the training clips: {weights}."
 
 
-def _wants_fit(config: Config) -> bool:
+def fits_stream_weights(config: Config) -> bool:
     """Return whether the run has stream weights and asks to fit them."""
     is_guarded = config.model.read_out == "guarded" and config.model.streams == "both"
     return is_guarded and config.train.stream_weight_folds > 0
-
-
-def split_folds(
-    labels: Sequence[int], groups: Sequence[str], folds: int, seed: int = 0
-) -> NDArray[np.int64]:
-    """Return the fold `(N,)` of each clip.
-
-    Groups stay together; classes and sizes are as even as that allows. Groups are assigned
-    greedily, the largest first.
-
-    Args:
-        labels: class of each clip.
-        groups: source of each clip.
-        folds: number of folds.
-        seed: order of groups of the same size.
-
-    Raises:
-        UsageError: fewer groups than folds.
-    """
-    members: dict[str, list[int]] = {}
-    for clip, group in enumerate(groups):
-        members.setdefault(group, []).append(clip)
-
-    if len(members) < folds:
-        raise UsageError(
-            f"The training clips come from {len(members)} sources: not enough for {folds} folds.",
-            "Use --set train.stream_weight_folds=0, or fewer.",
-        )
-
-    # The largest group first, groups of the same size in random order.
-    names = sorted(members)
-    random.Random(seed).shuffle(names)
-    names.sort(key=lambda name: -len(members[name]))
-
-    # Each group goes where the sum of the squared class counts grows least.
-    classes = max(labels) + 1
-    counts = np.zeros((folds, classes))
-    fold = np.zeros(len(labels), np.int64)
-    for name in names:
-        added = np.bincount([labels[clip] for clip in members[name]], minlength=classes)
-        growth = ((counts + added) ** 2).sum(1) - (counts**2).sum(1)
-        chosen = int(growth.argmin())
-
-        counts[chosen] += added
-        fold[members[name]] = chosen
-    return fold
 
 
 def crossfit_stream_weights(
@@ -158,6 +133,8 @@ def crossfit_stream_weights(
     labels: Labels,
     folder: Path,
     resume: bool = False,
+    teacher: TeacherTargets | None = None,
+    tell: Progress = silent,
 ) -> FittedConfig:
     """Train the folds, fit the stream weights and write them to `folds/stream_weights.json`.
 
@@ -169,6 +146,9 @@ def crossfit_stream_weights(
         labels: class names.
         folder: the run folder.
         resume: continue with folds that exist, and take weights that have been fitted.
+        teacher: what a teacher says about the clips. Clips without a class train every fold and
+            are scored in none.
+        tell: called before each fold with a sentence.
 
     Raises:
         UsageError: too few groups, or what `train` raises.
@@ -183,27 +163,29 @@ def crossfit_stream_weights(
         return FittedConfig(_set_stream_weights(config, weights), "", out_of_fold)
 
     # Each fold is scored by a model that was trained on the other folds.
-    count = config.train.stream_weight_folds
-    fold = split_folds(clips.labels, groups, count, config.train.seed)
-    parts: list[NDArray[np.float32]] = []
-    truths: list[NDArray[np.int64]] = []
-    for k in range(count):
-        place = folder / FOLDER / f"fold{k}"
-        others = ClipSubset(clips, np.flatnonzero(fold != k))
-        summary = train(config, others, None, labels, place, resume=resume)
-        if summary["stopped"]:
-            return FittedConfig(config, str(summary["stopped"]))
-
-        held_out = ClipSubset(plain, np.flatnonzero(fold == k))
-        scores, truth = score_read_outs(place / str(summary["checkpoint"]), held_out, config)
-        parts.append(scores)
-        truths.append(truth)
-        check_finite(scores.transpose(1, 0, 2).reshape(len(truth), -1), str(place))
+    runs = train_folds(
+        config,
+        clips,
+        plain,
+        groups=groups,
+        folds=config.train.stream_weight_folds,
+        labels=labels,
+        folder=folder,
+        resume=resume,
+        teacher=teacher,
+        tell=tell,
+    )
+    if runs.stopped:
+        return FittedConfig(config, runs.stopped)
+    parts = list(runs.logits)
+    truths = [np.asarray(clips.labels, np.int64)[chosen] for chosen in runs.clips]
 
     # The clips of all folds together fit the weights.
     scores, truth = np.concatenate(parts, 1), np.concatenate(truths)  # (R, N, classes), (N,)
     weights = fit_stream_weights(scores, truth).tolist()
-    out_of_fold = score_out_of_fold(parts, truths)
+    pooled = pool_out_of_fold(parts, truths)
+    out_of_fold = float((np.concatenate(pooled).argmax(-1) == truth).mean())
+    write_out_of_fold(folder, runs.clips, pooled, clips, groups=groups, names=labels.names)
 
     # The result is kept, so that a resumed run takes the same weights.
     accuracy = {
@@ -214,10 +196,66 @@ def crossfit_stream_weights(
         "stream_weights": weights,
         "held_out_top1": accuracy,
         "out_of_fold_top1": out_of_fold,
-        "clips": len(fold),
+        "clips": len(truth),
     }
     write_atomic(result, json.dumps(content, indent=1))
     return FittedConfig(_set_stream_weights(config, weights), "", out_of_fold)
+
+
+def train_folds(
+    config: Config,
+    clips: TrainingClips,
+    plain: TrainingClips,
+    *,
+    groups: Sequence[str],
+    folds: int,
+    labels: Labels,
+    folder: Path,
+    resume: bool = False,
+    teacher: TeacherTargets | None = None,
+    tell: Progress = silent,
+) -> FoldRuns:
+    """Train a model for each fold on the other folds, and score the clips of the fold with it.
+
+    A fold that is finished is not trained again.
+
+    Args:
+        config: configuration of the run.
+        clips: augmented training clips.
+        plain: the same clips without augmentation.
+        groups: source of each clip; the clip's name if it is unknown.
+        folds: number of folds.
+        labels: class names.
+        folder: the run folder.
+        resume: continue with folds that exist.
+        teacher: see `crossfit_stream_weights`.
+        tell: called before each fold with a sentence.
+
+    Raises:
+        UsageError: too few groups, or what `train` raises.
+    """
+    fold = split_folds(clips.labels, groups, folds, config.train.seed)
+    if teacher is not None:
+        fold[[name in teacher.unlabelled for name in clips.ids]] = -1
+
+    runs = FoldRuns([], [], "")
+    for k in range(folds):
+        place = folder / FOLDER / f"fold{k}"
+        chosen = np.flatnonzero(fold == k)
+        sources = len({groups[i] for i in chosen.tolist()})
+        tell(f"Fold {k + 1} of {folds}: {len(chosen)} clips of {sources} sources are held out.")
+        others = ClipSubset(clips, np.flatnonzero(fold != k))
+        summary = train(config, others, None, labels, place, resume=resume, teacher=teacher)
+        if summary["stopped"]:
+            return runs._replace(stopped=str(summary["stopped"]))
+
+        # Numbers in place of labels say which clips decode.
+        held_out = NumberedClips(plain, chosen)
+        scores, numbers = score_read_outs(place / str(summary["checkpoint"]), held_out, config)
+        runs.logits.append(scores)
+        runs.clips.append(chosen[numbers])
+        check_finite(scores.transpose(1, 0, 2).reshape(len(numbers), -1), str(place))
+    return runs
 
 
 def _is_share(value: object) -> bool:
@@ -238,8 +276,11 @@ def score_read_outs(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return logits `(R, N, classes)` of the read-outs of a checkpoint, and labels `(N,)`.
 
+    A model whose stream weights are fitted has a read-out for each stream and one for both; of any
+    other model its answer is taken.
+
     Args:
-        checkpoint: file of a guarded model.
+        checkpoint: file of a model.
         clips: clips to score; those that do not decode are left out.
         config: configuration of the run.
     """
@@ -252,6 +293,8 @@ def score_read_outs(
     def classify(batch: Any) -> NDArray[np.float32]:  # noqa: ANN401 - pixels, or rows of a cache
         with torch.inference_mode():
             features = model.encode(torch.as_tensor(batch).to(processes.device))
+            if not fits_stream_weights(config):
+                return np.asarray(model.classify(features).float().cpu().numpy(), np.float32)
             scores = model.classify_streams(features)
         present = [scores[name].float().cpu().numpy() for name in READ_OUTS if name in scores]
         return np.concatenate(present, 1)  # (B, R * classes)

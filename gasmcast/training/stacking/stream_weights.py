@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gasmcast.evaluation.metrics import fit_temperature, log_softmax
 
-__all__ = ["fit_stream_weights", "score_out_of_fold"]
+__all__ = ["fit_stream_weights", "pool_out_of_fold"]
 
 STEPS = 500
 RATE = 0.5
@@ -74,10 +74,10 @@ def _fit_mixture(logs: NDArray[np.float64], right: NDArray[np.float64]) -> NDArr
     return np.asarray(weights)
 
 
-def score_out_of_fold(
+def pool_out_of_fold(
     parts: Sequence[NDArray[np.floating]], truths: Sequence[NDArray[np.integer]]
-) -> float:
-    """Return the top-1 of the pooled read-outs on clips that neither trained nor fitted them.
+) -> list[NDArray[np.float64]]:
+    """Return pooled logits `(N, classes)` of clips that neither trained nor fitted them, by fold.
 
     The models of a fold have not seen its clips; its stream weights are fitted on the other folds.
 
@@ -86,8 +86,8 @@ def score_out_of_fold(
         truths: `(N,)` labels, by fold.
     """
     # Weights that were fitted on a fold's own clips would flatter it.
-    correct = 0
-    for k, (part, truth) in enumerate(zip(parts, truths, strict=True)):
+    pooled = []
+    for k, part in enumerate(parts):
         others = [i for i in range(len(parts)) if i != k]
         weights = fit_stream_weights(
             np.concatenate([parts[i] for i in others], 1),
@@ -96,6 +96,5 @@ def score_out_of_fold(
 
         # The logarithmic pool, as the model computes it.
         logs = np.stack([log_softmax(scores) for scores in part])  # (R, N, classes)
-        pooled = np.tensordot(weights, logs, 1)  # (N, classes)
-        correct += int((pooled.argmax(-1) == truth).sum())
-    return correct / sum(len(truth) for truth in truths)
+        pooled.append(np.tensordot(weights, logs, 1))
+    return pooled

@@ -27,7 +27,7 @@ from gasmcast.training.inputs.training_set import open_training_set
 from gasmcast.training.loop import train
 from gasmcast.training.stacking.clip_subset import ClipSubset
 from gasmcast.training.stacking.folds import crossfit_stream_weights
-from gasmcast.training.stacking.stream_weights import score_out_of_fold
+from gasmcast.training.stacking.stream_weights import pool_out_of_fold
 
 
 def _video(path: Path, frames: int, seed: int = 0) -> Path:
@@ -232,10 +232,15 @@ def test_the_out_of_fold_figure_never_fits_on_the_clips_it_scores() -> None:
 
     # A read-out that is right in the first fold only: the other fold's weights do not know it.
     first, second = np.stack([right, noise]), np.stack([noise, right])
-    assert score_out_of_fold([first, first], [truth, truth]) == 1.0
+
+    def top1(parts: list[np.ndarray]) -> float:
+        pooled = pool_out_of_fold(parts, [truth, truth])
+        return float(np.mean([part.argmax(-1) == truth for part in pooled]))
+
+    assert top1([first, first]) == 1.0
     misled = [np.stack([right, -right]), np.stack([-right, right])]
-    assert score_out_of_fold(misled, [truth, truth]) < 0.5
-    assert score_out_of_fold([first, second], [truth, truth]) == 1.0  # equal weights in part
+    assert top1(misled) < 0.5
+    assert top1([first, second]) == 1.0  # equal weights in part
 
 
 def test_a_held_out_clip_that_does_not_decode_does_not_speak_for_a_stream(fake) -> None:
