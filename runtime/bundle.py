@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gasmcast.errors import UsageError
 from gasmcast.labels import Labels
-from gasmcast.manifest import Graph, Manifest, Measured, read_manifest
+from gasmcast.manifest import TWINS, Graph, Manifest, Measured, read_manifest
 from gasmcast.precision import in_bf16, stored_as
 from gasmcast.runtime.engines import Engine, choose_backend, missing_bf16, open_engine
 
@@ -117,6 +117,11 @@ class Bundle:
                 computed.add(precision)
         return tuple(sorted(stored | computed))
 
+    @property
+    def has_attention(self) -> bool:
+        """Whether it has the attention twins of encoder and head."""
+        return set(TWINS.values()) <= {file.graph for file in self.manifest.files.values()}
+
     def best_precision(self, backend: str = "auto") -> str:
         """Return the fastest precision of the bundle for a backend.
 
@@ -161,7 +166,7 @@ class Bundle:
             UsageError: there is none.
         """
         available = self.precisions()
-        if precision != "fp32" and precision not in available and graph != "complete":
+        if precision != "fp32" and precision not in available and graph in TWINS:
             raise UsageError(
                 f"The bundle has no {graph} in {precision}.",
                 f"It has {', '.join(available) or 'none'}: "
@@ -182,7 +187,7 @@ class Bundle:
         """Compile a graph of the bundle for this machine.
 
         Args:
-            graph: `complete`, `encoder` or `head`.
+            graph: `complete`, `encoder` or `head`, or an attention twin (`fp32` only).
             precision: a precision of the bundle.
             backend: `auto`, `tensorrt`, `openvino` or `onnxruntime`.
             threads: CPU threads; None: all cores.
@@ -223,16 +228,21 @@ class Bundle:
             UsageError: it is another graph, or of another clip spec or number of classes.
         """
         spec = self.manifest.spec
-        shapes = {"encoder": ("segments", spec.pair_shape), "complete": ("clip", spec.clip_shape)}
+        pair = ("segments", spec.pair_shape)
+        shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+            "encoder": pair,
+            "encoder_attention": pair,
+            "complete": ("clip", spec.clip_shape),
+        }
         problem = ""
         if graph in shapes:
             port, shape = shapes[graph]
             given = engine.inputs.get(port)
             if given is None or given.shape[1:] != shape:
-                problem = f"takes no {port!r} of shape (B, {', '.join(map(str, shape))})"
+                problem = f"takes no {port!r} of shape (B, {_sizes(shape)})"
 
         # A head of another label set would give wrong names without any error.
-        if graph != "encoder":
+        if graph not in ("encoder", "encoder_attention"):
             logits = engine.outputs.get("logits")
             classes = len(self.manifest.labels)
             if logits is None:
@@ -241,5 +251,13 @@ class Bundle:
                 problem = problem or (
                     f"gives {logits.shape[-1]} logits, and there are {classes} labels"
                 )
+        for name_of_map, sides in (self.manifest.files[name].maps or {}).items():
+            given = engine.outputs.get(name_of_map)
+            if given is None or given.shape[1:] != sides:
+                problem = problem or f"gives no {name_of_map!r} of shape (B, {_sizes(sides)})"
         if problem:
             raise UsageError(f"{self.path / name} {problem}.", "Export the bundle again.")
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))

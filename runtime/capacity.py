@@ -14,7 +14,9 @@ from gasmcast.stopwatch import fastest_s
 __all__ = ["Capacity", "measure"]
 
 # Share of the time that may be planned for.
-_MAX_LOAD = 0.85
+_MAX_LOAD = 0.9
+# A batch costs less per segment than this share of a segment alone, or it is not worth waiting for.
+_MIN_GAIN = 0.9
 # A stage that computes for this many times its measured duration counts as hanging.
 _PATIENCE = 5
 
@@ -27,6 +29,13 @@ class Capacity:
     """Seconds that the encoder takes for one segment, alone."""
     fuse_s: float
     """Seconds that the head takes for one window, alone."""
+    encode_pair_s: float | None = None
+    """Seconds that the encoder takes for two segments in one batch; None: not measured."""
+
+    @property
+    def batches(self) -> bool:
+        """Whether a batch is cheaper than its segments one by one; True if not measured."""
+        return self.encode_pair_s is None or self.encode_pair_s < 2 * _MIN_GAIN * self.encode_s
 
     def cameras(self, spec: ClipSpec, hop: int = 1) -> int:
         """Return how many cameras can have a decision every `hop` segments; at least 1."""
@@ -56,12 +65,13 @@ class Capacity:
         return f"This machine serves {cameras} with a decision every {every_s:g} s ({cost})."
 
 
-def measure(model: Model, repeats: int = 3) -> Capacity:
+def measure(model: Model, repeats: int = 3, *, batches: bool = False) -> Capacity:
     """Measure a segment and a window on this machine, alone.
 
     Args:
         model: engines to measure.
         repeats: runs of each engine, of which the fastest counts; one warm-up run comes before.
+        batches: also measure two segments in one batch, to know whether batches pay.
     """
     # The values do not matter for the time, so zeros will do.
     window = {}
@@ -72,4 +82,8 @@ def measure(model: Model, repeats: int = 3) -> Capacity:
 
     encode_s = fastest_s(lambda: model.encoder.run({"segments": pair}), repeats)
     fuse_s = fastest_s(lambda: model.head.run(window), repeats)
-    return Capacity(encode_s, fuse_s)
+    encode_pair_s = None
+    if batches:
+        two = np.repeat(pair, 2, axis=0)
+        encode_pair_s = fastest_s(lambda: model.encoder.run({"segments": two}), repeats)
+    return Capacity(encode_s, fuse_s, encode_pair_s)

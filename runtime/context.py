@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from gasmcast.runtime.camera.clock import Segment
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.records import Record, View
 from gasmcast.spec import ClipSpec
 
-__all__ = ["RuntimeContext", "Trace"]
+__all__ = ["OnWindow", "RuntimeContext", "Trace"]
 
 Trace = Callable[[str, dict[str, Any]], None]
 """Callback for a recording: a kind (`segment`, `window`, `mark`, `drop`) and plain fields."""
+
+OnWindow = Callable[[str, Segment, Mapping[str, NDArray[np.float32]]], None]
+"""Callback after a decision: the camera, the window's last segment and its features. It runs in the
+head's thread, and the features are views that are overwritten later."""
 
 
 @dataclass
@@ -30,6 +38,7 @@ class RuntimeContext:
     emit: Callable[[Record], None]
     views: Sequence[View] = ()
     trace: Trace | None = None
+    on_window: OnWindow | None = None
     wait_for_room: Callable[[str], bool] = lambda _: True
     """Waits briefly until the sinks have room for this file; called by the file's reader."""
     changed: threading.Condition = field(default_factory=threading.Condition)

@@ -133,6 +133,8 @@ def record_decision(
     lane, segment = window.lane, window.segment
     if np.isfinite(logits).all():
         _decide(context, lane, segment, logits, latency_ms)
+        if context.on_window is not None:
+            context.on_window(lane.name, segment, window.features)
     else:
         # One such row in the moving average would spoil all later decisions.
         lane.drop("not_finite", segment)
@@ -214,6 +216,9 @@ def _decide(
     lane.latencies.add({"total": latency_ms["total"]})
     for record in lane.decider.update(span_s, logits, wall_s, latency_ms):
         context.emit(record)
+        warning = lane.rate.add(record) if lane.rate else ""
+        if warning:
+            lane.notify("alarm_rate", warning)
 
 
 def _position(lane: Lane, segment: Segment) -> dict[str, Any]:

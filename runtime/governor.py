@@ -45,9 +45,9 @@ _LEVELS = (
 # Threshold of the still-scene filter at level 2, if the settings have none.
 _STILL_GRAY_LEVELS = 6.0
 _CALM_S, _MAX_CALM_S = 10.0, 600.0
-# Share of the time, of the busier engine, below which the machine counts as idle: reduced service
-# spares the engines alone, so it could not help.
-_IDLE_LOAD = 0.1
+# Share of the time in which an engine computes, below which no level is raised: engines that are
+# idle for a fifth of the time are not what makes decisions late, and every level spares them alone.
+_IDLE_LOAD = 0.8
 
 
 class _LaneCounts(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -11,7 +11,7 @@ from gasmcast.errors import UsageError
 from gasmcast.schema import Frozen, check_settings
 from gasmcast.yamlfile import read_yaml
 
-__all__ = ["LiveConfig", "load_live_config", "with_settings"]
+__all__ = ["LiveConfig", "load_live_config", "with_defaults", "with_settings"]
 
 # Settings of the whole run, which no single camera can override.
 _RUN_WIDE = ("budget_s", "max_cameras", "degrade", "batch", "stats_s")
@@ -43,6 +43,14 @@ class LiveConfig(Frozen):
         default=0.0,
         ge=0,
         description="seconds that an action must last before its start is reported",
+    )
+    label_on: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(
+        default={}, description="`on` of single labels or groups, where it differs"
+    )
+    true_per_day: float = Field(
+        default=0.0,
+        ge=0,
+        description="real actions a day that a camera shows; they are no sign of false alarms",
     )
     refractory_s: float = Field(
         default=1.0, ge=0, description="seconds after an event in which the same label starts none"
@@ -99,6 +107,14 @@ class LiveConfig(Frozen):
             raise ValueError(f"off {self.off} > on {self.on}: an event would end as it starts")
         return self
 
+    def on_of(self, label: str) -> float:
+        """Return the probability at which an event of `label` starts."""
+        return self.label_on.get(label, self.on)
+
+    def off_of(self, label: str) -> float:
+        """Return the probability below which an event of `label` ends."""
+        return min(self.off, self.on_of(label))
+
 
 def load_live_config(path: Path | None, overrides: dict[str, Any] | None = None) -> LiveConfig:
     """Return the settings of a file, with command-line flags on top.
@@ -125,6 +141,22 @@ def load_live_config(path: Path | None, overrides: dict[str, Any] | None = None)
     return check_settings(LiveConfig, tree, str(path or "live settings"))
 
 
+def with_defaults(config: LiveConfig, defaults: dict[str, Any]) -> LiveConfig:
+    """Return the settings with other defaults, for whatever the user did not set.
+
+    Args:
+        config: settings of a run or a camera.
+        defaults: values by setting, for example the thresholds of a bundle.
+    """
+    if not defaults or config.model_fields_set >= set(defaults):
+        return config
+    tree = {**defaults, **config.model_dump(exclude_unset=True)}
+    # An `on` of the user's below the bundle's `off` would be an error that nobody made.
+    if "off" not in config.model_fields_set and "on" in tree:
+        tree["off"] = min(tree.get("off", LiveConfig().off), tree["on"])
+    return LiveConfig.model_validate(tree)
+
+
 def with_settings(config: LiveConfig, settings: dict[str, Any], where: str) -> LiveConfig | None:
     """Return the run's settings with those of one camera on top; None if the camera has none.
 
@@ -145,4 +177,4 @@ def with_settings(config: LiveConfig, settings: dict[str, Any], where: str) -> L
     if not settings:
         return None
 
-    return check_settings(LiveConfig, {**config.model_dump(), **settings}, where)
+    return check_settings(LiveConfig, {**config.model_dump(exclude_unset=True), **settings}, where)

@@ -12,16 +12,18 @@ import time
 from collections.abc import Callable, Sequence
 
 from gasmcast.errors import UsageError
+from gasmcast.runtime.alarms.rate_watch import RateWatch
 from gasmcast.runtime.camera.backlog import Mark
 from gasmcast.runtime.camera.decisions import Decider, LabelView
 from gasmcast.runtime.camera.lane import Lane, LaneItem
 from gasmcast.runtime.camera.latency import Latencies
+from gasmcast.runtime.camera.phases import Phases
 from gasmcast.runtime.capacity import Capacity
-from gasmcast.runtime.context import RuntimeContext, Trace
+from gasmcast.runtime.context import OnWindow, RuntimeContext, Trace
 from gasmcast.runtime.encode_stage import EncodedBatch, encode, pick
 from gasmcast.runtime.fuse_stage import close, fuse
 from gasmcast.runtime.governor import Governor
-from gasmcast.runtime.live_settings import LiveConfig
+from gasmcast.runtime.live_settings import LiveConfig, with_defaults
 from gasmcast.runtime.records import Notice, Record, Stats, View
 from gasmcast.runtime.stage_threads import StageThreads
 from gasmcast.runtime.streaming_model import Model
@@ -44,6 +46,7 @@ class Pipeline:
         clock: returns monotonic seconds.
         wall: returns seconds since 1970.
         trace: takes what a recording needs: segments, windows with their logits, marks, drops.
+        on_window: called after each decision, for the attention view; must not block.
         capacity: measured speed of the machine, for `max_cameras: auto` and round-robin.
         sinks: returns the records written and dropped by each sink, for statistics.
         wait_for_room: waits briefly for the sinks to have room for a file's records, and returns
@@ -60,17 +63,23 @@ class Pipeline:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         trace: Trace | None = None,
+        on_window: OnWindow | None = None,
         capacity: Capacity | None = None,
         sinks: Callable[[], dict[str, dict[str, int]]] = dict,
         wait_for_room: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self.model = model
+        # Thresholds that were chosen for this bundle take the place of the general ones.
+        config = with_defaults(config, model.event_defaults)
         self.config = config
         self.lanes: dict[str, Lane] = {}
         self.latencies = Latencies()
         self.governor = Governor(model.spec, config, self._notify, clock)
         self.governor.capacity = capacity
 
+        # Without a gain from batches, each segment runs alone and its window is decided at once.
+        self._batch = config.batch if capacity is None or capacity.batches else 1
+        self._phases = Phases(model.spec.segment_s)
         self._labels = LabelView(model.labels, config)
         self._sinks = sinks
         self._context = RuntimeContext(
@@ -81,6 +90,7 @@ class Pipeline:
             emit=emit,
             views=views,
             trace=trace,
+            on_window=on_window,
             wait_for_room=wait_for_room,
         )
 
@@ -97,7 +107,13 @@ class Pipeline:
         self._reported_at = self._counted_at = clock()
 
     def add(
-        self, name: str, live: bool, config: LiveConfig | None = None, gap_s: float | None = None
+        self,
+        name: str,
+        live: bool,
+        config: LiveConfig | None = None,
+        gap_s: float | None = None,
+        *,
+        free_phase: bool = False,
     ) -> Lane:
         """Add a lane for a new source, also while the pipeline runs.
 
@@ -107,11 +123,15 @@ class Pipeline:
             config: settings of this source; None: those of the run.
             gap_s: step of the time stamps, in seconds, that breaks the window; None: `gap_s` of the
                 settings for a live source, 60 s for a file.
+            free_phase: a camera, whose time grid may begin at any moment: cameras are spread over
+                a segment. False: the grid begins with the first frame, as that of a file must.
 
         Raises:
             UsageError: the name is taken, or the settings name unknown labels.
         """
-        settings = config or self.config
+        settings = self.config
+        if config is not None:
+            settings = with_defaults(config, self.model.event_defaults)
         labels = self._labels if config is None else LabelView(self.model.labels, settings)
         decider = Decider(name, labels, settings, self.model.temperature, self.model.no_action)
         if gap_s is None:
@@ -123,7 +143,9 @@ class Pipeline:
                 raise UsageError(
                     f"There are two sources called {name!r}.", "Give each a name of its own."
                 )
-            lane = Lane(name, live, self._context, decider, settings, gap_s=gap_s)
+            phases = self._phases if free_phase else None
+            lane = Lane(name, live, self._context, decider, settings, gap_s=gap_s, phases=phases)
+            lane.rate = RateWatch(name, settings, self.model)
             self.lanes[name] = lane
         return lane
 
@@ -146,7 +168,9 @@ class Pipeline:
     def forget(self, name: str) -> None:
         """Remove a lane whose source never started."""
         with self._context.changed:
-            self.lanes.pop(name, None)
+            lane = self.lanes.pop(name, None)
+        if lane is not None:
+            self._phases.leave(lane)
 
     def start(self) -> None:
         """Start the threads of the stages."""
@@ -277,7 +301,7 @@ class Pipeline:
 
     def _pick(self) -> list[LaneItem]:
         with self._context.changed:
-            return pick(list(self.lanes.values()), self.config.batch)
+            return pick(list(self.lanes.values()), self._batch)
 
     def _encode(self, picked: list[LaneItem]) -> EncodedBatch:
         return encode(self.model, self._context, self.governor, picked)

@@ -110,7 +110,7 @@ class Notice(_Timed):
 
     what: str
     """`state`, `gap`, `under_delivery`, `frozen`, `black`, `moving` (again), `degrade`, `recover`,
-    `turns` or `error`."""
+    `turns`, `alarm_rate` (more events than expected) or `error`."""
     text: str
     """One sentence."""
 
@@ -136,6 +136,13 @@ class CameraStats:
     """Distinct frames per slot of the time grid over the last window; 1 is full delivery."""
     latency_ms: dict[str, float]
     """`p50`, `p95`, `p99` from capture to decision, in milliseconds, over the last decisions."""
+    events: int = 0
+    """Events that started."""
+    events_today: int = 0
+    """Events that started in the present day of 24 observed hours."""
+    expected_per_day: float | None = None
+    """Upper 95 % bound of false events a day that the bundle's thresholds hold, plus the setting
+    `true_per_day`; None without such thresholds, or with other settings."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from functools import partial
 from typing import cast
 
 from gasmcast.errors import GasmcastError, SourceError
+from gasmcast.runtime.alarms.idle_recorder import IdleRecorder
 from gasmcast.runtime.capacity import Capacity
+from gasmcast.runtime.context import OnWindow
 from gasmcast.runtime.frames import Source
-from gasmcast.runtime.live_settings import LiveConfig
+from gasmcast.runtime.live_settings import LiveConfig, with_defaults
 from gasmcast.runtime.pipeline import Pipeline
 from gasmcast.runtime.recording.recorder import Recorder
 from gasmcast.runtime.records import Record, Sink, View
@@ -45,10 +47,11 @@ class Session:
         model: engines and labels.
         config: settings of the run.
         sinks: take every record; those that are `View`s also get images.
-        recorder: writes the recording, if one is wanted.
+        recorder: writes a recording or idle logits, if one is wanted.
         capacity: measured speed of the machine; a slow one gets more time before a stage counts as
             hanging.
         health: takes the heartbeats of the stages.
+        on_window: called after each decision, for the attention view; must not block.
     """
 
     def __init__(
@@ -57,9 +60,10 @@ class Session:
         config: LiveConfig,
         sinks: Sequence[Sink],
         *,
-        recorder: Recorder | None = None,
+        recorder: Recorder | IdleRecorder | None = None,
         capacity: Capacity | None = None,
         health: Health | None = None,
+        on_window: OnWindow | None = None,
     ) -> None:
         self.sinks: list[Sink] = [*sinks, recorder] if recorder else list(sinks)
         self.cameras = Cameras()
@@ -77,6 +81,7 @@ class Session:
             self._emit,
             views=views,
             trace=recorder.trace if recorder else None,
+            on_window=on_window,
             capacity=capacity,
             sinks=lambda: sink_stats(self.sinks),
             wait_for_room=self._wait_for_room,
@@ -97,7 +102,12 @@ class Session:
             recorded_as: what the recording calls it, without secrets; its name if empty.
             crop: the `region` and `mask` of its images, for the recording.
         """
-        lane = self.pipeline.add(source.name, source.live, config)
+        # A recording holds the thresholds that decide, also those that come from the bundle.
+        if config is not None:
+            config = with_defaults(config, self.pipeline.model.event_defaults)
+        # A file in real time is live, too, but its windows must be those of the file.
+        free_phase = source.live and source.reconnects
+        lane = self.pipeline.add(source.name, source.live, config, free_phase=free_phase)
         if self._recorder:
             name = recorded_as or source.name
             self._recorder.add_camera(source.name, name, source.live, config, crop)

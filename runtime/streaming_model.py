@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gasmcast.errors import UsageError
 from gasmcast.labels import Labels
+from gasmcast.manifest import AlarmThresholds
 from gasmcast.runtime.bundle import Bundle
 from gasmcast.runtime.engines import Engine, choose_backend
 from gasmcast.spec import ClipSpec
@@ -29,6 +30,17 @@ class Model:
     """Threshold on the largest smoothed logit; None: there is always an action."""
     reopen: Callable[[], Model] | None = None
     """Compiles the engines again, to replace one that hangs."""
+    alarms: AlarmThresholds | None = None
+    """Thresholds of events that `gasmcast threshold` chose for this precision."""
+    precision: str = ""
+    """Precision of the bundle that the engines run."""
+
+    @property
+    def event_defaults(self) -> dict[str, Any]:
+        """Settings of events that the bundle states, by name."""
+        if self.alarms is None:
+            return {}
+        return self.alarms.model_dump(include={"on", "off", "min_s", "label_on"})
 
 
 class OpenedModel(NamedTuple):
@@ -74,6 +86,8 @@ def open_model(
             temperature=measured.temperature,
             no_action=measured.no_action,
             reopen=compile_pair,
+            alarms=measured.alarms,
+            precision=chosen,
         )
 
     model = compile_pair()

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.runtime.bench.task import Task, Turn, rss_mb
+from gasmcast.runtime.capacity import Capacity, measure
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
@@ -40,14 +41,16 @@ def prepare_cameras(task: Task) -> Turn:
             for name, value in encoded.items()
         }
         model.head.run(window)
-    return lambda: _serve(model, task)
+    # As in `gasmcast live`: segments share a batch only where that is cheaper.
+    capacity = measure(model, repeats=2, batches=task.cameras > 1)
+    return lambda: _serve(model, task, capacity)
 
 
-def _serve(model: Model, task: Task) -> dict[str, Any]:
+def _serve(model: Model, task: Task, capacity: Capacity) -> dict[str, Any]:
     """Run the cameras through a pipeline; overload drops segments, it never degrades service."""
     spec = model.spec
     config = LiveConfig(degrade=False, stats_s=3600.0, gap_s=60.0)
-    pipeline = Pipeline(model, config, lambda _: None)
+    pipeline = Pipeline(model, config, lambda _: None, capacity=capacity)
     pipeline.start()
     stop = threading.Event()
     threads = _start_cameras(pipeline, spec, task, stop)

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from gasmcast.child_process import child_environment, end_with_parent
 from gasmcast.errors import GasmcastError, MachineError
 from gasmcast.runtime.bench.task import Task, Turn, rss_mb
 
@@ -49,6 +50,7 @@ class BenchProcess:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
+            env=child_environment(),
         )
 
         # The first answer comes when the task is prepared.
@@ -132,6 +134,7 @@ def measure_once(task: Task, timeout_s: float = 900.0) -> dict[str, Any]:
 
 def serve(prepare: Callable[[Task], Turn]) -> None:
     """Run the measuring process: prepare the task of the first line, then one turn per line."""
+    end_with_parent()
     # Libraries print to standard output too; only answers may reach the pipe.
     out, sys.stdout = sys.stdout, sys.stderr
     try:

@@ -100,6 +100,8 @@ class SegmentClock:
         self._last: _PlacedFrame | None = None
         # The next slot to fill, and what the segment under construction holds so far.
         self._slot = 0
+        # Seconds by which `slew` has moved the grid of this run.
+        self._shift_s = 0.0
         self._pair: NDArray[np.uint8] | None = None
         self._stamps: list[float] = []
         self._fitted: _FittedFrame | None = None
@@ -113,6 +115,20 @@ class SegmentClock:
     def empty(self) -> bool:
         """True if no frame has arrived since the start or the last gap."""
         return self._last is None
+
+    @property
+    def origin(self) -> float:
+        """Monotonic seconds at which the run's grid began, as the last frame's arrival tells it."""
+        if self._last is None:
+            return 0.0
+        return self._last.frame.arrival - self._last.run_s + self._shift_s
+
+    def slew(self, shift_s: float) -> None:
+        """Move the rest of the run's grid by `shift_s` seconds; call it between two segments.
+
+        A live camera's phase is free (`gasmcast.runtime.camera.phases`). A file's never moves.
+        """
+        self._shift_s += shift_s
 
     def gap(self) -> None:
         """Discard the unfinished segment; the next frame starts a new run."""
@@ -158,7 +174,7 @@ class SegmentClock:
 
         # Every slot up to this frame can be decided: one of the two frames around it is nearest.
         completed = frame.arrival
-        while (slot_s := self._slot / self.spec.fps) <= run_s:
+        while (slot_s := self._slot / self.spec.fps + self._shift_s) <= run_s:
             earlier_is_nearer = before is not None and slot_s - before.run_s <= run_s - slot_s
             nearest = before.frame if before is not None and earlier_is_nearer else frame
             segment = self._fill(nearest, completed)
@@ -200,7 +216,7 @@ class SegmentClock:
             return None
 
         index = self._slot // self.spec.motion_frames - 1
-        start_s = self._base_s + index * self.spec.segment_s
+        start_s = self._base_s + index * self.spec.segment_s + self._shift_s
         segment = Segment(
             run=self.run,
             index=index,

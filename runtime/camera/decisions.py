@@ -25,7 +25,7 @@ class LabelView:
 
     Args:
         labels: classes of the bundle.
-        config: its `groups` and `only` are used.
+        config: its `groups`, `only` and `label_on` are used.
 
     Raises:
         UsageError: a group or filter names an unknown label, or a label is in two groups.
@@ -53,6 +53,10 @@ class LabelView:
                 raise UsageError(
                     f"only: {name!r} is part of the group {group!r}.", "Name the group."
                 )
+        for name in config.label_on:
+            if name not in self.names:
+                _index(labels, name, "label_on")
+                raise UsageError(f"label_on: {name!r} is part of a group.", "Name the group.")
         self.shown = np.array([not config.only or name in config.only for name in self.names])
 
     def shares(self, p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -38,7 +38,7 @@ class EventTracker:
     """Events of one camera, at most one at a time.
 
     Args:
-        config: its `on`, `off`, `min_s` and `refractory_s` are used.
+        config: its `on`, `label_on`, `off`, `min_s` and `refractory_s` are used.
     """
 
     def __init__(self, config: LiveConfig) -> None:
@@ -62,14 +62,15 @@ class EventTracker:
             shares: probability of every label or group that is reported.
         """
         before, self._last = self._last, decision
-        strong = decision.label != NO_ACTION and decision.best_p >= self._config.on
+        on = self._config.on_of(decision.label)
+        strong = decision.label != NO_ACTION and decision.best_p >= on
 
         events = []
         if self._open is not None:
             # The open label counts by its own share, even if another one is better but weak.
             p = shares.get(self._open.label, 0.0)
             replaced = strong and decision.label != self._open.label
-            if decision.label == NO_ACTION or p < self._config.off or replaced:
+            if decision.label == NO_ACTION or p < self._config.off_of(self._open.label) or replaced:
                 events.append(self._end(decision))
             else:
                 self._open = replace(self._open, peak=max(self._open.peak, p))

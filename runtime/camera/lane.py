@@ -6,11 +6,13 @@ from collections import Counter
 from typing import NamedTuple
 
 from gasmcast.errors import GasmcastError
+from gasmcast.runtime.alarms.rate_watch import RateWatch
 from gasmcast.runtime.camera.backlog import Mark, PendingItem, SegmentBacklog
 from gasmcast.runtime.camera.clock import Segment, SegmentClock
 from gasmcast.runtime.camera.decisions import Decider
 from gasmcast.runtime.camera.delivery import Delivery, DeliveryRates
 from gasmcast.runtime.camera.latency import Latencies
+from gasmcast.runtime.camera.phases import Phases
 from gasmcast.runtime.camera.preview import Preview
 from gasmcast.runtime.camera.ring import FeatureRing
 from gasmcast.runtime.camera.still_filter import StillFilter
@@ -36,6 +38,7 @@ class Lane:
         decider: turns logits into decisions and events.
         config: settings of this camera.
         gap_s: step of the time stamps, in seconds, that starts a new run.
+        phases: chooses the phase of its time grid; None: the grid begins with the first frame.
     """
 
     def __init__(
@@ -47,12 +50,15 @@ class Lane:
         config: LiveConfig,
         *,
         gap_s: float,
+        phases: Phases | None = None,
     ) -> None:
         self.name = name
         self.live = live
         self.config = config
         self.decider = decider
         self.state = "connecting"
+        self.rate: RateWatch | None = None
+        """Counts events; None where the bundle is unknown (tests)."""
         self.error: GasmcastError | None = None
         self.trouble = ""
         """Why the source is not live, in its own words; empty while it is."""
@@ -94,6 +100,11 @@ class Lane:
         self._completed = self._encoded_at = float("-inf")
         # Arrival of the first frame that the current pause cost.
         self._paused_since: float | None = None
+        # A camera's next run begins at this arrival, so that cameras do not fall due together.
+        self._phases = phases
+        self._begin_at: float | None = None
+        if phases is not None:
+            phases.join(self)
         # A file was stopped before its end.
         self._stopped_early = False
         # The end mark is in the backlog: frames of an abandoned reader are discarded.
@@ -121,10 +132,16 @@ class Lane:
         if self._paused_since is not None:
             self._resume(frame.arrival, self._paused_since)
 
+        # Frames before the phase of a new run are no loss: no window holds them.
+        if self._phases is not None and self._clock.empty and self._is_early(frame, self._phases):
+            return
+
         disordered = self._clock.disordered
         for segment in self._clock.push(frame):
             self._delivery.add_segment(segment)
             self._offer(segment)
+            if self._phases is not None:
+                self._clock.slew(self._phases.slew(self, self._clock.origin))
         if self._clock.disordered > disordered:
             self._count("disorder")
 
@@ -158,6 +175,8 @@ class Lane:
                 self._offer(segment)
         self._closed = True
         self._offer(Mark("end", error=error))
+        if self._phases is not None:
+            self._phases.leave(self)
 
         # An ended lane stays for its counters and must hold no image.
         self._clock = self._clock.emptied()
@@ -229,7 +248,19 @@ class Lane:
             fps=rates.fps,
             delivery=rates.share,
             latency_ms={} if silent else self.latencies.summary().get("total", {}),
+            events=self.rate.events if self.rate else 0,
+            events_today=self.rate.events_today if self.rate else 0,
+            expected_per_day=self.rate.expected_per_day if self.rate else None,
         )
+
+    def _is_early(self, frame: Frame, phases: Phases) -> bool:
+        """Return whether a frame comes before the phase at which the next run begins."""
+        if self._begin_at is None:
+            self._begin_at = phases.start(self, frame.arrival)
+        if frame.arrival < self._begin_at:
+            return True
+        self._begin_at = None
+        return False
 
     def _resume(self, arrival: float, paused_since: float) -> None:
         """Count the segments of a pause that ends now, and start a new run."""
@@ -260,6 +291,8 @@ class Lane:
 
         self._clock.gap()
         self._run = self._clock.run
+        if self._phases is not None:
+            self._phases.stop(self)
         self._offer(Mark("gap", reason))
         return True
 

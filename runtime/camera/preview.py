@@ -40,7 +40,7 @@ class Preview:
 
     def add(self, time_s: float, image: NDArray[np.uint8]) -> None:
         """Take a frame `(H, W, 3)` of the camera's time `time_s`."""
-        if not self._views:
+        if not any(_wants(view, self._camera) for view in self._views):
             return
 
         longer = max(image.shape[:2])
@@ -74,3 +74,9 @@ class Preview:
     def _show(self, time_s: float, image: NDArray[np.uint8]) -> None:
         for view in self._views:
             view.frame(self._camera, time_s, image)
+
+
+def _wants(view: View, camera: str) -> bool:
+    """Return whether a view needs the pictures of a camera now; one that cannot say always does."""
+    wants = getattr(view, "wants_frame", None)
+    return wants is None or wants(camera)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationErr
 
 from gasmcast.spec import ClipSpec
 
-__all__ = ["RECORDING_VERSION", "parse_line"]
+__all__ = ["RECORDING_VERSION", "SourceTime", "Text", "parse_line"]
 
 RECORDING_VERSION = 2
 

@@ -20,7 +20,7 @@ class Backoff:
 
     Args:
         first_s: bound of the first wait, in seconds.
-        most_s: bound of all waits, in seconds.
+        max_s: bound of all waits, in seconds.
         steady_s: seconds of success that clear the count of failures.
         tries: failures in a row after which it is `hopeless`.
         draw: returns a random number in [0, 1).
@@ -29,7 +29,7 @@ class Backoff:
     def __init__(
         self,
         first_s: float = 0.5,
-        most_s: float = 30.0,
+        max_s: float = 30.0,
         *,
         steady_s: float = 5.0,
         tries: int = 5,
@@ -37,7 +37,7 @@ class Backoff:
     ) -> None:
         self.failures = 0
         self._first_s = first_s
-        self._most_s = most_s
+        self._max_s = max_s
         self._steady_s = steady_s
         self._tries = tries
         self._draw = draw
@@ -62,6 +62,6 @@ class Backoff:
         self._good_since = None
 
         # The exponent is limited, or a year of failures would overflow the float.
-        bound_s = min(self._most_s, self._first_s * 2.0 ** min(self.failures, 30))
+        bound_s = min(self._max_s, self._first_s * 2.0 ** min(self.failures, 30))
         self.failures += 1
         return bound_s * max(_MIN_SHARE, self._draw())

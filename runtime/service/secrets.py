@@ -40,6 +40,8 @@ _OUTSIDE = "text"
 # All patterns match a bounded number of letters: time stays linear in the length of a text.
 _WORD = re.compile(r"\S+")
 _SCHEME = re.compile(r"[A-Za-z0-9+.-]:/{1,3}")
+# A password may hold spaces where a source is mistyped; then it holds no slash.
+_SPACED_LOGIN = re.compile(r"([A-Za-z0-9+.-]:/{1,3})[^/\s@]{0,200}:[^/@\r\n]{1,200}(?=@)")
 _QUOTE = re.compile(r"['\"]")
 _HEADER = re.compile(r"(?i)\b((?:proxy-)?authorization:\s*)[^\r\n]+")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -72,6 +74,7 @@ def redact(text: object) -> str:
     for secret in secrets:
         shown = shown.replace(secret, _HIDDEN)
 
+    shown = _SPACED_LOGIN.sub(rf"\1{_HIDDEN}", shown)
     shown = _WORD.sub(lambda word: _redact_word(word.group()), shown)
     return _HEADER.sub(rf"\1{_HIDDEN}", shown)
 

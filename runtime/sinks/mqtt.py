@@ -6,24 +6,35 @@
 | `<prefix>/<camera>/status` | the camera's state, retained |
 | `<prefix>/<camera>/stats` | its counters |
 | `<prefix>/available` | `online`; `offline` as last will when this process vanishes; retained |
+
+With `?discovery=homeassistant` in the URL, Home Assistant finds the box and its cameras:
+
+| topic | payload |
+|---|---|
+| `<prefix>/<camera>/state` | current action and its confidence, retained |
+| `homeassistant/device/gasmcast_<prefix>/config` | the description of the device, retained |
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 from typing import Any, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.missing import install_hint
 from gasmcast.runtime.records import Decision, Event, Notice, Record, Stats
 from gasmcast.runtime.service.secrets import fill_secrets, hide, redact_tree
+from gasmcast.runtime.sinks.home_assistant import HomeAssistant
 from gasmcast.runtime.sinks.sink_address import shown_address, split_address
 
 __all__ = ["MqttSink"]
 
 _ACK_S = 5.0
+# Levels of a topic, without wildcards and without the $ of the broker's own topics.
+_DISCOVERY_PREFIX = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 
 
 class _Message(NamedTuple):
@@ -40,7 +51,8 @@ class MqttSink:
     raises, and the queue in front of this sink keeps the events.
 
     Args:
-        url: `mqtt[s]://user:${PASS}@host:port/prefix`.
+        url: `mqtt[s]://user:${PASS}@host:port/prefix`, with `?discovery=homeassistant` for the
+            discovery of Home Assistant (the value is its discovery prefix).
 
     Raises:
         UsageError: not such a URL, or a secret that is not set.
@@ -66,14 +78,17 @@ class MqttSink:
         self._where = f"{parts.hostname}:{port}"
         self._prefix = parts.path.strip("/") or "gasmcast"
 
-        # Wildcards are not valid in topics; in a URL, # and ? would cut the prefix.
-        if "+" in self._prefix or "#" in url or "?" in url:
+        # Wildcards are not valid in topics; in a URL, # would cut the prefix.
+        if "+" in self._prefix or "#" in url:
             raise UsageError(
-                f"{shown_address(url)}: a topic must not hold +, # or ?.", "Choose another prefix."
+                f"{shown_address(url)}: a topic must not hold + or #.", "Choose another prefix."
             )
+        discovery = _discovery_prefix(url, parts.query, asked="?" in url)
+        self._home = HomeAssistant(discovery, self._prefix) if discovery else None
 
-        # Cameras whose retained state the broker has.
+        # Cameras whose retained state the broker has, and those that Home Assistant knows.
         self._cameras: set[str] = set()
+        self._described: set[str] | None = None
         self._reason = "not connected yet"
         self._client = client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
 
@@ -98,10 +113,14 @@ class MqttSink:
         client.connect_async(parts.hostname, port, keepalive=20)
         client.loop_start()
 
-    @staticmethod
-    def wants(record: Record) -> bool:
-        """Return whether a record is an event or has the cameras' states and counters."""
-        return isinstance(record, Event | Stats)
+    def wants(self, record: Record) -> bool:
+        """Return whether a record is published.
+
+        Events and statistics are; decisions only for Home Assistant.
+        """
+        return isinstance(record, Event | Stats) or (
+            self._home is not None and isinstance(record, Decision)
+        )
 
     def write(self, record: Record) -> None:
         """Publish a record.
@@ -109,6 +128,9 @@ class MqttSink:
         Raises:
             MachineError: the broker is not connected, or does not acknowledge.
         """
+        if isinstance(record, Decision):
+            self._write_state(record)
+            return
         messages = list(self._messages(record))
         if messages and not self._client.is_connected():
             raise MachineError(
@@ -121,6 +143,7 @@ class MqttSink:
         # Only after success: a retry must send `offline` for the same cameras.
         if isinstance(record, Stats):
             self._cameras = {camera.camera for camera in record.cameras}
+            self._describe()
 
     def close(self) -> None:
         """Publish `offline` and disconnect."""
@@ -133,9 +156,27 @@ class MqttSink:
         self._client.disconnect()
         self._client.loop_stop()
 
+    def _write_state(self, decision: Decision) -> None:
+        """Publish the current action; a state that finds no connection is replaced by the next."""
+        if self._home is None or not self._client.is_connected():
+            return
+        state = self._home.state(decision)
+        if state is not None:
+            topic = f"{self._prefix}/{decision.camera}/state"
+            self._publish(_Message(topic, _text(state), 0, retain=True))
+
+    def _describe(self) -> None:
+        """Publish the device for Home Assistant where its cameras or the connection are new."""
+        if self._home is None or self._described == self._cameras:
+            return
+        cameras = set(self._cameras)
+        config = self._home.config(sorted(cameras))
+        self._publish(_Message(self._home.config_topic, _text(config), 1, retain=True))
+        self._described = cameras
+
     def _publish(self, message: _Message) -> None:
         info = self._client.publish(
-            f"{self._prefix}/{message.topic}",
+            message.topic,
             message.payload,
             qos=message.qos,
             retain=message.retain,
@@ -157,7 +198,14 @@ class MqttSink:
 
     def _messages(self, record: Record) -> list[_Message]:
         if isinstance(record, Event):
-            return [_Message(f"{record.camera}/action", _text(record.to_json()), 1, retain=False)]
+            return [
+                _Message(
+                    f"{self._prefix}/{record.camera}/action",
+                    _text(record.to_json()),
+                    1,
+                    retain=False,
+                )
+            ]
         if isinstance(record, Decision | Notice):
             return []
 
@@ -165,14 +213,17 @@ class MqttSink:
         for camera in record.cameras:
             state = {"live": "online", "stalled": "stalled"}.get(camera.state, "offline")
             counters = {key: value for key, value in vars(camera).items() if key != "camera"}
+            topic = f"{self._prefix}/{camera.camera}"
             messages += [
-                _Message(f"{camera.camera}/status", state, 1, retain=True),
-                _Message(f"{camera.camera}/stats", _text(counters), 0, retain=False),
+                _Message(f"{topic}/status", state, 1, retain=True),
+                _Message(f"{topic}/stats", _text(counters), 0, retain=False),
             ]
 
         # The retained state of a camera that was removed must not stay `online`.
         removed = sorted(self._cameras - {camera.camera for camera in record.cameras})
-        messages += [_Message(f"{name}/status", "offline", 1, retain=True) for name in removed]
+        messages += [
+            _Message(f"{self._prefix}/{name}/status", "offline", 1, retain=True) for name in removed
+        ]
         return messages
 
     def _connected(
@@ -188,6 +239,29 @@ class MqttSink:
             return
         self._reason = "the connection was lost"  # if it is not connected from now on
         client.publish(f"{self._prefix}/available", "online", qos=1, retain=True)
+
+        # A broker that restarted without its store has forgotten what was retained.
+        self._described = None
+        if self._home is not None:
+            self._home.forget()
+
+
+def _discovery_prefix(url: str, query: str, *, asked: bool) -> str:
+    """Return the discovery prefix that the query of a URL has; empty if it has no query.
+
+    Raises:
+        UsageError: a query that is something else.
+    """
+    if not asked:
+        return ""
+    options = parse_qsl(query, keep_blank_values=True)
+    name, value = options[0] if len(options) == 1 else ("", "")
+    if name != "discovery" or not _DISCOVERY_PREFIX.fullmatch(value):
+        raise UsageError(
+            f"{shown_address(url)}: the only option of a broker is discovery=PREFIX.",
+            "Write ?discovery=homeassistant, in quotation marks, or choose a prefix without ?.",
+        )
+    return value
 
 
 def _text(tree: object) -> str:

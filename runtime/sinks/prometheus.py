@@ -126,6 +126,20 @@ def _add_cameras(page: ExpositionPage, cameras: tuple[CameraStats, ...]) -> None
         "Frames per second that come in.",
         [Sample(stats.fps, {"camera": stats.camera}) for stats in cameras],
     )
+    page.gauge(
+        "gasmcast_camera_events_today",
+        "Events in the present day of 24 observed hours.",
+        [Sample(stats.events_today, {"camera": stats.camera}) for stats in cameras],
+    )
+    page.gauge(
+        "gasmcast_camera_events_expected_per_day",
+        "Upper 95 % bound of the events a day that the thresholds hold.",
+        [
+            Sample(stats.expected_per_day, {"camera": stats.camera})
+            for stats in cameras
+            if stats.expected_per_day is not None
+        ],
+    )
     page.counter(
         "gasmcast_camera_frames_total",
         "Frames in.",

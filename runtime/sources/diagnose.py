@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import av
 
 from gasmcast.runtime.sources.capture import TIMEOUT_S
-from gasmcast.runtime.sources.connection import ConnectionSettings
+from gasmcast.runtime.sources.connection_settings import ConnectionSettings
 
 __all__ = ["diagnose"]
 

@@ -17,10 +17,10 @@ from gasmcast.runtime.sources.capture import TIMEOUT_S, Capture, CapturedFrame, 
 from gasmcast.runtime.sources.connection import (
     FIRST_PICTURE_S,
     LONGEST_OPEN_S,
-    ConnectionSettings,
     NoVideoError,
     connect,
 )
+from gasmcast.runtime.sources.connection_settings import ConnectionSettings
 from gasmcast.runtime.sources.diagnose import diagnose
 from gasmcast.runtime.sources.host_resolver import HostResolver
 from gasmcast.runtime.sources.lag import DecodeLag

@@ -10,7 +10,7 @@ from gasmcast.errors import SourceError, UsageError
 from gasmcast.runtime.frames import Source
 from gasmcast.runtime.service.secrets import warn_of_secret
 from gasmcast.runtime.sources.camera_spec import CameraSpec
-from gasmcast.runtime.sources.connection import ConnectionSettings
+from gasmcast.runtime.sources.connection_settings import ConnectionSettings
 from gasmcast.runtime.sources.demo import DemoSource
 from gasmcast.runtime.sources.file import FileSource
 from gasmcast.runtime.sources.network import NetworkSource

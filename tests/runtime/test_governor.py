@@ -13,6 +13,7 @@ from gasmcast.runtime.camera.lane import LaneItem
 from gasmcast.runtime.camera.still_filter import StillFilter
 from gasmcast.runtime.capacity import Capacity
 from gasmcast.runtime.encode_stage import encode, pick
+from gasmcast.runtime.engine_load import EngineLoad
 from gasmcast.runtime.engines import TensorSpec
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.fuse_stage import fuse
@@ -297,7 +298,7 @@ def test_service_recovers_when_it_is_calm():
 
 
 def test_a_budget_below_the_latency_is_seen():
-    clock, pipeline, lanes, records, _, _ = world(LiveConfig(budget_s=0.05), 1, 0.1)
+    clock, pipeline, lanes, records, _, _ = world(LiveConfig(budget_s=0.05), 1, 0.45)
     play(clock, pipeline, lanes, 10)
     assert any(
         "latency" in r.text and "of 50 ms" in r.text
@@ -486,3 +487,86 @@ def test_a_process_that_was_stopped_does_not_degrade_when_it_goes_on():
     pipeline.tick()
     play(clock, pipeline, [lane], 10)
     assert pipeline.governor.level == 0
+
+
+def test_live_cameras_with_a_free_phase_fall_due_one_after_the_other():
+    clock, pipeline, _, _, _, _ = world(LiveConfig(), 0, 0.1)
+    lanes = [pipeline.add(f"cam{i}", live=True, free_phase=True) for i in range(4)]
+    file = pipeline.add("played", live=True)
+    completed: dict[str, list[float]] = {}
+    for count in range(64):
+        clock.now = 1000.0 + count / 16
+        for lane in [*lanes, file]:
+            lane.on_frame(Frame(None, clock.now, np.zeros((32, 32, 3), np.uint8)))
+            while lane.pending:
+                segment = lane.pending.popleft().item
+                completed.setdefault(lane.name, []).append(segment.completed)
+    assert completed["played"][0] == 1000.0 + 6 / 16, (
+        "the grid of a file begins with its first frame"
+    )
+    firsts = [completed[lane.name][0] for lane in lanes]
+    assert sorted(first % 0.5 for first in firsts) == pytest.approx([0.0, 0.125, 0.25, 0.375])
+    for lane in lanes:
+        assert not lane.drops
+        assert np.diff(completed[lane.name]) == pytest.approx(0.5, abs=1e-9)
+
+
+def test_a_run_after_a_gap_takes_a_free_phase_again():
+    clock, pipeline, _, _, _, _ = world(LiveConfig(), 0, 0.1)
+    first, second = (pipeline.add(name, live=True, free_phase=True) for name in "ab")
+    image = np.zeros((32, 32, 3), np.uint8)
+    for count in range(16):
+        clock.now = 1000.0 + count / 16
+        first.on_frame(Frame(None, clock.now, image))
+        second.on_frame(Frame(None, clock.now, image))
+    second.on_gap("reconnect")
+    starts = []
+    for count in range(40):
+        clock.now = 1010.0 + count / 16
+        first.on_frame(Frame(None, clock.now, image))
+        second.on_frame(Frame(None, clock.now, image))
+        starts += [p.item.completed for p in second.pending if hasattr(p.item, "completed")]
+    assert starts
+    assert (starts[0] - (1010.0 + 6 / 16)) % 0.5 == pytest.approx(0.25, abs=0.07)
+
+
+@pytest.mark.parametrize(("pair_s", "batch"), [(None, 4), (0.2, 1), (0.19, 1), (0.12, 4)])
+def test_segments_run_alone_where_a_batch_saves_nothing(pair_s, batch):
+    clock, pipeline, lanes, _, encoder, _ = world(
+        LiveConfig(batch=4), 4, 0.1, capacity=Capacity(0.1, 0.0, pair_s)
+    )
+    for _ in range(8):
+        clock.now += 1 / 16
+        for lane in lanes:
+            lane.on_frame(Frame(None, clock.now, np.zeros((32, 32, 3), np.uint8)))
+    pipeline.run_pending()
+    assert max(encoder.batches) == batch
+
+
+@pytest.mark.parametrize(("busy_s", "level"), [(1.5, 0), (1.9, 1)])
+def test_an_engine_that_is_idle_for_a_fifth_of_the_time_is_no_reason_to_reduce(busy_s, level):
+    clock, pipeline, lanes, _, _, _ = world(LiveConfig(), 2, 0.01)
+    pipeline.tick()
+    lanes[0].drops["late"] = 7
+    with pipeline.governor.load.working("encode"):
+        clock.now += busy_s
+    clock.now += 2.1 - busy_s
+    pipeline.tick()
+    assert pipeline.governor.level == level
+
+
+def test_load_counts_stages_that_overlap_once():
+    clock = FakeClock()
+    load = EngineLoad(clock)
+    with load.working("encode"):
+        clock.now += 1.0
+        with load.working("fuse"):
+            clock.now += 1.0
+        clock.now += 1.0
+    clock.now += 1.0
+    assert load.share() == pytest.approx(0.75)
+    with load.working("fuse"):
+        clock.now += 1.0
+        assert load.share() == pytest.approx(1.0)
+    clock.now += 1.0
+    assert load.share() == 0.0

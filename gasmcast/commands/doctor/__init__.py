@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gasmcast.commands.clean_exit import clean_end
+from gasmcast.errors import UsageError
+
 if TYPE_CHECKING:  # loaded only to print
     from gasmcast.commands.doctor.finding import Finding
 
@@ -20,6 +23,20 @@ def doctor(
     cameras: Annotated[
         bool, typer.Option("--cameras/--no-cameras", help="Look for cameras.")
     ] = True,
+    gpu_proof: Annotated[
+        Path | None,
+        typer.Option(
+            "--gpu-proof",
+            help="Prove on an NVIDIA GPU that everything runs, in ten minutes; folder of the "
+            "results.",
+        ),
+    ] = None,
+    rehearse: Annotated[
+        bool,
+        typer.Option(
+            "--rehearse", help="With --gpu-proof: tiny sizes on the CPU, to try the stages."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Report what this machine can do, with a remedy for each warning.
@@ -30,8 +47,16 @@ def doctor(
         gasmcast doctor
 
         gasmcast doctor --json
+
+        gasmcast doctor --gpu-proof proof
     """
     import json
+
+    if gpu_proof is not None:
+        _prove(gpu_proof, rehearse=rehearse)
+        return
+    if rehearse:
+        raise UsageError("--rehearse belongs to --gpu-proof.", "Give both, or neither.")
 
     from gasmcast.commands.doctor.diagnosis import diagnose, next_step, summary
 
@@ -47,6 +72,20 @@ def doctor(
     _print(findings)
     typer.echo(summary(findings))
     typer.echo(f"Next: {next_step()}")
+
+
+def _prove(folder: Path, *, rehearse: bool) -> None:
+    """Run the stages, print each result, and exit with 4 if one failed."""
+    from gasmcast.commands.doctor.gpu_proof import StageResult, prove, require_proof
+
+    def show(result: StageResult) -> None:
+        detail = f": {result.text}" if result.text else ""
+        typer.echo(f"{result.state:8} {result.name} ({result.seconds:.0f} s){detail}")
+
+    with clean_end("The proof"):
+        results = prove(folder, rehearse=rehearse, on_stage=show)
+    require_proof(results, folder)
+    typer.echo(f"Wrote {folder / 'gpu-proof.json'} and {folder / 'gpu-proof.html'}.")
 
 
 def _print(findings: list[Finding]) -> None:

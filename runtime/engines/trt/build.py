@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from gasmcast.child_process import child_environment
 from gasmcast.errors import GasmcastError, MachineError, UsageError
 from gasmcast.progress import Progress, silent
 from gasmcast.runtime.engines.graph_files import copy_verified
@@ -192,6 +193,7 @@ def build_plan(request: BuildRequest, progress: Progress = silent) -> Built:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        env=child_environment(),
     ) as child:
         assert child.stdin is not None
         assert child.stdout is not None

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from gasmcast.child_process import end_with_parent
 from gasmcast.files import write_atomic
 from gasmcast.progress import Progress
 
@@ -247,6 +248,7 @@ def _send(**fields: object) -> None:
 
 def main() -> int:
     """Run the child process: read a request, write lines of the protocol."""
+    end_with_parent()
     request = BuildRequest.from_json(sys.stdin.read())
 
     def progress(

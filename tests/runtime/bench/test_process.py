@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gasmcast.cli import app
+from gasmcast.commands.bench.camera_load import largest_in_time
 from gasmcast.commands.bench.decision_cost import measure_decision
 from gasmcast.commands.bench.printout import print_result
 from gasmcast.commands.bench.rows import add_speedups, make_row
@@ -86,7 +87,7 @@ def test_a_row_is_what_its_name_says(engine, lacking, rows, with_all, monkeypatc
     """No BF16 where there is none, and no FP16 where OpenVINO would compute it in FP32."""
     said = []
 
-    def stop(tasks, *_):
+    def stop(tasks, *_, **__):
         raise StopIteration(*(task.precision for task in tasks.values()))
 
     monkeypatch.setattr("gasmcast.commands.bench.decision_cost.missing_bf16", lambda _: lacking)
@@ -187,3 +188,32 @@ def test_speedups_are_ratios_against_the_naive_row_and_the_window_of_the_same_pr
         5.0,
         None,
     ]  # no window in fp32
+
+
+@pytest.mark.parametrize("true", [1, 2, 3, 7, 16, 40, 64])
+@pytest.mark.parametrize("expected", [2, 5, 16, 64])
+def test_the_number_of_cameras_is_found_by_bisection_around_the_expected_one(true, expected):
+    tried = []
+
+    def keeps_up(count: int) -> bool:
+        tried.append(count)
+        return count <= true
+
+    assert largest_in_time(expected, 64, keeps_up) == true
+    assert len(tried) == len(set(tried)) <= 12
+    if true == expected:
+        assert len(tried) <= 2
+
+
+def test_quick_measures_cameras_of_the_fastest_precision_alone(tiny_bundle):
+    stages = []
+    result = measure_decision(
+        Task("cached", str(tiny_bundle), "fp32", "openvino", threads=1, seconds=2.0),
+        max_cameras=2,
+        naive=True,
+        progress=lambda stage, *_: stages.append(stage),
+        quick=True,
+    )
+    assert {row["kind"] for row in result["rows"]} == {"cached"}
+    assert sum(row["cameras_measured"] for row in result["rows"]) == 1
+    assert not any("peak" in stage or "naive" in stage for stage in stages)

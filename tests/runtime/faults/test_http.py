@@ -131,8 +131,8 @@ def test_mjpeg_with_garbage_a_change_of_size_a_stall_and_a_broken_line(camera, r
     server = camera(MJPEG, send)
     live_run = run(server.url)
     name = "127.0.0.1-video"
-    live_run.until_decides(name, more=6, seconds=40)
-    until(lambda: server.connections >= 3, 40)
+    live_run.until_decides(name, more=6)
+    until(lambda: server.connections >= 3)
     live_run.until_decides(name)
     live_run.stop()
     live_run.check_laws()
@@ -265,7 +265,7 @@ def test_a_stream_that_is_decoded_slower_than_it_comes_is_told_late_and_opened_a
     live_run = run(
         Watched(server.url, "cam", opener=lambda *args: Slow(open_capture(*args), 1 / 15, burn))
     )
-    until(lambda: live_run.camera("cam").counts.reconnects >= 2, 40)
+    until(lambda: live_run.camera("cam").counts.reconnects >= 2)
     live_run.until_decides("cam", more=2)
     live_run.stop()
     live_run.check_laws()

@@ -50,7 +50,7 @@ def test_sigterm_drains_ends_events_and_exits_0(start, post, tiny_bundle, tmp_pa
     )
     messages = [post.recv(4096).decode()]
     assert "READY=1" in messages[0]
-    until(lambda: sum(line["kind"] == "decision" for line in lines(out)) >= 6, 100)
+    until(lambda: sum(line["kind"] == "decision" for line in lines(out)) >= 6)
     messages += [post.recv(4096).decode() for _ in range(2)]
     assert messages[1:] == ["WATCHDOG=1"] * 2
     process.send_signal(signal.SIGTERM)
@@ -72,7 +72,7 @@ def test_sources_that_failed_do_not_spoil_the_status_of_an_ordered_end(
     out = tmp_path / "out.jsonl"
     bad = "/dev/video77", "rtsp://u:${NOT_SET_AT_ALL}@127.0.0.1:9/x"
     process = start(tiny_bundle, "demo:", *bad, "--jsonl", out, "--quiet")
-    until(lambda: any(line["kind"] == "decision" for line in lines(out)), 100)
+    until(lambda: any(line["kind"] == "decision" for line in lines(out)))
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
@@ -95,14 +95,14 @@ def test_sighup_reads_the_list_of_cameras_again(start, tiny_bundle, tmp_path, un
 
     write("{name: stays, source: 'demo:1'}, {name: goes, source: 'demo:2'}")
     process = start(tiny_bundle, f"@{cameras}", "--jsonl", out, "--quiet")
-    until(lambda: records_of("stays") and records_of("goes"), 100)
+    until(lambda: records_of("stays") and records_of("goes"))
     write("{name: stays, source: 'demo:1'}, {name: comes, source: 'demo:3'}")
     process.send_signal(signal.SIGHUP)
-    until(lambda: records_of("comes"), 100)
+    until(lambda: records_of("comes"))
     write("{name: stays, sorce: 'demo:1'}")
     process.send_signal(signal.SIGHUP)
     seen = len(records_of("comes"))
-    until(lambda: len(records_of("comes")) > seen + 2, 100)
+    until(lambda: len(records_of("comes")) > seen + 2)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
@@ -157,13 +157,13 @@ def test_a_process_that_was_stopped_for_long_goes_on(start, tiny_bundle, tmp_pat
     def decisions():
         return sum(line["kind"] == "decision" for line in lines(out))
 
-    until(decisions, 100)
+    until(decisions)
     process.send_signal(signal.SIGSTOP)
     time.sleep(14.0)
     process.send_signal(signal.SIGCONT)
     before = decisions()
     time.sleep(6.0)
-    until(lambda: decisions() > before + 2, 60)
+    until(lambda: decisions() > before + 2)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
@@ -182,7 +182,7 @@ def test_a_terminal_that_closes_ends_what_ran_in_it(start, tiny_bundle, tmp_path
     )  # under nohup the tests and their children would ignore it
     try:
         process = start(tiny_bundle, f"@{cameras}", "--jsonl", out, "--quiet", stdin=theirs)
-        until(lambda: any(line["kind"] == "decision" for line in lines(out)), 100)
+        until(lambda: any(line["kind"] == "decision" for line in lines(out)))
         process.send_signal(signal.SIGHUP)
         process.communicate(timeout=60)
         assert process.returncode == -signal.SIGHUP
@@ -207,7 +207,7 @@ def test_a_sink_that_is_down_and_a_disk_that_refuses_a_film_spoil_nothing_else(
         "http://127.0.0.1:9/x",
     ]
     process = start(tiny_bundle, "demo:", "--jsonl", out, *outputs, "--quiet")
-    until(lambda: sum(line["kind"] == "decision" for line in lines(out)) >= 4, 100)
+    until(lambda: sum(line["kind"] == "decision" for line in lines(out)) >= 4)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (12_000, 12_000))
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
@@ -237,7 +237,7 @@ def test_sigterm_while_a_camera_is_silent(start, tiny_bundle, tmp_path, until):
             out,
             "--quiet",
         )
-        until(lambda: any(line["kind"] == "decision" for line in lines(out)), 100)
+        until(lambda: any(line["kind"] == "decision" for line in lines(out)))
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
@@ -300,7 +300,7 @@ def test_no_secret_can_be_seen_from_outside(start, tiny_bundle, tmp_path, until)
     process = start(
         tiny_bundle, source, "demo:", "--jsonl", out, "--metrics", f"127.0.0.1:{port}", **secrets
     )
-    until(lambda: any(line["kind"] == "decision" for line in lines(out)), 100)
+    until(lambda: any(line["kind"] == "decision" for line in lines(out)))
     pages = []
     for path in ("/metrics", "/health"):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
@@ -599,7 +599,7 @@ def test_what_a_segment_takes_is_measured_for_files_too(
             self.stop()
             return super().run(*rest)
 
-    def measure(model, repeats=3):
+    def measure(model, repeats=3, **_):
         seen.append(repeats)
         return capacity.Capacity(3.0, 0.5)
 

@@ -250,7 +250,7 @@ def test_soak(second_camera, run, until, network):
     def decides():
         until(well, 120, else_tell=live_run.states)
         for name in cameras:
-            live_run.until_decides(name, more=2, seconds=60)
+            live_run.until_decides(name, more=2)
 
     decides()
     for fault in (faults.connection_cut, faults.native_hang, faults.guest):

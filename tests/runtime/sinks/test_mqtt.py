@@ -242,3 +242,185 @@ def test_a_malformed_address_never_shows_its_secret(url, monkeypatch):
         MqttSink(url)
     assert "hunter2" not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+# What Home Assistant's documentation requires of a device's description, and allows in it:
+# https://www.home-assistant.io/integrations/mqtt (device discovery, event.mqtt, sensor.mqtt).
+AVAILABILITY = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["topic"],
+        "properties": {
+            "topic": {"type": "string", "pattern": "^[^+#]+$"},
+            "payload_available": {"type": "string"},
+            "payload_not_available": {"type": "string"},
+            "value_template": {"type": "string"},
+        },
+        "additionalProperties": False,
+    },
+}
+ENTITY = {
+    "unique_id": {"type": "string", "minLength": 1},
+    "name": {"type": "string"},
+    "icon": {"type": "string", "pattern": "^mdi:"},
+    "availability": AVAILABILITY,
+    "availability_mode": {"enum": ["all", "any", "latest"]},
+    "state_topic": {"type": "string", "pattern": "^[^+#]+$"},
+    "json_attributes_topic": {"type": "string", "pattern": "^[^+#]+$"},
+    "value_template": {"type": "string"},
+}
+EVENT = {
+    "type": "object",
+    "required": ["platform", "unique_id", "state_topic", "event_types"],
+    "properties": {
+        **ENTITY,
+        "platform": {"const": "event"},
+        "event_types": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+    },
+    "additionalProperties": False,
+}
+SENSOR = {
+    "type": "object",
+    "required": ["platform", "unique_id", "state_topic"],
+    "properties": {
+        **ENTITY,
+        "platform": {"const": "sensor"},
+        "state_class": {"enum": ["measurement", "total", "total_increasing"]},
+        "unit_of_measurement": {"type": "string"},
+    },
+    "additionalProperties": False,
+}
+REMOVED = {
+    "type": "object",
+    "required": ["platform"],
+    "properties": {"platform": {"enum": ["event", "sensor"]}},
+    "additionalProperties": False,
+}
+DEVICE_CONFIG = {
+    "type": "object",
+    "required": ["device", "origin", "components"],
+    "properties": {
+        "device": {
+            "type": "object",
+            "required": ["identifiers"],
+            "properties": {
+                "identifiers": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                "name": {"type": "string"},
+                "manufacturer": {"type": "string"},
+                "model": {"type": "string"},
+                "sw_version": {"type": "string"},
+            },
+            "additionalProperties": False,
+        },
+        "origin": {
+            "type": "object",
+            "required": ["name"],
+            "properties": {
+                "name": {"type": "string"},
+                "sw_version": {"type": "string"},
+                "support_url": {"type": "string", "pattern": "^https?://"},
+            },
+            "additionalProperties": False,
+        },
+        "components": {
+            "type": "object",
+            "patternProperties": {"^[a-zA-Z0-9_-]+$": {"oneOf": [EVENT, SENSOR, REMOVED]}},
+            "additionalProperties": False,
+        },
+        "qos": {"enum": [0, 1, 2]},
+    },
+    "additionalProperties": False,
+}
+
+
+def template(text, payload):
+    """Render a template as Home Assistant does: `value`, `value_json`, and its filter `to_json`."""
+    import jinja2
+
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+    environment.filters["to_json"] = json.dumps
+    try:
+        value_json = json.loads(payload)
+    except ValueError:
+        value_json = None
+    return environment.from_string(text).render(value=payload, value_json=value_json)
+
+
+def test_home_assistant_finds_the_box_and_reads_its_entities(broker, make):
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    url = f"mqtt://127.0.0.1:{broker.port}/house/box1?discovery=homeassistant"
+    sink = connected(MqttSink(url))
+    assert sink.wants(make.decision())
+    for record in (make.stats(), make.decision(), make.decision(1.1), make.event("end")):
+        sink.write(record)
+
+    # All of it is retained but the events, so a Home Assistant that starts later knows the box.
+    late = Subscriber(broker.port)
+    until(lambda: len(late.got) >= 4)
+    topic, text, retained = next(got for got in late.got if got[0].endswith("/config"))
+    assert retained
+    assert topic.startswith("homeassistant/device/gasmcast_house_box1_")
+    config = json.loads(text)
+    jsonschema.validate(config, DEVICE_CONFIG)
+    entities = config["components"]
+    assert sorted(entities) == ["cam_action", "cam_confidence", "cam_event"]
+
+    state = json.loads(late.topic("house/box1/cam/state")[0])
+    assert state == {
+        "action": "Pushing",
+        "confidence": 0.9,
+        "best": "Pushing",
+        "best_confidence": 0.9,
+    }
+    action, confidence = entities["cam_action"], entities["cam_confidence"]
+    assert action["state_topic"] == confidence["state_topic"] == "house/box1/cam/state"
+    assert template(action["value_template"], json.dumps(state)) == "Pushing"
+    assert template(confidence["value_template"], json.dumps(state)) == "90.0"
+
+    # The box and the camera are both available, and one that is stalled is not.
+    box, camera = action["availability"]
+    assert late.topic(box["topic"]) == ["online"]
+    (status,) = late.topic(camera["topic"])
+    assert [template(camera["value_template"], word) for word in (status, "stalled")] == [
+        "online",
+        "offline",
+    ]
+
+    # An event is read with its phase as type; a removed camera's entities are removed.
+    sink.write(make.event("start"))
+    event = entities["cam_event"]
+    until(lambda: late.topic(event["state_topic"]))
+    rendered = json.loads(template(event["value_template"], late.topic(event["state_topic"])[0]))
+    assert rendered["event_type"] in event["event_types"]
+    assert rendered["label"] == "Pushing"
+    sink.write(replace(make.stats(), cameras=()))
+    until(lambda: len(late.topic(topic)) == 2)
+    removed = json.loads(late.topic(topic)[1])
+    jsonschema.validate(removed, DEVICE_CONFIG)
+    assert removed["components"]["cam_event"] == {"platform": "event"}
+
+    sink.close()
+    until(lambda: late.topic("house/box1/available")[-1] == "offline")
+    late.close()
+
+
+def test_home_assistant_gets_a_state_at_a_change_and_not_at_every_decision(make):
+    from gasmcast.runtime.sinks.home_assistant import HomeAssistant, object_id
+
+    home = HomeAssistant("homeassistant", "gasmcast")
+    labels = ["Pushing", "Pushing", "Holding"]
+    published = [home.state(replace(make.decision(label=label))) for label in labels]
+    assert [state and state["action"] for state in published] == ["Pushing", None, "Holding"]
+    assert home.state(replace(make.decision(label="Holding"), wall_s=1.7e9 + 6)) is not None
+    assert object_id("door") == "door"
+    assert object_id("door 1").startswith("door_1_")
+    assert object_id("door 1") != object_id("door_1") != object_id("door/1")
+
+
+@pytest.mark.parametrize(
+    "query", ["?", "?discovery=", "?discovery=a/#", "?retain=1", "?discovery=+"]
+)
+def test_an_option_that_a_broker_does_not_have_is_refused(query):
+    with pytest.raises(UsageError):
+        MqttSink(f"mqtt://127.0.0.1:9/g{query}")

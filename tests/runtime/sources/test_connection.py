@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import SourceError
-from gasmcast.runtime.sources.connection import ConnectionSettings
+from gasmcast.runtime.sources.connection_settings import ConnectionSettings
 from gasmcast.runtime.sources.network import NetworkSource
 
 MJPEG = "multipart/x-mixed-replace; boundary=edge"

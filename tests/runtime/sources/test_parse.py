@@ -254,6 +254,7 @@ def test_a_pattern_does_not_follow_links_in_circles(tmp_path, monkeypatch):
         "rtsp//u:hunter2@h/x",
         "u:hunter2@h",
         "rtsp://u:hunter2 @h/x",
+        "rtsp://u:a hunter2 b@h/x",
         '"rtsp://u:hunter2@h/x"',
         " 'rtsp://u:hunter2@h/x'",
         "rtps://u:hunter2@h/x",
