@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.data.annotations import Sample, read_split
+from gasmcast.data.clip_reader import clip_length_s, read_sample
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.progress import Progress, silent
 from gasmcast.spec import ClipSpec
-from gasmcast.video.clip import read_clip
-from gasmcast.video.reader import duration_s
 
 __all__ = [
     "Choice",
@@ -227,7 +226,6 @@ def _decode(sample: Sample, spec: ClipSpec) -> Choice:
     Raises:
         SourceError: the video cannot be read.
     """
-    assert sample.path is not None  # `choose_clips` drops those without
-    length_s = duration_s(sample.path)
-    clip = read_clip(sample.path, spec, spec.centered_start(length_s))
+    length_s = clip_length_s(sample)
+    clip = read_sample(sample, spec, spec.centered_start(length_s))
     return Choice(sample, rough_motion(clip), length_s)

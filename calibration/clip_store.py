@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from gasmcast.calibration.choose_clips import Choice
+from gasmcast.data.clip_reader import read_sample
 from gasmcast.errors import UsageError
 from gasmcast.files import atomic_path, sha256_of, write_atomic
 from gasmcast.progress import Progress, silent
 from gasmcast.schema import Frozen
 from gasmcast.spec import ClipSpec
-from gasmcast.video.clip import read_clip
 
 __all__ = ["CalibrationSet", "ClipEntry", "Index", "write_set"]
 
@@ -215,8 +215,7 @@ def write_set(
 
 def _encode(choice: Choice, spec: ClipSpec) -> list[bytes]:
     """Return the frames of a clip as JPEG files, lead-in first."""
-    assert choice.sample.path is not None  # it was decoded to be chosen
-    clip = read_clip(choice.sample.path, spec, spec.centered_start(choice.length_s))
+    clip = read_sample(choice.sample, spec, spec.centered_start(choice.length_s))
     return [_jpeg(frame) for frame in clip.reshape(-1, *clip.shape[2:])]
 
 

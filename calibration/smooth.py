@@ -66,7 +66,7 @@ def smooth(
     model: ModelProto,
     chosen: Sequence[Candidate],
     stats: Mapping[str, TensorStats],
-    least_ratio: float = 6.0,
+    min_outlier_ratio: float = 6.0,
 ) -> tuple[ModelProto, list[Smoothed]]:
     """Return an FP32 graph that computes the same and loses less in INT8.
 
@@ -74,7 +74,7 @@ def smooth(
         model: the FP32 graph.
         chosen: operators to be quantized; only linear layers are smoothed.
         stats: statistics of their activations, collected with sample rows.
-        least_ratio: outlier ratio below which a tensor stays as it is.
+        min_outlier_ratio: outlier ratio below which a tensor stays as it is.
 
     Returns:
         the graph, and a record of each smoothed tensor.
@@ -90,7 +90,7 @@ def smooth(
     log: list[Smoothed] = []
     for tensor, layers in readers.items():
         stat = stats.get(tensor)
-        if stat is None or stat.top == 0 or not stat.rows or stat.outlier_ratio < least_ratio:
+        if stat is None or stat.top == 0 or not stat.rows or stat.outlier_ratio < min_outlier_ratio:
             continue
 
         # All readers of a tensor share its scales, so the sum of their errors decides.

@@ -6,10 +6,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gasmcast import __version__
@@ -184,6 +185,7 @@ def write_manifest(
     model: dict[str, Any],
     checkpoint_sha256: str,
     precisions: dict[str, Measured],
+    maps: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType({}),
 ) -> Manifest:
     """Write `manifest.json` for all files in a folder.
 
@@ -195,6 +197,7 @@ def write_manifest(
         model: the `ModelConfig` as plain data.
         checkpoint_sha256: digest of the checkpoint.
         precisions: what each precision was measured to do.
+        maps: file name of an attention twin -> shape of each attention output.
     """
     files = {}
     for path in sorted(folder.iterdir()):
@@ -203,7 +206,11 @@ def write_manifest(
         # Reports, and weights stored beside their graph, are files without a component.
         graph, precision = graphs.get(path.name, (None, None))
         files[path.name] = BundleFile(
-            sha256=sha256_of(path), size=path.stat().st_size, graph=graph, precision=precision
+            sha256=sha256_of(path),
+            size=path.stat().st_size,
+            graph=graph,
+            precision=precision,
+            maps=dict(maps[path.name]) if path.name in maps else None,
         )
 
     # `gasmcast inspect` shows the counts without building the model.

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from gasmcast.data.set_check import check_data
 from gasmcast.export.bundle_writer import check_target, draft_bundle, write_manifest
 from gasmcast.export.checks.clip_choice import check_clips, parity_clips, validation_clips
 from gasmcast.export.checks.torch_parity import require_parity, verify_against_torch
+from gasmcast.export.checks.twin_parity import require_same_logits
+from gasmcast.export.graphs.attention_twins import write_twins
 from gasmcast.export.graphs.rules import require_rules
 from gasmcast.export.graphs.trace import export_onnx, is_streaming
 from gasmcast.export.notes import chance_note, few_clips_note, live_note
@@ -78,7 +81,8 @@ def export_bundle(
     check_clips(
         source.config.spec, data=data, calibration=calibration, calibrates=bool(plan.calibrated)
     )
-    check_disk(out, source, plan.held_out if data is not None else plan.parity_clips)
+    clips = plan.held_out if data is not None else plan.parity_clips
+    check_disk(out, source, clips, attention=plan.attention)
 
     with (
         tempfile.TemporaryDirectory(prefix="gasmcast-export-") as scratch,
@@ -97,6 +101,8 @@ def export_bundle(
         _check_rules(export)
         _read_clips(export)
         _verify_parity(export)
+        if plan.attention:
+            _add_attention(export)
 
         # Without held-out clips nothing can be judged: FP32 is exported alone.
         if data is not None:
@@ -182,6 +188,22 @@ def _verify_parity(export: ExportState) -> None:
     export.fp32_outputs = parity.streamed.get("openvino", {})
 
 
+def _add_attention(export: ExportState) -> None:
+    """Write the attention twins, and refuse them unless their logits are the same to the bit."""
+    with export.timed("attention"):
+        export.progress("attention twins")
+        twins = write_twins(export.source.model, export.paths, export.draft)
+        require_same_logits(
+            export.paths,
+            twins,
+            export.clips.first(export.plan.parity_clips).pixels,
+            threads=export.plan.threads,
+        )
+    for twin in twins:
+        export.graph_files[twin.path.name] = (twin.graph, "fp32")
+        export.maps[twin.path.name] = twin.maps
+
+
 def _time(export: ExportState) -> None:
     graphs = {precision: export.files(precision) for precision in export.passed()}
     with export.timed("measuring"):
@@ -225,13 +247,14 @@ def _report(export: ExportState) -> Manifest:
         model=source.config.model.model_dump(mode="json"),
         checkpoint_sha256=source.sha256,
         precisions=_measured(export, eval_temperature),
+        maps=export.maps,
     )
 
 
 def _add_notes(export: ExportState) -> None:
     """Add what a user must know about the model, the judges, and the choice of `live`."""
     labels = export.clips.labels
-    notes = []
+    notes = [] if export.data is None else [check_data(export.data)]
     # A trial of a preset with random weights says so already.
     if export.verdicts and labels is not None and not export.source.random:
         classes = len(export.source.labels)

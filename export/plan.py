@@ -85,6 +85,8 @@ class ExportPlan:
     """Measure the loss of every block under INT8 even when the gate passes."""
     measure: bool = True
     """Time every precision on this machine's engines and report the fastest."""
+    attention: bool = False
+    """Also write the attention twins of encoder and head."""
 
     @property
     def calibrated(self) -> tuple[str, ...]:
@@ -121,15 +123,22 @@ class ExportPlan:
                 "A model whose motion stream sees the whole clip exports in FP32 only.",
                 "Leave --precision away.",
             )
+        if self.attention and not streaming:
+            raise UsageError(
+                "A model whose motion stream sees the whole clip has no encoder and head, so it "
+                "has no attention twins.",
+                "Leave --attention away; `gasmcast explain --checkpoint` shows its attention.",
+            )
 
 
-def check_disk(out: Path, source: ExportSource, clips: int) -> None:
+def check_disk(out: Path, source: ExportSource, clips: int, *, attention: bool = False) -> None:
     """Check that the disks have room for a bundle, and for the temporary files of its export.
 
     Args:
         out: folder of the bundle.
         source: model that is exported.
         clips: number of held-out clips.
+        attention: whether attention twins are written, in FP32.
 
     Raises:
         MachineError: one of the two disks has too little space.
@@ -137,10 +146,11 @@ def check_disk(out: Path, source: ExportSource, clips: int) -> None:
     # Encoder and head, and both again as the complete graph, in up to four precisions of
     # 4 + 1 + 2 + 1 bytes per weight.
     weights = sum(p.numel() for p in source.model.parameters())
+    copies = 2 * 8 + (4 if attention else 0)
     resolved = out.parent.resolve()
     parent = next(p for p in (resolved, *resolved.parents) if p.exists())
     _check_free(
-        parent, 2 * 8 * weights + 50_000_000, "Free some disk space, or give another --out."
+        parent, copies * weights + 50_000_000, "Free some disk space, or give another --out."
     )
 
     # Held-out clips, one trial graph of the search, features. Writing to a memory map on a full

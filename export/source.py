@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gasmcast.config import PRESETS, Config, load_config
@@ -30,6 +31,8 @@ class ExportSource:
     """The weights are random: the model recognizes nothing."""
     temperature: float | None = None
     """Temperature that `gasmcast eval` has fitted for these weights; None if it has not."""
+    teacher: Mapping[str, int] = field(default_factory=dict)
+    """Class that the teacher of a student says of each validation clip, by the clip's id."""
 
 
 def open_source(source: str, random_weights: bool = False, seed: int = 0) -> ExportSource:
@@ -53,6 +56,7 @@ def open_source(source: str, random_weights: bool = False, seed: int = 0) -> Exp
             "Train one with `gasmcast train`, or add --random-weights to try the export.",
         )
 
+    from gasmcast.evaluation.teacher_opinion import read_opinion  # noqa: PLC0415 - heavy
     from gasmcast.evaluation.temperature import read_temperature  # noqa: PLC0415 - heavy
     from gasmcast.models.checkpoint import load_checkpoint  # noqa: PLC0415 - heavy
 
@@ -66,6 +70,7 @@ def open_source(source: str, random_weights: bool = False, seed: int = 0) -> Exp
         sha256=digest,
         name=str(path),
         temperature=read_temperature(path, digest),
+        teacher=read_opinion(path.parent),
     )
 
 

@@ -46,6 +46,8 @@ class ExportState:
     """FP32 files by component."""
     graph_files: dict[str, tuple[Graph, str]] = field(default_factory=dict)
     """Component and precision of each network in the bundle, by file name."""
+    maps: dict[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
+    """Shape of each attention output of each attention twin, by file name."""
     clips: Clips = field(init=False)
     """Held-out clips; without a data set, clips for parity alone."""
     fp32_outputs: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)

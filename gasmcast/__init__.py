@@ -1,7 +1,8 @@
 """GASM-CAST: video action recognition from training to a camera at the edge.
 
-`load` and `live` work in the base install. `train`, `evaluate` and `export` need the packages of
-the extra `export`. Everything is imported on first use, so `import gasmcast` is instant.
+`load` and `live` work in the base install, and `classify` with the extra `archive`. `train`,
+`enough`, `evaluate` and `export` need the packages of the extra `export`. Everything is imported on
+first use, so `import gasmcast` is instant.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gasmcast.api.archives import ArchiveResult, classify
+    from gasmcast.api.enough import EnoughResult, enough
     from gasmcast.api.evaluate import EvaluationResult, evaluate
     from gasmcast.api.export import export
     from gasmcast.api.live_events import live
@@ -29,7 +32,9 @@ __version__ = "0.1.0"
 
 # Public name -> module that defines it.
 _PUBLIC = {
+    "ArchiveResult": "gasmcast.api.archives",
     "Decision": "gasmcast.runtime.records",
+    "EnoughResult": "gasmcast.api.enough",
     "EvaluationResult": "gasmcast.api.evaluate",
     "Event": "gasmcast.runtime.records",
     "ExportResult": "gasmcast.export.result",
@@ -42,6 +47,8 @@ _PUBLIC = {
     "SourceError": "gasmcast.errors",
     "TrainResult": "gasmcast.api.train",
     "UsageError": "gasmcast.errors",
+    "classify": "gasmcast.api.archives",
+    "enough": "gasmcast.api.enough",
     "evaluate": "gasmcast.api.evaluate",
     "live": "gasmcast.api.live_events",
     "load": "gasmcast.api.recognizer",
@@ -49,7 +56,9 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "ArchiveResult",
     "Decision",
+    "EnoughResult",
     "EvaluationResult",
     "Event",
     "ExportResult",
@@ -63,6 +72,8 @@ __all__ = [
     "TrainResult",
     "UsageError",
     "__version__",
+    "classify",
+    "enough",
     "evaluate",
     "export",
     "live",

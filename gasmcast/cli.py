@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from gasmcast import __version__
+from gasmcast.child_process import end_with_parent
 from gasmcast.errors import GasmcastError, MachineError
 from gasmcast.missing import missing_package
 from gasmcast.no_telemetry import disable_telemetry
@@ -50,10 +51,10 @@ def _root(
 
 
 def _register() -> None:
-    from gasmcast.commands import COMMANDS, GROUPS
+    from gasmcast.commands import CLASSES, COMMANDS, GROUPS
 
     for command in COMMANDS:
-        app.command()(command)
+        app.command(cls=CLASSES.get(command))(command)
     for name, group in GROUPS.items():
         app.add_typer(group, name=name)
 
@@ -68,6 +69,8 @@ def main() -> None:
     an exit code. Any other exception is a bug: its traceback is printed without secrets, and the
     exit code is 1.
     """
+    # A verb that another verb started (`gasmcast demo`) ends with it.
+    end_with_parent()
     # Before any library is imported; child processes inherit it.
     disable_telemetry()
 

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from gasmcast.errors import UsageError
 from gasmcast.model_config import ModelConfig
@@ -33,7 +33,8 @@ __all__ = [
 
 # A run seeds its processes with 1000 * seed + rank, and NumPy seeds have 32 bits.
 MAX_SEED = 4_000_000
-PRESETS = ("ssv2", "seed", "edge", "demo", "small-data")
+MIN_SPEED, MAX_SPEED = 0.25, 4.0
+PRESETS = ("ssv2", "seed", "edge", "lite", "nano", "demo", "small-data")
 
 
 class AugmentConfig(Frozen):
@@ -49,6 +50,11 @@ class AugmentConfig(Frozen):
     time_jitter: bool = Field(
         default=True, description="start the window at a random position in the video"
     )
+    speed: tuple[float, float] = Field(
+        default=(1.0, 1.0),
+        description="range of the playback speed, drawn evenly on a logarithmic scale: people do "
+        "the same action faster or slower; (1, 1) disables it",
+    )
     flip: bool = Field(
         default=False,
         description="mirror half of the clips, and swap labels that name left and right",
@@ -59,6 +65,13 @@ class AugmentConfig(Frozen):
     )
     mixup: float = Field(default=0.8, ge=0, description="alpha; 0 disables it")
     cutmix: float = Field(default=1.0, ge=0, description="alpha; 0 disables it")
+
+    @field_validator("speed")
+    @classmethod
+    def _check_speed(cls, speed: tuple[float, float]) -> tuple[float, float]:
+        if not MIN_SPEED <= speed[0] <= speed[1] <= MAX_SPEED:
+            raise ValueError(f"a range between {MIN_SPEED} and {MAX_SPEED}, the slower speed first")
+        return speed
 
 
 class TrainConfig(Frozen):
@@ -93,6 +106,21 @@ class TrainConfig(Frozen):
         ge=0,
         description="guarded: cross-validation folds that fit the stream weights; "
         "0 takes model.stream_weights",
+    )
+    teacher: str = Field(
+        default="",
+        description="run folder or checkpoint of a larger model whose probabilities are learned, "
+        "too; empty: none",
+    )
+    teacher_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="weight of the teacher in the targets of annotated clips",
+    )
+    unlabelled: str = Field(
+        default="",
+        description="folder of videos without classes, which are learned from the teacher alone",
     )
     clip_norm: float = Field(default=1.0, ge=0, description="gradient norm limit; 0 disables it")
     ema: float = Field(

@@ -17,6 +17,8 @@ from gasmcast.spec import ClipSpec
 
 __all__ = [
     "FORMAT_VERSION",
+    "TWINS",
+    "AlarmThresholds",
     "BundleFile",
     "Graph",
     "Manifest",
@@ -26,10 +28,13 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
-Graph = Literal["complete", "encoder", "head"]
+Graph = Literal["complete", "encoder", "head", "encoder_attention", "head_attention"]
+TWINS: dict[str, Graph] = {"encoder": "encoder_attention", "head": "head_attention"}
+"""Component -> its attention twin, which gives the same outputs and attention maps beside them."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Side = Annotated[int, Field(ge=1, le=1 << 20)]
 
 # A bundle may come from anyone: these bounds are far above every real model.
 _LARGEST_MANIFEST = 64_000_000
@@ -51,6 +56,37 @@ class BundleFile(Frozen):
     size: int = Field(ge=0)
     graph: Graph | None = None
     precision: str | None = None
+    maps: dict[str, tuple[Side, ...]] | None = Field(
+        default=None,
+        description="attention twins: shape of each attention output, without its batch",
+    )
+
+
+class AlarmThresholds(Frozen):
+    """Thresholds of events that `gasmcast threshold` chose, and the rate that they hold.
+
+    The rate holds for a camera whose `hop_s`, `smooth_s` and `refractory_s` are those stated here.
+    """
+
+    on: Finite = Field(gt=0, le=1, description="probability at which an event starts")
+    off: Finite = Field(ge=0, le=1, description="probability below which an event ends")
+    min_s: Finite = Field(ge=0, description="seconds before a start is reported")
+    label_on: dict[str, Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]] = Field(
+        default={}, description="`on` of single labels, where it differs"
+    )
+    hop_s: Finite = Field(gt=0, description="seconds between decisions")
+    smooth_s: Finite = Field(ge=0, description="time constant of smoothing")
+    refractory_s: Finite = Field(ge=0, description="seconds after an event without another one")
+    at_most_per_day: Finite = Field(gt=0, description="false events a day that were asked for")
+    events: int = Field(ge=0, description="events in the idle hours")
+    idle_hours: Finite = Field(gt=0, description="hours of all cameras together")
+    cameras: int = Field(ge=1, description="number of cameras in the idle hours")
+    per_day: Finite = Field(ge=0, description="events a day and camera in the idle hours")
+    upper_per_day: Finite = Field(ge=0, description="95 % upper bound of that rate (Garwood)")
+    hit_rate: Share | None = Field(default=None, description="share of labeled actions reported")
+    mean_delay_s: Finite | None = Field(
+        default=None, description="mean time from the start of an action to its report"
+    )
 
 
 class Measured(Frozen):
@@ -75,6 +111,9 @@ class Measured(Frozen):
         default=None, description="calibration error of the top-1 probability, temperature applied"
     )
     engine: str | None = Field(default=None, description="engine that it was measured on, in words")
+    alarms: AlarmThresholds | None = Field(
+        default=None, description="thresholds that `gasmcast threshold` chose"
+    )
     ms: Finite | None = Field(
         default=None,
         ge=0,

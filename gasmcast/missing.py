@@ -13,8 +13,13 @@ from gasmcast.errors import MachineError
 __all__ = ["install_hint", "missing_package"]
 
 _PACKAGES = {
+    "archive": "pyarrow",
+    "data": "scikit-learn",
     "mqtt": "paho-mqtt",
     "onnxruntime": "onnxruntime",
+    "ray": "ray",
+    "serve": "starlette",
+    "web": "starlette wsproto",
     "tensorrt": "'tensorrt>=10.3,<12' cuda-bindings",
     "torch-tensorrt": "'torch-tensorrt>=2.14,<2.15'",
     "engines-check": "onnx tensorrt-rtx-cu13==1.7.1.116",

@@ -23,7 +23,8 @@ class ModelConfig(Frozen):
 
     semantic_backbone: str = Field(
         default="dinov3_b16",
-        description="dinov3_b16, dinov3_s16, dinov2_s14, clip_b16, sup_b16, tiny, or a timm name",
+        description="dinov3_b16, dinov3_s16, dinov2_s14, clip_b16, sup_b16, sup_t16, "
+        "tiny, or a timm name",
     )
     semantic_weights: str = Field(
         default="pretrained", description="pretrained, random, or the path of a weights file"

@@ -4,7 +4,7 @@ OpenVINO's Python package posts a usage event with a lasting client id to an ana
 is imported, unless the package `openvino_telemetry` is absent or the user has opted out. ONNX
 Runtime (seen in 1.32 for Linux) uploads events from native code and keeps a device id in the user's
 cache (microsoft/onnxruntime, pull requests 27379 and 29843). Hugging Face's client adds usage data
-to its requests.
+to its requests. A Ray cluster sends usage statistics, unless the process that starts it says no.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def disable_telemetry() -> None:
     """
     for name in _SWITCHES:
         os.environ[name] = "1"
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
     # A module that is None cannot be imported: OpenVINO then takes its own stub, which does
     # nothing.

@@ -371,6 +371,45 @@ def write_video(
 
 
 @pytest.fixture(scope="session")
+def attention_folder(tiny_export, tmp_path_factory):
+    """Write the bundle of a tiny model with its attention twins; return its folder."""
+    pytest.importorskip("onnxruntime")
+    from gasmcast.export.graphs.attention_twins import write_twins
+
+    model, config, paths = tiny_export
+    folder = tmp_path_factory.mktemp("attention") / "tiny.gasm"
+    folder.mkdir()
+    files = {}
+    for name in ("encoder", "head"):
+        (folder / f"{name}.onnx").write_bytes(paths[name].read_bytes())
+        files[f"{name}.onnx"] = (name, None)
+    for twin in write_twins(model, paths, folder):
+        files[twin.path.name] = (twin.graph, dict(twin.maps))
+    entries = {
+        name: BundleFile(
+            sha256=sha256_of(folder / name),
+            size=(folder / name).stat().st_size,
+            graph=graph,
+            precision="fp32",
+            maps=maps,
+        )
+        for name, (graph, maps) in files.items()
+    }
+    manifest = Manifest(
+        gasmcast="0",
+        created="2026-01-01T00:00:00Z",
+        labels=("a", "b", "c"),
+        spec=config.spec,
+        model=config.model.model_dump(mode="json"),
+        checkpoint_sha256="0" * 64,
+        files=entries,
+        precisions={},
+    )
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    return folder
+
+
+@pytest.fixture(scope="session")
 def moving_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Video of 6.0 s at 30 frames per second."""
     return write_video(tmp_path_factory.mktemp("video") / "moving.mp4", 6.0)

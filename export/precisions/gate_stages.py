@@ -24,7 +24,14 @@ def gate_fp32(export: ExportState) -> Judge:
         GateError: FP32's outputs are not numbers.
     """
     plan = export.plan
-    judge = Judge(export.clips, export.fp32_outputs, plan.gate, plan.threads, export.progress)
+    judge = Judge(
+        export.clips,
+        export.fp32_outputs,
+        plan.gate,
+        plan.threads,
+        export.progress,
+        teacher=export.source.teacher,
+    )
     with export.timed("fp32"):
         judged = judge("fp32", export.paths)
     export.record_verdict(judged)

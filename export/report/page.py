@@ -6,8 +6,8 @@ from typing import Any
 
 from gasmcast.export.checks.heldout_clips import Clips
 from gasmcast.labels import Labels
-from gasmcast.report.charts import bar_chart, thumbnail
-from gasmcast.report.html import Share, Table, render
+from gasmcast.report.film_strip import thumbnail
+from gasmcast.report.html import Share, Table, bar_table, render
 
 __all__ = ["render_page"]
 
@@ -19,13 +19,14 @@ OUTLIER_RATIO = 20
 _DEVIATION = ("max error", "mean error", "cosine", "SNR", "top-1", "top-5", "worst clips")
 
 
-def render_page(report: dict[str, Any], labels: Labels, clips: Clips) -> str:
+def render_page(report: dict[str, Any], labels: Labels, clips: Clips | None) -> str:
     """Return the page as HTML text.
 
     Args:
         report: the content of `report.json`.
         labels: class names of the model.
-        clips: held-out clips that the precisions were judged on.
+        clips: held-out clips that the precisions were judged on; None where only the report is
+            left, and the page then shows no clips.
     """
     # The template reads the report itself where no figure has to be prepared.
     steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in report["steps_s"].items())
@@ -45,7 +46,7 @@ def render_page(report: dict[str, Any], labels: Labels, clips: Clips) -> str:
         calibration=report.get("calibration"),
         outliers=_outliers(report.get("calibration")),
         searches=_searches(report.get("search", {})),
-        disagreements=_disagreements(report["verdicts"], labels, clips),
+        disagreements=_disagreements(report["verdicts"], labels, clips) if clips else [],
         rules=_rules(report["rules"]),
     )
 
@@ -63,6 +64,8 @@ def _share(value: float | None) -> Share | None:
 
 
 def _gate(verdicts: list[dict[str, Any]]) -> Table:
+    # Reports of earlier exports have no such figure.
+    taught = any(verdict.get("teacher_agreement") is not None for verdict in verdicts)
     rows = []
     for verdict in verdicts:
         loss = threshold = None
@@ -78,6 +81,8 @@ def _gate(verdicts: list[dict[str, Any]]) -> Table:
                 verdict["precision"],
                 verdict["passed"],
                 _share(verdict["agreement"]),
+                # Only students have one.
+                *([_share(verdict["teacher_agreement"])] if taught else []),
                 _share(verdict["top1"]),
                 loss,
                 _share(verdict["ece"]),
@@ -89,6 +94,7 @@ def _gate(verdicts: list[dict[str, Any]]) -> Table:
         "precision",
         "gate",
         "agreement",
+        *(["with the teacher"] if taught else []),
         "top-1",
         "loss, points [95 %]",
         "ECE",
@@ -149,7 +155,7 @@ def _speed(report: dict[str, Any]) -> dict[str, Any] | None:
     # Sizes stand beside the timings, because both decide the choice of a precision.
     sizes = [(name, f"{size / 1e6:.1f}") for name, size in report["files"].items()]
     return {
-        "chart": bar_chart(bars, "ms"),
+        "chart": bar_table(("component, precision and engine", "median"), bars, "ms"),
         "notes": speed["notes"],
         "sizes": Table(("file", "MB"), sizes, numbers=(1,)),
     }
@@ -170,7 +176,7 @@ def _outliers(calibration: dict[str, Any] | None) -> list[dict[str, Any]]:
         graphs.append(
             {
                 "name": name,
-                "chart": bar_chart(bars, "x", marks=marks, log=True),
+                "chart": bar_table(("tensor", "ratio"), bars, "x", marks=marks, log=True),
                 "smoothed_count": len(smoothed),
                 "smoothed": _smoothed(list(smoothed.values())),
             }
@@ -218,7 +224,7 @@ def _searches(searches: dict[str, Any]) -> list[dict[str, Any]]:
         shown.append(
             {
                 "precision": precision,
-                "chart": bar_chart(bars, "", marks=marks, log=True),
+                "chart": bar_table(("block", "noise"), bars, marks=marks, log=True),
                 "blocks": Table(("block", "component", "noise", "agreement"), rows, numbers=(2, 3)),
                 "tried": "; ".join(attempts),
             }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from gasmcast.api.train import SMALL_VALIDATION
 from gasmcast.errors import UsageError
 from gasmcast.files import write_atomic
 from gasmcast.progress import Progress, silent
@@ -45,6 +46,8 @@ class EvaluationResult:
     """Scores of the clips played backwards, if asked for."""
     shuffle: ShuffleScores | None
     """Scores of the clips with shuffled frames, if asked for."""
+    leak: str
+    """Sentence about sources that are in train, too, and were allowed; empty without any."""
     unreadable: tuple[str, ...]
     """Names of the clips that do not decode and are not counted."""
     folder: Path | None
@@ -55,8 +58,17 @@ class EvaluationResult:
     def __bool__(self) -> bool:
         return not self.unreadable
 
+    @property
+    def caution(self) -> str:
+        """Sentence about the choice of the epoch where it may flatter the figures, else empty."""
+        is_best = self.checkpoint is not None and self.checkpoint.name == "best.safetensors"
+        if not is_best or self.split != "validation" or self.scores.clips >= SMALL_VALIDATION:
+            return ""
+        return "If training chose the best epoch on these clips, the figures are optimistic."
+
     def __str__(self) -> str:
         scores = self.scores
+        leak = f"{self.leak} " if self.leak else ""
         figures = [
             f"{name} {percent(share)} {percent_interval(interval)}"
             for name, share, interval in (
@@ -65,7 +77,9 @@ class EvaluationResult:
                 ("mean-class", scores.mean_class, scores.mean_class_interval),
             )
         ]
-        return f"{self.classifier} on {scores.clips} clips of {self.split}: {', '.join(figures)}"
+        return (
+            f"{leak}{self.classifier} on {scores.clips} clips of {self.split}: {', '.join(figures)}"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `scores.json`."""
@@ -78,6 +92,8 @@ class EvaluationResult:
         }
 
         # Keys of tests that did not run are absent, not null.
+        if self.leak:
+            record["leak"] = self.leak
         if self.unreadable:
             record["unreadable"] = list(self.unreadable)
         if self.reversal is not None:
@@ -103,6 +119,9 @@ def evaluate(
     out: Path | str | None = None,
     batch_size: int = 8,
     workers: int = 2,
+    data_format: str | None = None,
+    allow_leak: bool = False,
+    context_s: float = 0.0,
     progress: Progress = silent,
 ) -> EvaluationResult:
     """Return accuracy, calibration and confusions of a checkpoint or bundle.
@@ -113,7 +132,7 @@ def evaluate(
 
     Args:
         run_or_bundle: a run folder, a checkpoint, or a bundle.
-        data: folder of a set in the format of Something-Something-V2.
+        data: folder per class, annotation file, or folder in Something-Something-V2's format.
         split: the split to evaluate; both have labels.
         precision: fp32, bf16 or fp16 of a checkpoint; one of its precisions of a bundle.
         engine: backend that runs a bundle. PyTorch runs a checkpoint, whatever the engine.
@@ -125,6 +144,9 @@ def evaluate(
             a bundle nothing is written.
         batch_size: clips in a batch.
         workers: decoding processes; 0 decodes in this process.
+        data_format: format of the annotations, as `--format` takes it; None: detected.
+        allow_leak: accept sources in both train and validation; every report says so.
+        context_s: seconds before and after a labeled segment that its windows may show.
         progress: called as clips are done.
 
     Raises:
@@ -142,9 +164,11 @@ def evaluate(
             f"The split {split!r} has no labels to evaluate with.", "Use validation or train."
         )
     # Heavy packages load here, so that `import gasmcast` works in the base install.
+    from gasmcast.data.reading import read_as  # noqa: PLC0415 - imports PyAV
     from gasmcast.evaluation.classifier import open_classifier  # noqa: PLC0415 - imports torch
     from gasmcast.evaluation.evaluation import evaluate_split  # noqa: PLC0415 - imports torch
 
+    read_as(data_format, allow_leak=allow_leak, context_s=context_s)
     classifier = open_classifier(Path(run_or_bundle), precision, engine)
     evaluation = evaluate_split(
         classifier,
@@ -158,15 +182,23 @@ def evaluate(
         progress=progress,
     )
 
+    # The clips that trained the last model of a run with folds are no test of it.
+    seen = _trained_on(classifier.checkpoint, evaluation)
+
     # A bundle is data only and stays as it was exported.
     folder = None if out is None else Path(out)
     if folder is None and classifier.checkpoint is not None:
         folder = classifier.checkpoint.parent / "eval"
     files = _write_files(
         evaluation,
+        Path(data),
+        split,
         folder=folder,
         analyze=None if analyze is None else Path(analyze),
-        fits_temperature=split == "validation" and precision == "fp32" and views == "1x1",
+        fits_temperature=split == "validation"
+        and precision == "fp32"
+        and views == "1x1"
+        and not seen,
     )
     result = EvaluationResult(
         target=str(run_or_bundle),
@@ -177,6 +209,7 @@ def evaluate(
         scores=evaluation.scores,
         reversal=evaluation.reversal,
         shuffle=evaluation.shuffle,
+        leak=" ".join(filter(None, (evaluation.leak, seen if split == "validation" else ""))),
         unreadable=tuple(evaluation.unreadable),
         folder=folder,
         files=files,
@@ -185,26 +218,63 @@ def evaluate(
     return result
 
 
+def _trained_on(checkpoint: Path | None, evaluation: Evaluation) -> str:
+    """Return a loud sentence if a run with folds was trained on clips of the evaluation."""
+    from gasmcast.training.stacking.out_of_fold import (  # noqa: PLC0415 - imports torch
+        judged_clips,
+        read_out_of_fold,
+    )
+
+    judged = None if checkpoint is None else read_out_of_fold(checkpoint.parent)
+    if checkpoint is None or judged is None:
+        return ""
+    trained = judged_clips(checkpoint.parent)
+    clips = [evaluation.clips.samples[i] for i in evaluation.positions]
+    count = sum((clip.id, clip.source or clip.id) in trained for clip in clips)
+    if not count:
+        return ""
+    return (
+        f"WARNING: the run was trained on {count} of these {len(clips)} clips, so the"
+        f" figures flatter. {judged}"
+    )
+
+
 def _write_files(
-    evaluation: Evaluation, *, folder: Path | None, analyze: Path | None, fits_temperature: bool
+    evaluation: Evaluation,
+    data: Path,
+    split: LabeledSplit,
+    *,
+    folder: Path | None,
+    analyze: Path | None,
+    fits_temperature: bool,
 ) -> tuple[Path, ...]:
-    """Write pictures, the temperature of a checkpoint, and the error analysis."""
+    """Write pictures, predictions, the temperature of a checkpoint, and the error analysis."""
     from gasmcast.evaluation.page import (  # noqa: PLC0415 - imports matplotlib
         write_analysis,
         write_pictures,
     )
+    from gasmcast.evaluation.predictions import (  # noqa: PLC0415 - imports torch
+        FILE_NAME,
+        predictions_of,
+        write_predictions,
+    )
     from gasmcast.evaluation.temperature import write_temperature  # noqa: PLC0415 - as above
 
+    if folder is None and analyze is None:
+        return ()
     files: list[Path] = []
+    predictions = predictions_of(evaluation, data, split)
     if folder is not None:
-        files += write_pictures(evaluation, folder)
+        files += write_pictures(predictions, folder)
+        # `gasmcast report` makes its error analysis from these.
+        write_predictions(predictions, folder / FILE_NAME)
 
     # The stored temperature calibrates plain FP32 logits of clips that were not trained on.
     checkpoint = evaluation.classifier.checkpoint
     if checkpoint is not None and fits_temperature:
         files.append(write_temperature(checkpoint, evaluation.scores, "validation"))
     if analyze is not None:
-        files.append(write_analysis(evaluation, analyze))
+        files.append(write_analysis(evaluation, predictions, analyze))
     return tuple(files)
 
 

@@ -45,12 +45,16 @@ def export(
     search: bool = True,
     sensitivity: bool = False,
     measure: bool = True,
+    attention: bool = False,
     build_engines: EngineRoute | None = None,
     cameras: int = 4,
     random_weights: bool = False,
     threads: int | None = None,
     seed: int = 0,
     force: bool = False,
+    data_format: str | None = None,
+    allow_leak: bool = False,
+    context_s: float = 0.0,
     progress: Progress = silent,
 ) -> ExportResult:
     """Turn a checkpoint into a verified bundle: ONNX graphs, measured precisions, reports.
@@ -61,8 +65,7 @@ def export(
     Args:
         source: run folder of `gasmcast train`, a checkpoint, or a preset with `random_weights`.
         out: bundle to write; a bundle that is there already is an error without `force`.
-        data: data set in Something-Something-V2's format; its training split calibrates, its
-            validation split judges.
+        data: data set in any format; its training split calibrates, its validation split judges.
         precisions: precisions beside FP32; `all` means all that can be judged on this machine.
         calibration: set of `gasmcast calibrate`, used instead of the training split.
         calibration_clips: number of clips to choose from the training split.
@@ -73,12 +76,17 @@ def export(
         search: move the worst blocks back to high precision when INT8 fails the gate.
         sensitivity: measure the loss of every block under INT8 even when the gate passes.
         measure: time each precision on this machine.
+        attention: also write `encoder.attention.onnx` and `head.attention.onnx`, which give the
+            same logits to the bit on ONNX Runtime, and the attention maps beside them.
         build_engines: also build engines for this device, by TensorRT or torch-tensorrt.
         cameras: cameras at once, for `build_engines`.
         random_weights: export an untrained preset, to try an export.
         threads: CPU threads; all cores if None.
         seed: seed of the choice of clips, and of random weights.
         force: replace a bundle in `out` when the export is complete.
+        data_format: format of the annotations, as `--format` takes it; None: detected.
+        allow_leak: accept sources in both train and validation; every report says so.
+        context_s: seconds before and after a labeled segment that its windows may show.
         progress: called with each stage.
 
     Returns:
@@ -95,6 +103,7 @@ def export(
         >>> print(result)
     """
     from gasmcast.calibration.quantize import Recipe  # noqa: PLC0415 - heavy
+    from gasmcast.data.reading import read_as  # noqa: PLC0415 - heavy
     from gasmcast.export.bundle_writer import check_target  # noqa: PLC0415 - heavy
     from gasmcast.export.checks.gate_verdict import GateRecipe  # noqa: PLC0415 - heavy
     from gasmcast.export.pipeline import export_bundle  # noqa: PLC0415 - heavy
@@ -106,6 +115,7 @@ def export(
     from gasmcast.export.source import open_source  # noqa: PLC0415 - heavy
 
     # Wrong arguments are errors before the checkpoint is read.
+    read_as(data_format, allow_leak=allow_leak, context_s=context_s)
     wanted = wanted_precisions(precisions)
     check_target(Path(out), force)
     plan = ExportPlan(
@@ -120,6 +130,7 @@ def export(
         search=search,
         sensitivity=sensitivity,
         measure=measure,
+        attention=attention,
     )
 
     # A signal or an error from here on leaves no half-written bundle.

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from gasmcast.commands.data_options import AllowLeak, ContextSeconds, DataFormat, DataSet
+
 __all__ = ["ablate"]
 
 
@@ -18,10 +20,7 @@ def ablate(
             help="Study (semantic, motion, fusion, heads, graph, taps, guard) or YAML file."
         ),
     ],
-    data: Annotated[
-        Path,
-        typer.Option("--data", "-d", help="Folder of a data set in the format of SSv2."),
-    ],
+    data: DataSet,
     out: Annotated[
         Path,
         typer.Option(
@@ -47,6 +46,9 @@ def ablate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the table as JSON at the end.")
     ] = False,
+    data_format: DataFormat = None,
+    allow_leak: AllowLeak = False,
+    context: ContextSeconds = 0.0,
 ) -> None:
     """Train the rows of a study with several seeds and write a table of sizes and accuracies.
 
@@ -61,9 +63,12 @@ def ablate(
     from dataclasses import asdict
 
     from gasmcast.commands.settings import parse_settings
+    from gasmcast.data.reading import read_as
     from gasmcast.studies.ablation import run_study
     from gasmcast.studies.study import read_study
     from gasmcast.studies.table import to_markdown
+
+    read_as(data_format, allow_leak=allow_leak, context_s=context)
 
     # The seeds count from 0, as those of the packaged studies.
     plan = read_study(study)

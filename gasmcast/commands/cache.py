@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from gasmcast.commands.data_options import AllowLeak, ContextSeconds, DataFormat, DataSet
+
 __all__ = ["cache"]
 
 BACKBONES = "Backbones"
@@ -18,10 +20,7 @@ def cache(
     source: Annotated[
         str, typer.Argument(help="Preset or YAML settings file; it names the backbones.")
     ],
-    data: Annotated[
-        Path,
-        typer.Option("--data", "-d", help="Folder of a data set in the format of SSv2."),
-    ],
+    data: DataSet,
     out: Annotated[
         Path,
         typer.Option("--out", "-o", help="Folder of caches; each is named by its key."),
@@ -43,9 +42,22 @@ def cache(
         typer.Option("--dtype", help="Type of the stored numbers.", rich_help_panel=ENCODING),
     ] = "float16",
     workers: Annotated[
-        int,
-        typer.Option("--workers", min=0, help="Processes that decode.", rich_help_panel=ENCODING),
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--workers",
+            min=0,
+            help="Processes that decode, 1 if not given; with --ray, workers of the cluster.",
+            rich_help_panel=ENCODING,
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            help="Encode on a Ray cluster: local, auto, host:6379 or ray://host:10001.",
+            rich_help_panel=ENCODING,
+        ),
+    ] = None,
     batch_size: Annotated[
         int,
         typer.Option(
@@ -68,6 +80,9 @@ def cache(
             rich_help_panel=BACKBONES,
         ),
     ] = None,
+    data_format: DataFormat = None,
+    allow_leak: AllowLeak = False,
+    context: ContextSeconds = 0.0,
 ) -> None:
     """Encode a data set once, so that training skips decoding and both frozen backbones.
 
@@ -77,13 +92,21 @@ def cache(
     Examples:
         gasmcast cache ssv2 --data ssv2 --out features --views 2
 
+        gasmcast cache ssv2 --data /shared/ssv2 --out /shared/features --ray head:6379
+
         gasmcast train ssv2 --data ssv2 --out runs/cached --cache features
     """
+    from gasmcast.commands.clean_exit import clean_end
+    from gasmcast.commands.progress_bar import progress_bars
     from gasmcast.commands.settings import parse_settings, repeat_options
+    from gasmcast.data.reading import read_as
+    from gasmcast.data.set_check import describe_data
+    from gasmcast.training.inputs.cluster_fill import CacheTask, fill_on_ray
     from gasmcast.training.inputs.feature_caches import plan_caches
     from gasmcast.training.inputs.fill import fill_caches
     from gasmcast.training.inputs.training_set import open_training_set
 
+    read_as(data_format, allow_leak=allow_leak, context_s=context)
     overrides = parse_settings(
         settings, semantic_weights=semantic_weights, motion_weights=motion_weights
     )
@@ -91,10 +114,29 @@ def cache(
     for warning in opened.warnings:
         typer.secho(warning, fg=typer.colors.YELLOW, bold=True, err=True)
 
+    typer.echo(describe_data(data))
+
     # The size is known before anything is encoded.
     caches = plan_caches(opened.config, opened.samples(), out, views=views, dtype=dtype)
     typer.echo(caches.describe_size())
-    undecodable = fill_caches(caches, opened.labels, batch_size=batch_size, workers=workers)
+    if ray is None:
+        undecodable = fill_caches(
+            caches, opened.labels, batch_size=batch_size, workers=1 if workers is None else workers
+        )
+    else:
+        task = CacheTask(
+            source=source,
+            data=data.absolute(),
+            settings=overrides,
+            out=out.absolute(),
+            views=views,
+            dtype=dtype,
+            batch_size=batch_size,
+            keys={split: part.plan.key for split, part in caches.parts.items()},
+        )
+        hint = "Shards that are complete are kept; the same command continues."
+        with clean_end("Encoding", hint), progress_bars() as progress:
+            undecodable = fill_on_ray(caches, task, ray, workers=workers or None, progress=progress)
 
     if undecodable:
         names = ", ".join(undecodable[:LISTED_CLIPS])

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gasmcast.commands.data_options import DATA_HELP, AllowLeak, ContextSeconds, DataFormat
+
 if TYPE_CHECKING:  # numpy and pydantic would slow `--help` down
     from gasmcast.spec import ClipSpec
 
@@ -16,9 +18,7 @@ __all__ = ["calibrate"]
 def calibrate(
     data: Annotated[
         Path,
-        typer.Argument(
-            help="Set in the format of Something-Something-V2; its training split is used."
-        ),
+        typer.Argument(help=f"{DATA_HELP} Its training split is used."),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("calibration-set"),
     config: Annotated[
@@ -28,6 +28,9 @@ def calibrate(
         int, typer.Option(min=4, help="Number of clips, equally many of each class.")
     ] = 512,
     seed: Annotated[int, typer.Option(help="Seed of the choice.")] = 0,
+    data_format: DataFormat = None,
+    allow_leak: AllowLeak = False,
+    context: ContextSeconds = 0.0,
 ) -> None:
     """Choose calibration clips from a training set and store them for later exports.
 
@@ -47,7 +50,10 @@ def calibrate(
     from gasmcast.calibration.clip_store import write_set
     from gasmcast.commands.clean_exit import clean_end
     from gasmcast.commands.progress_bar import progress_bars
+    from gasmcast.data.reading import read_as
+    from gasmcast.data.set_check import describe_data
 
+    read_as(data_format, allow_leak=allow_leak, context_s=context)
     spec = _clip_spec(config)
     started = time.monotonic()
     samples = training_clips(data)
@@ -55,6 +61,8 @@ def calibrate(
         chosen, unread = choose_clips(samples, spec, clips, seed, progress)
         stored = write_set(out, chosen, spec, seed, progress)
     seconds = time.monotonic() - started
+
+    typer.echo(describe_data(data))
 
     # A set may be smaller than asked for, or miss clips: neither stops the work, both are reported.
     if unread:

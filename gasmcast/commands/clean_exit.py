@@ -18,7 +18,7 @@ class _SignalReceived(BaseException):
 
 
 @contextmanager
-def clean_end(work: str) -> Iterator[None]:
+def clean_end(work: str, hint: str = "Start again.") -> Iterator[None]:
     """Turn the first SIGTERM or Ctrl-C in this block into an error that unwinds the stack.
 
     Further signals are ignored until clean-up is done. Outside the main thread, where Python
@@ -26,6 +26,7 @@ def clean_end(work: str) -> Iterator[None]:
 
     Args:
         work: name of the work, as the subject of a sentence: "The export".
+        hint: what to do next, as a sentence.
 
     Raises:
         EndedError: a signal came; exit code 130 for Ctrl-C and 143 for SIGTERM, as in a shell.
@@ -49,7 +50,7 @@ def clean_end(work: str) -> Iterator[None]:
         name = signal.Signals(received[0]).name
         raise EndedError(
             f"{work} was ended by {name}; no partial files are left.",
-            "Start again.",
+            hint,
             exit_code=128 + received[0],
         ) from None
     finally:

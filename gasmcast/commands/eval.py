@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gasmcast.api.evaluate import EngineChoice, EvaluationResult, LabeledSplit
+from gasmcast.commands.data_options import AllowLeak, ContextSeconds, DataFormat, DataSet
 from gasmcast.report.percent import percent, percent_interval
 from gasmcast.terminal_text import printable
 
@@ -27,12 +28,7 @@ def eval(  # noqa: A001 - the name of the verb
     target: Annotated[
         Path, typer.Argument(help="Run folder, checkpoint, or bundle of `gasmcast export`.")
     ],
-    data: Annotated[
-        Path,
-        typer.Option(
-            "--data", "-d", help="Folder of a set in the format of Something-Something-V2."
-        ),
-    ],
+    data: DataSet,
     split: Annotated[LabeledSplit, typer.Option(help="Split to evaluate.")] = "validation",
     precision: Annotated[
         str,
@@ -58,9 +54,22 @@ def eval(  # noqa: A001 - the name of the verb
         Path | None,
         typer.Option(help="Folder for pictures and scores.json; default: eval/ by a checkpoint."),
     ] = None,
+    events: Annotated[
+        bool,
+        typer.Option(
+            "--events",
+            help="Score the events of `live` on long videos (ActivityNet JSON or clips).",
+        ),
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="With --events: YAML of `live`'s settings.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips in a batch.")] = 8,
     workers: Annotated[int, typer.Option(min=0, help="Decoding processes.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    data_format: DataFormat = None,
+    allow_leak: AllowLeak = False,
+    context: ContextSeconds = 0.0,
 ) -> None:
     """Measure accuracy, calibration and confusions of a checkpoint or a bundle.
 
@@ -74,10 +83,17 @@ def eval(  # noqa: A001 - the name of the verb
 
         gasmcast eval model.gasm --data demo-data --precision int8 --json
 
+        gasmcast eval model.gasm --data long-videos.json --events --out events
+
         gasmcast eval runs/ssv2 --data ssv2 --views 2x3 --analyze runs/ssv2/errors
     """
     from gasmcast.api.evaluate import evaluate
     from gasmcast.commands.progress_bar import progress_bars
+    from gasmcast.data.set_check import describe_data
+
+    if events:
+        _score_events(target, data, split, precision, engine, config, out, as_json=as_json)
+        return
 
     with progress_bars(quiet=as_json) as progress:
         result = evaluate(
@@ -93,6 +109,9 @@ def eval(  # noqa: A001 - the name of the verb
             out=out,
             batch_size=batch_size,
             workers=workers,
+            data_format=data_format,
+            allow_leak=allow_leak,
+            context_s=context,
             progress=progress,
         )
     # Machines read standard output, so nothing else may be printed there.
@@ -100,13 +119,50 @@ def eval(  # noqa: A001 - the name of the verb
         typer.echo(json.dumps(result.to_json()))
         return
 
+    typer.echo(describe_data(data))
+    if result.leak:
+        typer.secho(result.leak, fg=typer.colors.RED, bold=True, err=True)
     _print(result)
+    if result.caution:
+        typer.echo(result.caution)
     if result.files:
         typer.echo(f"Wrote {', '.join(map(str, result.files))}.")
     if result.checkpoint is not None:
         typer.echo(f"Next: gasmcast export {target} --data {data}")
     else:
         typer.echo(f"Next: gasmcast live VIDEO --bundle {target}")
+
+
+def _score_events(
+    target: Path,
+    data: Path,
+    split: LabeledSplit,
+    precision: str,
+    engine: EngineChoice,
+    config: Path | None,
+    out: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Score the events of a bundle on annotated long videos and print the result."""
+    from gasmcast.api.evaluate_events import evaluate_events
+    from gasmcast.commands.clean_exit import clean_end
+    from gasmcast.commands.progress_bar import progress_bars
+
+    with clean_end("The evaluation"), progress_bars(quiet=as_json) as progress:
+        result = evaluate_events(
+            target,
+            data,
+            split=split,
+            precision=precision,
+            engine=engine,
+            config=config,
+            out=out,
+            progress=progress,
+        )
+    typer.echo(json.dumps(result.to_json()) if as_json else str(result))
+    if out is not None and not as_json:
+        typer.echo(f"Wrote {out / 'events.json'} and {out / 'events.png'}.")
 
 
 def _print(result: EvaluationResult) -> None:

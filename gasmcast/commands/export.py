@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from gasmcast.commands.data_options import AllowLeak, ContextSeconds, DataFormat
+
 if TYPE_CHECKING:
     from gasmcast.errors import GateError
     from gasmcast.export.result import ExportResult
@@ -37,7 +39,8 @@ def export(
     checkpoint: Annotated[
         str,
         typer.Argument(
-            help="Run folder of `gasmcast train`, checkpoint, or preset with --random-weights."
+            help="Run folder of `gasmcast train`, checkpoint, or preset with --random-weights; "
+            "with --triton also a bundle."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Bundle to write.")] = Path("model.gasm"),
@@ -49,7 +52,7 @@ def export(
         typer.Option(
             "--data",
             "-d",
-            help="Data set in the format of SSv2: train calibrates, validation judges.",
+            help="Data set in any format: its train calibrates, its validation judges.",
         ),
     ] = None,
     precision: Annotated[
@@ -62,11 +65,25 @@ def export(
             "--calibration", help="Set of `gasmcast calibrate`, used instead of --data's train."
         ),
     ] = None,
+    attention: Annotated[
+        bool,
+        typer.Option(
+            "--attention",
+            help="Add attention twins of encoder and head, for `explain` and the web view.",
+        ),
+    ] = False,
     build_engines: Annotated[
         Literal["tensorrt", "torch-tensorrt"] | None,
         typer.Option(
             "--build-engines",
             help="Also build engines; torch-tensorrt writes encoder.ep and head.ep beside --out.",
+        ),
+    ] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(
+            "--triton",
+            help="Also write a model repository of Triton and OpenVINO Model Server; a new folder.",
         ),
     ] = None,
     random_weights: Annotated[
@@ -161,6 +178,9 @@ def export(
         int,
         typer.Option("--seed", help="Seed of the choice of clips.", rich_help_panel=MACHINE),
     ] = 0,
+    data_format: DataFormat = None,
+    allow_leak: AllowLeak = False,
+    context: ContextSeconds = 0.0,
 ) -> None:
     """Turn a checkpoint into a verified bundle: ONNX graphs, measured precisions, reports.
 
@@ -174,7 +194,11 @@ def export(
 
         gasmcast export runs/a --data ~/ssv2 --precision fp16 --build-engines tensorrt
 
+        gasmcast export runs/a --out gestures.gasm --attention
+
         gasmcast export ssv2 --random-weights --out try.gasm
+
+        gasmcast export gestures.gasm --triton models --precision int8
     """
     import json
 
@@ -184,6 +208,12 @@ def export(
     from gasmcast.api.export import export as export_model
     from gasmcast.commands.clean_exit import clean_end
     from gasmcast.commands.progress_bar import progress_bars
+    from gasmcast.data.set_check import describe_data
+
+    # A bundle is verified already: only its files are copied.
+    if triton is not None and (Path(checkpoint) / "manifest.json").is_file():
+        _write_triton(Path(checkpoint), triton, precision)
+        return
 
     if random_weights:
         warning = "The weights are RANDOM: this bundle recognizes nothing."
@@ -209,21 +239,29 @@ def export(
             search=search,
             sensitivity=sensitivity,
             measure=measure,
+            attention=attention,
             random_weights=random_weights,
             threads=threads,
             seed=seed,
             force=force,
+            data_format=data_format,
+            allow_leak=allow_leak,
+            context_s=context,
             progress=progress,
         )
 
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=1))
     else:
+        if data is not None:
+            typer.echo(describe_data(data))
         typer.echo(str(result))
         typer.echo(f"Next: gasmcast live 0 --bundle {out}")
     if not result:
         raise _gate_error(result)
 
+    if triton is not None:
+        _write_triton(out, triton, precision, quiet=as_json)
     if build_engines is not None:
         engines = build_device_engines(
             build_engines,
@@ -238,6 +276,25 @@ def export(
         )
         if not as_json:
             typer.echo(_engines_hint(build_engines, len(engines), out))
+
+
+def _write_triton(
+    bundle: Path,
+    folder: Path,
+    precisions: list[PrecisionChoice] | None,
+    *,
+    quiet: bool = False,
+) -> None:
+    """Write a model repository in the first precision that was named."""
+    from gasmcast.export.triton_repository import write_repository
+
+    named = [choice.value for choice in precisions or () if choice is not PrecisionChoice.ALL]
+    models = write_repository(bundle, folder, named[0] if named else "auto")
+    if quiet:
+        return
+    for model in models:
+        typer.echo(f"{folder / model.name}: {model.file} by {model.backend}")
+    typer.echo(f"Next: tritonserver --model-repository {folder.absolute()}")
 
 
 def _print_stage(stage: str, done: int = 0, total: int = 0) -> None:  # noqa: ARG001 - no counts

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gasmcast.commands.output_files import OutputFiles
+from gasmcast.commands.web_view import WebView, parse_hours
 from gasmcast.errors import GasmcastError, UsageError
 from gasmcast.terminal_text import printable
 
 if TYPE_CHECKING:
+    from gasmcast.runtime.attention_view import AttentionView
     from gasmcast.runtime.capacity import Capacity
+    from gasmcast.runtime.live_settings import LiveConfig
     from gasmcast.runtime.session import Session
     from gasmcast.runtime.sinks.window import WindowSink
     from gasmcast.runtime.streaming_model import Model
@@ -139,10 +142,35 @@ def live(
     mqtt: Annotated[
         str | None,
         typer.Option(
-            help="mqtt:// or mqtts://user:${PASS}@host:port/prefix; prefix: gasmcast.",
+            help="mqtt:// or mqtts://user:${PASS}@host:port/prefix; prefix: gasmcast. With "
+            "?discovery=homeassistant, Home Assistant finds the cameras.",
             rich_help_panel=_SERVICE,
         ),
     ] = None,
+    web: Annotated[
+        str | None,
+        typer.Option(
+            "--web",
+            metavar="[HOST:PORT]",
+            help="A page with pictures, decisions and events, at 127.0.0.1:8420 by default.",
+            rich_help_panel=_DISPLAY,
+        ),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            help="With --web: store events and small pictures of them this long, as 24h or 7d.",
+            rich_help_panel=_DISPLAY,
+        ),
+    ] = None,
+    allow_browser_cameras: Annotated[
+        bool,
+        typer.Option(
+            "--allow-browser-cameras",
+            help="With --web: an opened page may be a camera.",
+            rich_help_panel=_DISPLAY,
+        ),
+    ] = False,
     webhook: Annotated[
         str | None, typer.Option(help="URL that takes events.", rich_help_panel=_SERVICE)
     ] = None,
@@ -157,6 +185,8 @@ def live(
         gasmcast live clip.mp4 --bundle demo/demo.gasm --jsonl out.jsonl --save annotated.mp4
 
         gasmcast live 0 rtsp://camera/stream --bundle model.gasm --budget 300ms --max-cameras auto
+
+        gasmcast live demo: --bundle demo/demo.gasm --web
 
         gasmcast live clip.mp4 --bundle model.gasm --record run.jsonl && gasmcast replay run.jsonl
     """
@@ -185,23 +215,14 @@ def live(
     }
     settings = load_live_config(config, flags)
 
-    # Checked here and not by Typer, whose messages would not say what to do next.
-    if not sources:
-        raise UsageError(
-            "There is no source.",
-            "Give 0, a file, rtsp://..., demo: or @cameras.yaml; see gasmcast live --help.",
-        )
-    if bundle is None:
-        raise UsageError(
-            "There is no bundle.",
-            "Give --bundle MODEL.gasm; `gasmcast export` makes one, `gasmcast demo` a first one.",
-        )
+    sources, bundle = _check_given(sources, bundle)
 
     # Everything that a wrong flag can break comes before seconds of compiling.
     files = OutputFiles(jsonl=jsonl, save=save, record=record)
     cameras = CameraList(sources, settings, realtime=realtime, check=files.check)
     health = Health()
     window = _open_window() if show else None
+    view = _open_view(ctx, web, keep, browser_cameras=allow_browser_cameras)
     sinks = build_sinks(
         console=not quiet and str(jsonl) != "-",
         jsonl=jsonl,
@@ -220,6 +241,7 @@ def live(
     try:
         model, description = open_model(bundle, engine.value, precision, threads)
         report(f"engine: {description}")
+        settings = _with_thresholds(model, settings, report)
 
         any_live = len(cameras.files) < len(cameras.entries)
         capacity = _measure(model, settings.hop, any_live, report)
@@ -227,14 +249,17 @@ def live(
         if recorder:
             health.watch_trouble("recording", lambda: recorder.trouble)
 
+        attention = None if view is None else _open_attention(bundle)
         session = Session(
             model,
             settings,
-            [*sinks, *([window] if window else [])],
+            [*sinks, *([] if window is None else [window]), *([] if view is None else [view.feed])],
             recorder=recorder,
             capacity=capacity,
             health=health,
+            on_window=attention.offer if attention else None,
         )
+        _start_view(view, session, model, description, attention, report)
         cameras.fill(session)
     except BaseException:
         for sink in sinks:
@@ -253,10 +278,78 @@ def live(
     report(_summary(session, files.written(cameras.entries, recording), recording))
 
 
+def _check_given(sources: list[str] | None, bundle: Path | None) -> tuple[list[str], Path]:
+    """Return sources and bundle; Typer's own messages would not say what to do next.
+
+    Raises:
+        UsageError: one of them is missing.
+    """
+    if not sources:
+        raise UsageError(
+            "There is no source.",
+            "Give 0, a file, rtsp://..., demo: or @cameras.yaml; see gasmcast live --help.",
+        )
+    if bundle is None:
+        raise UsageError(
+            "There is no bundle.",
+            "Give --bundle MODEL.gasm; `gasmcast export` makes one, `gasmcast demo` a first one.",
+        )
+    return sources, bundle
+
+
+def _open_view(
+    ctx: typer.Context, web: str | None, keep: str | None, *, browser_cameras: bool
+) -> WebView | None:
+    """Return the web view if it is wanted; it is closed when the command ends."""
+    if web is None:
+        if keep or browser_cameras:
+            raise UsageError("--keep and --allow-browser-cameras need --web.", "Add --web.")
+        return None
+    view = WebView(web, parse_hours(keep), cameras=browser_cameras)
+    ctx.call_on_close(view.close)
+    return view
+
+
+def _start_view(
+    view: WebView | None,
+    session: Session,
+    model: Model,
+    description: str,
+    attention: AttentionView | None,
+    report: Callable[[str], None],
+) -> None:
+    """Serve the page, before the cameras start."""
+    if view is not None:
+        text = view.start(session, model, description, attention)
+        # With --quiet as well: nobody could log in with a token that was never shown.
+        (_print_status if view.token else report)(text)
+
+
+def _open_attention(bundle: Path) -> AttentionView | None:
+    """Return the attention view of a bundle; None if it was exported without attention graphs."""
+    from gasmcast.runtime.attention_view import AttentionView
+    from gasmcast.runtime.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    return AttentionView(opened) if opened.has_attention else None
+
+
 def _open_window() -> WindowSink:
     from gasmcast.runtime.sinks.window import WindowSink
 
     return WindowSink()
+
+
+def _with_thresholds(
+    model: Model, settings: LiveConfig, report: Callable[[str], None]
+) -> LiveConfig:
+    """Return the settings with the bundle's thresholds; report the rate of false alarms."""
+    from gasmcast.runtime.alarms.rate_watch import rate_sentence
+    from gasmcast.runtime.live_settings import with_defaults
+
+    settings = with_defaults(settings, model.event_defaults)
+    report(rate_sentence(model, settings))
+    return settings
 
 
 def _measure(model: Model, hop: int, any_live: bool, report: Callable[[str], None]) -> Capacity:
@@ -267,7 +360,7 @@ def _measure(model: Model, hop: int, any_live: bool, report: Callable[[str], Non
     if not any_live:
         return measure(model, repeats=1)
 
-    capacity = measure(model)
+    capacity = measure(model, batches=True)
     report(capacity.sentence(model.spec, hop))
     return capacity
 

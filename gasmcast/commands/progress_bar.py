@@ -12,12 +12,16 @@ from gasmcast.progress import Progress, silent
 
 __all__ = ["progress_bars"]
 
+_LINE_S = 60.0
+"""Seconds between two lines of a stage in a log file."""
+
 
 @contextmanager
 def progress_bars(*, quiet: bool = False) -> Iterator[Progress]:
     """Yield a progress callback that draws one bar for each stage; the bars vanish at the end.
 
-    In a log file, where a bar cannot be redrawn, it prints one line for each stage.
+    In a log file, where a bar cannot be redrawn, it prints a line at the start of each stage, and
+    one a minute with the time that is left.
 
     Args:
         quiet: draw and print nothing.
@@ -46,13 +50,24 @@ def progress_bars(*, quiet: bool = False) -> Iterator[Progress]:
     bars = Bars(*columns, console=console, transient=True)
     tasks: dict[str, TaskID] = {}
     started = time.monotonic()
+    # Of the current stage, in a log file: start, completed steps then, and the last line.
+    began_at, began_done, printed_at = started, 0, started
 
     def show(stage: str, done: int = 0, total: int = 0) -> None:
+        nonlocal began_at, began_done, printed_at
         # Bars that start before the first report would leave an empty line under an early error.
         if console.is_terminal:
             bars.start()
         elif stage not in tasks:
-            typer.echo(f"{time.monotonic() - started:6.0f} s  {stage}", err=True)
+            began_at = printed_at = time.monotonic()
+            began_done = done
+            typer.echo(f"{began_at - started:6.0f} s  {stage}", err=True)
+        elif total and time.monotonic() - printed_at >= _LINE_S:
+            printed_at = time.monotonic()
+            steps = max(done - began_done, 1)
+            left_s = (printed_at - began_at) / steps * (total - done)
+            line = f"{stage}: {done} of {total}, {left_s / 60:.0f} min left"
+            typer.echo(f"{printed_at - started:6.0f} s  {line}", err=True)
 
         if stage not in tasks:
             tasks[stage] = bars.add_task(stage, total=total or None)

@@ -64,7 +64,7 @@ def repeat_options(settings: Sequence[str] | None, options: Mapping[str, object]
 
     Args:
         settings: words of `--set`.
-        options: flag -> value; options with the value None are left out.
+        options: flag -> value; None leaves an option out, True is a flag without value.
 
     Returns:
         The quoted words, with a space before each.
@@ -73,7 +73,9 @@ def repeat_options(settings: Sequence[str] | None, options: Mapping[str, object]
     for setting in settings or ():
         words += ["--set", setting]
     for flag, value in options.items():
-        if value is not None:
+        if value is True:
+            words.append(flag)
+        elif value is not None:
             words += [flag, str(value)]
 
     return "".join(f" {shlex.quote(word)}" for word in words)

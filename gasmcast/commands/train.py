@@ -7,22 +7,32 @@ from typing import Annotated
 
 import typer
 
+from gasmcast.commands.data_options import AllowLeak, ContextSeconds, DataFormat, DataSet
+
 __all__ = ["train"]
 
 BACKBONES = "Backbones"
+TEACHER = "Teacher"
 DATA = "Data"
 
 
 def train(
     preset: Annotated[
         str,
-        typer.Argument(help="Preset (ssv2, seed, edge, demo, small-data) or YAML settings file."),
+        typer.Argument(
+            help="Preset (ssv2, edge, lite, nano, small-data, seed, demo) or YAML file."
+        ),
     ],
-    data: Annotated[
-        Path,
-        typer.Option("--data", "-d", help="Folder of a data set in the format of SSv2."),
-    ],
+    data: DataSet,
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder to write.")],
+    folds: Annotated[
+        int,
+        typer.Option(
+            "--folds",
+            min=0,
+            help="Judge on this number of folds by source first, then train on all clips.",
+        ),
+    ] = 0,
     resume: Annotated[
         bool,
         typer.Option(
@@ -57,6 +67,25 @@ def train(
             rich_help_panel=BACKBONES,
         ),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            "--teacher",
+            help="Run folder or checkpoint of a larger model to learn from, too.",
+            rich_help_panel=TEACHER,
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            "--unlabelled",
+            help="Folder of videos without classes, learned from the teacher alone.",
+            rich_help_panel=TEACHER,
+        ),
+    ] = None,
+    data_format: DataFormat = None,
+    allow_leak: AllowLeak = False,
+    context: ContextSeconds = 0.0,
 ) -> None:
     """Train a model and write a run folder: checkpoints, metrics, curves, TensorBoard, settings.
 
@@ -68,20 +97,31 @@ def train(
 
         gasmcast train ssv2 --data ssv2 --out runs/ssv2 --set train.accumulate=8
 
+        gasmcast train small-data --data my-clips --out runs/mine --folds 5
+
+        gasmcast train lite --data ssv2 --out runs/lite --teacher runs/ssv2
+
         accelerate launch --multi_gpu --num_processes 8 -m gasmcast train ssv2 -d ssv2 -o runs/ssv2
     """
     from gasmcast.api.train import train as train_model
+    from gasmcast.commands.data_options import data_options
     from gasmcast.commands.settings import parse_settings, repeat_options
 
     result = train_model(
         preset,
         data,
         out,
+        folds=folds,
         resume=resume,
         cache=cache,
         settings=parse_settings(settings),
         semantic_weights=semantic_weights,
         motion_weights=motion_weights,
+        teacher=teacher,
+        unlabelled=unlabelled,
+        data_format=data_format,
+        allow_leak=allow_leak,
+        context_s=context,
         progress=lambda stage, *_: typer.echo(stage),
         warn=lambda text: typer.secho(text, fg=typer.colors.YELLOW, bold=True, err=True),
     )
@@ -95,9 +135,13 @@ def train(
         options = repeat_options(
             settings,
             {
+                "--folds": folds or None,
                 "--cache": cache,
                 "--semantic-weights": semantic_weights,
                 "--motion-weights": motion_weights,
+                "--teacher": teacher,
+                "--unlabelled": unlabelled,
+                **data_options(data_format, allow_leak=allow_leak, context_s=context),
             },
         )
         typer.echo(
@@ -106,6 +150,10 @@ def train(
         )
         raise typer.Exit(130 if result.stopped == "SIGINT" else 0)
 
-    if result.best_epoch is not None:
+    if result.best_epoch is not None or result.out_of_fold_top1 is not None:
         typer.echo(str(result))
-    typer.echo(f"Wrote {result.checkpoint}. Next: gasmcast eval {out} --data {data}")
+
+    # Without validation clips there is nothing left to evaluate on.
+    following = "eval" if result.validation_clips else "export"
+    target = "" if result.validation_clips else f" --out {out.name}.gasm"
+    typer.echo(f"Wrote {result.checkpoint}. Next: gasmcast {following} {out} --data {data}{target}")

@@ -18,7 +18,9 @@ weights = typer.Typer(
 def fetch(
     preset: Annotated[
         str,
-        typer.Argument(help="A preset (ssv2, seed, edge, small-data) or a YAML file of settings."),
+        typer.Argument(
+            help="A preset (ssv2, edge, lite, nano, small-data) or a YAML file of settings."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to fill.")],
     settings: Annotated[

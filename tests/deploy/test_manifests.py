@@ -99,6 +99,20 @@ def test_live_is_started_probed_and_stopped_as_the_process_wants():
     assert COMPOSE["services"]["gasmcast"]["stop_grace_period"] == "45s"
 
 
+def test_serve_is_probed_where_it_answers_and_has_time_to_drain():
+    container = PODS["gasmcast-serve"]["containers"][0]
+    assert container["startupProbe"]["httpGet"] == {"path": "/v2/health/ready", "port": "http"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/v2/health/ready", "port": "http"}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/v2/health/live", "port": "http"}
+    # `serve` takes at most 30 s to answer what it has.
+    assert PODS["gasmcast-serve"]["terminationGracePeriodSeconds"] > 30
+    service = OBJECTS["Service", "gasmcast-serve"]["spec"]
+    assert service["sessionAffinity"] == "ClientIP"
+    # The image that it takes has the extra that it needs.
+    assert container["image"] == "gasmcast:cpu"
+    assert "starlette==" in (DEPLOY / "docker" / "cpu.lock").read_text()
+
+
 def test_the_settings_of_the_config_map_are_valid(tmp_path):
     data = OBJECTS["ConfigMap", "gasmcast-live"]["data"]
     (tmp_path / "live.yaml").write_text(data["live.yaml"])

@@ -434,7 +434,7 @@ def test_a_calibration_set_needs_a_precision_and_none_of_the_clips_that_judge(
     ("wrong", "message"),
     [
         ("no set", "has no train.json"),
-        ("leak", "The training split of .* holds 1 clips of the validation split"),
+        ("leak", "1 source is in both train and validation"),
         ("no judges", "has no validation.json"),
         ("spec", "was made for another clip spec"),
         ("altered", "missing or was altered"),
@@ -503,3 +503,19 @@ def test_only_a_bundle_is_replaced(origin, tmp_path):
     with pytest.raises(UsageError, match="is not a bundle"):
         pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=()))
     assert (tmp_path / "m.gasm" / "thesis.txt").read_text() == "mine"
+
+
+def test_agreement_with_a_teacher_stands_beside_agreement_with_fp32(origin, tiny_set, tmp_path):
+    clips = [s.id for s in read_split(tiny_set, "validation")]
+    # A teacher that says 0 of every clip agrees exactly where FP32 says 0, too.
+    taught = replace(origin, teacher=dict.fromkeys(clips, 0))
+    result = pipeline.export_bundle(taught, tmp_path / "m.gasm", plan(), data=tiny_set)
+    assert {verdict.teacher_agreement for verdict in result.verdicts} <= {i / 12 for i in range(13)}
+    assert "with the teacher" in str(result)
+    assert "with the teacher" in (result.path / "report.html").read_text()
+
+    # A teacher of other clips says nothing about these.
+    other = replace(origin, teacher={"elsewhere": 0})
+    result = pipeline.export_bundle(other, tmp_path / "o.gasm", plan(precisions=()), data=tiny_set)
+    assert result.verdicts[0].teacher_agreement is None
+    assert "with the teacher" not in (result.path / "report.html").read_text()

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from gasmcast.config import load_config
+from gasmcast.data.source_folds import split_folds
 from gasmcast.evaluation.metrics import top_k
 from gasmcast.models.model import GasmCast
 from gasmcast.models.shape import Features
 from gasmcast.training.objective import separate_loss, soft_targets
-from gasmcast.training.stacking.folds import split_folds
 from gasmcast.training.stacking.stream_weights import fit_stream_weights
 
 CLASSES = 5

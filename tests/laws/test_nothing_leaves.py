@@ -82,12 +82,20 @@ bench data demo --data data --clips 4 --workers 0 --batch-size 2
 live film.mp4 --bundle m.gasm --jsonl out.jsonl --record run.jsonl
 live film.mp4 --bundle m.gasm --engine onnxruntime --jsonl other.jsonl
 replay run.jsonl
+data check data
+report run.jsonl --out recording.html
+background film.mp4 --bundle m.gasm --hours 1 --out idle.npz
+classify film.mp4 --bundle m.gasm --out labels --workers 1
+plan --cameras 10 --clips 10
 cache demo --data data --out cache --set model.freeze=true
 """
 
 OTHERS = {
     "demo": "runs the verbs above as child processes",
     "ablate": "trains, as `train` does",
+    "explain": "runs a checkpoint or a bundle on files, as `eval` does",
+    "threshold": "reads a file of `background` and writes the manifest",
+    "serve": "runs until a signal; it opens no connection, and its engines are those of `live`",
     "bench live": "runs engines, as `live` does, in child processes",
     "weights": "downloads weights when it is asked to, and says so",
 }
@@ -102,6 +110,7 @@ UNSET = (
     "DISABLE_TELEMETRY",
     "ORT_DISABLE_TELEMETRY",
     "ORT_TELEMETRY_DISABLED",
+    "RAY_USAGE_STATS_ENABLED",
     "CI",
     "GITHUB_ACTIONS",
 )
@@ -249,4 +258,24 @@ def test_hugging_face_adds_no_usage_data():
     )
     pytest.importorskip("huggingface_hub")
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_ray_reports_no_usage():
+    pytest.importorskip("ray")
+    code = (
+        "from gasmcast.no_telemetry import disable_telemetry\n"
+        "disable_telemetry()\n"
+        "import importlib.util\n"
+        # Ray moved the module from `_private` to `_common`.
+        "place = 'ray._common.usage'\n"
+        "found = importlib.util.find_spec(place)\n"
+        "name = place if found else 'ray._private.usage'\n"
+        "usage_lib = importlib.import_module(name + '.usage_lib')\n"
+        "assert not usage_lib.usage_stats_enabled()\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in UNSET}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, env=environment
+    )
     assert done.returncode == 0, done.stderr

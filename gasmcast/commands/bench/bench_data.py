@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from gasmcast.commands.data_options import ContextSeconds, DataFormat, DataSet
 
 if TYPE_CHECKING:
     from gasmcast.commands.bench.data_speed import DataSpeed
@@ -20,16 +21,15 @@ def bench_data(
             help="Preset or YAML file whose clip spec and augmentation are measured.",
         ),
     ],
-    data: Annotated[
-        Path,
-        typer.Option("--data", "-d", help="Folder of a set in Something-Something-V2's format."),
-    ],
+    data: DataSet,
     clips: Annotated[
         int, typer.Option("--clips", min=1, help="Number of clips of the training split.")
     ] = 64,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes of the loader.")] = 2,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Clips per batch.")] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    data_format: DataFormat = None,
+    context: ContextSeconds = 0.0,
 ) -> None:
     """Measure clips per second by stage, beside decoding alone.
 
@@ -45,8 +45,10 @@ def bench_data(
     from gasmcast.commands.bench.data_speed import measure_data
     from gasmcast.config import load_config
     from gasmcast.data.annotations import read_split
+    from gasmcast.data.reading import read_as
     from gasmcast.errors import UsageError
 
+    read_as(data_format, allow_leak=True, context_s=context)
     config = load_config(source)
     samples = [sample for sample in read_split(data, "train") if sample.path is not None][:clips]
     if not samples:

@@ -9,13 +9,15 @@ import typer
 
 __all__ = ["bench_live"]
 
+_QUICK_SECONDS = 4.0
+
 
 def bench_live(
     preset: Annotated[
         str,
         typer.Option(
             "--preset",
-            help="Model with random weights: ssv2, edge, seed, demo, small-data, or a YAML file.",
+            help="Model with random weights: a preset (ssv2, edge, lite, ...) or a YAML file.",
         ),
     ] = "ssv2",
     bundle: Annotated[
@@ -39,6 +41,12 @@ def bench_live(
     naive: Annotated[
         bool, typer.Option("--naive/--no-naive", help="Measure the PyTorch row; it needs torch.")
     ] = True,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Two minutes: cached segments and cameras of the fastest precision."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure a decision: naive, whole window, cached; cameras in real time; latency and memory.
@@ -49,10 +57,13 @@ def bench_live(
     Examples:
         gasmcast bench live --preset edge
 
+        gasmcast bench live --bundle model.gasm --quick
+
         gasmcast bench live --bundle model.gasm --json
     """
     import json
     import time
+    from dataclasses import replace
 
     from gasmcast.commands.bench.decision_cost import measure_decision
     from gasmcast.commands.bench.printout import print_result
@@ -76,7 +87,11 @@ def bench_live(
     base = Task(
         "cached", str(bundle), precision="fp32", engine=engine, threads=threads, seconds=seconds
     )
-    figures = measure_decision(base, max_cameras=max_cameras, naive=naive, progress=progress)
+    if quick:
+        base = replace(base, seconds=min(seconds, _QUICK_SECONDS))
+    figures = measure_decision(
+        base, max_cameras=max_cameras, naive=naive, progress=progress, quick=quick
+    )
     result = {**figures, "took_s": round(time.monotonic() - started, 1)}
     if as_json:
         typer.echo(json.dumps(result, indent=1))

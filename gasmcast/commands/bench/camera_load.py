@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -11,7 +12,13 @@ from gasmcast.progress import Progress
 from gasmcast.runtime.bench.process import BenchProcess, measure_once
 from gasmcast.runtime.bench.task import Task
 
-__all__ = ["CAMERA_COUNTS", "count_cameras", "measure_growth", "measure_slowed_cameras"]
+__all__ = [
+    "CAMERA_COUNTS",
+    "count_cameras",
+    "largest_in_time",
+    "measure_growth",
+    "measure_slowed_cameras",
+]
 
 CAMERA_COUNTS = (1, 2, 4, 8)
 """Numbers of cameras for which the cost per camera is measured."""
@@ -40,16 +47,28 @@ def measure_growth(task: Task, progress: Progress) -> Growth:
     return growth
 
 
-def count_cameras(task: Task, max_cameras: int, progress: Progress) -> Row:
+def count_cameras(
+    task: Task, ms_per_camera: float, hop_ms: float, max_cameras: int, progress: Progress
+) -> Row:
     """Find the largest number of cameras of which none is late.
+
+    The cost of a camera says where to look: its count is tried first, and the true one is found by
+    bisection around it.
+
+    Args:
+        task: cameras in one precision.
+        ms_per_camera: measured cost of a decision.
+        hop_ms: time between two decisions of a camera.
+        max_cameras: largest number to try.
+        progress: called with each count.
 
     Returns:
         `cameras_realtime`, `cameras_measured`; latency, memory and load of one camera; and `late`,
         the first count that was too many.
     """
     row: Row = {"cameras_realtime": 0, "cameras_measured": True}
-    count = 1
-    while count <= max_cameras:
+
+    def keeps_up(count: int) -> bool:
         progress(f"{_cameras(count)} in real time, {task.precision}")
         measured = measure_once(replace(task, cameras=count))
         # One camera is the common case, so its latency and memory are reported.
@@ -58,19 +77,40 @@ def count_cameras(task: Task, max_cameras: int, progress: Progress) -> Row:
             row["busy"] = measured["busy"]
             if measured["kept_up"]:
                 row["latency_ms"] = measured["latency_ms"]
-
-        if not measured["kept_up"]:
+        if measured["kept_up"]:
+            row["cameras_realtime"] = max(count, row["cameras_realtime"])
+        else:
             row["late"] = {"cameras": count, "segments": measured["late"]}
-            break
-        row["cameras_realtime"] = count
-        if count == max_cameras:
-            break
+        return bool(measured["kept_up"])
 
-        # Go half of the way to the count at which the engine would be busy 90 % of the time.
-        room = 0.9 / max(measured["busy"], 0.01)
-        step = max(1, int(count * (room - 1) / 2))
-        count = min(count + step, max_cameras)
+    if keeps_up(1) and max_cameras > 1:
+        expected = int(hop_ms / max(ms_per_camera, 1e-3))
+        largest_in_time(max(2, min(expected, max_cameras)), max_cameras, keeps_up)
     return row
+
+
+def largest_in_time(expected: int, limit: int, keeps_up: Callable[[int], bool]) -> int:
+    """Return the largest count up to `limit` that keeps up; 1 is known to.
+
+    Args:
+        expected: where to begin; the steps from there double until the answer is enclosed.
+        limit: largest count.
+        keeps_up: measures a count.
+    """
+    low, high = 1, limit + 1  # low keeps up, high does not
+    count, step = expected, 1
+    while high - low > 1:
+        count = min(max(count, low + 1), high - 1)
+        if keeps_up(count):
+            low, count = count, count + step
+        else:
+            high, count = count, count - step
+        step *= 2
+
+        # Enclosed on both sides: halve what is left.
+        if low > 1 and high <= limit:
+            count = (low + high) // 2
+    return low
 
 
 def measure_slowed_cameras(

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gasmcast.config import AugmentConfig
 from gasmcast.data.annotations import Sample
+from gasmcast.data.clip_reader import clip_frames
 from gasmcast.data.data_workers import start_worker
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.data.loader import ClipLoader
@@ -18,7 +19,6 @@ from gasmcast.progress import Progress, silent
 from gasmcast.spec import ClipSpec
 from gasmcast.stopwatch import fastest_each_s
 from gasmcast.video.clip import pick_frames
-from gasmcast.video.reader import read_frames
 
 __all__ = ["DataSpeed", "measure_data"]
 
@@ -69,10 +69,9 @@ class _Decoded(Dataset[int]):
     def __getitem__(self, index: int) -> int:
         """Decode clip `index` and return the number of frames of its training window."""
         # The same frames as training reads, but no tensor is made of them.
-        path = self.clips.samples[index].path
-        assert path is not None
+        sample = self.clips.samples[index]
         slots = self.clips.spec.slot_times(self.clips.start_s(index))
-        return sum(1 for _ in pick_frames(read_frames(path, threads=1), slots))
+        return sum(1 for _ in pick_frames(clip_frames(sample, threads=1), slots))
 
 
 def measure_data(

@@ -14,7 +14,7 @@ from gasmcast.commands.bench.camera_load import (
     measure_growth,
     measure_slowed_cameras,
 )
-from gasmcast.commands.bench.rows import Row, add_speedups, measure_rows
+from gasmcast.commands.bench.rows import ROUNDS_S, Row, add_speedups, measure_rows
 from gasmcast.precision import PRECISIONS, in_bf16, stored_as
 from gasmcast.progress import Progress
 from gasmcast.runtime.bench.process import measure_once
@@ -25,8 +25,11 @@ from gasmcast.runtime.engines import choose_backend, missing_bf16
 __all__ = ["measure_decision"]
 
 
+_QUICK_ROUNDS_S = 15.0
+
+
 def measure_decision(
-    base: Task, *, max_cameras: int, naive: bool, progress: Progress
+    base: Task, *, max_cameras: int, naive: bool, progress: Progress, quick: bool = False
 ) -> dict[str, Any]:
     """Measure the cost of a decision in every precision of a bundle.
 
@@ -35,6 +38,7 @@ def measure_decision(
         max_cameras: largest number of cameras to try in real time.
         naive: measure the PyTorch row too.
         progress: called with each step.
+        quick: only what two minutes allow: cached segments, few rounds, no peak and no profile.
 
     Returns:
         JSON-compatible figures; docs/experiments/performance.md explains them.
@@ -45,19 +49,27 @@ def measure_decision(
     bundle = Bundle.open(base.bundle, verify=False)
     bundle.best_precision(base.engine)  # raises if nothing streams, before minutes of measuring
     backend, _ = choose_backend(base.engine)
-    tasks = _tasks(base, bundle, backend, naive=naive, progress=progress)
+    tasks = _tasks(base, bundle, backend, naive=naive and not quick, progress=progress)
+    if quick:
+        tasks = {name: task for name, task in tasks.items() if task.kind == "cached"}
 
     # Rows first: the fastest precision of the cached rows is the one to examine further.
     hop_ms = 1000.0 * bundle.manifest.spec.segment_s
-    rows = measure_rows(tasks, hop_ms, progress)
+    rows = measure_rows(tasks, hop_ms, progress, rounds_s=_QUICK_ROUNDS_S if quick else ROUNDS_S)
     cached = [row for row in rows if row["kind"] == "cached"]
     best = min(cached, key=lambda row: float(row["ms_per_decision"]))
     at_best = replace(base, kind="cached", precision=best["precision"])
     growth = measure_growth(replace(at_best, batches=CAMERA_COUNTS), progress)
 
+    # Cameras in real time take longest, and only the fastest precision and the reference matter.
+    counted = [row for row in cached if row is best or (row["precision"] == "fp32" and not quick)]
     for row in cached:
+        if row not in counted:
+            row.update(_estimated(row, hop_ms))
+            continue
         task = replace(base, kind="cameras", precision=row["precision"])
-        row.update(count_cameras(task, max_cameras, progress))
+        cost_ms = row["ms_per_decision"]
+        row.update(count_cameras(task, cost_ms, hop_ms, max_cameras, progress))
         if row is best:
             row.update(measure_slowed_cameras(task, row, growth, hop_ms, progress))
     add_speedups(rows)
@@ -68,7 +80,7 @@ def measure_decision(
         "growth": {"precision": best["precision"], "cameras": growth},
     }
     # Peak and profile are OpenVINO's own; they say nothing about another backend.
-    if backend == "openvino":
+    if backend == "openvino" and not quick:
         result.update(_measure_peak(base, bundle, cached, progress))
         progress(f"profile, {best['precision']}")
         profile = measure_once(replace(at_best, kind="profile"))
@@ -78,6 +90,14 @@ def measure_decision(
             "head": profile["head"],
         }
     return result
+
+
+def _estimated(row: Row, hop_ms: float) -> Row:
+    """Return the number of cameras by arithmetic, for a row that is not measured with cameras."""
+    return {
+        "cameras_realtime": int(hop_ms // row["ms_per_decision"]),
+        "cameras_measured": False,
+    }
 
 
 def _tasks(

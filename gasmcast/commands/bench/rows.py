@@ -11,22 +11,26 @@ from gasmcast.progress import Progress
 from gasmcast.runtime.bench.process import BenchProcess
 from gasmcast.runtime.bench.task import Task
 
-__all__ = ["Row", "add_speedups", "make_row", "measure_rows"]
+__all__ = ["ROUNDS_S", "Row", "add_speedups", "make_row", "measure_rows"]
 
 _MIN_ROUNDS, _MAX_ROUNDS = 3, 9
-_ROUNDS_S = 75.0  # no further round starts after this
+ROUNDS_S = 75.0
+"""Seconds after which no further round starts."""
 
 Row = dict[str, Any]
 """Figures of one way to decide, as printed and as JSON."""
 
 
-def measure_rows(tasks: dict[str, Task], hop_ms: float, progress: Progress) -> list[Row]:
+def measure_rows(
+    tasks: dict[str, Task], hop_ms: float, progress: Progress, rounds_s: float = ROUNDS_S
+) -> list[Row]:
     """Measure one row per task: medians over rounds in which every row takes one turn.
 
     Args:
         tasks: name of the row -> what to measure.
         hop_ms: time between two decisions of a camera.
         progress: called when a row is prepared and when a round starts.
+        rounds_s: seconds after which no further round starts.
     """
     turns: dict[str, list[dict[str, Any]]] = {name: [] for name in tasks}
     with ExitStack() as stack:
@@ -38,7 +42,7 @@ def measure_rows(tasks: dict[str, Task], hop_ms: float, progress: Progress) -> l
         # Slow models get at least the minimum, fast ones as many rounds as fit the time.
         started, rounds = time.monotonic(), 0
         while rounds < _MIN_ROUNDS or (
-            rounds < _MAX_ROUNDS and time.monotonic() - started < _ROUNDS_S
+            rounds < _MAX_ROUNDS and time.monotonic() - started < rounds_s
         ):
             rounds += 1
             progress(f"round {rounds}: every row in turn")
@@ -80,6 +84,7 @@ def make_row(name: str, task: Task, turns: list[dict[str, Any]], hop_ms: float) 
             "cpu_ms": round(ms["encode_1_cpu"] + ms["fuse_1_cpu"], 3),
             "encode_ms": encode_ms,
             "fuse_ms": fuse_ms,
+            "rss_mb": turns[-1]["rss_mb"],
         }
 
     return {

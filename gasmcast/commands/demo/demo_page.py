@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
-import numpy as np
+from markupsafe import Markup
 
+from gasmcast.commands.demo.strongest import (
+    choose_decisions,
+    choose_strip,
+    confidence,
+    read_windows,
+)
+from gasmcast.errors import SourceError
+from gasmcast.evaluation.metrics import confusion
+from gasmcast.evaluation.predictions import FILE_NAME, read_predictions
 from gasmcast.labels import class_name
+from gasmcast.report.figures import inline_svg
+from gasmcast.report.film_strip import encode_strip
 from gasmcast.report.html import Share, Table, data_uri, render
 from gasmcast.report.percent import percent
+from gasmcast.report.plots import CURVES, draw_confusion, draw_panel
+from gasmcast.report.time_line import Dot, Span, draw_time_line
+from gasmcast.training.logs.listing import read_metrics
 
 __all__ = ["Hits", "render_page"]
 
-ROW_HEIGHT = 20
-"""Height of one class in the time line, in SVG units like those below."""
-AXIS_HEIGHT = 34
-LINE_WIDTH = 560
-LETTER_WIDTH = 6.6
-"""Mean width of a letter of a label."""
-MOST_LETTERS = 60
-"""Letters of a label that are shown; the rest is in its tooltip."""
-MOST_TICKS = 10
 MOST_VIDEO_BYTES = 8_000_000
 """Size up to which the video is inside the page; a larger one is a file beside it."""
 
@@ -39,47 +41,11 @@ class Hits(NamedTuple):
     total: int
 
 
-@dataclass(frozen=True)
-class _Label:
-    name: str
-    text: str
-    """The name, shortened where it is long."""
-    y: int
+class _Still(NamedTuple):
+    """Strip of frames of a decision's window."""
 
-
-@dataclass(frozen=True)
-class _Tick:
-    x: float
-    text: str
-
-
-@dataclass(frozen=True)
-class _Action:
-    x: float
-    y: int
-    width: float
-
-
-@dataclass(frozen=True)
-class _Dot:
-    x: float
-    y: int
-    opacity: float
-
-
-@dataclass(frozen=True)
-class _TimeLine:
-    """Time line with a row for each class, in SVG units."""
-
-    left: float
-    """Where time 0 is."""
-    width: float
-    height: int
-    axis_y: int
-    ticks: list[_Tick]
-    labels: list[_Label]
-    actions: list[_Action]
-    decisions: list[_Dot]
+    uri: str
+    caption: str
 
 
 def render_page(
@@ -112,9 +78,9 @@ def render_page(
         hits=hits,
         line=_time_line(actions, decisions),
         video=_video(folder / "live.mp4"),
-        stills=_stills(folder / "live.mp4", decisions),
-        curves=_picture(folder / "run" / "curves.png"),
-        confusion=_picture(folder / "run" / "eval" / "confusion.png"),
+        stills=_stills(folder / "stream.mp4", decisions),
+        curves=_curves(folder / "run" / "metrics.csv"),
+        confusion=_confusion(folder / "run" / "eval" / FILE_NAME),
         times=Table(("", "s"), seconds, numbers=(1,)),
     )
 
@@ -179,57 +145,16 @@ def _targets(
     ]
 
 
-def _time_line(actions: list[dict[str, Any]], decisions: list[dict[str, Any]]) -> _TimeLine:
-    """Lay out bars of the true actions and dots of the decisions."""
-    end_s: float = max(action["end_s"] for action in actions)
-    true_names = {class_name(action["template"]) for action in actions}
-    names = sorted(true_names | {decision["label"] for decision in decisions})
-    rows = {name: ROW_HEIGHT * i for i, name in enumerate(names)}
-
-    # The longest label must not run into the bars.
-    texts = {name: _shorten(name) for name in names}
-    left = round(LETTER_WIDTH * max(len(text) for text in texts.values()) + 12, 1)
-
-    def x(time_s: float) -> float:
-        return left + LINE_WIDTH * min(time_s, end_s) / end_s
-
-    bars = []
-    for action in actions:
-        start, end = x(action["start_s"]), x(action["end_s"])
-        bars.append(_Action(start, rows[class_name(action["template"])] + 2, end - start))
-
-    # Confident decisions are drawn darker.
-    dots = []
-    for decision in decisions:
-        y = rows[decision["label"]] + 13
-        dots.append(_Dot(x(decision["time_s"]), y, 0.3 + 0.7 * decision["p"]))
-
-    axis_y = ROW_HEIGHT * len(names) + 4
-    step_s = _tick_step_s(end_s)
-    times_s = [step_s * i for i in range(int(end_s / step_s) + 1)]
-    return _TimeLine(
-        left=left,
-        width=left + LINE_WIDTH + 20,
-        height=axis_y + AXIS_HEIGHT,
-        axis_y=axis_y,
-        ticks=[_Tick(x(time_s), f"{time_s:g}") for time_s in times_s],
-        labels=[_Label(name, texts[name], y + 14) for name, y in rows.items()],
-        actions=bars,
-        decisions=dots,
-    )
-
-
-def _shorten(name: str) -> str:
-    return name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1].rstrip() + "…"
-
-
-def _tick_step_s(end_s: float) -> float:
-    """Return the step between ticks of the time axis: 1, 2 or 5 times a power of ten, in s."""
-    step_s = 10.0 ** math.floor(math.log10(end_s / MOST_TICKS))
-    for factor in (1, 2, 5):
-        if end_s / (factor * step_s) <= MOST_TICKS:
-            return factor * step_s
-    return 10 * step_s
+def _time_line(actions: list[dict[str, Any]], decisions: list[dict[str, Any]]) -> Markup:
+    """Return bars of the true actions and dots of the decisions."""
+    spans = [
+        Span(class_name(action["template"]), action["start_s"], action["end_s"])
+        for action in actions
+    ]
+    dots = [Dot(one["label"], one["time_s"], one["p"]) for one in decisions]
+    names = sorted({span.name for span in spans} | {dot.name for dot in dots})
+    label = "time line: true actions and decisions by class"
+    return inline_svg(draw_time_line(names, spans, dots), label, wide=True)
 
 
 def _video(path: Path) -> str:
@@ -242,32 +167,43 @@ def _video(path: Path) -> str:
     return path.name
 
 
-def _stills(video: Path, decisions: list[dict[str, Any]], count: int = 4) -> str:
-    """Return frames of the annotated video as a data URI; empty if none can be read.
+def _stills(video: Path, decisions: list[dict[str, Any]]) -> list[_Still]:
+    """Return strips of frames of the strongest decisions, for print and for a glance.
 
-    They are evenly spread over the decisions, for who looks without playing, and for print.
+    There is none where the video is missing or cannot be read.
     """
-    if not decisions:
-        return ""
-    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
-    frames = []
+    chosen = choose_decisions(decisions)
+    if not chosen or not video.is_file():
+        return []
     try:
-        for i in range(count):
-            # The middle of each quarter of the decisions.
-            decision = decisions[len(decisions) * (2 * i + 1) // (2 * count)]
-            capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * decision["time_s"])
-            decoded, frame = capture.read()
-            if decoded:
-                frames.append(frame)
-    finally:
-        capture.release()
+        windows = read_windows(video, chosen)
+    except SourceError:
+        return []
 
-    if not frames:
+    stills = []
+    for decision, window in zip(chosen, windows, strict=True):
+        if window:
+            strip = data_uri(encode_strip(choose_strip(window)), "jpeg")
+            begin_s, end_s = decision["window"]
+            caption = f"{decision['label']}, {percent(confidence(decision))}"
+            stills.append(_Still(strip, f"{caption}, {begin_s:.1f} to {end_s:.1f} s"))
+    return stills
+
+
+def _curves(metrics: Path) -> list[Markup]:
+    """Return the panels of the training curves."""
+    history = read_metrics(metrics)
+    if not history:
+        return []
+    return [
+        inline_svg(draw_panel(history, panel), f"{panel.title} by epoch") for panel in CURVES
+    ]
+
+
+def _confusion(predictions_file: Path) -> Markup | str:
+    """Return the confusion matrix; empty for a demo of a version that kept no predictions."""
+    if not predictions_file.is_file():
         return ""
-    # PNG, because JPEG blurs the text that `live` draws into the frames.
-    _, png = cv2.imencode(".png", np.concatenate(frames, 1))
-    return data_uri(png.tobytes(), "png")
-
-
-def _picture(path: Path) -> str:
-    return data_uri(path.read_bytes(), "png")
+    predictions = read_predictions(predictions_file)
+    counts = confusion(predictions.logits, predictions.labels)
+    return inline_svg(draw_confusion(counts, predictions.names), "confusion matrix", wide=True)

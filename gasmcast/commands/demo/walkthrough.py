@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gasmcast.child_process import child_environment
 from gasmcast.commands.demo.demo_page import Hits, render_page
 from gasmcast.errors import GasmcastError
 from gasmcast.files import write_atomic
@@ -76,7 +77,8 @@ def run_demo(folder: Path, clips: int, seed: int, announce: Callable[[str], None
 
         announce(f"\n[{number}/{len(steps)}] gasmcast {' '.join(step.words)}")
         started = time.monotonic()
-        process = subprocess.run([sys.executable, "-m", "gasmcast", *step.words], check=False)
+        command = [sys.executable, "-m", "gasmcast", *step.words]
+        process = subprocess.run(command, check=False, env=child_environment())
         if process.returncode or not step.result.exists():
             raise GasmcastError(
                 f"The demo stopped at step {number} (gasmcast {verb}).",

@@ -21,7 +21,7 @@ def inspect(
         str,
         typer.Argument(
             metavar="PRESET|CHECKPOINT|BUNDLE",
-            help="ssv2, seed, edge, demo, small-data, a YAML file, a run, or a bundle.",
+            help="A preset (ssv2, edge, lite, nano, ...), a YAML file, a run, or a bundle.",
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,

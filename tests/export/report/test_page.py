@@ -5,7 +5,7 @@ import numpy as np
 from gasmcast.export.checks.heldout_clips import Clips
 from gasmcast.export.report.page import render_page
 from gasmcast.labels import Labels
-from gasmcast.report.charts import thumbnail
+from gasmcast.report.film_strip import thumbnail
 
 
 def verdict(**changes):
@@ -123,4 +123,4 @@ def test_the_page_stands_alone_and_escapes_what_it_is_given():
 def test_thumbnails_are_images_inside_the_page():
     assert thumbnail(clips().pixels[0]).startswith("data:image/jpeg;base64,")
     page = render_page(report(), Labels(["push", "pull"]), clips())
-    assert page.count('<img alt="" src="data:image/jpeg;base64,') == 1
+    assert page.count('<img alt="frames of the clip" src="data:image/jpeg;base64,') == 1

@@ -75,6 +75,16 @@ def test_a_result_that_misses_clips_is_false(run, tiny_set, tmp_path):
     assert partial.to_json()["unreadable"] == ["18"]
 
 
+def test_few_clips_that_may_have_chosen_the_epoch_are_told(run, tiny_set):
+    result = evaluate(run, tiny_set, workers=0)
+    assert "the figures are optimistic" in result.caution
+    assert replace(result, split="train").caution == ""
+    assert replace(result, checkpoint=run / "last.safetensors").caution == ""
+    assert replace(result, scores=replace(result.scores, clips=1000)).caution == ""
+    printed = CliRunner().invoke(app, ["eval", str(run), "--data", str(tiny_set), "--workers", "0"])
+    assert result.caution in printed.stdout
+
+
 def test_a_split_without_labels_is_refused(run, tiny_set):
     with pytest.raises(UsageError, match="'test' has no labels"):
         evaluate(run, tiny_set, split="test")  # type: ignore[arg-type]

@@ -31,7 +31,10 @@ def test_train_returns_what_the_verb_prints(preset, tiny_set, tmp_path):
         warn=warnings.append,
     )
     assert result
-    assert sentences == ["18 training clips, 12 validation clips, 3 classes."]
+    assert sentences == [
+        f"{tiny_set}: format ssv2.",
+        "18 training clips, 12 validation clips, 3 classes.",
+    ]
     assert (result.training_clips, result.validation_clips, result.classes) == (18, 12, 3)
     assert result.best_epoch == 1
     assert result.checkpoint == tmp_path / "run" / "best.safetensors"

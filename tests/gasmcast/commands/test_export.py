@@ -79,7 +79,7 @@ def test_the_bundle_is_written_before_the_engine_is_missed(
     ],
 )
 def test_what_is_not_in_the_bundle_is_told_with_the_reason(
-    exporter, failed, hint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exporter, failed, hint, *, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gasmcast.export import pipeline, plan
     from gasmcast.export.checks.accuracy_gate import judge_precision
@@ -101,7 +101,16 @@ def test_what_is_not_in_the_bundle_is_told_with_the_reason(
 
     monkeypatch.setattr(pipeline, "export_bundle", export_bundle)
     monkeypatch.setattr(plan, "missing_bf16", lambda _: "this processor does not compute in BF16")
-    flags = ["export", "demo", "--precision", "all", "--data", "d", "--out", str(tmp_path / "m")]
+    flags = [
+        "export",
+        "demo",
+        "--precision",
+        "all",
+        "--data",
+        str(tiny_set),
+        "--out",
+        str(tmp_path / "m"),
+    ]
     told = CliRunner().invoke(app, flags)
     assert "int8_bf16 was not judged: this processor does not compute in BF16." in told.stdout
     assert isinstance(told.exception, GateError)

@@ -108,7 +108,7 @@ def test_eval_prints_and_keeps_the_figures(run, data, tmp_path):
     )
     for figure in ("top-1", "top-5", "mean-class", "ECE", "backwards", "shuffled"):
         assert figure in output
-    assert {"confusion.png", "reliability.png", "scores.json"} <= {
+    assert {"confusion.png", "reliability.png", "scores.json", "predictions.npz"} <= {
         path.name for path in (run / "eval").iterdir()
     }
     from gasmcast.export.source import open_source
@@ -116,10 +116,17 @@ def test_eval_prints_and_keeps_the_figures(run, data, tmp_path):
     assert 0.05 <= open_source(str(run)).temperature <= 20
     assert open_source(str(run / "last.safetensors")).temperature is None  # it was not evaluated
     page = (tmp_path / "errors" / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 2
-    assert "http" not in page
+    assert page.count('<svg role="img"') == 2
+    assert not re.search(r"(src|href)=['\"](?!data:|#)", page)
     assert "Accuracy by motion" in page
     assert "Accuracy by clip length" in page
+
+    # The report of the run has the same analysis, and the curves.
+    _call("report", run, "--out", tmp_path / "run.html")
+    report = (tmp_path / "run.html").read_text()
+    for heading in ("Training", "Does order in time matter?", "Accuracy by motion", "Settings"):
+        assert f"<h2>{heading}</h2>" in report
+    assert report.count('<svg role="img"') >= 5
 
 
 def test_the_analysis_shows_what_went_wrong(data, tmp_path):
@@ -127,6 +134,7 @@ def test_the_analysis_shows_what_went_wrong(data, tmp_path):
     from gasmcast.evaluation.classifier import Classifier
     from gasmcast.evaluation.evaluation import evaluate_split
     from gasmcast.evaluation.page import write_analysis
+    from gasmcast.evaluation.predictions import predictions_of
     from gasmcast.labels import Labels
     from gasmcast.spec import ClipSpec
 
@@ -135,7 +143,7 @@ def test_the_analysis_shows_what_went_wrong(data, tmp_path):
 
     spec = ClipSpec(segments=2, motion_frames=2, semantic_frames=1, pixels=32)
     exam = evaluate_split(Classifier("stub", always_down, spec, Labels(CLASSES), None), data)
-    page = write_analysis(exam, tmp_path).read_text()
+    page = write_analysis(exam, predictions_of(exam, data, "validation"), tmp_path).read_text()
     pairs, _, worst = page.partition("<h2>Most confused pairs</h2>")[2].partition(
         "<h2>Worst clips</h2>"
     )
