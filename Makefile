@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed-dev
 DOCS_STAMP := .venv/installed-docs
 
-.PHONY: demo test test-engines lint docs dist soak debian clean
+.PHONY: demo test test-web test-engines gpu-proof lint docs dist soak debian clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -25,12 +25,21 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
+# The web view and every kind of page in Chromium; part of `make test`, too.
+test-web: debian $(STAMP)
+	$(BIN)/python -m pytest tests/web tests/gasmcast/report/test_pages_in_browser.py
+
 # What .pre-commit-config.yaml runs at a commit, over all files.
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy gasmcast
 	$(BIN)/lint-imports
+
+# Everything that a GPU has to prove, at most ten minutes; PROOF_FLAGS=--rehearse tries it on a CPU.
+PROOF_FLAGS ?=
+gpu-proof: $(STAMP)
+	$(BIN)/gasmcast doctor --gpu-proof gpu-proof $(PROOF_FLAGS)
 
 # The documentation site, in site/. Works offline; a warning is an error.
 docs: $(DOCS_STAMP)
@@ -65,8 +74,8 @@ dist: $(STAMP) $(RELEASE_STAMP)
 		$(RELEASE)/$(notdir $(lastword $(DIST_PYTHONS)))/bin/python --out dist
 
 # Libraries that OpenCV needs on a machine without a screen, and servers and tools that some fault
-# tests need (RTSP, MQTT, FFmpeg). Without them these tests are skipped with a reason.
-DEBIAN := ffmpeg gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
+# tests need (RTSP, MQTT, FFmpeg, a browser). Without them these tests are skipped with a reason.
+DEBIAN := chromium ffmpeg gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
 	gstreamer1.0-plugins-ugly libgl1 libglib2.0-0 mosquitto python3-gi
 debian:
 	apt-get update -qq

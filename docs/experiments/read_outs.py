@@ -21,12 +21,13 @@ import numpy as np
 import torch
 
 from gasmcast.config import Config
+from gasmcast.data.source_folds import split_folds
 from gasmcast.evaluation.metrics import log_softmax
 from gasmcast.features.feature_dataset import FeatureDataset
 from gasmcast.models.checkpoint import load_checkpoint
 from gasmcast.training.inputs.training_set import open_training_set
 from gasmcast.training.stacking.clip_subset import ClipSubset
-from gasmcast.training.stacking.folds import READ_OUTS, score_read_outs, split_folds
+from gasmcast.training.stacking.folds import READ_OUTS, score_read_outs
 from gasmcast.training.stacking.stream_weights import fit_stream_weights
 
 DRAWS = 4000

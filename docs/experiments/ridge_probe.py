@@ -22,11 +22,11 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
+from gasmcast.data.source_folds import split_folds
 from gasmcast.evaluation.metrics import bootstrap_interval
 from gasmcast.features.feature_dataset import FeatureDataset
 from gasmcast.models.model import build_model
 from gasmcast.training.inputs.training_set import open_training_set
-from gasmcast.training.stacking.folds import split_folds
 
 PENALTIES = 10.0 ** np.arange(-1, 6)
 FOLDS = 3

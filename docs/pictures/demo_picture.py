@@ -24,32 +24,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from gasmcast.commands.demo.strongest import (
+    choose_decisions,
+    choose_strip,
+    confidence,
+    read_windows,
+)
 from gasmcast.labels import class_name
-from gasmcast.video.reader import read_frames
 
-__all__ = ["choose_decisions", "choose_strip", "draw_picture", "true_action"]
+__all__ = ["draw_picture", "true_action"]
 
 FRAMES = 3
 """Frames shown of each window."""
-SPAN = 0.35
-"""Part of the window that the frames cover; a repeated action rarely restarts within it."""
 INK, SOFT, RIGHT, WRONG = "#1b2533", "#5b6675", "#15803d", "#b91c1c"
 
 Decision = dict[str, Any]
-
-
-def choose_decisions(decisions: list[Decision], count: int = 4) -> list[Decision]:
-    """Return the most confident decision of each recognized action, the `count` best by time."""
-    best: dict[str, Decision] = {}
-    for decision in decisions:
-        label = decision["label"]
-        # Without an action there is nothing to show; a moving camera hides what moves.
-        if decision["label_id"] < 0 or "camera" in label:
-            continue
-        if label not in best or _confidence(decision) > _confidence(best[label]):
-            best[label] = decision
-    chosen = sorted(best.values(), key=_confidence, reverse=True)[:count]
-    return sorted(chosen, key=lambda decision: float(decision["window"][1]))
 
 
 def true_action(decision: Decision, actions: list[dict[str, Any]]) -> str:
@@ -66,39 +55,16 @@ def draw_picture(demo: Path, out: Path) -> list[Decision]:
     chosen = choose_decisions([record for record in records if record["kind"] == "decision"])
     actions = json.loads((demo / "stream.json").read_text(encoding="utf-8"))
 
-    # The video is short, and read once for all windows.
-    video = list(read_frames(demo / "stream.mp4"))
+    windows = read_windows(demo / "stream.mp4", chosen)
 
     figure, axes = plt.subplots(2, 2, figsize=(10, 4.1), dpi=110, layout="constrained")
-    for decision, ax in zip(chosen, axes.flat, strict=False):
-        begin, end = decision["window"]
-        window = [frame for stamp, frame in video if begin <= stamp <= end]
-        _draw_decision(ax, decision, true_action(decision, actions), choose_strip(window))
+    for decision, window, ax in zip(chosen, windows, axes.flat, strict=False):
+        _draw_decision(ax, decision, true_action(decision, actions), choose_strip(window, FRAMES))
     for ax in axes.flat:
         ax.set_axis_off()
     figure.savefig(out)
     plt.close(figure)
     return chosen
-
-
-def choose_strip(window: list[NDArray[np.uint8]], count: int = FRAMES) -> list[NDArray[np.uint8]]:
-    """Return `count` frames from the part of a window in which the object stays in sight.
-
-    The actions of the synthetic video repeat. Where one restarts, the object is out of sight; a
-    strip across that moment would show the opposite motion.
-    """
-    # What differs from the median picture of the window is the object.
-    stack = np.stack([frame.mean(axis=2) for frame in window])  # (T, H, W)
-    visible = np.abs(stack - np.median(stack, axis=0)).mean(axis=(1, 2))
-
-    length = max(count, round(SPAN * len(window)))
-    starts = range(len(window) - length + 1)
-    begin = max(starts, key=lambda start: float(visible[start : start + length].min()))
-    return [window[round(i)] for i in np.linspace(begin, begin + length - 1, count)]
-
-
-def _confidence(decision: Decision) -> float:
-    return float(decision["top"][0][1])
 
 
 def _draw_decision(
@@ -113,7 +79,7 @@ def _draw_decision(
     right = decision["label"] == truth
     begin, end = decision["window"]
     ax.set_title(decision["label"], loc="left", fontsize=11, fontweight="bold", color=INK)
-    note = f"{100 * _confidence(decision):.0f} %, {begin:.1f} to {end:.1f} s, "
+    note = f"{100 * confidence(decision):.0f} %, {begin:.1f} to {end:.1f} s, "
     note += "right" if right else f"wrong: {truth}"
     ax.text(
         0.0,
@@ -133,7 +99,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="PNG to write")
     args = parser.parse_args()
     for decision in draw_picture(args.demo, args.out):
-        print(f"{decision['window'][1]:.1f} s  {decision['label']}  {_confidence(decision):.2f}")
+        print(f"{decision['window'][1]:.1f} s  {decision['label']}  {confidence(decision):.2f}")
 
 
 if __name__ == "__main__":
