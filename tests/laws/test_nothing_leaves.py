@@ -86,6 +86,7 @@ data check data
 report run.jsonl --out recording.html
 background film.mp4 --bundle m.gasm --hours 1 --out idle.npz
 classify film.mp4 --bundle m.gasm --out labels --workers 1
+enough --data data --config demo --out enough --draws 2 --set model.freeze=true
 plan --cameras 10 --clips 10
 cache demo --data data --out cache --set model.freeze=true
 """

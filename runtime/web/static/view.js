@@ -9,6 +9,7 @@ const STREAMS = 4; // browsers keep six connections per server; the rest of the 
 const STATES = new Set(["live", "ended"]);
 const LISTED = 500; // events in the list while nobody scrolls back
 const tiles = new Map();
+const gone = new Set(); // cameras that were removed; their last messages may arrive late
 let facts = {};
 
 async function json(path) {
@@ -118,11 +119,13 @@ function tileOf(camera) {
 
 function follow(cameras) {
   const names = new Set(cameras.map((stats) => stats.camera));
+  for (const camera of names) gone.delete(camera);
   for (const [camera, tile] of tiles) {
     if (names.has(camera)) continue;
     tile.visible = false;
     tile.root.remove();
     tiles.delete(camera);
+    gone.add(camera);
     [...$("filter-camera").options].find((option) => option.value === camera)?.remove();
   }
   $("empty").hidden = tiles.size > 0;
@@ -134,9 +137,9 @@ const LEVELS = ["full service", "every second decision", "still scenes are skipp
   "cameras take turns", "whole windows only"];
 
 function take(record) {
-  if (record.kind === "decision") tileOf(record.camera).decide(record);
+  if (record.kind === "decision" && !gone.has(record.camera)) tileOf(record.camera).decide(record);
   if (record.kind === "event") showEvent(record);
-  if (record.kind === "notice" && record.camera) {
+  if (record.kind === "notice" && record.camera && !gone.has(record.camera)) {
     tileOf(record.camera).root.querySelector(".state").title = record.text;
   }
   if (record.kind === "stats") {

@@ -8,11 +8,11 @@ import pytest
 
 from gasmcast.training.logs.listing import HEAD
 
-RUN = ["tennis", "best 12 of 60", "81.5", "97.0", "79.9", "1.234", "17.12M", "123.4", "1.25"]
+RUN = ["tennis", "best 12 of 60", "81.5", "97.0", "79.9", "78.2", "1.234", "17.12M", "123.4", "1.25"]
 LINES = [
     list(HEAD),
     [*RUN, "16081c12+"],
-    ["a/very/long/path/of/a/run/that/nobody/would/write", "3 of 60, unfinished", *[""] * 8],
+    ["a/very/long/path/of/a/run/that/nobody/would/write", "3 of 60, unfinished", *[""] * 9],
 ]
 
 
@@ -24,7 +24,7 @@ def columns(monkeypatch):
     return set_width
 
 
-@pytest.mark.parametrize("width", [60, 80, 140])
+@pytest.mark.parametrize("width", [60, 80, 160])
 def test_no_figure_of_a_run_is_folded(width: int, columns, capsys) -> None:
     columns(width)
     importlib.import_module("gasmcast.commands.runs")._print(LINES)
@@ -34,9 +34,9 @@ def test_no_figure_of_a_run_is_folded(width: int, columns, capsys) -> None:
     assert "…" not in text
     for cell in ("tennis", "81.5", "top-1"):
         assert cell in text
-    assert "best 12 of 60" in text
-    assert ("16081c12+" in text) == (width == 140)
-    assert ("A wider terminal also shows" in text) == (width < 140)
+    assert ("best 12 of 60" in text) == (width > 60)
+    assert ("16081c12+" in text) == (width == 160)
+    assert ("A wider terminal also shows" in text) == (width < 160)
 
 
 @pytest.mark.parametrize("width", [80, 140])

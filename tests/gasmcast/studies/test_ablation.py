@@ -19,7 +19,7 @@ from gasmcast.studies.shared_clips import SharedClips
 from gasmcast.studies.study import STUDIES, Study, base_config, read_study, row_settings
 from gasmcast.training.inputs import training_set
 from gasmcast.training.inputs.training_set import TrainingSet
-from gasmcast.training.stacking import folds
+from gasmcast.training.stacking import cross_validation
 from gasmcast.training.stacking.folds import FittedConfig
 from gasmcast.training.step import DivergedError
 
@@ -154,7 +154,7 @@ def test_a_training_that_is_stopped_says_how_to_go_on(data, tmp_path, monkeypatc
     opened = TrainingSet(load_config("demo"), [0, 1], None, Labels(NAMES), ())
     monkeypatch.setattr(training_set, "open_training_set", lambda *_, **__: opened)
     fitted = FittedConfig(opened.config, name if where == "folds" else "")
-    monkeypatch.setattr(folds, "with_stream_weights", lambda *_, **__: fitted)
+    monkeypatch.setattr(cross_validation, "with_stream_weights", lambda *_, **__: fitted)
     monkeypatch.setattr("gasmcast.training.loop.train", lambda *_, **__: {"stopped": name})
     result = CliRunner().invoke(
         app, ["train", "demo", "--data", str(data), "--out", str(tmp_path / "run")]
