@@ -60,6 +60,8 @@ def ablate(
 
         gasmcast ablate heads --base ssv2 --data ssv2 --out studies/heads --seeds 1
     """
+    import sys
+    from contextlib import nullcontext, redirect_stdout
     from dataclasses import asdict
 
     from gasmcast.commands.settings import parse_settings
@@ -74,7 +76,8 @@ def ablate(
     plan = read_study(study)
     if seeds is not None:
         plan = plan.model_copy(update={"seeds": tuple(range(seeds))})
-    rows, stopped = run_study(plan, data, out, base=base, settings=parse_settings(settings))
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():  # tables of the trainings
+        rows, stopped = run_study(plan, data, out, base=base, settings=parse_settings(settings))
 
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows]))

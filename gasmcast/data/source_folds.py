@@ -50,14 +50,15 @@ def split_folds(
     random.Random(seed).shuffle(names)
     names.sort(key=lambda name: -len(members[name]))
 
-    # Each group goes where the sum of the squared class counts grows least.
+    # Each group goes where the sum of the squared class counts grows least; of equals, to the fold
+    # with the fewest clips.
     classes = max(labels) + 1
     counts = np.zeros((folds, classes))
     fold = np.zeros(len(labels), np.int64)
     for name in names:
         added = np.bincount([labels[clip] for clip in members[name]], minlength=classes)
         growth = ((counts + added) ** 2).sum(1) - (counts**2).sum(1)
-        chosen = int(growth.argmin())
+        chosen = min(range(folds), key=lambda k: (growth[k], counts[k].sum()))
 
         counts[chosen] += added
         fold[members[name]] = chosen

@@ -22,6 +22,10 @@ FLAT = 0.03
 """Largest gain, as a share, of a curve that is flat when its sources are doubled."""
 SURE = 0.9
 """Share of resampled sources that must rise for a curve to be called rising."""
+SURE_FLAT = 0.75
+"""Share of resampled sources whose gain must be small for a curve to be called flat."""
+LEARNED = 0.5
+"""Accuracy below which a curve is not called flat: it may not have begun to rise."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,11 @@ def _trend(errors: Floats, gains: Floats) -> Trend:
         errors: `(R, F)` of resampled sources.
         gains: `(R,)` accuracy that their power laws expect of twice the sources.
     """
-    # A law only says how fast; that it rises at all shows in the refits themselves.
+    # A law only says how fast; that it rises at all shows in the refits themselves. Before its
+    # power law a curve is level near chance (the "small data region" of Hestness et al. 2017).
     half = FRACTIONS.index(0.5)
     rises = float((errors[:, half] > errors[:, -1]).mean())
     if float(np.median(gains)) > FLAT and rises >= SURE:
         return "rising"
-    return "flat" if float((gains <= FLAT).mean()) >= 0.5 else "unclear"
+    is_learned = float(np.median(errors[:, -1])) <= 1 - LEARNED
+    return "flat" if is_learned and float((gains <= FLAT).mean()) >= SURE_FLAT else "unclear"

@@ -52,7 +52,7 @@ def rank_harm(
     """Return all clips, the most suspicious first.
 
     The order is that of the loss without the clip itself. Its siblings of the same source stay in:
-    they are the best witnesses of a wrong label (docs/experiments/enough.md).
+    they are the best witnesses of a wrong label.
 
     Args:
         gram: similarities `(N, N)`.

@@ -67,7 +67,8 @@ def study_features(
         progress: called after each draw.
 
     Raises:
-        UsageError: fewer than two classes with clips, or fewer than four sources.
+        UsageError: fewer than two classes with clips, fewer than four sources, or no class of two
+            sources.
     """
     present = np.bincount(labels, minlength=len(names)) > 0
     groups = np.unique(np.asarray(sources), return_inverse=True)[1].astype(np.int64)
@@ -76,6 +77,13 @@ def study_features(
             f"{int(present.sum())} classes and {groups.max(initial=-1) + 1} sources: a learning"
             " curve needs two classes and four sources.",
             "Add clips of other footage; `source` in the annotations names it.",
+        )
+
+    pairs = np.unique(np.stack([labels, groups]), axis=1)
+    if (np.bincount(pairs[0]) < 2).all():
+        raise UsageError(
+            "Every class comes from one source, so no clip can be judged by other footage.",
+            "Record each class a second time, elsewhere or by other people.",
         )
 
     gram = gram_matrix(blocks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -47,8 +48,8 @@ def fill_caches(
         TimeRemainingColumn(),
     )
 
-    # One bar per split; rows that are stored already count as done.
-    with Progress(*columns) as bars:
+    # One bar per split; rows that are stored already count as done. Standard output is for results.
+    with Progress(*columns, console=Console(stderr=True)) as bars:
         for split, part in caches.parts.items():
             bar = bars.add_task(f"encoding {split}", total=part.plan.rows)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
@@ -184,7 +185,8 @@ def _run_teacher(
 
     # The label of each clip is its index, so that rows of clips that do not decode are known.
     numbered = [replace(clip, label=index) for index, clip in enumerate(clips)]
-    with Progress(transient=True, disable=not processes.is_main) as bars:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not processes.is_main) as bars:
         bar = bars.add_task("running the teacher", total=len(clips))
         logits, indices = predict(
             classify,

@@ -259,7 +259,7 @@ def _encode_first(opened: TrainingSet, run_folder: Path) -> TrainingSet:
     # A resumed run finds its caches complete and says nothing.
     if not caches.is_complete:
         text = f"Encoding first: {caches.describe_size()}"
-        Console().print(text, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(text, highlight=False, soft_wrap=True)
     fill_caches(caches, opened.labels, workers=min(1, config.train.workers))
 
     # The digests have just been compared, while missing shards were looked for.

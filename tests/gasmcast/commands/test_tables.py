@@ -8,7 +8,18 @@ import pytest
 
 from gasmcast.training.logs.listing import HEAD
 
-RUN = ["tennis", "best 12 of 60", "81.5", "97.0", "79.9", "78.2", "1.234", "17.12M", "123.4", "1.25"]
+RUN = [
+    "tennis",
+    "best 12 of 60",
+    "81.5",
+    "97.0",
+    "79.9",
+    "78.2",
+    "1.234",
+    "17.12M",
+    "123.4",
+    "1.25",
+]
 LINES = [
     list(HEAD),
     [*RUN, "16081c12+"],

@@ -52,6 +52,7 @@ def trained(monkeypatch):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
         done.append(config.model.fusion)
+        print("The table of a training.")
         fault = faults.get(config.model.fusion, "")
         if isinstance(fault, Exception):
             raise fault
@@ -145,6 +146,7 @@ def test_a_study_that_is_stopped_says_so(data, tmp_path, trained, monkeypatch, s
         )
         assert (result.exit_code, done[-1]) == (code, "add"), result.output
         assert "Stopped." in result.output
+        assert not options or len(json.loads(result.stdout)) == 1
 
 
 @pytest.mark.parametrize("stop", STOPS)
