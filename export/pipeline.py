@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from gasmcast.data.background import background_windows, find_background
 from gasmcast.data.set_check import check_data
 from gasmcast.export.bundle_writer import check_target, draft_bundle, write_manifest
 from gasmcast.export.checks.clip_choice import check_clips, parity_clips, validation_clips
+from gasmcast.export.checks.heldout_clips import background_clips
 from gasmcast.export.checks.torch_parity import require_parity, verify_against_torch
 from gasmcast.export.checks.twin_parity import require_same_logits
 from gasmcast.export.graphs.attention_twins import write_twins
@@ -81,7 +83,8 @@ def export_bundle(
     check_clips(
         source.config.spec, data=data, calibration=calibration, calibrates=bool(plan.calibrated)
     )
-    clips = plan.held_out if data is not None else plan.parity_clips
+    videos = find_background(plan.background)
+    clips = plan.held_out * (2 if videos else 1) if data is not None else plan.parity_clips
     check_disk(out, source, clips, attention=plan.attention)
 
     with (
@@ -103,6 +106,9 @@ def export_bundle(
         _verify_parity(export)
         if plan.attention:
             _add_attention(export)
+
+        if data is not None:
+            _read_background(export, videos, data)
 
         # Without held-out clips nothing can be judged: FP32 is exported alone.
         if data is not None:
@@ -163,6 +169,17 @@ def _read_clips(export: ExportState) -> None:
             judged=plan.precisions[0] if plan.precisions else None,
             progress=export.progress,
         )
+
+
+def _read_background(export: ExportState, videos: list[Path], data: Path) -> None:
+    """Read windows of the videos of background, and of the unlabeled time of the data set."""
+    spec, plan = export.spec, export.plan
+    windows = background_windows(videos, spec.window_s, plan.held_out, data=data)
+    if windows or videos:
+        with export.timed("background"):
+            export.background = background_clips(
+                windows, spec, export.scratch, progress=export.progress
+            )
 
 
 def _verify_parity(export: ExportState) -> None:

@@ -85,6 +85,8 @@ class ExportPlan:
     """Measure the loss of every block under INT8 even when the gate passes."""
     measure: bool = True
     """Time every precision on this machine's engines and report the fastest."""
+    background: tuple[Path, ...] = ()
+    """Videos and folders of videos in which no action happens."""
     attention: bool = False
     """Also write the attention twins of encoder and head."""
 
@@ -109,6 +111,13 @@ class ExportPlan:
             raise UsageError(
                 f"{self.precisions[0]} is only written after held-out clips have judged it, and "
                 "there are none.",
+                "Give --data with a training and a validation split.",
+            )
+
+        if self.background and data is None:
+            raise UsageError(
+                "The no-action threshold is chosen on held-out clips and background together, and"
+                " there are no held-out clips.",
                 "Give --data with a training and a validation split.",
             )
 

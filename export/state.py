@@ -50,6 +50,8 @@ class ExportState:
     """Shape of each attention output of each attention twin, by file name."""
     clips: Clips = field(init=False)
     """Held-out clips; without a data set, clips for parity alone."""
+    background: Clips | None = None
+    """Windows in which no action happens."""
     fp32_outputs: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """Features and logits of the first clips, from the parity check."""
     rules: list[RuleReport] = field(default_factory=list)

@@ -45,6 +45,7 @@ def judge_precision(
     labels: ClassLabels | None,
     *,
     recipe: GateRecipe | None = None,
+    background: Logits | None = None,
 ) -> GateVerdict:
     """Judge one precision on N held-out clips.
 
@@ -55,6 +56,8 @@ def judge_precision(
         logits: logits of the precision on the same clips, `(N, classes)`.
         labels: classes of the clips, `(N,)`; None if unknown.
         recipe: thresholds; the defaults of `GateRecipe` if None.
+        background: logits `(M, classes)` of windows in which no action happens; None: there are
+            none. They raise the no-action threshold and enter no other figure.
     """
     recipe = recipe or GateRecipe()
     reasons = []
@@ -80,6 +83,17 @@ def judge_precision(
         scores = _score(fp32, logits, labels, recipe.false_alarms)
         reasons += _broken_limits(scores, recipe)
 
+    # The threshold holds the rate on wrong decisions, and on background where there is some.
+    threshold = scores.no_action if scores else None
+    windows = np.zeros(0) if background is None else np.nan_to_num(background).max(1)
+    limit = _limit(windows, recipe.false_alarms)
+    if limit is not None:
+        threshold = limit if threshold is None else max(threshold, limit)
+    reported = None if background is None else _share_reported(windows, threshold)
+    right = None
+    if background is not None and labels is not None and len(labels):
+        right = _share_reported(logits.max(1)[hits(logits, labels)], threshold)
+
     # The neutral temperature 1.0 leaves logits as they are.
     return GateVerdict(
         precision=precision,
@@ -93,7 +107,10 @@ def judge_precision(
         ece=scores.ece if scores else None,
         ece_shift=scores.ece_shift if scores else None,
         temperature=scores.temperature if scores else 1.0,
-        no_action=scores.no_action if scores else None,
+        no_action=threshold,
+        background=len(windows),
+        background_reported=reported,
+        right_reported=right,
         disagree=tuple(int(i) for i in np.flatnonzero(~same)[:_LISTED]),
         reasons=tuple(reasons),
         recipe=recipe,
@@ -157,9 +174,31 @@ def no_action_threshold(logits: Logits, labels: ClassLabels, rate: float) -> flo
     Returns:
         The threshold; None if so few decisions are wrong that all may be reported.
     """
-    # Sorted from the most confident mistake down, the first one that is not allowed is the
-    # threshold.
-    top = np.asarray(logits, np.float64).max(1)
-    wrong = np.sort(top[~hits(logits, labels)])[::-1]
-    allowed = int(rate * len(labels))
-    return float(wrong[allowed]) if len(wrong) > allowed else None
+    wrong = np.asarray(logits, np.float64).max(1)[~hits(logits, labels)]
+    return _limit(wrong, rate, len(labels))
+
+
+def _limit(top: NDArray[np.floating[Any]], rate: float, count: int | None = None) -> float | None:
+    """Return the smallest threshold that at most a share of windows reaches.
+
+    Args:
+        top: `(M,)` largest logits of windows that should not be reported.
+        rate: the share.
+        count: number of windows that it is a share of; those of `top` if None.
+
+    Returns:
+        The threshold; None if all may be reported.
+    """
+    # Sorted from the most confident one down: the first that is not allowed stays below.
+    allowed = int(rate * (len(top) if count is None else count))
+    if len(top) <= allowed:
+        return None
+    return float(np.nextafter(np.sort(np.asarray(top, np.float64))[::-1][allowed], np.inf))
+
+
+def _share_reported(top: NDArray[np.floating[Any]], threshold: float | None) -> float | None:
+    """Return the share of windows that reach a threshold; None without windows."""
+    if not len(top):
+        return None
+    # In float32 the threshold would be rounded to the logit that it is just above.
+    return 1.0 if threshold is None else float((top.astype(np.float64) >= threshold).mean())

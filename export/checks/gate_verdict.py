@@ -21,8 +21,8 @@ class GateRecipe:
     ece_shift: float = 0.03
     """Largest increase of the calibration error."""
     false_alarms: float = 0.05
-    """Largest share of held-out clips that may be decided wrongly and still be reported; the
-    no-action threshold suppresses the rest."""
+    """Largest share of held-out clips that may be decided wrongly and still be reported, and of
+    background windows that may be reported; the no-action threshold suppresses the rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,12 @@ class GateVerdict:
     reasons: tuple[str, ...]
     """Thresholds that are not met, in words."""
     recipe: GateRecipe
+    background: int = 0
+    """Number of background windows, in which no action happens."""
+    background_reported: float | None = None
+    """Share of them that reach the no-action threshold; None without any."""
+    right_reported: float | None = None
+    """Share of the rightly decided clips that reach it; None without labels or background."""
     teacher_agreement: float | None = None
     """Share of clips with the class that the teacher of a student says; None without a teacher."""
 
@@ -69,6 +75,12 @@ class GateVerdict:
             figures += f", with the teacher {100 * self.teacher_agreement:.1f} %"
         if self.top1 is not None and self.top1_loss is not None:
             figures += f", top-1 {100 * self.top1:.1f} % (loss {100 * self.top1_loss:.1f} points)"
+
+        if self.background_reported is not None:
+            figures += (
+                f", background reported {100 * self.background_reported:.1f} % of"
+                f" {self.background} windows"
+            )
 
         result = "passes" if self else "FAILS: " + "; ".join(self.reasons)
         clips = f"{self.clips} held-out clips ({self.engine})"

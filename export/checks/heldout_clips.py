@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,9 +18,9 @@ from gasmcast.labels import Labels
 from gasmcast.progress import Progress, silent
 from gasmcast.spec import ClipSpec
 
-__all__ = ["Clips", "held_out_clips", "made_up_clips", "stored_clips"]
+__all__ = ["Clips", "background_clips", "held_out_clips", "made_up_clips", "stored_clips"]
 
-ClipOrigin = Literal["validation", "calibration", "made up"]
+ClipOrigin = Literal["validation", "calibration", "made up", "background"]
 
 
 @dataclass(frozen=True)
@@ -77,19 +78,8 @@ def held_out_clips(
     order = np.random.default_rng(seed).permutation(len(samples))[:count]
     chosen = [samples[i] for i in sorted(order)]
 
-    # Rows of clips that cannot be read are overwritten by the next clip, and cut off at the end.
-    pixels = _memory_map(folder / "held-out.u8", len(chosen), spec)
-    read: list[Sample] = []
-    unread = []
-    for i, sample in enumerate(chosen, start=1):
-        try:
-            start_s = spec.centered_start(clip_length_s(sample))
-            pixels[len(read)] = read_sample(sample, spec, start_s)
-            read.append(sample)
-        except SourceError:
-            unread.append(sample.id)
-        progress("reading held-out clips", i, len(chosen))
-
+    file = folder / "held-out.u8"
+    pixels, read, unread = _read(chosen, spec, file, "reading held-out clips", progress)
     if not read:
         raise UsageError(
             f"None of the validation clips of {data} can be read.",
@@ -99,12 +89,37 @@ def held_out_clips(
     # Indices of other classes would be counted as mistakes.
     same_classes = read_labels(data) == labels
     return Clips(
-        pixels=pixels[: len(read)],
+        pixels=pixels,
         ids=tuple(s.id for s in read),
         labels=np.asarray([s.label for s in read], np.int64) if same_classes else None,
         origin="validation",
         unread=tuple(unread),
     )
+
+
+def background_clips(
+    windows: Sequence[Sample], spec: ClipSpec, folder: Path, *, progress: Progress = silent
+) -> Clips:
+    """Read windows without an action; they have no labels.
+
+    Args:
+        windows: windows of `gasmcast.data.background`.
+        spec: sampling contract.
+        folder: folder of the memory map.
+        progress: called after each window.
+
+    Raises:
+        UsageError: there are none, or none can be read.
+    """
+    file = folder / "background.u8"
+    pixels, read, unread = _read(windows, spec, file, "reading background", progress)
+    if not read:
+        raise UsageError(
+            f"--background gives no window of {spec.window_s:g} s that can be read.",
+            "Give longer videos.",
+        )
+    ids = tuple(sample.id for sample in read)
+    return Clips(pixels, ids, labels=None, origin="background", unread=tuple(unread))
 
 
 def stored_clips(stored: CalibrationSet, folder: Path, count: int) -> Clips:
@@ -136,6 +151,25 @@ def made_up_clips(spec: ClipSpec, folder: Path, count: int, seed: int = 0) -> Cl
         pixels[i] = np.clip(wave + rng.normal(0, 12, wave.shape), 0, 255)
 
     return Clips(pixels, tuple(f"made-up-{i}" for i in range(count)), None, "made up")
+
+
+def _read(
+    samples: Sequence[Sample], spec: ClipSpec, file: Path, stage: str, progress: Progress
+) -> tuple[NDArray[np.uint8], list[Sample], list[str]]:
+    """Return the centered windows of the clips that can be read, these clips, and other names."""
+    # Rows of clips that cannot be read are overwritten by the next clip, and cut off at the end.
+    pixels = _memory_map(file, len(samples), spec)
+    read: list[Sample] = []
+    unread = []
+    for i, sample in enumerate(samples, start=1):
+        try:
+            start_s = spec.centered_start(clip_length_s(sample))
+            pixels[len(read)] = read_sample(sample, spec, start_s)
+            read.append(sample)
+        except SourceError:
+            unread.append(sample.id)
+        progress(stage, i, len(samples))
+    return pixels[: len(read)], read, unread
 
 
 def _memory_map(path: Path, count: int, spec: ClipSpec) -> NDArray[np.uint8]:

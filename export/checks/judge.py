@@ -18,6 +18,7 @@ from gasmcast.export.checks.reference_engines import open_for
 from gasmcast.export.checks.run_clips import run_streaming
 from gasmcast.export.checks.torch_parity import compare_with_fp32
 from gasmcast.progress import Progress, silent
+from gasmcast.runtime.engines import Engine
 
 __all__ = ["Judge", "JudgedPrecision"]
 
@@ -58,6 +59,7 @@ class Judge:
         recipe: thresholds of the gate.
         threads: CPU threads; all cores if None.
         progress: called after each clip.
+        background: windows in which no action happens; None: there are none.
         teacher: class that the teacher of a student says of each clip, by its id.
     """
 
@@ -69,10 +71,11 @@ class Judge:
         threads: int | None,
         progress: Progress = silent,
         *,
+        background: Clips | None = None,
         teacher: Mapping[str, int] | None = None,
     ) -> None:
         self._clips, self._known, self._recipe = clips, known, recipe
-        self._teacher = teacher or {}
+        self._background, self._teacher = background, teacher or {}
         self._threads, self._progress = threads, progress
         self._fp32: NDArray[np.float32] | None = None
 
@@ -95,6 +98,7 @@ class Judge:
             outcome.logits,
             self._clips.labels,
             recipe=self._recipe,
+            background=self._run_background(precision, paths),
         )
         verdict = replace(verdict, teacher_agreement=self._agree_with_teacher(outcome.logits))
         return JudgedPrecision(verdict, outcome.deviation)
@@ -109,12 +113,26 @@ class Judge:
         ]
         return float(np.mean([ours == theirs for ours, theirs in pairs])) if pairs else None
 
+    def _run_background(
+        self, precision: str, paths: Mapping[str, Path]
+    ) -> NDArray[np.float32] | None:
+        """Return the logits `(M, classes)` of the background; None without any."""
+        if self._background is None:
+            return None
+        pixels = self._background.pixels
+        if "complete" in paths:
+            return _run_whole(open_for(precision, paths["complete"], self._threads), pixels)
+        return run_streaming(
+            open_for(precision, paths["encoder"], self._threads),
+            open_for(precision, paths["head"], self._threads),
+            pixels,
+            progress=self._progress,
+            stage=f"background in {precision}",
+        )
+
     def _run_complete(self, precision: str, path: Path) -> _Outcome:
         engine = open_for(precision, path, self._threads)
-        rows = [
-            engine.run({"clip": np.asarray(clip[None])})["logits"] for clip in self._clips.pixels
-        ]
-        return _Outcome(np.concatenate(rows), engine.describe())
+        return _Outcome(_run_whole(engine, self._clips.pixels), engine.describe())
 
     def _run_streaming(self, precision: str, paths: Mapping[str, Path]) -> _Outcome:
         encoder = open_for(precision, paths["encoder"], self._threads)
@@ -156,3 +174,10 @@ class Judge:
             outputs["logits"] = logits[: len(features)]
             deviation = compare_with_fp32(precision, self._known, outputs, head)
         return _Outcome(logits, encoder.describe(), deviation)
+
+
+def _run_whole(engine: Engine, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the logits `(N, classes)` of a graph that sees the whole clip."""
+    return np.concatenate(
+        [engine.run({"clip": np.asarray(clip[None])})["logits"] for clip in pixels]
+    )

@@ -30,6 +30,7 @@ def gate_fp32(export: ExportState) -> Judge:
         plan.gate,
         plan.threads,
         export.progress,
+        background=export.background,
         teacher=export.source.teacher,
     )
     with export.timed("fp32"):

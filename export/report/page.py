@@ -66,6 +66,7 @@ def _share(value: float | None) -> Share | None:
 def _gate(verdicts: list[dict[str, Any]]) -> Table:
     # Reports of earlier exports have no such figure.
     taught = any(verdict.get("teacher_agreement") is not None for verdict in verdicts)
+    quiet = any(verdict.get("background_reported") is not None for verdict in verdicts)
     rows = []
     for verdict in verdicts:
         loss = threshold = None
@@ -88,6 +89,11 @@ def _gate(verdicts: list[dict[str, Any]]) -> Table:
                 _share(verdict["ece"]),
                 f"{verdict['temperature']:.2f}",
                 threshold,
+                *(
+                    [_share(verdict["background_reported"]), _share(verdict["right_reported"])]
+                    if quiet
+                    else []
+                ),
             )
         )
     head = (
@@ -100,6 +106,7 @@ def _gate(verdicts: list[dict[str, Any]]) -> Table:
         "ECE",
         "temperature",
         "no action below",
+        *(["background reported", "right clips reported"] if quiet else []),
     )
     return Table(head, rows, numbers=range(2, len(head)))
 

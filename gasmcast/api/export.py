@@ -39,6 +39,7 @@ def export(
     calibration: str | Path | None = None,
     calibration_clips: int = 64,
     held_out: int = 256,
+    background: Sequence[str | Path] = (),
     method: RangeMethod = "max",
     agreement: float = 0.98,
     top1_loss: float = 0.01,
@@ -70,6 +71,9 @@ def export(
         calibration: set of `gasmcast calibrate`, used instead of the training split.
         calibration_clips: number of clips to choose from the training split.
         held_out: largest number of validation clips that judge.
+        background: videos and folders of videos in which no action happens. With the unlabeled time
+            of long validation videos they raise the no-action threshold, until at most 5 % of their
+            windows reach it.
         method: how INT8 ranges of activations are taken.
         agreement: smallest share of clips with the same class as FP32.
         top1_loss: largest loss of top-1 accuracy, as a share.
@@ -131,6 +135,7 @@ def export(
         sensitivity=sensitivity,
         measure=measure,
         attention=attention,
+        background=tuple(Path(place) for place in background),
     )
 
     # A signal or an error from here on leaves no half-written bundle.

@@ -99,6 +99,15 @@ def export(
             rich_help_panel=GATE,
         ),
     ] = 256,
+    background: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--background",
+            help="Video or folder of videos without any action, repeatable: they set the no-action"
+            " threshold.",
+            rich_help_panel=GATE,
+        ),
+    ] = None,
     agreement: Annotated[
         float,
         typer.Option(
@@ -192,6 +201,8 @@ def export(
 
         gasmcast export runs/a --out gestures.gasm --data ~/ssv2 --precision int8 --precision fp16
 
+        gasmcast export runs/a --data clips --background empty-room.mp4 --out gestures.gasm
+
         gasmcast export runs/a --data ~/ssv2 --precision fp16 --build-engines tensorrt
 
         gasmcast export runs/a --out gestures.gasm --attention
@@ -233,6 +244,7 @@ def export(
             calibration=calibration,
             calibration_clips=calibration_clips,
             held_out=held_out,
+            background=background or (),
             method=method,
             agreement=agreement,
             top1_loss=top1_loss,

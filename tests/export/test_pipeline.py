@@ -519,3 +519,21 @@ def test_agreement_with_a_teacher_stands_beside_agreement_with_fp32(origin, tiny
     result = pipeline.export_bundle(other, tmp_path / "o.gasm", plan(precisions=()), data=tiny_set)
     assert result.verdicts[0].teacher_agreement is None
     assert "with the teacher" not in (result.path / "report.html").read_text()
+
+
+def test_background_sets_the_threshold_and_stands_in_the_report(origin, tiny_set, tmp_path):
+    # Clips of the set itself are as hard a background as there is: the threshold is near the top.
+    quiet = plan(precisions=(), background=(tiny_set / "videos",))
+    result = pipeline.export_bundle(origin, tmp_path / "b.gasm", quiet, data=tiny_set)
+    verdict = result.verdicts[0]
+    assert verdict.background > 0
+    assert verdict.background_reported is not None
+    assert verdict.background_reported <= quiet.gate.false_alarms
+    assert result.manifest.precisions["fp32"].no_action == verdict.no_action
+    assert "background reported" in (tmp_path / "b.gasm/report.html").read_text()
+
+    with pytest.raises(UsageError, match="Give --data"):
+        pipeline.export_bundle(origin, tmp_path / "c.gasm", quiet)
+    nowhere = plan(precisions=(), background=(tmp_path / "no",))
+    with pytest.raises(UsageError, match="does not exist"):
+        pipeline.export_bundle(origin, tmp_path / "d.gasm", nowhere, data=tiny_set)

@@ -70,9 +70,35 @@ def test_no_action_threshold_keeps_the_stated_rate_of_false_alarms():
     wrong = noisy.argmax(1) != LABELS
     assert wrong.mean() > 0.1
     threshold = no_action_threshold(noisy, LABELS, 0.05)
-    told = noisy.max(1) > threshold
-    assert (wrong & told).mean() == pytest.approx(0.05, abs=0.005)
+    told = noisy.max(1) >= threshold
+    assert (wrong & told).mean() == int(0.05 * len(LABELS)) / len(LABELS)
     assert (told & ~wrong).sum() > 0
+
+
+def test_background_raises_the_threshold_and_changes_nothing_else():
+    without = judge_precision("int8", "", GOOD, GOOD, LABELS)
+    assert (without.background, without.background_reported) == (0, None)
+    background = RNG.normal(size=(100, GOOD.shape[1])) + 3
+    v = judge_precision("int8", "", GOOD, GOOD, LABELS, background=background)
+    assert v.background == 100
+    assert v.background_reported == 0.05
+    assert v.no_action is not None
+    assert (background.max(1) >= v.no_action).sum() == 5
+    right = GOOD.argmax(1) == LABELS
+    assert v.right_reported == (GOOD.max(1)[right] >= v.no_action).mean()
+    assert "background reported 5.0 % of 100 windows" in str(v)
+    assert (v.top1, v.temperature, v.agreement) == (
+        without.top1,
+        without.temperature,
+        without.agreement,
+    )
+
+    # Without labels of its classes the background alone decides; a few windows may be reported.
+    assert judge_precision("int8", "", GOOD, GOOD, None, background=background).no_action == (
+        v.no_action
+    )
+    nothing = judge_precision("int8", "", GOOD, GOOD, None, background=background[:0])
+    assert (nothing.no_action, nothing.background_reported) == (None, None)
 
 
 def test_few_enough_wrong_decisions_give_no_threshold():
