@@ -72,6 +72,16 @@ class Live:
         assert self.process.wait(60) == 0, self.log.read_text()
 
 
+@pytest.fixture
+def runs() -> Iterator[list[Live]]:
+    """Runs that end with their test, also if it fails."""
+    started: list[Live] = []
+    yield started
+    for run in started:
+        run.process.kill()
+        run.process.wait()
+
+
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> object:
     """Return what a condition returns once it is true; the page's policy forbids to ask there."""
     deadline = time.monotonic() + seconds
@@ -302,9 +312,10 @@ def test_a_phone_can_use_it(browser, live: Live) -> None:
 
 
 def test_attention_is_drawn_over_the_picture(
-    browser, attention_folder: Path, tmp_path: Path
+    browser, attention_folder: Path, tmp_path: Path, runs: list[Live]
 ) -> None:
     run = Live(attention_folder, tmp_path)
+    runs.append(run)
     page = browser.new_page()
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text))
@@ -356,8 +367,11 @@ def test_nothing_serious_for_axe(page) -> None:
     assert serious == []
 
 
-def test_another_machine_logs_in(browser, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_another_machine_logs_in(
+    browser, tiny_bundle: Path, tmp_path: Path, runs: list[Live]
+) -> None:
     run = Live(tiny_bundle, tmp_path, "--quiet", address="0.0.0.0:0")  # the token is shown anyway
+    runs.append(run)
     token = re.search(r"token \(shown once\): (\S+)", run.text)
     assert token is not None
     opened = browser.new_page()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -104,3 +105,16 @@ def test_options_that_do_not_fit(options: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["plan", *(option.format(name) for option in options)])
     error = result.exception
     assert message in f"{error} {getattr(error, 'hint', '')}"
+
+
+@pytest.mark.slow
+def test_a_bundle_is_measured_here(tiny_bundle: Path) -> None:
+    words = ["plan", "--cameras", "2", "--hop", "0.5", "--bundle", str(tiny_bundle), "--json"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    plan = json.loads(result.stdout)
+    assert "measured on this machine now" in plan["origin"]
+    assert plan["chosen"]["model"] == tiny_bundle.name
+    chosen = next(row for row in plan["candidates"] if row["precision"] == "fp32")
+    assert chosen["encode_ms"] > 0
+    assert chosen["cameras"] >= 2
