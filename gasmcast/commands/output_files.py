@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,10 +66,10 @@ def check_outputs(sources: Sequence[str], outputs: Sequence[Path]) -> None:
         UsageError: one would.
     """
     # Resolved, because ./a.mp4 and a link to it are the same file.
-    read = {Path(source.removeprefix("replay:")).resolve() for source in sources}
+    read = {os.path.realpath(source.removeprefix("replay:")) for source in sources}
     written = set()
     for path in outputs:
-        resolved = path.resolve()
+        resolved = os.path.realpath(path)  # unlike Path.resolve, also of a link to itself
         if resolved in read:
             raise UsageError(
                 f"{path} is a source of this run and would be overwritten.",

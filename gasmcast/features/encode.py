@@ -171,7 +171,7 @@ def check_room(plan: CachePlan, missing: Sequence[int]) -> None:
     free = shutil.disk_usage(plan.folder).free
     if needed > free:
         raise MachineError(
-            f"The cache needs {needed / 1e9:.1f} GB, {plan.folder} has {free / 1e9:.1f} GB.",
+            f"The cache needs {needed / 1e6:,.0f} MB, {plan.folder} has {free / 1e6:,.0f} MB.",
             "Free some, or use --set model.semantic_tokens=cell.",
         )
 

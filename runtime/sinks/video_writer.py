@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
+import time
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 _RATE_FRAMES = 8  # frames whose spacing determines the frame rate
 _SPARE_BYTES = 64_000_000  # space that is left free on the disk
+_ABANDONED_S = 3600.0  # age of a draft that nobody writes any more
 
 
 class VideoWriter:
@@ -42,6 +46,7 @@ class VideoWriter:
         """The file is finished or given up; nothing is written any more."""
         self._path = path
         self._draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+        _sweep_drafts(path)
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._early: list[tuple[float, NDArray[np.uint8]]] = []  # until the rate is known
@@ -256,3 +261,16 @@ def _opens(path: Path) -> bool:
             return bool(container.streams.video)
     except (OSError, ValueError):
         return False
+
+
+def _sweep_drafts(path: Path) -> None:
+    """Remove drafts of a film that killed runs left.
+
+    The process number alone does not tell: a run in another container has numbers of its own, so a
+    draft that was written to in the last hour stays.
+    """
+    pattern = re.compile(re.escape(f".{path.stem}.") + r"\d+" + re.escape(path.suffix))
+    with suppress(OSError):
+        for draft in path.parent.iterdir():
+            if pattern.fullmatch(draft.name) and time.time() - draft.stat().st_mtime > _ABANDONED_S:
+                draft.unlink(missing_ok=True)

@@ -42,6 +42,20 @@ def test_what_is_saved_can_be_read_with_its_length_and_colors(tmp_path, make, en
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def test_drafts_of_killed_runs_are_removed(tmp_path):
+    old, new, other = (tmp_path / name for name in (".out.7.mp4", ".out.8.mp4", ".else.7.mp4"))
+    for path in (old, new, other):
+        path.write_bytes(b"cut")
+    for path in (old, other):
+        os.utime(path, (time.time() - 7200,) * 2)
+    sink = VideoSink(tmp_path / "out.mp4")
+    sink.frame("cam", 0.0, picture())
+    assert not old.exists()
+    assert new.exists()
+    assert other.exists()
+    sink.close()
+
+
 def test_time_is_kept_when_frames_come_unevenly_and_outages_do_not_fill_the_disk(tmp_path):
     sink = VideoSink(tmp_path / "a.avi")
     stamps = (
