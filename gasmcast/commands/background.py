@@ -43,7 +43,7 @@ def background(
         gasmcast background demo: --bundle model.gasm --hours 0.01 --out idle.npz
     """
     from gasmcast.api.idle_hours import record_background
-    from gasmcast.commands.progress_bar import progress_bars
+    from gasmcast.report.progress_bars import progress_bars
     from gasmcast.runtime.service.secrets import protect_logging
 
     protect_logging()

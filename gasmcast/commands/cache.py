@@ -97,10 +97,10 @@ def cache(
         gasmcast train ssv2 --data ssv2 --out runs/cached --cache features
     """
     from gasmcast.commands.clean_exit import clean_end
-    from gasmcast.commands.progress_bar import progress_bars
     from gasmcast.commands.settings import parse_settings, repeat_options
     from gasmcast.data.reading import read_as
     from gasmcast.data.set_check import describe_data
+    from gasmcast.report.progress_bars import progress_bars
     from gasmcast.training.inputs.cluster_fill import CacheTask, fill_on_ray
     from gasmcast.training.inputs.feature_caches import plan_caches
     from gasmcast.training.inputs.fill import fill_caches

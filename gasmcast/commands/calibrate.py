@@ -49,9 +49,9 @@ def calibrate(
     from gasmcast.calibration.choose_clips import choose_clips, training_clips
     from gasmcast.calibration.clip_store import write_set
     from gasmcast.commands.clean_exit import clean_end
-    from gasmcast.commands.progress_bar import progress_bars
     from gasmcast.data.reading import read_as
     from gasmcast.data.set_check import describe_data
+    from gasmcast.report.progress_bars import progress_bars
 
     read_as(data_format, allow_leak=allow_leak, context_s=context)
     spec = _clip_spec(config)

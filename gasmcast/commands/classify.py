@@ -91,7 +91,7 @@ def classify(
     """
     from gasmcast.api.archives import classify as classify_inputs
     from gasmcast.commands.clean_exit import clean_end
-    from gasmcast.commands.progress_bar import progress_bars
+    from gasmcast.report.progress_bars import progress_bars
     from gasmcast.runtime.live_settings import load_live_config
 
     if any("://" in text for text in inputs):

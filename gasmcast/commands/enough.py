@@ -69,9 +69,9 @@ def enough(
     """
     from gasmcast.api.enough import enough as judge
     from gasmcast.commands.clean_exit import clean_end
-    from gasmcast.commands.progress_bar import progress_bars
     from gasmcast.commands.settings import parse_settings
     from gasmcast.data.reading import read_as
+    from gasmcast.report.progress_bars import progress_bars
     from gasmcast.terminal_text import printable
 
     read_as(data_format, allow_leak=allow_leak, context_s=context)

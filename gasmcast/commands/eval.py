@@ -88,8 +88,8 @@ def eval(  # noqa: A001 - the name of the verb
         gasmcast eval runs/ssv2 --data ssv2 --views 2x3 --analyze runs/ssv2/errors
     """
     from gasmcast.api.evaluate import evaluate
-    from gasmcast.commands.progress_bar import progress_bars
     from gasmcast.data.set_check import describe_data
+    from gasmcast.report.progress_bars import progress_bars
 
     if events:
         _score_events(target, data, split, precision, engine, config, out, as_json=as_json)
@@ -147,7 +147,7 @@ def _score_events(
     """Score the events of a bundle on annotated long videos and print the result."""
     from gasmcast.api.evaluate_events import evaluate_events
     from gasmcast.commands.clean_exit import clean_end
-    from gasmcast.commands.progress_bar import progress_bars
+    from gasmcast.report.progress_bars import progress_bars
 
     with clean_end("The evaluation"), progress_bars(quiet=as_json) as progress:
         result = evaluate_events(

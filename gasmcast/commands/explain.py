@@ -91,8 +91,8 @@ def explain(
 
         gasmcast explain --features ~/ssv2 --checkpoint runs/a --out features
     """
-    from gasmcast.commands.progress_bar import progress_bars
     from gasmcast.errors import UsageError
+    from gasmcast.report.progress_bars import progress_bars
 
     if sum(choice is not None for choice in (clip, faithful, features)) != 1:
         raise UsageError("Nothing to explain.", "Give a CLIP, --faithful DATA or --features DATA.")

@@ -218,8 +218,8 @@ def export(
     from gasmcast.api.export import build_device_engines
     from gasmcast.api.export import export as export_model
     from gasmcast.commands.clean_exit import clean_end
-    from gasmcast.commands.progress_bar import progress_bars
     from gasmcast.data.set_check import describe_data
+    from gasmcast.report.progress_bars import progress_bars
 
     # A bundle is verified already: only its files are copied.
     if triton is not None and (Path(checkpoint) / "manifest.json").is_file():

@@ -52,7 +52,7 @@ def threshold(
     """
     from gasmcast.api.alarm_thresholds import choose_threshold
     from gasmcast.commands.clean_exit import clean_end
-    from gasmcast.commands.progress_bar import progress_bars
+    from gasmcast.report.progress_bars import progress_bars
 
     with clean_end("The choice"), progress_bars(quiet=as_json) as progress:
         result = choose_threshold(

@@ -45,11 +45,11 @@ def data_check(
 
         gasmcast data check annotations.json --format labelstudio --out check
     """
-    from gasmcast.commands.progress_bar import progress_bars
     from gasmcast.config import load_config
     from gasmcast.data.check.check_set import check_set
     from gasmcast.data.reading import read_as
     from gasmcast.files import write_atomic
+    from gasmcast.report.progress_bars import progress_bars
 
     read_as(data_format, allow_leak=True)
     window_s = load_config(config).spec.window_s

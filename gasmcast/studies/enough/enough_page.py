@@ -68,6 +68,7 @@ def render_enough(
         pairs=Table(("class", "class", "clips of both"), pairs, numbers=(2,)),
         suspects=suspects,
         hidden=len(study.suspects) - len(shown),
+        error=percent(1 - study.overall.accuracy[-1]),
         clips=len(samples),
         folds=study.folds,
         draws=study.draws,

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import torch
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from gasmcast.features.encode import fill_cache
 from gasmcast.labels import Labels
+from gasmcast.report.progress_bars import progress_bars
 from gasmcast.training.inputs.feature_caches import FeatureCaches
 
 __all__ = ["fill_caches"]
@@ -41,20 +33,16 @@ def fill_caches(
     # One process encodes, so the first GPU is enough.
     device = "cuda" if torch.cuda.is_available() else "cpu"
     undecodable: list[str] = []
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
 
-    # One bar per split; rows that are stored already count as done. Standard output is for results.
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    # One bar per split; rows that are stored already count as done.
+    with progress_bars() as bars:
         for split, part in caches.parts.items():
-            bar = bars.add_task(f"encoding {split}", total=part.plan.rows)
+            rows, stage = part.plan.rows, f"encoding {split}"
 
-            def show(_: str, done: int = 0, __: int = 0, *, bar: TaskID = bar) -> None:
-                bars.update(bar, completed=done)
+            def show(
+                _: str, done: int = 0, __: int = 0, *, stage: str = stage, rows: int = rows
+            ) -> None:
+                bars(stage, done, rows)
 
             undecodable += fill_cache(
                 part.plan,

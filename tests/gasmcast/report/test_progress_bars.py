@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gasmcast.commands.progress_bar import progress_bars
 from gasmcast.progress import silent
+from gasmcast.report.progress_bars import progress_bars
 
 
 def test_quiet_work_reports_nothing() -> None:
