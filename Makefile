@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed-dev
 DOCS_STAMP := .venv/installed-docs
 
-.PHONY: demo test test-web test-engines gpu-proof lint docs dist soak debian clean
+.PHONY: demo test test-web test-engines gpu-proof lint docs pictures dist soak debian clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -45,6 +45,13 @@ gpu-proof: $(STAMP)
 docs: $(DOCS_STAMP)
 	$(BIN)/python docs/generate.py
 	$(BIN)/zensical build --clean --strict
+
+# Every picture of README and docs, from the demo; none is edited by hand.
+pictures: $(STAMP)
+	$(BIN)/gasmcast demo demo
+	$(BIN)/python docs/pictures/figures.py
+	$(BIN)/python docs/pictures/demo_picture.py demo docs/demo.png
+	$(BIN)/python docs/pictures/screen_pictures.py demo
 
 # The source distribution and the wheel in dist/, checked, installed without extras into a clean
 # environment of each Python of DIST_PYTHONS (names or paths) and run there on a tiny bundle; a list

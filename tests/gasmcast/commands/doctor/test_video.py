@@ -1,5 +1,7 @@
 import sys
 
+import pytest
+
 from gasmcast.commands.doctor import video
 
 
@@ -15,3 +17,11 @@ def test_two_packages_of_opencv_are_a_warning(monkeypatch):
     found = video.opencv()[0]
     assert found.state == "warn"
     assert "opencv-python and opencv-python-headless overwrite each other" in found.text
+
+
+@pytest.mark.parametrize(
+    ("gui", "says"), [("GTK3", "windows available"), ("NONE", "windows not available")]
+)
+def test_windows_are_told_as_available_or_not(monkeypatch, gui, says):
+    monkeypatch.setattr("cv2.getBuildInformation", lambda: f"  GUI:                  {gui}\n")
+    assert says in video.opencv()[0].text
