@@ -201,6 +201,28 @@ def tiny_export(tmp_path_factory):
     return net, config, export_onnx(net, tmp_path_factory.mktemp("graphs"))
 
 
+@pytest.fixture
+def tiny_run(tiny_export, tiny_set, tmp_path):
+    """Return a run folder with the checkpoint of the tiny model."""
+    from gasmcast.data.annotations import read_labels
+    from gasmcast.models.checkpoint import frozen_names, write_checkpoint, write_frozen
+
+    model, config, _ = tiny_export
+    folder = tmp_path / "run"
+    folder.mkdir()
+    frozen = frozen_names(model)
+    trained = {name: value for name, value in model.state_dict().items() if name not in frozen}
+    write_checkpoint(
+        folder / "best.safetensors",
+        trained,
+        config,
+        read_labels(tiny_set),
+        frozen=write_frozen(folder, model),
+        info={},
+    )
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_set(tmp_path_factory):
     """Write a set of three classes in SSv2's format, 18 videos for training, 12 for validation."""
