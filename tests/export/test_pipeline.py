@@ -106,10 +106,9 @@ def test_a_precision_that_fails_is_left_out_and_the_report_says_why(
 ):
     true_judge = judging.judge_precision
 
-    def strict_with_int8(precision, *given, recipe):
-        return true_judge(
-            precision, *given, recipe=GateRecipe(agreement=1.01) if precision == "int8" else recipe
-        )
+    def strict_with_int8(precision, *given, recipe, **named):
+        chosen = GateRecipe(agreement=1.01) if precision == "int8" else recipe
+        return true_judge(precision, *given, recipe=chosen, **named)
 
     monkeypatch.setattr(judging, "judge_precision", strict_with_int8)
     monkeypatch.setattr(
@@ -153,10 +152,9 @@ def test_bf16_is_judged_by_itself_on_the_files_of_another_precision(
 def test_bf16_on_files_that_failed_is_not_judged(origin, tiny_set, tmp_path, monkeypatch):
     true_judge = judging.judge_precision
 
-    def strict_with_int8(precision, *given, recipe):
-        return true_judge(
-            precision, *given, recipe=GateRecipe(agreement=1.01) if precision == "int8" else recipe
-        )
+    def strict_with_int8(precision, *given, recipe, **named):
+        chosen = GateRecipe(agreement=1.01) if precision == "int8" else recipe
+        return true_judge(precision, *given, recipe=chosen, **named)
 
     monkeypatch.setattr(judging, "judge_precision", strict_with_int8)
     result = pipeline.export_bundle(
@@ -183,12 +181,9 @@ def test_bf16_that_fails_itself_leaves_the_files_that_it_runs(
 ):
     true_judge = judging.judge_precision
 
-    def strict_with_bf16(precision, *given, recipe):
-        return true_judge(
-            precision,
-            *given,
-            recipe=GateRecipe(agreement=1.01) if precision.endswith("bf16") else recipe,
-        )
+    def strict_with_bf16(precision, *given, recipe, **named):
+        chosen = GateRecipe(agreement=1.01) if precision.endswith("bf16") else recipe
+        return true_judge(precision, *given, recipe=chosen, **named)
 
     monkeypatch.setattr(judging, "judge_precision", strict_with_bf16)
     result = pipeline.export_bundle(

@@ -115,7 +115,7 @@ def test_views_are_encoded_first_and_drawn_by_epoch(
     run = open_training_set(frozen, data, {}, run_folder=tmp_path / "run")
     assert (
         f"MB in {tmp_path / 'run' / 'features'}: 12 rows of 6 clips, 2 rows of 2 clips."
-        in capsys.readouterr().out
+        in capsys.readouterr().err
     )
     assert isinstance(run.clips, FeatureDataset)
     assert run.clips.plan.views == 2
@@ -134,7 +134,7 @@ def test_views_are_encoded_first_and_drawn_by_epoch(
         path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "features").rglob("shard-*")
     }
     open_training_set(frozen, data, {}, run_folder=tmp_path / "run")
-    assert " MB in " not in capsys.readouterr().out
+    assert " MB in " not in capsys.readouterr().err
     assert shards == {path: path.stat().st_mtime_ns for path in shards}  # encoded once
 
 
