@@ -9,6 +9,10 @@ from typer.testing import CliRunner
 
 from gasmcast.cli import app
 from gasmcast.commands.doctor import gpu_proof
+from gasmcast.explain.clip_report import explain_clip
+from gasmcast.explain.faithfulness import measure_faithfulness
+from gasmcast.explain.set_report import write_faithfulness
+from gasmcast.explain.subject import open_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -18,21 +22,28 @@ def run(*words: object) -> None:
     assert result.exit_code == 0, result.output
 
 
-def test_the_pages_of_explain(check, tiny_run: Path, tiny_set: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(900)
+def test_the_page_of_a_clip(check, tiny_run: Path, tiny_set: Path, tmp_path: Path) -> None:
     clip = tiny_set / "videos/0.mp4"
-    run("explain", clip, "--checkpoint", tiny_run, "--out", tmp_path / "clip")
-    check(tmp_path / "clip/index.html")
-    run(
-        *("explain", "--faithful", tiny_set, "--checkpoint", tiny_run),
-        *("--clips", 8, "--out", tmp_path / "set"),
-    )
-    check(tmp_path / "set/index.html")
+    explain_clip(open_checkpoint(tiny_run), clip, tmp_path / "why", orders=2)
+    check(tmp_path / "why/index.html")
+
+
+@pytest.mark.timeout(900)
+def test_the_page_of_faithfulness(check, tiny_run: Path, tiny_set: Path, tmp_path: Path) -> None:
+    subject = open_checkpoint(tiny_run)
+    found = measure_faithfulness(subject, tiny_set, clips=4, orders=2)
+    write_faithfulness(found, subject, tiny_set, tmp_path)
+    check(tmp_path / "index.html")
+
+
+@pytest.mark.timeout(900)
+def test_the_page_of_features(check, tiny_run: Path, tiny_set: Path, tmp_path: Path) -> None:
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-    run(
-        *("explain", "--features", tiny_set, "--checkpoint", tiny_run),
-        *("--out", tmp_path / "features"),
-    )
-    check(tmp_path / "features/index.html")
+    from gasmcast.explain.feature_report import explain_features
+
+    explain_features(tiny_run, tiny_set, tmp_path / "out", cache=tmp_path / "cache")
+    check(tmp_path / "out/index.html")
 
 
 def test_the_page_of_a_data_set(check, tiny_set: Path, tmp_path: Path) -> None:
