@@ -71,7 +71,7 @@ def take_live(page: Page) -> None:
     wait_for(lambda: page.locator("#event-pictures img").count() > 1)
     time.sleep(1.0)
     shoot(page, "web_event")
-    page.get_by_role("button", name="Close").click()
+    page.locator("#event form button").click()
 
     tile = page.locator(".tile").first
     tile.locator(".attention button").click()
