@@ -119,7 +119,7 @@ class Bundle:
 
     @property
     def has_attention(self) -> bool:
-        """Whether it has the attention twins of encoder and head."""
+        """Return whether it has the attention twins of encoder and head."""
         return set(TWINS.values()) <= {file.graph for file in self.manifest.files.values()}
 
     def best_precision(self, backend: str = "auto") -> str:

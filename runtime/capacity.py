@@ -34,7 +34,7 @@ class Capacity:
 
     @property
     def batches(self) -> bool:
-        """Whether a batch is cheaper than its segments one by one; True if not measured."""
+        """Return whether a batch is cheaper than its segments one by one; True if not measured."""
         return self.encode_pair_s is None or self.encode_pair_s < 2 * _MIN_GAIN * self.encode_s
 
     def cameras(self, spec: ClipSpec, hop: int = 1) -> int:

@@ -107,7 +107,8 @@ def serve(addresses: list[str], seconds: float, *, spread: bool) -> str:
 
 
 def _without_spreading(add: Callable[..., Lane]) -> Callable[..., Lane]:
-    def add_in_step(*args: Any, free_phase: bool = False, **more: Any) -> Lane:  # noqa: ARG001, ANN401
+    def add_in_step(*args: Any, **more: Any) -> Lane:  # noqa: ANN401
+        more.pop("free_phase", None)
         return add(*args, **more)
 
     return partial(add_in_step)

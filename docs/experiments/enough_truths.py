@@ -73,7 +73,7 @@ def find_wrong_labels(blocks: list[NDArray], labels: NDArray, sources: NDArray) 
 
 
 def forecast(draws: int, sources: int) -> None:
-    """Print how often forecasts hold, and whether rising curves are told from flat ones."""
+    """Print the share of forecasts that hold, and the trends that are given."""
     covered: dict[str, list[bool]] = {"all classes": [], "one class": []}
     names = [f"class {label}" for label in range(CLASSES)]
     trends = np.empty((draws, CLASSES), object)

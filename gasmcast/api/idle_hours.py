@@ -24,7 +24,7 @@ __all__ = ["IdleResult", "record_background"]
 
 @dataclass(frozen=True)
 class IdleResult:
-    """What `gasmcast background` has recorded; truthy when the hours are complete."""
+    """Result of `gasmcast background`; truthy when the hours are complete."""
 
     path: Path
     hours: dict[str, float]

@@ -22,7 +22,7 @@ __all__ = ["plan"]
 
 @dataclass
 class _Plans:
-    """What was asked for, and the figures that it rests on."""
+    """Plans that were asked for, and the figures that they rest on."""
 
     fleet: FleetPlan | None = None
     archive: ArchivePlan | None = None

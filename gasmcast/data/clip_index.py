@@ -75,7 +75,7 @@ class Clip(NamedTuple):
 
     @property
     def is_segment(self) -> bool:
-        """Whether the clip is a part of its video."""
+        """Return whether the clip is a part of its video."""
         return self.start_s is not None or self.end_s is not None
 
 

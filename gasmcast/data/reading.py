@@ -34,7 +34,7 @@ __all__ = [
 
 
 class ReadOptions(NamedTuple):
-    """How a data set is read."""
+    """Options of reading a data set."""
 
     format: str | None = None
     """Format of the annotations; None: detected."""
@@ -44,7 +44,7 @@ class ReadOptions(NamedTuple):
     """Seconds before and after a segment that its windows may show."""
 
 
-_OPTIONS: ContextVar[ReadOptions] = ContextVar("read_options", default=ReadOptions())  # noqa: B039 - immutable
+_OPTIONS: ContextVar[ReadOptions] = ContextVar("read_options", default=ReadOptions())  # noqa: B039
 
 
 def read_as(

@@ -40,7 +40,7 @@ class Sample:
 
     @property
     def is_segment(self) -> bool:
-        """Whether the clip is a part of its video."""
+        """Return whether the clip is a part of its video."""
         return self.start_s > 0 or self.end_s is not None
 
     @property

@@ -31,7 +31,7 @@ class BoxPlan:
 
     @property
     def bottleneck(self) -> str:
-        """What limits a box."""
+        """Return the limit of a box, in words."""
         return "decoding on the CPU" if self.decoded < self.computed else "the network"
 
 

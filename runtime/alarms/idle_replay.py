@@ -55,7 +55,11 @@ class _Shares(EventTracker):
 
     given: Mapping[str, float] = {}
 
-    def update(self, decision: Decision, shares: Mapping[str, float]) -> list[Event]:  # noqa: ARG002 - no event
+    def update(
+        self,
+        decision: Decision,  # noqa: ARG002
+        shares: Mapping[str, float],
+    ) -> list[Event]:
         """Keep the probabilities."""
         self.given = shares
         return []

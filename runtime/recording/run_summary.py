@@ -77,7 +77,7 @@ class CameraSummary:
 
 @dataclass
 class RunSummary:
-    """What a recording holds."""
+    """Content of a recording."""
 
     head: dict[str, Any]
     """Its first line."""

@@ -51,7 +51,7 @@ _Small = tuple[float, NDArray[np.uint8]]
 
 @dataclass
 class _Camera:
-    """What the store knows about one camera."""
+    """State of one camera in the store."""
 
     before: deque[_Small] = field(default_factory=lambda: deque(maxlen=_BEFORE))
     """Last small pictures."""

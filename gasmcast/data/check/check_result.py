@@ -44,7 +44,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class DataCheck:
-    """What was understood of a data set; true if nothing is an error."""
+    """Findings about a data set; true if nothing is an error."""
 
     path: str
     format: str

@@ -24,7 +24,7 @@ MAX_PICTURES = 2000
 
 @dataclass
 class FileLook:
-    """What the files of a set showed."""
+    """Facts read from the files of a set."""
 
     facts: dict[str, FileFacts] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)

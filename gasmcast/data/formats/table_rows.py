@@ -29,7 +29,7 @@ class RowParser:
             columns: number of each column, from `find_columns`.
         """
         self.in_frames = "start_frame" in columns and "end_frame" in columns
-        """Whether segments may be given in frames."""
+        """Return whether segments may be given in frames."""
         self._path, self._unit, self._columns = path, unit, columns
         self._is_kinetics = "youtube_id" in [text.strip().lower() for text in head]
         self._video_at, self._label_at = columns["video"], columns["label"]

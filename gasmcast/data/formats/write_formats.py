@@ -163,7 +163,7 @@ TARGETS: dict[str, Callable[[ClipIndex, Path], list[Path]]] = {
 
 
 def _relative(video: str, folder: Path) -> str:
-    return os.path.relpath(video, folder) if os.path.exists(video) else video  # noqa: PTH110 - speed
+    return os.path.relpath(video, folder) if os.path.exists(video) else video  # noqa: PTH110
 
 
 def _source(clip: Clip, folder: Path) -> str:

@@ -39,7 +39,7 @@ PREFIX = "unlabelled/"
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a student learns from its teacher."""
+    """Targets and clips that a student gets from its teacher."""
 
     targets: TeacherTargets
     unlabelled: list[Sample]

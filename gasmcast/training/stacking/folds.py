@@ -63,7 +63,7 @@ class FittedConfig:
 
 
 class FoldRuns(NamedTuple):
-    """What the models of the folds say about the clips that are held out from them."""
+    """Logits of the fold models for the clips that are held out from them."""
 
     logits: list[NDArray[np.float32]]
     """`(R, N, classes)` logits of the R read-outs, by fold."""
