@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -190,8 +191,10 @@ class VideoWriter:
         try:
             self._encode(self._fit(image), repeats)
         except OSError as error:
-            # A quota, or a limit of the file system: there is room, and yet none.
-            raise self._end_early(error.strerror or "unknown error") from None
+            # Full since the last look at the free space; or a quota, or a limit of the file system.
+            full = error.errno == errno.ENOSPC
+            why = "the disk is full" if full else error.strerror or "unknown error"
+            raise self._end_early(why) from None
 
         # Long before what is left free could be used up.
         self._count += repeats

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -123,6 +124,25 @@ def test_a_full_disk_ends_the_video_whole_and_nothing_else(small_disk: Path, cap
     kept = len(list(read_frames(small_disk / "a.avi")))
     assert 20 < kept < 400
     assert [p.name for p in small_disk.iterdir()] == ["a.avi"]
+
+
+def test_a_disk_that_another_program_fills_between_two_looks(small_disk: Path, caplog):
+    sink = VideoSink(small_disk / "a.avi")
+    rng = np.random.default_rng(0)
+
+    def film(frames: range) -> None:
+        for i in frames:
+            sink.frame("cam", i / 30, rng.integers(0, 255, (240, 320, 3), np.uint8))
+
+    film(range(10))
+    with suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as stream:
+        while stream.write(b"x" * 4096) == 4096:
+            pass
+    film(range(10, 60))
+    sink.close()
+
+    assert caplog.text.count("the disk is full") == 1
+    assert "No space left" not in caplog.text
 
 
 def test_a_disk_that_is_full_from_the_start(small_disk: Path, caplog):
