@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gasmcast.api.train import SMALL_VALIDATION
+from gasmcast.backend import Backend
 from gasmcast.errors import UsageError
 from gasmcast.files import write_atomic
 from gasmcast.progress import Progress, silent
@@ -18,10 +19,9 @@ if TYPE_CHECKING:  # the evaluation needs torch, and this module must import wit
     from gasmcast.evaluation.scores import Scores
     from gasmcast.evaluation.time_tests import ReversalScores, ShuffleScores
 
-__all__ = ["EngineChoice", "EvaluationResult", "LabeledSplit", "evaluate"]
+__all__ = ["EvaluationResult", "LabeledSplit", "evaluate"]
 
 LabeledSplit = Literal["validation", "train"]
-EngineChoice = Literal["auto", "tensorrt", "openvino", "onnxruntime"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def evaluate(
     *,
     split: LabeledSplit = "validation",
     precision: str = "fp32",
-    engine: EngineChoice = "auto",
+    engine: Backend = "auto",
     views: str = "1x1",
     reversed: bool = False,  # noqa: A002 - named like the verb's flag
     shuffled: bool = False,

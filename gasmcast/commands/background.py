@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from gasmcast.commands.engine_options import BundlePath, EngineChoice, Precision
 from gasmcast.errors import GateError
 
 __all__ = ["background"]
@@ -16,15 +17,15 @@ def background(
     sources: Annotated[
         list[str], typer.Argument(help="Sources as for `gasmcast live`, in which nothing happens.")
     ],
-    bundle: Annotated[Path, typer.Option("--bundle", "-b", help="What `gasmcast export` wrote.")],
+    bundle: BundlePath,
     hours: Annotated[
         float, typer.Option("--hours", min=0.0001, help="Hours of each camera in the file.")
     ] = 72.0,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, or to continue.")] = Path(
         "idle.npz"
     ),
-    precision: Annotated[str, typer.Option(help="auto, or a precision of the bundle.")] = "auto",
-    engine: Annotated[str, typer.Option(help="Backend that runs the model.")] = "auto",
+    engine: EngineChoice = "auto",
+    precision: Precision = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")
     ] = None,

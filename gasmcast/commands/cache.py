@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 from gasmcast.commands.data_options import AllowLeak, ContextSeconds, DataFormat, DataSet
+from gasmcast.commands.model_options import MotionWeights, SemanticWeights, Settings
 
 __all__ = ["cache"]
 
-BACKBONES = "Backbones"
 ENCODING = "Encoding"
 LISTED_CLIPS = 10
 
@@ -33,10 +33,7 @@ def cache(
             help="Views per training clip: the first is not augmented. Validation clips have one.",
         ),
     ] = 1,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting, as section.name=value; repeatable."),
-    ] = None,
+    settings: Settings = None,
     dtype: Annotated[
         Literal["float16", "float32"],
         typer.Option("--dtype", help="Type of the stored numbers.", rich_help_panel=ENCODING),
@@ -64,22 +61,8 @@ def cache(
             "--batch-size", min=1, help="Clips that are encoded at once.", rich_help_panel=ENCODING
         ),
     ] = 4,
-    semantic_weights: Annotated[
-        str | None,
-        typer.Option(
-            "--semantic-weights",
-            help="Semantic backbone weights: a file, 'pretrained' or 'random'.",
-            rich_help_panel=BACKBONES,
-        ),
-    ] = None,
-    motion_weights: Annotated[
-        str | None,
-        typer.Option(
-            "--motion-weights",
-            help="Motion backbone weights: a file, 'pretrained' or 'random'.",
-            rich_help_panel=BACKBONES,
-        ),
-    ] = None,
+    semantic_weights: SemanticWeights = None,
+    motion_weights: MotionWeights = None,
     data_format: DataFormat = None,
     allow_leak: AllowLeak = False,
     context: ContextSeconds = 0.0,

@@ -10,13 +10,12 @@ from typing import Annotated
 
 import typer
 
-from gasmcast.commands.live import EngineChoice
+from gasmcast.commands.engine_options import MODEL, BundlePath, EngineChoice, Precision
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.terminal_text import printable
 
 __all__ = ["classify"]
 
-_MODEL = "Model"
 _WORKERS = "Workers"
 
 
@@ -28,25 +27,15 @@ def classify(
             help="Videos, folders, quoted patterns, or manifests: .csv, .parquet, .jsonl.",
         ),
     ],
-    bundle: Annotated[
-        Path,
-        typer.Option(
-            "--bundle", "-b", help="What `gasmcast export` wrote.", rich_help_panel=_MODEL
-        ),
-    ],
+    bundle: BundlePath,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write, or to continue in.")],
-    engine: Annotated[
-        EngineChoice,
-        typer.Option(help="Backend that runs the model.", rich_help_panel=_MODEL),
-    ] = EngineChoice.AUTO,
-    precision: Annotated[
-        str, typer.Option(help="auto, or a precision of the bundle.", rich_help_panel=_MODEL)
-    ] = "auto",
+    engine: EngineChoice = "auto",
+    precision: Precision = "auto",
     config: Annotated[
         Path | None,
         typer.Option(
             help="YAML of settings, as for `gasmcast live`; see docs/howto/live.md.",
-            rich_help_panel=_MODEL,
+            rich_help_panel=MODEL,
         ),
     ] = None,
     workers: Annotated[
@@ -108,7 +97,7 @@ def classify(
             inputs,
             bundle=bundle,
             out=out,
-            engine=engine.value,
+            engine=engine,
             precision=precision,
             workers=workers,
             threads=threads,

@@ -9,10 +9,9 @@ from typing import Annotated
 import typer
 
 from gasmcast.commands.data_options import DATA_HELP, AllowLeak, ContextSeconds, DataFormat
+from gasmcast.commands.model_options import MotionWeights, SemanticWeights, Settings
 
 __all__ = ["enough"]
-
-BACKBONES = "Backbones"
 
 
 def enough(
@@ -31,26 +30,9 @@ def enough(
         Path | None, typer.Option("--cache", help="Folder of feature caches of `gasmcast cache`.")
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=2, help="Random draws of sources.")] = 10,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting, as section.name=value; repeatable."),
-    ] = None,
-    semantic_weights: Annotated[
-        str | None,
-        typer.Option(
-            "--semantic-weights",
-            help="Semantic backbone weights: a file, 'pretrained' or 'random'.",
-            rich_help_panel=BACKBONES,
-        ),
-    ] = None,
-    motion_weights: Annotated[
-        str | None,
-        typer.Option(
-            "--motion-weights",
-            help="Motion backbone weights: a file, 'pretrained' or 'random'.",
-            rich_help_panel=BACKBONES,
-        ),
-    ] = None,
+    settings: Settings = None,
+    semantic_weights: SemanticWeights = None,
+    motion_weights: MotionWeights = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     data_format: DataFormat = None,
     allow_leak: AllowLeak = False,

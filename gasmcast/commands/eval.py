@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gasmcast.api.evaluate import EngineChoice, EvaluationResult, LabeledSplit
+from gasmcast.api.evaluate import EvaluationResult, LabeledSplit
+from gasmcast.backend import Backend
 from gasmcast.commands.data_options import AllowLeak, ContextSeconds, DataFormat, DataSet
 from gasmcast.report.percent import percent, percent_interval
 from gasmcast.terminal_text import printable
@@ -35,7 +36,7 @@ def eval(  # noqa: A001 - the name of the verb
         typer.Option(help="fp32, bf16 or fp16 of a checkpoint; a precision of the bundle."),
     ] = "fp32",
     engine: Annotated[
-        EngineChoice, typer.Option(help="Backend that runs a bundle; PyTorch runs a checkpoint.")
+        Backend, typer.Option(help="Backend that runs a bundle; PyTorch runs a checkpoint.")
     ] = "auto",
     views: Annotated[
         str, typer.Option(help="Windows x crops whose softmax is averaged: 1x1, 1x3 or 2x3.")
@@ -138,7 +139,7 @@ def _score_events(
     data: Path,
     split: LabeledSplit,
     precision: str,
-    engine: EngineChoice,
+    engine: Backend,
     config: Path | None,
     out: Path | None,
     *,

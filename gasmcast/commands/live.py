@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gasmcast.commands.engine_options import MODEL, EngineChoice, Precision
 from gasmcast.commands.output_files import OutputFiles
 from gasmcast.commands.web_view import WebView, parse_hours
 from gasmcast.errors import GasmcastError, UsageError
@@ -27,20 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["live"]
 
 # Panels of the help page, in the order of their importance.
-_MODEL = "Model"
 _OUTPUT = "Output"
 _DISPLAY = "Display"
 _BEHAVIOR = "Behavior"
 _SERVICE = "Service"
-
-
-class EngineChoice(str, Enum):
-    """Backends that `--engine` names."""
-
-    AUTO = "auto"
-    TENSORRT = "tensorrt"
-    OPENVINO = "openvino"
-    ONNXRUNTIME = "onnxruntime"
 
 
 def live(
@@ -54,20 +44,13 @@ def live(
     ] = None,
     bundle: Annotated[
         Path | None,
-        typer.Option(
-            "--bundle", "-b", help="What `gasmcast export` wrote.", rich_help_panel=_MODEL
-        ),
+        typer.Option("--bundle", "-b", help="What `gasmcast export` wrote.", rich_help_panel=MODEL),
     ] = None,
-    engine: Annotated[
-        EngineChoice,
-        typer.Option(help="Backend that runs the model.", rich_help_panel=_MODEL),
-    ] = EngineChoice.AUTO,
-    precision: Annotated[
-        str, typer.Option(help="auto, or a precision of the bundle.", rich_help_panel=_MODEL)
-    ] = "auto",
+    engine: EngineChoice = "auto",
+    precision: Precision = "auto",
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="CPU threads; all cores if not given.", rich_help_panel=_MODEL),
+        typer.Option(min=1, help="CPU threads; all cores if not given.", rich_help_panel=MODEL),
     ] = None,
     jsonl: Annotated[
         Path | None,
@@ -239,7 +222,7 @@ def live(
     # From here on sinks have threads and open files, which an error must close.
     report = _print_nothing if quiet else _print_status
     try:
-        model, description = open_model(bundle, engine.value, precision, threads)
+        model, description = open_model(bundle, engine, precision, threads)
         report(f"engine: {description}")
         settings = _with_thresholds(model, settings, report)
 

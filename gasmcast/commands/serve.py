@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
-from gasmcast.commands.live import EngineChoice
+from gasmcast.commands.engine_options import MODEL, EngineChoice, Precision
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.missing import install_hint
 from gasmcast.terminal_text import printable
 
 __all__ = ["serve"]
 
-_MODEL = "Model"
 _LIMITS = "Limits"
 
 
@@ -29,24 +28,19 @@ def serve(
             "--http", help="host:port; 0.0.0.0:8000 to be reached from other machines, no TLS."
         ),
     ] = "127.0.0.1:8000",
-    engine: Annotated[
-        EngineChoice,
-        typer.Option(help="Backend that runs the models.", rich_help_panel=_MODEL),
-    ] = EngineChoice.AUTO,
-    precision: Annotated[
-        str, typer.Option(help="auto, or a precision of the bundles.", rich_help_panel=_MODEL)
-    ] = "auto",
+    engine: EngineChoice = "auto",
+    precision: Precision = "auto",
     threads: Annotated[
         int | None,
         typer.Option(
-            min=1, help="CPU threads; the cores split by the bundles.", rich_help_panel=_MODEL
+            min=1, help="CPU threads; the cores split by the bundles.", rich_help_panel=MODEL
         ),
     ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
             help="YAML of settings of the streaming models, as for `gasmcast live`.",
-            rich_help_panel=_MODEL,
+            rich_help_panel=MODEL,
         ),
     ] = None,
     max_batch: Annotated[
@@ -97,12 +91,10 @@ def serve(
 
         gasmcast serve gestures.gasm doors.gasm --http 0.0.0.0:8000 --max-batch 8
     """
-    import socket
-
     from gasmcast.archive.worker_plan import available_cores
+    from gasmcast.runtime.http.address import bind, parse_address
     from gasmcast.runtime.live_settings import load_live_config
     from gasmcast.runtime.service.secrets import protect_logging
-    from gasmcast.runtime.sinks.metrics_server import parse_address
 
     try:
         from gasmcast.serving.admission import Admission
@@ -120,9 +112,8 @@ def serve(
     settings = load_live_config(config)
     host, port = parse_address(http, 8000)
     # Bound before seconds of compiling; connections wait until the models are ready.
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=512)
+        listener = bind(host, port)
     except OSError as error:
         raise MachineError(
             f"Nothing can listen at {http} ({error.strerror or error}).", "Give another --http."
@@ -132,7 +123,7 @@ def serve(
         opened = open_models(
             bundles,
             settings,
-            engine=engine.value,
+            engine=engine,
             precision=precision,
             threads=threads or max(1, available_cores() // len(bundles)),
             max_batch=max_batch,

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from gasmcast.commands.data_options import AllowLeak, ContextSeconds, DataFormat, DataSet
+from gasmcast.commands.model_options import MotionWeights, SemanticWeights, Settings
 
 __all__ = ["train"]
 
-BACKBONES = "Backbones"
 TEACHER = "Teacher"
 DATA = "Data"
 
@@ -39,10 +39,7 @@ def train(
             "--resume", help="Resume from the run folder; start afresh if it holds no run."
         ),
     ] = False,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting, as section.name=value; repeatable."),
-    ] = None,
+    settings: Settings = None,
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -51,22 +48,8 @@ def train(
             rich_help_panel=DATA,
         ),
     ] = None,
-    semantic_weights: Annotated[
-        str | None,
-        typer.Option(
-            "--semantic-weights",
-            help="Semantic backbone weights: a file, 'pretrained' or 'random'.",
-            rich_help_panel=BACKBONES,
-        ),
-    ] = None,
-    motion_weights: Annotated[
-        str | None,
-        typer.Option(
-            "--motion-weights",
-            help="Motion backbone weights: a file, 'pretrained' or 'random'.",
-            rich_help_panel=BACKBONES,
-        ),
-    ] = None,
+    semantic_weights: SemanticWeights = None,
+    motion_weights: MotionWeights = None,
     teacher: Annotated[
         Path | None,
         typer.Option(

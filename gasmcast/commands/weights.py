@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from gasmcast.commands.model_options import Settings
+
 __all__ = ["weights"]
 
 weights = typer.Typer(
@@ -23,12 +25,7 @@ def fetch(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to fill.")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="A setting of the preset, as section.name=value; repeat for several."
-        ),
-    ] = None,
+    settings: Settings = None,
 ) -> None:
     """Download the pretrained weights that a preset needs, to train without a network.
 

@@ -10,14 +10,22 @@ from types import FrameType
 
 import uvicorn
 
+from gasmcast.runtime.http.limited_protocol import LimitedProtocol
 from gasmcast.serving.http_app import ServeApp
-from gasmcast.serving.patient_protocol import PatientProtocol, allow_connections
+
+try:
+    import resource
+except ImportError:  # Windows has no limit of open files
+    resource = None  # type: ignore[assignment]
 
 __all__ = ["run_server"]
 
 _DRAIN_S = 30
 """Seconds that requests in work have to finish; Kubernetes kills a pod after 30 by default."""
 _IDLE_S = 30
+_MAX_CONNECTIONS = 2048
+_OTHER_FILES = 128
+"""Open files that are no connections."""
 
 
 def run_server(app: ServeApp, listener: socket.socket) -> None:
@@ -30,10 +38,10 @@ def run_server(app: ServeApp, listener: socket.socket) -> None:
         app: the application.
         listener: bound socket.
     """
-    allow_connections()
+    _ServeProtocol.max_connections = min(_MAX_CONNECTIONS, _open_files() - _OTHER_FILES)
     config = uvicorn.Config(
         app.asgi,
-        http=PatientProtocol,
+        http=_ServeProtocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -70,3 +78,23 @@ class _DrainingServer(uvicorn.Server):
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+class _ServeProtocol(LimitedProtocol):
+    """Connection of a client; the body of a request has a limit of its own, in the application."""
+
+    request_s = 30.0
+    stalled_s = 60.0
+
+
+def _open_files() -> int:
+    """Raise the limit of open files, often 1024, as far as connections need it; return it."""
+    wanted = _MAX_CONNECTIONS + _OTHER_FILES
+    if resource is None:
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed

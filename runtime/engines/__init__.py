@@ -4,11 +4,10 @@ Each backend is a module here with `missing() -> str` (why it cannot be used on 
 when it can) and `compile_graph(path, threads, sha256, *, weights_sha256) -> Engine`.
 """
 
-from gasmcast.runtime.engines.choose import Backend, choose_backend, missing_bf16, open_engine
+from gasmcast.runtime.engines.choose import choose_backend, missing_bf16, open_engine
 from gasmcast.runtime.engines.protocol import Engine, TensorSpec, check_feeds
 
 __all__ = [
-    "Backend",
     "Engine",
     "TensorSpec",
     "check_feeds",

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
+from gasmcast.backend import Backend
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.engines.protocol import Engine
 
-__all__ = ["Backend", "choose_backend", "missing_bf16", "open_engine"]
+__all__ = ["choose_backend", "missing_bf16", "open_engine"]
 
-Backend = Literal["auto", "openvino", "onnxruntime", "tensorrt"]
 _ORDER = ("tensorrt", "openvino", "onnxruntime")
 
 

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import socket
-import threading
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from gasmcast.runtime.http.address import bind
+from gasmcast.runtime.http.limited_protocol import LimitedProtocol
+from gasmcast.runtime.http.server_thread import ServerThread
 
-from gasmcast.errors import UsageError
+__all__ = ["Answer", "MetricsServer"]
 
-if TYPE_CHECKING:
-    from uvicorn.server import ServerState
-
-__all__ = ["Answer", "MetricsServer", "parse_address"]
-
-_log = logging.getLogger(__name__)
-_MAX_CONNECTIONS = 64
-# From the connection to the end of the answer, however slowly the client sends and reads.
-_DEADLINE_S = 5.0
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]", "")
 
 _Scope = dict[str, Any]
@@ -36,31 +24,6 @@ class Answer(NamedTuple):
     status: int
     content_type: str
     body: str
-
-
-def parse_address(text: str, port: int = 9464) -> tuple[str, int]:
-    """Return host and port of `host:port`, `[::1]:port`, `:port`, `port` or `host`.
-
-    Without a host it is this machine only.
-
-    Raises:
-        UsageError: none of these.
-    """
-    host, colon, number = text.rpartition(":")
-    if not colon:
-        host, number = ("", text) if text.isdecimal() else (text, str(port))
-
-    # An IPv6 address without brackets: nobody knows which part is the port.
-    ambiguous = ":" in host and not (host.startswith("[") and host.endswith("]"))
-    is_port = number.isdecimal() and number.isascii() and len(number) <= 5 and int(number) < 65536
-    # The look-up of a name with other letters raises errors of many kinds.
-    if ambiguous or not is_port or not host.isascii() or not host.isprintable():
-        raise UsageError(
-            f"{text!r} is no address to listen at.",
-            "Write 9464, or 0.0.0.0:9464 to be seen from other machines.",
-        )
-
-    return host.strip("[]") or "127.0.0.1", int(number)
 
 
 class MetricsServer:
@@ -82,42 +45,13 @@ class MetricsServer:
         self._answer = answer
         self._local = host in ("127.0.0.1", "localhost", "::1")
 
-        # Bound here, so that an address in use is an error at the start.
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, port), family=family, backlog=128)
-        self.port: int = self._socket.getsockname()[1]
-
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                cast("Any", self._respond),
-                http=_DeadlineProtocol,
-                ws="none",
-                lifespan="off",
-                loop="asyncio",
-                interface="asgi3",
-                # Clients that send garbage are logged below this level.
-                log_config=None,
-                log_level="error",
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                timeout_graceful_shutdown=1,
-            )
-        )
-        self._thread = threading.Thread(target=self._serve, name="metrics", daemon=True)
-        self._thread.start()
+        listener = bind(host, port)
+        self.port: int = listener.getsockname()[1]
+        self._server = ServerThread("metrics", self._respond, listener, _MetricsProtocol)
 
     def close(self) -> None:
         """Stop serving."""
-        self._server.should_exit = True
-        self._thread.join(3.0)
-        self._socket.close()
-
-    def _serve(self) -> None:
-        try:
-            asyncio.run(self._server.serve([self._socket]))
-        except Exception:  # noqa: BLE001 - recognition matters more than metrics
-            _log.exception("the metrics server failed")
+        self._server.close()
 
     async def _respond(self, scope: _Scope, _receive: _Receive, send: _Send) -> None:
         """Answer one request; the application in the sense of ASGI."""
@@ -155,34 +89,10 @@ def _host_name(header: str) -> str:
     return header if header.endswith("]") else header.rsplit(":", 1)[0]
 
 
-class _DeadlineProtocol(H11Protocol):
-    """Connection that ends after a while, whatever its client does.
+class _MetricsProtocol(LimitedProtocol):
+    """Connection of one request; a good client needs milliseconds for it."""
 
-    uvicorn itself limits the pause between two requests, but not a request that never ends.
-    """
-
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._deadline = self.loop.call_later(_DEADLINE_S, transport.abort)
-        _make_room(self.server_state, self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        super().connection_lost(exc)
-
-    @property
-    def ends_at(self) -> float:
-        """Time by which it ends, on the loop's clock; that of the oldest is the smallest."""
-        return self._deadline.when() if self._deadline is not None else 0.0
-
-
-def _make_room(state: ServerState, newest: _DeadlineProtocol) -> None:
-    """End the oldest connection if there are too many; a good client needs milliseconds."""
-    others = [other for other in state.connections if other is not newest]
-    if len(others) < _MAX_CONNECTIONS:
-        return
-    oldest = min(cast("list[_DeadlineProtocol]", others), key=lambda other: other.ends_at)
-    oldest.transport.abort()
+    request_s = 5.0
+    stalled_s = 5.0
+    max_connections = 64
+    answer_within_deadline = True

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 
 from gasmcast import __version__
 from gasmcast.errors import MachineError
+from gasmcast.runtime.http.address import parse_address
 from gasmcast.runtime.records import CameraStats, Decision, Event, Notice, Record, Stats
 from gasmcast.runtime.service.health import Health
 from gasmcast.runtime.sinks.exposition import CONTENT_TYPE, ExpositionPage, Sample
-from gasmcast.runtime.sinks.metrics_server import Answer, MetricsServer, parse_address
+from gasmcast.runtime.sinks.metrics_server import Answer, MetricsServer
 
 __all__ = ["MetricsSink"]
 

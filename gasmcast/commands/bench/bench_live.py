@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from gasmcast.backend import Backend
 
 __all__ = ["bench_live"]
 
@@ -24,7 +26,7 @@ def bench_live(
         Path | None, typer.Option("--bundle", "-b", help="Measure this bundle instead.")
     ] = None,
     engine: Annotated[
-        Literal["auto", "openvino", "onnxruntime", "tensorrt"],
+        Backend,
         typer.Option("--engine", help="Backend that runs the networks."),
     ] = "auto",
     threads: Annotated[

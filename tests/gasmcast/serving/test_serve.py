@@ -309,8 +309,8 @@ def test_slow_clients_are_cut(impatient, sent, status):
 def impatient(serving):
     """Return the address of a server with time limits of a second."""
     patch = (
-        "import gasmcast.serving.http_app as app, gasmcast.serving.patient_protocol as protocol\n"
-        "app._READ_S = protocol._HEAD_S = 1.0"
+        "import gasmcast.serving.http_app as app, gasmcast.serving.http_server as server\n"
+        "app._READ_S = server._ServeProtocol.request_s = 1.0"
     )
     with serving(patch=patch) as (address, _):
         yield address
@@ -318,7 +318,7 @@ def impatient(serving):
 
 def test_clients_that_say_nothing_do_not_keep_others_out(serving):
     """Beyond the largest number of connections, idle ones make room."""
-    patch = "import gasmcast.serving.patient_protocol as protocol\nprotocol._MAX_CONNECTIONS = 20"
+    patch = "import gasmcast.serving.http_server as server\nserver._MAX_CONNECTIONS = 20"
     with serving(patch=patch) as (address, _):
         host, port = address.split(":")
         silent = [socket.create_connection((host, int(port)), 30) for _ in range(60)]

@@ -264,7 +264,7 @@ def test_a_second_request_that_never_ends_is_ended_as_well(site: Site) -> None:
 def test_a_stream_outlives_the_limit_of_a_request(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gasmcast.runtime.web.server._REQUEST_S", 0.3)
+    monkeypatch.setattr("gasmcast.runtime.web.server._WebProtocol.request_s", 0.3)
     stream = site.ask("/messages")
     read_until(stream, b"stats")
     time.sleep(0.8)
@@ -274,7 +274,7 @@ def test_a_stream_outlives_the_limit_of_a_request(
 
 def test_a_browser_stays_a_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     """A WebSocket is not ended by the limit of the request that opened it."""
-    monkeypatch.setattr("gasmcast.runtime.web.server._REQUEST_S", 0.3)
+    monkeypatch.setattr("gasmcast.runtime.web.server._WebProtocol.request_s", 0.3)
 
     class Session:
         def __init__(self) -> None:
@@ -302,7 +302,7 @@ def test_a_browser_stays_a_camera(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_client_that_stops_reading_is_ended(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gasmcast.runtime.web.server._STALLED_S", 0.5)
+    monkeypatch.setattr("gasmcast.runtime.web.server._WebProtocol.stalled_s", 0.5)
     lazy = socket.create_connection(("127.0.0.1", site.server.port))
     lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     lazy.sendall(b"GET /cameras/front%20door/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
