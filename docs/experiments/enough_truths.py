@@ -50,19 +50,25 @@ def find_wrong_labels(blocks: list[NDArray], labels: NDArray, sources: NDArray) 
     gram, count = gram_matrix(blocks), len(labels)
     classes, planted = int(labels.max()) + 1, max(1, round(0.05 * len(labels)))
     first = max(1, round(0.1 * count))
+
+    # Each draw plants other wrong labels.
     recalls, by_source, durations = [], [], []
     for draw in range(12):
         rng = np.random.default_rng(draw)
         wrong = rng.choice(count, planted, replace=False)
         given = labels.copy()
         given[wrong] = (given[wrong] + rng.integers(1, classes, planted)) % classes
+
         start = time.perf_counter()
         ranked = rank_harm(gram, given, groups, classes)
         durations.append(time.perf_counter() - start)
+
+        # The simpler order, to compare with: by the loss when the clip's source is left out.
         other = sorted(ranked, key=lambda clip: -clip.out_of_fold_loss)
         for order, shares in ((ranked, recalls), (other, by_source)):
             found = {clip.clip for clip in order[:first]}
             shares.append(len(found & set(wrong.tolist())) / planted)
+
     precision = np.array(recalls) * planted / first
     print(
         f"{planted} of {count} labels wrong, first {first}: recall {np.mean(recalls):.2f}"

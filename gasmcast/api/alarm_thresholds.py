@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from gasmcast.progress import Progress, silent
 if TYPE_CHECKING:
     from gasmcast.runtime.alarms.threshold_choice import Action, ThresholdChoice, TradeOff
 
-__all__ = ["ThresholdResult", "choose_threshold", "parse_rate"]
+__all__ = ["ThresholdResult", "choose_threshold", "parse_rate", "render_thresholds"]
 
 _UNITS_PER_DAY = {"hour": 24.0, "day": 1.0, "week": 1 / 7, "month": 1 / 30}
 
@@ -37,17 +36,23 @@ class ThresholdResult:
         lines = [_HEAD]
         lines += [f"{'*' if other == row else ' '} {_line(other)}" for other in _front(choice)]
         lines += [f"  {name}: on {value:g}" for name, value in row.label_on.items()]
-        lines.append(
-            f"{row.events} events in {choice.idle_hours:.2f} idle hours of {choice.cameras} "
-            f"cameras: at most {row.upper_per_day:.3g} a day and camera (95 %), and "
-            f"{choice.at_most_per_day:g} were wanted. The thresholds were chosen on these hours, "
-            "so `live` checks the rate."
-        )
+        lines.append(self.verdict)
         where = (
             f"Written into {self.bundle} for {self.precision}" if self.written else "Not written"
         )
         lines.append(f"{where}; {self.report} has all that were tried.")
         return "\n".join(lines)
+
+    @property
+    def verdict(self) -> str:
+        """What the chosen thresholds prove, in two sentences."""
+        choice, row = self.choice, self.choice.chosen
+        return (
+            f"{row.events} events in {choice.idle_hours:.2f} idle hours of {choice.cameras} "
+            f"cameras: at most {row.upper_per_day:.3g} a day and camera (95 %), and "
+            f"{choice.at_most_per_day:g} were wanted. The thresholds were chosen on these hours, "
+            "so `live` checks the rate."
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -155,7 +160,7 @@ def choose_threshold(
     # The reports lie beside the idle hours: a bundle holds only what its manifest names.
     report = Path(background).with_suffix(".threshold.html")
     result = ThresholdResult(folder, precision, choice, report, write)
-    write_atomic(report, _page(result))
+    write_atomic(report, render_thresholds(result))
     write_atomic(report.with_suffix(".json"), json.dumps(result.to_json(), indent=1))
     return result
 
@@ -194,27 +199,28 @@ def _front(choice: ThresholdChoice) -> list[TradeOff]:
     return [row for row in choice.rows if row.min_s == choice.chosen.min_s]
 
 
-def _page(result: ThresholdResult) -> str:
-    """Return the report as a page of one table."""
-    cells = []
-    for row in result.choice.rows:
-        texts = (
+def render_thresholds(result: ThresholdResult) -> str:
+    """Return the report as a page."""
+    from gasmcast.report.html import Share, Table, bar_table, render  # noqa: PLC0415 - heavy
+
+    choice = result.choice
+    rows = [
+        (
+            "chosen" if row == choice.chosen else "",
             *(f"{row.min_s:g}", f"{row.on:g}", f"{row.off:.3g}"),
             ", ".join(f"{name} {value:g}" for name, value in row.label_on.items()),
-            *(str(row.events), f"{row.per_day:.3g}", f"{row.upper_per_day:.3g}"),
-            "" if row.hit_rate is None else f"{100 * row.hit_rate:.1f} %",
-            "" if row.mean_delay_s is None else f"{row.mean_delay_s:.2f} s",
+            *(row.events, f"{row.per_day:.3g}", f"{row.upper_per_day:.3g}"),
+            None if row.hit_rate is None else Share(row.hit_rate),
+            None if row.mean_delay_s is None else f"{row.mean_delay_s:.2f} s",
         )
-        mark = ' style="font-weight:bold"' if row == result.choice.chosen else ""
-        inner = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
-        cells.append(f"<tr{mark}>{inner}</tr>")
-    head = ("min_s", "on", "off", "on of labels", "events", "a day", "95 % bound", "hits", "delay")
-    titles = "".join(f"<th>{title}</th>" for title in head)
-    by_camera = html.escape(json.dumps(result.choice.events_by_camera))
-    return (
-        "<!doctype html><meta charset=utf-8><title>False alarms</title>"
-        "<style>body{font:14px sans-serif}td,th{padding:2px 10px;text-align:right}</style>"
-        f"<h1>False alarms: {html.escape(result.precision)}</h1>"
-        f"<p>{result.choice.idle_hours:.2f} idle hours; events by camera: {by_camera}. "
-        f"The chosen row is bold.</p><table><tr>{titles}</tr>{''.join(cells)}</table>\n"
+        for row in choice.rows
+    ]
+    head = ("", "min_s", "on", "off", "on of labels", "events", "a day", "95 % bound", "hits")
+    by_camera = [(name, float(count)) for name, count in choice.events_by_camera.items()]
+    return render(
+        "thresholds.html.j2",
+        title=f"False alarms: {result.bundle.name} in {result.precision}",
+        verdict=result.verdict,
+        choices=Table((*head, "delay"), rows, numbers=(1, 2, 3, 5, 6, 7, 8, 9)),
+        cameras=bar_table(("camera", "events"), by_camera),
     )

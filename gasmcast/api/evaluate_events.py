@@ -67,12 +67,15 @@ class EventEvaluation:
             f"{self.bundle} in {self.precision}: {counts}, {self.hours:.2f} h",
             "temporal IoU  precision  recall     F1  mAP (THUMOS)",
         ]
+
+        # One line for each overlap that an event must have with its action.
         for row in self.figures:
             ap = self.map_thumos[f"{row.iou:g}"]
             cells = (percent(row.precision), percent(row.recall), percent(row.f1), percent(ap))
             lines.append(
                 f"{row.iou:12g}  {cells[0]:>9}  {cells[1]:>6}  {cells[2]:>5}  {cells[3]:>12}"
             )
+
         lines.append(f"mAP (ActivityNet, 0.5 to 0.95): {percent(self.map_activitynet)}")
         points = ", ".join(f"{key} s {percent(value)}" for key, value in self.map_points.items())
         lines.append(f"mAP of starts within: {points}")

@@ -40,6 +40,7 @@ def render_recording(path: Path) -> str:
     stages = {
         name: np.array(run.latency_ms[name]).clip(0) for name in _STAGES if name in run.latency_ms
     }
+
     drops = sum((camera.drops for camera in run.cameras.values()), Counter[str]())
     label = "histogram of latency by stage, in milliseconds"
     return render(

@@ -153,6 +153,7 @@ def run_items(
             _fill(workers, schedule)
             if not schedule.unfinished():
                 return
+
             for happening in workers.wait(_POLL_S):
                 if isinstance(happening, Ready):
                     schedule.in_work[happening.worker] = []

@@ -66,6 +66,8 @@ def _seconds(
             "Annotate at the file's rate (Label Studio: frameRate of the tag Video), or give times"
             " in seconds.",
         )
+
+    # Nor may it count frames that the file does not have.
     if frames.frames is not None and frames.frames > count + max(2, _FPS_TOLERANCE * count):
         raise UsageError(
             f"{place}: the annotation has {frames.frames} frames, but {clip.video} has {count}.",

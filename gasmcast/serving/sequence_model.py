@@ -117,6 +117,8 @@ class SequenceModel:
     ) -> None:
         model = engines.model
         shape = model.spec.clip_shape[1:]
+
+        # What clients are told about the model.
         self.name = name
         self.inputs = {"segments": Port("segments", "UINT8", (-1, *shape))}
         self.outputs = {
@@ -134,6 +136,7 @@ class SequenceModel:
             "max_segments": max_segments,
             "idle_s": idle_s,
         }
+
         self._engines, self._config = engines, config
         self._labels = LabelView(model.labels, config)
         self._max_sequences, self._max_segments = max_sequences, max_segments

@@ -321,6 +321,7 @@ def _check_whole(
     if stream.duration is None:
         start_s = (container.start_time or 0) / av.time_base
         seen_s = max(seen_s, count.end_s - start_s)
+
     few = stream.frames == 0 or count.packets < (1 - _MISSING_SHARE) * stream.frames
     # FFmpeg shortens the stated length of an AVI to what its index finds, but not the frame count.
     if few and count.cut and stream.frames:
@@ -330,6 +331,8 @@ def _check_whole(
             f"{name} is damaged or cut short: {seen_s:.1f} of {stated_s:.1f} s could be decoded.",
             "Copy or record it again.",
         )
+
+    # What is tolerated is reported.
     shown_s = max(seen_s, count.end_s - (container.start_time or 0) / av.time_base)
     if shown_s < stated_s - _UNREPORTED_S:
         _log.warning("%s ends early: at %.1f of %.1f s.", name, shown_s, stated_s)

@@ -207,6 +207,8 @@ def _read(path: Path) -> tuple[IdleHead, Columns]:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 tree = json.loads(str(archive["head"]))
                 columns = {key: archive[key] for key in COLUMNS}
+
+            # Columns of another version may mean something else.
             version = tree.pop("version")
             if version == IDLE_VERSION:
                 head = IdleHead.model_validate(tree)
@@ -223,6 +225,7 @@ def _read(path: Path) -> tuple[IdleHead, Columns]:
         zipfile.BadZipFile,
     ) as error:
         problem = str(error).partition("\n")[0] or type(error).__name__
+
     if problem or head is None:
         raise UsageError(f"{path} cannot be read as idle logits ({problem or 'too large'}).", _HINT)
     return head, columns

@@ -220,12 +220,15 @@ class _Trial:
         config = self._with(on, off, min_s, label_on)
         starts = [e for e in events_of(self._idle, config) if e.phase == "start"]
         events = len(starts)
+        # `by_label` foretells rows from these counts.
         if not label_on:
             self._counts[min_s, on] = Counter(event.label for event in starts)
+
         hits = Hits(0, 0, None)
         if self._labeled is not None:
             reported = events_of(self._labeled, config)
             hits = count_hits(reported, self._actions, self._labeled.window_s)
+
         days = self._hours / 24
         return TradeOff(
             on=on,

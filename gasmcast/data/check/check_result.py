@@ -87,6 +87,8 @@ class DataCheck:
             for row in self.classes
         ]  # fmt: skip
         head = ("class", "clips", "train", "validation", "sources", "seconds", "median s")
+
+        # What the files are like, and which of it gives a class away.
         files = [
             (name, value, count)
             for name, counts in self.files.items()
@@ -96,6 +98,7 @@ class DataCheck:
             (one.name, Share(one.accuracy, passed=not one.is_shortcut), Share(one.chance))
             for one in self.shortcuts
         ]
+
         return render(
             "data_check.html.j2",
             title=f"Data set {self.path}",

@@ -104,6 +104,8 @@ def _splits(index: ClipIndex) -> list[Finding]:
                 f" figures of {clips} validation clips would flatter.",
             )
         )
+
+    # Without a validation split nobody learns how good the model is.
     if index.is_split:
         findings.append(
             Finding(

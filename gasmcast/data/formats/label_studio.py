@@ -49,10 +49,12 @@ def read_label_studio(path: Path) -> ClipIndex:
         regions = list(_regions(task, place))
         if not regions:
             continue
+
         data = task.get("data") or {}
         video = finder.find(*_video_names(task, place))
         source = data.get("source") if isinstance(data, dict) else None
         for region in regions:
+            # Frames become seconds once the file's own rate is known.
             if region.frames is not None:
                 ranges[len(clips)] = region.frames
             clip = Clip(

@@ -110,6 +110,7 @@ def _time_tests(scores_file: Path) -> Table:
             "the most that a model blind to order can reach",
         ),
     )
+
     for test, key, interval, title in tests:
         measured = scores.get(test) or {}
         # A set without reversed pairs has only the share of changed answers.

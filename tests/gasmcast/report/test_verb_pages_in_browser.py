@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from gasmcast.api.alarm_thresholds import ThresholdResult, render_thresholds
 from gasmcast.cli import app
 from gasmcast.commands.doctor import gpu_proof
 from gasmcast.explain.clip_report import explain_clip
 from gasmcast.explain.faithfulness import measure_faithfulness
 from gasmcast.explain.set_report import write_faithfulness
 from gasmcast.explain.subject import open_checkpoint
+from gasmcast.runtime.alarms.threshold_choice import ThresholdChoice, TradeOff
 
 pytestmark = pytest.mark.slow
 
@@ -65,3 +67,21 @@ def test_the_page_of_a_proof(check, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(gpu_proof, "LIMITS_S", {"environment": 120.0, "no such stage": 60.0})
     gpu_proof.prove(tmp_path, rehearse=True)
     check(tmp_path / "gpu-proof.html")
+
+
+def test_the_page_of_thresholds(check, tmp_path: Path) -> None:
+    tried = [
+        TradeOff(on, on / 2, 0.5, {}, 3, 1.5, 3.9, rate, delay)
+        for on, rate, delay in ((0.5, 0.9, 1.25), (0.7, None, None))
+    ]
+    by_label = TradeOff(0.5, 0.25, 1.0, {"<b>wave</b>": 0.9, "pour": 0.8}, 0, 0.0, 0.4, 0.8, 1.5)
+    choice = ThresholdChoice(
+        by_label, (*tried, by_label), 1.0, 174.2, 2, {"front door": 0, "x" * 60: 0}
+    )
+    result = ThresholdResult(Path("demo.gasm"), "int8", choice, tmp_path / "page.html", True)
+    page = render_thresholds(result)
+    (tmp_path / "page.html").write_text(page)
+
+    assert page.count("chosen</td>") == 1
+    assert "&lt;b&gt;wave&lt;/b&gt; 0.9, pour 0.8" in page
+    check(tmp_path / "page.html")
