@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gasmcast.video.container import open_file
-from gasmcast.video.reader import credible_fps, duration_s
+from gasmcast.video.packets import credible_fps
+from gasmcast.video.reader import duration_s
 
 __all__ = ["FileFacts", "file_facts"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.video.container import open_file
-from gasmcast.video.reader import packet_times_s
+from gasmcast.video.packets import packet_times_s
 
 __all__ = ["frame_times_s"]
 

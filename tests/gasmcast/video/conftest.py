@@ -45,7 +45,7 @@ class Odd:
 
         patch.setattr(reader, "open_file", open_file)
         patch.setattr(reader, "RgbConverter", lambda: self._draw)
-        patch.setattr(reader, "_frames", lambda container, stream, name, count: self._read(count))
+        patch.setattr(reader, "decoded_frames", lambda _c, _s, _n, count: self._read(count))
 
     def _read(self, count) -> Iterator[SimpleNamespace]:
         for number, stamp in enumerate(self.stamps_ms):

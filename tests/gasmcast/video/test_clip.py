@@ -67,7 +67,7 @@ def test_frames_that_no_slot_takes_are_not_made_and_not_missed(
     slots = start_ms + pitch_ms * np.arange(12)
     with pytest.MonkeyPatch.context() as patch:
         odd_video(stamps.tolist(), *header).install(patch)
-        patch.setattr(reader, "_check_whole", lambda *_: None)
+        patch.setattr(reader, "check_whole", lambda *_: None)
         found = read_slots("odd", slots / 1000, lambda frame: frame[:1, :1, :1])
     assert found[:, 0, 0, 0].tolist() == nearest_frames(stamps / 1000, slots / 1000).tolist()
 
