@@ -12,7 +12,8 @@ import typer
 
 from gasmcast.commands.engine_options import MODEL, EngineChoice, Precision
 from gasmcast.commands.output_files import OutputFiles
-from gasmcast.commands.web_view import WebView, parse_hours
+from gasmcast.commands.quantities import parse_count, parse_hours, parse_seconds
+from gasmcast.commands.web_view import WebView
 from gasmcast.errors import GasmcastError, UsageError
 from gasmcast.terminal_text import printable
 
@@ -193,8 +194,8 @@ def live(
 
     flags = {
         "hop": hop,
-        "budget_s": _parse_seconds(budget),
-        "max_cameras": _parse_count(max_cameras),
+        "budget_s": parse_seconds(budget),
+        "max_cameras": parse_count(max_cameras),
     }
     settings = load_live_config(config, flags)
 
@@ -382,34 +383,3 @@ def _print_status(text: str) -> None:
 
 def _print_nothing(_: str) -> None:
     """Ignore a status line, for `--quiet`."""
-
-
-def _parse_seconds(text: str | None) -> float | None:
-    """Return the seconds of 150ms, 0.15s or 0.15.
-
-    Raises:
-        UsageError: not a time.
-    """
-    if text is None:
-        return None
-    number, per_second = text.removesuffix("s"), 1.0
-    if text.endswith("ms"):
-        number, per_second = text[:-2], 1000.0
-
-    try:
-        return float(number) / per_second
-    except ValueError:
-        raise UsageError(f"--budget {text!r} is not a time.", "Write 150ms or 0.15s.") from None
-
-
-def _parse_count(text: str | None) -> int | str | None:
-    """Return a number of cameras, or auto as it is.
-
-    Raises:
-        UsageError: neither.
-    """
-    if text is None or text == "auto":
-        return text
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise UsageError(f"--max-cameras {text!r} is not a number.", "Give a number, or auto.")

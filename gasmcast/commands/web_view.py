@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand
 
-from gasmcast.errors import MachineError, UsageError
+from gasmcast.errors import MachineError
 from gasmcast.missing import install_hint
 
 if TYPE_CHECKING:
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     from gasmcast.runtime.web.feed import WebFeed
     from gasmcast.runtime.web.server import WebServer
 
-__all__ = ["LiveCommand", "WebView", "parse_hours"]
+__all__ = ["LiveCommand", "WebView"]
 
 _ADDRESS = "127.0.0.1:8420"
 # A port below 1024 might as well be the number of a webcam.
 _IS_ADDRESS = re.compile(r"(?!.*//)(\S*:\d{1,5}|[1-9]\d{3,4})")
-_UNITS_S = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class LiveCommand(TyperCommand):
@@ -38,20 +37,6 @@ class LiveCommand(TyperCommand):
             if at == len(args) or not _IS_ADDRESS.fullmatch(args[at]):
                 args = [*args[:at], _ADDRESS, *args[at:]]
         return super().parse_args(ctx, args)
-
-
-def parse_hours(text: str | None) -> float | None:
-    """Return the seconds of 90m, 24h or 7d.
-
-    Raises:
-        UsageError: it is no such time.
-    """
-    if text is None:
-        return None
-    number, unit = text[:-1], text[-1:]
-    if not re.fullmatch(r"\d{1,6}", number) or unit not in _UNITS_S or int(number) == 0:
-        raise UsageError(f"--keep {text!r} is not a time.", "Write 90m, 24h or 7d.")
-    return int(number) * _UNITS_S[unit]
 
 
 class WebView:
