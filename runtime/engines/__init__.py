@@ -5,10 +5,16 @@ when it can) and `compile_graph(path, threads, sha256, *, weights_sha256) -> Eng
 """
 
 from gasmcast.runtime.engines.choose import choose_backend, missing_bf16, open_engine
-from gasmcast.runtime.engines.protocol import Engine, TensorSpec, check_feeds
+from gasmcast.runtime.engines.protocol import (
+    Engine,
+    ResidentEngine,
+    TensorSpec,
+    check_feeds,
+)
 
 __all__ = [
     "Engine",
+    "ResidentEngine",
     "TensorSpec",
     "check_feeds",
     "choose_backend",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import UsageError
 
-__all__ = ["Engine", "TensorSpec", "check_feeds"]
+if TYPE_CHECKING:
+    from gasmcast.runtime.engines.device_row import DeviceRow, DeviceWindow, RowLayout
+
+__all__ = ["Engine", "ResidentEngine", "TensorSpec", "check_feeds"]
 
 
 class TensorSpec(NamedTuple):
@@ -41,6 +44,44 @@ class Engine(Protocol):
 
     def describe(self) -> str:
         """Return one line: backend, version, device, threads."""
+        ...
+
+
+@runtime_checkable
+class ResidentEngine(Engine, Protocol):
+    """An engine that can also keep tensors in device memory between two runs.
+
+    Optional: engines of a CPU have no such memory, and `run` is all that they offer.
+    """
+
+    row_layout: RowLayout
+    """Outputs of one row of a batch, as they lie in device memory."""
+
+    def run_to_device(self, feeds: Mapping[str, NDArray[np.generic]]) -> list[DeviceRow]:
+        """Compute all outputs and leave them on the device, complete when this returns.
+
+        Args:
+            feeds: as for `run`.
+
+        Returns:
+            One row per row of the batch. Later runs do not overwrite it.
+
+        Raises:
+            UsageError: as for `run`.
+            MachineError: the device failed, or has no memory left.
+        """
+        ...
+
+    def run_from_device(self, windows: Sequence[DeviceWindow]) -> dict[str, NDArray[np.float32]]:
+        """Compute all outputs `(B, ...)` of B windows whose rows are on the device.
+
+        Args:
+            windows: each one row of the batch; its rows, stacked, are the inputs.
+
+        Raises:
+            UsageError: there is no window, or the rows do not fit the inputs.
+            MachineError: the device failed, or the engine that made the rows was closed.
+        """
         ...
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError
 from gasmcast.runtime.engines.trt.cuda import CudaValue, check_result, load_cudart
+from gasmcast.runtime.engines.trt.device_blocks import DeviceBlocks
 
 __all__ = ["CudaStream"]
 
@@ -30,12 +31,19 @@ class CudaStream:
         self._index = index
         self._device: list[int] = []
         self._host: list[int] = []
+        self._blocks: list[DeviceBlocks] = []
         self._graphs: list[object] = []
 
         # The stream is created on the current device.
         self.use()
         created = cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking)
         self._stream = check_result(cudart, created, "create a stream")
+
+    def blocks(self, size: int) -> DeviceBlocks:
+        """Return memory on the same device in blocks of `size` bytes; `close` frees it, too."""
+        made = DeviceBlocks(size, self._index, self._cudart)
+        self._blocks.append(made)
+        return made
 
     @property
     def handle(self) -> int:
@@ -81,6 +89,12 @@ class CudaStream:
             target.ctypes.data, source, target.nbytes, kind, self._stream
         )
         self._check(result, "copy from the device")
+
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Enqueue a copy of `size` bytes within the device's memory."""
+        kind = self._cudart.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        result = self._cudart.cudaMemcpyAsync(target, source, size, kind, self._stream)
+        self._check(result, "copy on the device")
 
     def wait(self) -> None:
         """Wait until everything enqueued is done.
@@ -145,6 +159,8 @@ class CudaStream:
 
         for graph in self._graphs:
             cudart.cudaGraphExecDestroy(graph)
+        for blocks in self._blocks:
+            blocks.close()
         for pointer in self._device:
             cudart.cudaFree(pointer)
         for pointer in self._host:
@@ -153,6 +169,7 @@ class CudaStream:
         if self._stream is not None:
             cudart.cudaStreamDestroy(self._stream)
         self._graphs, self._device, self._host, self._stream = [], [], [], None
+        self._blocks = []
 
     def _check(self, result: tuple[Any, ...], action: str) -> CudaValue:
         return check_result(self._cudart, result, action)

@@ -1,14 +1,14 @@
-"""Execution of a TensorRT engine: buffers, one execution context per batch size, CUDA graphs.
+"""Execution of a TensorRT engine: its buffers, and what is copied into and out of them.
 
-An engine has one stream, page-locked buffers for its largest batch, and an execution context for
-each batch size, because a CUDA graph is bound to the shapes and addresses that it was captured
-with. All contexts share one block of device memory: one stream runs one of them at a time.
+An engine has one stream, buffers on the device and page-locked ones on the host for its largest
+batch. Tensors may come from the host or from device memory, and go to either. Every method waits
+for the stream before it returns, so what it returns is complete, and what it read may be given
+back: two engines need no order between their streams.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError, UsageError
+from gasmcast.runtime.engines.device_row import DeviceRow, DeviceWindow, RowLayout
 from gasmcast.runtime.engines.protocol import TensorSpec, check_feeds
+from gasmcast.runtime.engines.trt.contexts import BatchContexts
 from gasmcast.runtime.engines.trt.cuda_stream import CudaStream
 from gasmcast.runtime.engines.trt.library import numpy_type
 
@@ -27,19 +29,15 @@ if TYPE_CHECKING:
 __all__ = ["TensorRTEngine"]
 
 
-class _Profile(NamedTuple):
-    """Batch range of an optimization profile."""
+class _Part(NamedTuple):
+    """Rows `[start, stop)` of a batch that run together."""
 
-    least: int
-    most: int
+    start: int
+    stop: int
 
-
-@dataclass
-class _Batch:
-    """An execution context with its batch size set, and its CUDA graph if there is one."""
-
-    context: trt.IExecutionContext
-    graph: object | None = None
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
 
 
 class TensorRTEngine:
@@ -65,181 +63,172 @@ class TensorRTEngine:
         Raises:
             MachineError: out of memory, or the device failed.
         """
-        trt = module
-        self._trt, self._stream, self._engine = trt, stream, engine
-        self._line, self._graphs = line, graphs
-
+        self._stream, self._line = stream, line
         # Batches share buffers and stream, so only one call may run.
         self._lock = Lock()
-        self._batches: dict[int, _Batch] = {}
-        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        self._inputs = [
-            name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-        ]
-        self._outputs = [name for name in names if name not in self._inputs]
-        self._profiles = self._read_profiles()
-        self.max_batch = max(profile.most for profile in self._profiles)
-
-        # Shapes of the outputs are known only in a context with the batch set.
-        self._dtypes = {name: numpy_type(trt, engine.get_tensor_dtype(name)) for name in names}
-        self._scratch_size = int(engine.device_memory_size_v2)
-        self._scratch = stream.on_device(self._scratch_size)
-        largest = self._shaped_context(self.max_batch)
-        shapes = {name: tuple(largest.get_tensor_shape(name)) for name in names}
+        self._closed = False
+        self._contexts = contexts = BatchContexts(module, stream, engine, graphs)
+        self.max_batch = contexts.max_batch
 
         # Zeros, so that the warm-up runs do not compute on arbitrary memory.
-        self._host = {
-            name: stream.on_host(shape, self._dtypes[name]) for name, shape in shapes.items()
-        }
+        shapes = contexts.shapes
+        dtypes = {name: numpy_type(module, engine.get_tensor_dtype(name)) for name in shapes}
+        self._host = {name: stream.on_host(shape, dtypes[name]) for name, shape in shapes.items()}
         for array in self._host.values():
             array.fill(0)
         self._device = {name: stream.on_device(array.nbytes) for name, array in self._host.items()}
+        for name in contexts.inputs:
+            stream.upload(self._device[name], self._host[name])
 
-        self.inputs = {name: self._input_spec(name, shapes[name]) for name in self._inputs}
+        self.inputs = {}
+        for name in contexts.inputs:
+            batch = None if contexts.is_free(name) else shapes[name][0]
+            self.inputs[name] = TensorSpec((batch, *shapes[name][1:]), dtypes[name])
 
-        # Outputs are copied into FP32 arrays, whatever type the engine has.
+        # On the device, outputs keep the type of the engine; on the host they are FP32.
+        self._row_shapes = {name: shapes[name][1:] for name in contexts.outputs}
+        self.row_layout = RowLayout(self._row_shapes, dtypes)
         self.outputs = {
-            name: TensorSpec((None, *shapes[name][1:]), np.dtype(np.float32))
-            for name in self._outputs
+            name: TensorSpec((None, *shape), np.dtype(np.float32))
+            for name, shape in self._row_shapes.items()
         }
-        self._batches[self.max_batch] = self._warm(largest, self.max_batch)
+        self._blocks = stream.blocks(self.row_layout.nbytes)
+
+        contexts.bind(self._device)
 
     def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         """Compute all outputs; the arrays returned belong to the caller.
 
         Raises:
             UsageError: an input is missing, unknown, or has another shape or dtype.
-            MachineError: the device failed.
+            MachineError: the device failed, or the engine was closed.
         """
         count = check_feeds(self.inputs, feeds)
-        results = {
-            name: np.empty((count, *self._host[name].shape[1:]), np.float32)
-            for name in self._outputs
-        }
+        results = self._results(count)
         with self._lock:
-            self._stream.use()
-            for start in range(0, count, self.max_batch):
-                size = min(self.max_batch, count - start)
-                # A context is made when its batch size first occurs, not for all sizes at the
-                # start.
-                if size not in self._batches:
-                    self._batches[size] = self._warm(self._shaped_context(size), size)
-                for name in self._inputs:
-                    self._host[name][:size] = feeds[name][start : start + size]
+            for part in self._parts(count):
+                self._upload(feeds, part)
+                self._contexts.enqueue(part.size)
+                self._download(results, part)
+        return results
 
-                batch = self._batches[size]
-                if batch.graph is None:
-                    self._enqueue(batch.context, size)
-                else:
-                    self._stream.launch(batch.graph)
+    def run_to_device(self, feeds: Mapping[str, NDArray[np.generic]]) -> list[DeviceRow]:
+        """Compute all outputs and leave them on the device, complete when this returns.
+
+        Returns:
+            One row per row of the batch, each in memory of its own: the next run overwrites the
+            engine's buffers, but no row.
+
+        Raises:
+            UsageError: as for `run`.
+            MachineError: the device failed or has no memory left, or the engine was closed.
+        """
+        count = check_feeds(self.inputs, feeds)
+        tensors = self.row_layout.tensors
+        with self._lock:
+            self._check_open()
+            # Before anything is enqueued: a failed allocation must leave no work behind.
+            rows = [
+                DeviceRow(self._blocks, self._blocks.take(), self.row_layout) for _ in range(count)
+            ]
+            for part in self._parts(count):
+                self._upload(feeds, part)
+                self._contexts.enqueue(part.size)
+                for position, row in enumerate(rows[part.start : part.stop]):
+                    for name, tensor in tensors.items():
+                        source = self._device[name] + position * tensor.nbytes
+                        self._stream.copy(row.address(name), source, tensor.nbytes)
+
+                # The next part overwrites the buffers, and another stream reads the rows.
                 self._stream.wait()
+        return rows
 
-                for name in self._outputs:
-                    results[name][start : start + size] = self._host[name][:size]
+    def run_from_device(self, windows: Sequence[DeviceWindow]) -> dict[str, NDArray[np.float32]]:
+        """Compute all outputs `(B, ...)` of B windows whose rows are on the device.
+
+        Raises:
+            UsageError: there is no window, or the rows do not fit the inputs.
+            MachineError: the device failed, or an engine of the rows or this one was closed.
+        """
+        self._check_windows(windows)
+        results = self._results(len(windows))
+        with self._lock:
+            for part in self._parts(len(windows)):
+                for position, window in enumerate(windows[part.start : part.stop]):
+                    self._gather(window, position)
+                self._contexts.enqueue(part.size)
+                # This waits, so the caller may drop the rows afterwards.
+                self._download(results, part)
         return results
 
     def describe(self) -> str:
         """Return one line: backend, version, device, batches, use of CUDA graphs."""
-        eager = sorted(size for size, batch in self._batches.items() if batch.graph is None)
+        eager = self._contexts.eager
         graphs = "CUDA graphs"
         if eager:
             graphs = f"no CUDA graph for batch {', '.join(map(str, eager))}"
         return f"{self._line}, batch 1..{self.max_batch}, {graphs}"
 
     def close(self) -> None:
-        """Free the device's memory; the engine cannot run afterwards."""
+        """Free the device's memory, also of rows; the engine cannot run afterwards."""
         with self._lock:
-            self._batches.clear()
+            self._closed = True
+            self._contexts.clear()
             self._host.clear()
             self._stream.close()
 
-    def _read_profiles(self) -> list[_Profile]:
-        """Return the batch range of each optimization profile; a fixed batch has only its own."""
-        engine, first = self._engine, self._inputs[0]
-        # All inputs have the same batch, so the first one stands for all.
-        fixed = self._declared(first)[0]
-        if fixed != -1:
-            return [_Profile(fixed, fixed)]
+    def _check_open(self) -> None:
+        if self._closed:
+            raise MachineError("The engine was closed.", "Open the model again.")
 
-        profiles = []
-        for index in range(engine.num_optimization_profiles):
-            low, _, high = (tuple(dims) for dims in engine.get_tensor_profile_shape(first, index))
-            profiles.append(_Profile(int(low[0]), int(high[0])))
-        return profiles
+    def _check_windows(self, windows: Sequence[DeviceWindow]) -> None:
+        """Raise a UsageError unless the rows of every window, stacked, are the inputs."""
+        if not windows:
+            raise UsageError("There is no window to run.")
+        for window in windows:
+            for name, spec in self.inputs.items():
+                for row in window.rows:
+                    tensor = row.tensors.get(name)
+                    found = tensor and ((len(window.rows), *tensor.shape), tensor.dtype)
+                    if found != (spec.shape[1:], spec.dtype):
+                        raise UsageError(
+                            f"{name} of a window is {spec.shape[1:]} {spec.dtype}, the rows on "
+                            f"the device have {found or 'none'}."
+                        )
 
-    def _declared(self, name: str) -> tuple[int, ...]:
-        """Return the shape in the engine; -1 is the free batch."""
-        return tuple(int(size) for size in self._engine.get_tensor_shape(name))
+    def _results(self, count: int) -> dict[str, NDArray[np.float32]]:
+        shapes = self._row_shapes.items()
+        return {name: np.empty((count, *shape), np.float32) for name, shape in shapes}
 
-    def _input_spec(self, name: str, shape: tuple[int, ...]) -> TensorSpec:
-        batch = None if self._declared(name)[0] == -1 else shape[0]
-        return TensorSpec((batch, *shape[1:]), self._dtypes[name])
+    def _parts(self, count: int) -> Iterator[_Part]:
+        """Yield the parts of a batch, each with its context prepared; the caller has the lock."""
+        self._check_open()
+        self._stream.use()
+        for start in range(0, count, self.max_batch):
+            part = _Part(start, min(start + self.max_batch, count))
+            # A context is made when its batch size first occurs, not for all sizes at the start.
+            self._contexts.prepare(part.size)
+            yield part
 
-    def _shaped_context(self, size: int) -> trt.IExecutionContext:
-        """Return a new context with the batch set, all shapes known and the shared memory bound."""
-        trt, engine = self._trt, self._engine
-        index = self._profile_index(size)
-        context = engine.create_execution_context(
-            trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        )
-        if context is None:
-            raise MachineError(
-                f"TensorRT gave no execution context for a batch of {size}.",
-                "Use fewer cameras, or close what else uses the device.",
-            )
+    def _upload(self, feeds: Mapping[str, NDArray[np.generic]], part: _Part) -> None:
+        """Enqueue the copies of a part's inputs to the device."""
+        for name in self.inputs:
+            host = self._host[name][: part.size]
+            host[...] = feeds[name][part.start : part.stop]
+            self._stream.upload(self._device[name], host)
 
-        # The profile must be set before the shapes, and it is set asynchronously.
-        if not context.set_optimization_profile_async(index, self._stream.handle):
-            raise MachineError(f"TensorRT refused the batch profile {index}.")
+    def _gather(self, window: DeviceWindow, position: int) -> None:
+        """Enqueue the copies of a window's rows into the inputs, as row `position` of the batch."""
+        for name in self.inputs:
+            nbytes = window.rows[0].tensors[name].nbytes
+            start = self._device[name] + position * len(window.rows) * nbytes
+            for index, row in enumerate(window.rows):
+                self._stream.copy(start + index * nbytes, row.address(name), nbytes)
+
+    def _download(self, results: dict[str, NDArray[np.float32]], part: _Part) -> None:
+        """Copy a part's outputs to the host and wait for them."""
+        for name in results:
+            self._stream.download(self._host[name][: part.size], self._device[name])
         self._stream.wait()
-        for name in self._inputs:
-            if not context.set_input_shape(name, (size, *self._declared(name)[1:])):
-                raise MachineError(
-                    f"TensorRT refused a batch of {size} for {name}.",
-                    "gasmcast engine build BUNDLE --force",
-                )
-
-        unknown = context.infer_shapes()
-        if unknown:
-            raise MachineError(
-                f"TensorRT cannot infer the shapes of {', '.join(unknown)}.",
-                "gasmcast engine build BUNDLE --force",
-            )
-        context.set_device_memory(self._scratch, self._scratch_size)
-        return context
-
-    def _profile_index(self, size: int) -> int:
-        for index, profile in enumerate(self._profiles):
-            if profile.least <= size <= profile.most:
-                return index
-        ranges = ", ".join(f"{profile.least}..{profile.most}" for profile in self._profiles)
-        raise UsageError(
-            f"A batch of {size} is in no profile of this engine ({ranges}).",
-            "gasmcast engine build BUNDLE --cameras N",
-        )
-
-    def _warm(self, context: trt.IExecutionContext, size: int) -> _Batch:
-        """Bind the buffers, run twice, then capture a CUDA graph."""
-        for name, address in self._device.items():
-            if not context.set_tensor_address(name, address):
-                raise MachineError(f"TensorRT refused the buffer of {name}.")
-
-        # The first enqueue after a change of shapes allocates memory; a capture must not.
-        for _ in range(2):
-            self._enqueue(context, size)
-        self._stream.wait()
-
-        if not self._graphs:
-            return _Batch(context)
-        return _Batch(context, self._stream.capture(lambda: self._enqueue(context, size)))
-
-    def _enqueue(self, context: trt.IExecutionContext, size: int) -> None:
-        for name in self._inputs:
-            self._stream.upload(self._device[name], self._host[name][:size])
-        if not context.execute_async_v3(self._stream.handle):
-            raise MachineError(
-                "TensorRT could not enqueue the network.",
-                "See the log above; gasmcast engine build BUNDLE --force",
-            )
-        for name in self._outputs:
-            self._stream.download(self._host[name][:size], self._device[name])
+        for name, result in results.items():
+            result[part.start : part.stop] = self._host[name][: part.size]

@@ -24,9 +24,11 @@ FILES = (
     ENGINES / "trt" / "builder_process.py",
     ENGINES / "tensorrt.py",
     ENGINES / "trt" / "execution.py",
+    ENGINES / "trt" / "contexts.py",
     ENGINES / "trt" / "library.py",
     ENGINES / "trt" / "cuda.py",
     ENGINES / "trt" / "cuda_stream.py",
+    ENGINES / "trt" / "device_blocks.py",
 )
 # Members that other objects have too; on one whose type is unknown they prove nothing.
 COMMON = {
@@ -318,7 +320,9 @@ def test_the_walk_follows_cuda() -> None:
     assert {
         "cudaGraphLaunch",
         "cudaStreamBeginCapture",
+        "cudaMemcpy",
         "cudaMemcpyAsync",
+        "cudaMemcpyKind.cudaMemcpyDeviceToDevice",
         "cudaMallocHost",
         "cudaError_t.cudaErrorInsufficientDriver",
     } <= used
