@@ -22,7 +22,8 @@ Trace = Callable[[str, dict[str, Any]], None]
 
 OnWindow = Callable[[str, Segment, Mapping[str, NDArray[np.float32]]], None]
 """Callback after a decision: the camera, the window's last segment and its features. It runs in the
-head's thread, and the features are views that are overwritten later."""
+head's thread. The features are views that are overwritten later, or in device memory, where each
+value that is read is copied."""
 
 
 @dataclass

@@ -9,20 +9,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gasmcast.runtime.camera.backlog import Mark, PendingItem
 from gasmcast.runtime.camera.clock import Segment
 from gasmcast.runtime.camera.lane import Lane, LaneItem
+from gasmcast.runtime.camera.ring import Features
 from gasmcast.runtime.context import RuntimeContext
-from gasmcast.runtime.engines import Engine
 from gasmcast.runtime.governor import Governor
 from gasmcast.runtime.streaming_model import Model
 
-__all__ = ["EncodedBatch", "EncodedItem", "Tensors", "encode", "pick"]
-
-Tensors = dict[str, NDArray[np.float32]]
-"""Inputs or outputs of an engine by name."""
+__all__ = ["EncodedBatch", "EncodedItem", "encode", "pick"]
 
 
 class EncodedItem(NamedTuple):
@@ -30,7 +26,7 @@ class EncodedItem(NamedTuple):
 
     lane: Lane
     pending: PendingItem
-    features: Tensors | None
+    features: Features | None
     """Features of a segment; None for a still segment and for a mark."""
 
 
@@ -82,24 +78,19 @@ def encode(
                 moving[position] = pending.item
 
     # Marks and still segments pass on without features, to keep their place in the order.
-    features: dict[int, Tensors] = {}
+    features: dict[int, Features] = {}
     if moving:
         with governor.load.working("encode"):
-            features = _run_encoder(model.encoder, moving)
+            features = _run_encoder(model, moving)
     items = []
     for position, (lane, pending) in enumerate(picked):
         items.append(EncodedItem(lane, pending, features.get(position)))
     return EncodedBatch(items, started, context.clock())
 
 
-def _run_encoder(encoder: Engine, segments: dict[int, Segment]) -> dict[int, Tensors]:
+def _run_encoder(model: Model, segments: dict[int, Segment]) -> dict[int, Features]:
     """Return the features of segments, by the same keys."""
     pairs = [segment.pair for segment in segments.values()]
     # A single pair is only viewed as a batch; stacking would copy it.
     batch = pairs[0][None] if len(pairs) == 1 else np.stack(pairs)  # (B, 2, F, H, W, 3)
-    outputs = encoder.run({"segments": batch})
-
-    features = {}
-    for row, key in enumerate(segments):
-        features[key] = {name: value[row] for name, value in outputs.items()}
-    return features
+    return dict(zip(segments, model.encode(batch), strict=True))

@@ -16,9 +16,9 @@ from gasmcast.runtime.camera.backlog import Mark, PendingItem
 from gasmcast.runtime.camera.clock import Segment
 from gasmcast.runtime.camera.lane import Lane
 from gasmcast.runtime.camera.latency import Latencies
+from gasmcast.runtime.camera.ring import Features, Window
 from gasmcast.runtime.context import RuntimeContext
-from gasmcast.runtime.encode_stage import EncodedBatch, Tensors
-from gasmcast.runtime.engines import Engine
+from gasmcast.runtime.encode_stage import EncodedBatch
 from gasmcast.runtime.governor import Governor
 from gasmcast.runtime.streaming_model import Model
 
@@ -31,7 +31,7 @@ class DueWindow(NamedTuple):
     lane: Lane
     pending: PendingItem
     segment: Segment
-    features: Tensors
+    features: Window
     machine_since: float
     """Monotonic seconds since when only the machine delays the decision."""
 
@@ -63,7 +63,7 @@ def fuse(
 
     # The latencies end here: emitting records does not count as computing.
     with governor.load.working("fuse"):
-        logits = run_head(model.head, windows)
+        logits = model.fuse([window.features for window in windows])
     done = context.clock()
     for row, window in zip(logits, windows, strict=True):
         if not is_current():
@@ -112,17 +112,6 @@ def due_windows(
     return windows
 
 
-def run_head(head: Engine, windows: list[DueWindow]) -> NDArray[np.float32]:
-    """Return the logits `(windows, classes)` of all windows, from one batch."""
-    if len(windows) == 1:
-        # Views of the ring: a single window needs no copy.
-        feeds = windows[0].features
-    else:
-        names = windows[0].features
-        feeds = {name: np.concatenate([w.features[name] for w in windows]) for name in names}
-    return head.run(feeds)["logits"]
-
-
 def record_decision(
     context: RuntimeContext,
     window: DueWindow,
@@ -162,8 +151,8 @@ def close(context: RuntimeContext, lane: Lane, mark: Mark) -> None:
 
 
 def _advance(
-    context: RuntimeContext, lane: Lane, segment: Segment, features: Tensors | None
-) -> Tensors | None:
+    context: RuntimeContext, lane: Lane, segment: Segment, features: Features | None
+) -> Window | None:
     """Put a segment into its ring; return the window that it completes, if any."""
     lane.segments += 1
     if context.trace:

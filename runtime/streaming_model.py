@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gasmcast.errors import UsageError
 from gasmcast.labels import Labels
 from gasmcast.manifest import AlarmThresholds
 from gasmcast.runtime.bundle import Bundle
-from gasmcast.runtime.engines import Engine, choose_backend
+from gasmcast.runtime.camera.ring import Features, Window
+from gasmcast.runtime.engines import Engine, ResidentEngine, choose_backend
+from gasmcast.runtime.engines.device_row import DeviceWindow
 from gasmcast.spec import ClipSpec
 
 __all__ = ["Model", "OpenedModel", "open_model"]
+
+
+class ResidentPair(NamedTuple):
+    """Encoder and head that pass features on in the memory of their device."""
+
+    encoder: ResidentEngine
+    head: ResidentEngine
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,71 @@ class Model:
     """Thresholds of events that `gasmcast threshold` chose for this precision."""
     precision: str = ""
     """Precision of the bundle that the engines run."""
+
+    @cached_property
+    def resident(self) -> ResidentPair | None:
+        """Both engines, if features can stay on their device; None: they travel over the host."""
+        encoder, head = self.encoder, self.head
+        if not (isinstance(encoder, ResidentEngine) and isinstance(head, ResidentEngine)):
+            return None
+
+        # The head reads what the encoder wrote, byte by byte: nothing converts types on the way.
+        written = {name: one.dtype for name, one in encoder.row_layout.tensors.items()}
+        read = {name: spec.dtype for name, spec in head.inputs.items()}
+        return ResidentPair(encoder, head) if written == read else None
+
+    @property
+    def device_bytes(self) -> int:
+        """Bytes of device memory that the feature ring of a camera takes; 0 on a CPU."""
+        if self.resident is None:
+            return 0
+        return self.spec.segments * self.resident.encoder.row_layout.nbytes
+
+    def encode(self, pairs: NDArray[np.uint8]) -> list[Features]:
+        """Encode segments in one batch.
+
+        Args:
+            pairs: `(B, 2, F, H, W, 3)` RGB: each segment behind its predecessor.
+
+        Returns:
+            Features of each segment, on the device where the engines support it.
+
+        Raises:
+            MachineError: the device failed, or has no memory left.
+        """
+        if self.resident is not None:
+            return [*self.resident.encoder.run_to_device({"segments": pairs})]
+
+        outputs = self.encoder.run({"segments": pairs})
+        return [{name: value[row] for name, value in outputs.items()} for row in range(len(pairs))]
+
+    def fuse(self, windows: Sequence[Window]) -> NDArray[np.float32]:
+        """Return the logits `(B, classes)` of B windows of encoded segments, from one batch.
+
+        Raises:
+            MachineError: the device failed.
+        """
+        if self.resident is not None:
+            on_device = [window for window in windows if isinstance(window, DeviceWindow)]
+            if len(on_device) == len(windows):
+                return self.resident.head.run_from_device(on_device)["logits"]
+
+        # Views of the ring: a single window needs no copy.
+        feeds = windows[0]
+        if len(windows) > 1:
+            feeds = {name: np.concatenate([window[name] for window in windows]) for name in feeds}
+        return self.head.run(feeds)["logits"]
+
+    def device_window(self, pair: NDArray[np.uint8]) -> DeviceWindow | None:
+        """Return a window on the device that repeats one segment, to time the head; None on a CPU.
+
+        Args:
+            pair: `(1, 2, F, H, W, 3)` RGB.
+        """
+        if self.resident is None:
+            return None
+        row = self.resident.encoder.run_to_device({"segments": pair})[0]
+        return DeviceWindow((row,) * self.spec.segments)
 
     @property
     def event_defaults(self) -> dict[str, Any]:
@@ -97,7 +175,10 @@ def open_model(
     reason = ""
     if precision == "auto":
         reason = f", {opened.precision_reason(chosen, backend)},"
-    return OpenedModel(model, f"{chosen}{reason} by {model.encoder.describe()} ({why})")
+    description = f"{chosen}{reason} by {model.encoder.describe()} ({why})"
+    if model.device_bytes:
+        description += f", {model.device_bytes / 1e6:.1f} MB of device memory per camera"
+    return OpenedModel(model, description)
 
 
 def _mismatch(model: Model) -> str:

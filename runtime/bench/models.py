@@ -54,12 +54,18 @@ def prepare_cached(task: Task) -> Turn:
 
 def _encode(model: Model, cameras: int) -> Callable[[], object]:
     pairs = [noise_pixels((size, *model.spec.pair_shape)) for size in _batch_sizes(cameras)]
-    return lambda: [model.encoder.run({"segments": batch}) for batch in pairs]
+    return lambda: [model.encode(batch) for batch in pairs]
 
 
 def _fuse(model: Model, cameras: int) -> Callable[[], object]:
-    windows = [random_feeds(model.head.inputs, batch=size) for size in _batch_sizes(cameras)]
-    return lambda: [model.head.run(window) for window in windows]
+    sizes = _batch_sizes(cameras)
+    window = model.device_window(noise_pixels((1, *model.spec.pair_shape)))
+    if window is not None:
+        on_device = [[window] * size for size in sizes]
+        return lambda: [model.fuse(batch) for batch in on_device]
+
+    feeds = [random_feeds(model.head.inputs, batch=size) for size in sizes]
+    return lambda: [model.head.run(batch) for batch in feeds]
 
 
 def _batch_sizes(cameras: int) -> list[int]:

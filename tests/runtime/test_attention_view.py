@@ -1,5 +1,6 @@
 import json
 import threading
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -38,6 +39,23 @@ def make_window(bundle, seed=0):
     features = {name: np.stack([row[name] for row in rows], 1) for name in rows[0]}
     segment = Segment(0, spec.segments - 1, 0.5, 1.0, clip[-2:], (), 0.0, 0.0)
     return segment, features
+
+
+class Window(Mapping):
+    """Features on a device: every value that is read is a copy, which is counted."""
+
+    def __init__(self, features):
+        self.features, self.reads = features, 0
+
+    def __getitem__(self, name):
+        self.reads += 1
+        return self.features[name].copy()
+
+    def __iter__(self):
+        return iter(self.features)
+
+    def __len__(self):
+        return len(self.features)
 
 
 def ask(view, camera="door", **options):
@@ -184,3 +202,18 @@ def test_grids_of_attention_over_the_whole_clip():
     )
     assert segments_heard({}, 0) is None
     assert to_json(np.array([[0.5, 0.25]])) == {"rows": 1, "cols": 2, "values": [0.5, 0.25]}
+
+
+def test_features_on_a_device_are_read_once_and_only_while_somebody_watches(attention_bundle):
+    view, _ = make_view(attention_bundle)
+    segment, features = make_window(attention_bundle)
+    window = Window(features)
+    view.offer("door", segment, window)
+    assert window.reads == 0
+
+    wait = ask(view)
+    view.offer("yard", segment, window)
+    assert window.reads == 0
+    view.offer("door", segment, window)
+    assert wait()["camera"] == "door"
+    assert window.reads == len(features)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from gasmcast.cli import app
 from gasmcast.runtime.engine_build import compare_engines
 from gasmcast.runtime.engines import open_engine
+from gasmcast.runtime.engines.device_row import DeviceWindow
 from gasmcast.runtime.engines.tensorrt import compile_graph, missing
 from gasmcast.runtime.engines.trt.engine_cache import EngineCache
 from gasmcast.video.noise import drifting_noise
@@ -50,6 +51,27 @@ def test_graphs_change_nothing(encoder: Path) -> None:
     for name, value in with_graphs.run(feeds).items():
         np.testing.assert_array_equal(value, without.run(feeds)[name])
     assert "CUDA graphs" in with_graphs.describe()
+
+
+@pytest.mark.parametrize("cameras", [1, 3, 6])
+def test_windows_on_the_device_equal_windows_over_the_host(tiny_bundle: Path, cameras: int) -> None:
+    """More cameras than the largest batch run in parts; rows of one batch go to several windows."""
+    encoder, head = (
+        compile_graph(tiny_bundle / f"{name}.onnx", None, None, cameras=4)
+        for name in ("encoder", "head")
+    )
+    segments = head.inputs["motion"].shape[1]
+    feeds = [pixels(encoder, cameras, seed) for seed in range(segments)]
+    rows = [encoder.run_to_device(feed) for feed in feeds]
+    windows = [DeviceWindow(window) for window in zip(*rows, strict=True)]
+
+    features = [encoder.run(feed) for feed in feeds]
+    host = {name: np.stack([one[name] for one in features], 1) for name in features[0]}
+    for name, value in host.items():
+        np.testing.assert_array_equal(np.concatenate([one[name] for one in windows]), value)
+    np.testing.assert_array_equal(head.run_from_device(windows)["logits"], head.run(host)["logits"])
+    encoder.close()
+    head.close()
 
 
 def test_the_second_start_builds_nothing(encoder: Path) -> None:
