@@ -17,6 +17,7 @@ from gasmcast.missing import missing_package
 from gasmcast.no_telemetry import disable_telemetry
 from gasmcast.runtime.service.secrets import redact
 from gasmcast.runtime.service.threads import exit_past_hung_threads
+from gasmcast.sleeping_threads import let_threads_sleep
 from gasmcast.terminal_text import printable
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def main() -> None:
     end_with_parent()
     # Before any library is imported; child processes inherit it.
     disable_telemetry()
+    let_threads_sleep()
 
     _make_streams_lenient()
     # Threads that hang in native code must not keep the process alive.

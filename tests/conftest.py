@@ -16,10 +16,12 @@ import pytest
 from gasmcast.files import sha256_of
 from gasmcast.manifest import BundleFile, Manifest, Measured
 from gasmcast.no_telemetry import disable_telemetry
+from gasmcast.sleeping_threads import let_threads_sleep
 from gasmcast.spec import ClipSpec
 
-# Tests import ONNX Runtime by themselves.
+# Tests import ONNX Runtime and PyTorch by themselves.
 disable_telemetry()
+let_threads_sleep()
 
 ROOT = Path(__file__).resolve().parents[1]
 
