@@ -122,6 +122,11 @@ class TrainConfig(Frozen):
         default="",
         description="folder of videos without classes, which are learned from the teacher alone",
     )
+    background: str = Field(
+        default="",
+        description="video or folder of videos in which no action happens, or `unlabeled`; every "
+        "class is learned to be as likely there, and unlabeled time of training videos joins",
+    )
     clip_norm: float = Field(default=1.0, ge=0, description="gradient norm limit; 0 disables it")
     ema: float = Field(
         default=0.0,

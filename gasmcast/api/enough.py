@@ -192,7 +192,7 @@ def _open(
     )
 
     # A teacher does not change what the features carry.
-    settings = {"train.teacher": "", "train.unlabelled": "", **settings}
+    settings = {"train.teacher": "", "train.unlabelled": "", "train.background": "", **settings}
     if cache is not None:
         return open_training_set(source, data, settings, cache=Path(cache))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gasmcast.progress import Progress, silent
+from gasmcast.sleeping_threads import let_threads_sleep
 
 __all__ = ["TrainResult", "train"]
 
@@ -105,6 +106,7 @@ def train(
     motion_weights: str | Path | None = None,
     teacher: str | Path | None = None,
     unlabelled: str | Path | None = None,
+    background: str | Path | None = None,
     data_format: str | None = None,
     allow_leak: bool = False,
     context_s: float = 0.0,
@@ -132,6 +134,8 @@ def train(
         motion_weights: the same for the motion backbone.
         teacher: run folder or checkpoint of a larger model whose probabilities are learned, too.
         unlabelled: folder of videos without classes, which are learned from the teacher alone.
+        background: video or folder of videos in which no action happens, or `"unlabeled"` for the
+            unlabeled time of the training videos alone.
         data_format: format of the annotations, as `--format` takes it; None: detected.
         allow_leak: accept sources in both train and validation; every report says so.
         context_s: seconds before and after a labeled segment that its windows may show.
@@ -153,6 +157,7 @@ def train(
         ... )
         >>> print(result.best_epoch, result.metrics["top1"])
     """
+    let_threads_sleep()
     from gasmcast.data.reading import read_as  # noqa: PLC0415 - imports numpy and PyAV
     from gasmcast.data.set_check import describe_data  # noqa: PLC0415 - as above
     from gasmcast.training.distributed import Distributed  # noqa: PLC0415 - imports torch
@@ -175,6 +180,7 @@ def train(
         "model.motion_weights": motion_weights,
         "train.teacher": teacher,
         "train.unlabelled": unlabelled,
+        "train.background": background,
     }
     overrides |= {name: str(value) for name, value in named.items() if value is not None}
 
@@ -200,9 +206,11 @@ def train(
         for warning in opened.warnings:
             warn(warning)
         progress(describe_data(data))
+        unknown = len(opened.without_class())
+        without = f" ({unknown} of them without a class)" if unknown else ""
         progress(
-            f"{counts['training_clips']} training clips, {counts['validation_clips']} validation "
-            f"clips, {counts['classes']} classes."
+            f"{counts['training_clips']} training clips{without}, "
+            f"{counts['validation_clips']} validation clips, {counts['classes']} classes."
         )
 
     # Folds say how good a model is on new sources, and how much each read-out of a guarded model
@@ -228,7 +236,7 @@ def train(
             opened.labels,
             out,
             resume=resume,
-            teacher=opened.teacher,
+            clip_targets=opened.clip_targets,
         )
 
     stopped, checkpoint = summary.pop("stopped") or None, summary.pop("checkpoint", None)

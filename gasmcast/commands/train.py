@@ -48,6 +48,15 @@ def train(
             rich_help_panel=DATA,
         ),
     ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            "--background",
+            help="Video or folder in which no action happens, or 'unlabeled': the rest of the"
+            " training videos. Learned as none of the classes.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     semantic_weights: SemanticWeights = None,
     motion_weights: MotionWeights = None,
     teacher: Annotated[
@@ -82,6 +91,8 @@ def train(
 
         gasmcast train small-data --data my-clips --out runs/mine --folds 5
 
+        gasmcast train small-data --data my-clips --out runs/mine --background empty-room
+
         gasmcast train lite --data ssv2 --out runs/lite --teacher runs/ssv2
 
         accelerate launch --multi_gpu --num_processes 8 -m gasmcast train ssv2 -d ssv2 -o runs/ssv2
@@ -102,6 +113,7 @@ def train(
         motion_weights=motion_weights,
         teacher=teacher,
         unlabelled=unlabelled,
+        background=background,
         data_format=data_format,
         allow_leak=allow_leak,
         context_s=context,
@@ -124,6 +136,7 @@ def train(
                 "--motion-weights": motion_weights,
                 "--teacher": teacher,
                 "--unlabelled": unlabelled,
+                "--background": background,
                 **data_options(data_format, allow_leak=allow_leak, context_s=context),
             },
         )

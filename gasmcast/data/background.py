@@ -1,6 +1,7 @@
 """Windows in which no action happens: videos of background, and unlabeled time of labeled videos.
 
-They are no class of the user's. An export chooses its no-action threshold on them.
+They are no class of the user's. An export chooses its no-action threshold on them, and a training
+may learn that none of the classes is likely in them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from gasmcast.data.annotations import read_split
+from gasmcast.data.annotations import Split, has_split, read_split
 from gasmcast.data.sample import Sample
 from gasmcast.data.timeline import AnnotatedVideo, TimedLabel
 from gasmcast.errors import UsageError
@@ -47,7 +48,12 @@ def find_background(places: Sequence[Path]) -> list[Path]:
 
 
 def background_windows(
-    videos: Sequence[Path], window_s: float, count: int, *, data: Path | None = None
+    videos: Sequence[Path],
+    window_s: float,
+    count: int,
+    *,
+    data: Path | None = None,
+    split: Split = "validation",
 ) -> list[Sample]:
     """Return back-to-back windows without an action, spread evenly if there are more than `count`.
 
@@ -55,8 +61,9 @@ def background_windows(
         videos: videos in which no action happens.
         window_s: length of a window in seconds; what is shorter is left out.
         count: largest number of windows.
-        data: data set whose validation videos give their unlabeled time, where its clips are
-            segments of them; None: none.
+        data: data set whose videos give their unlabeled time, where its clips are segments of
+            them; None: none.
+        split: the split of `data`; a video that has clips of the other one, too, gives nothing.
 
     Raises:
         UsageError: bad data.
@@ -64,7 +71,7 @@ def background_windows(
     """
     stretches = [(video, 0.0, duration_s(video)) for video in videos]
     if data is not None:
-        stretches += _unlabeled_time(data)
+        stretches += _unlabeled_time(data, split)
 
     windows = []
     for video, start_s, end_s in stretches:
@@ -85,16 +92,15 @@ def background_windows(
     return [windows[number * len(windows) // count] for number in range(count)]
 
 
-def _unlabeled_time(data: Path) -> list[tuple[Path, float, float]]:
-    """Return the stretches of videos of the validation split in which nothing is labeled."""
-    judged = {sample.path for sample in read_split(data, "validation") if sample.is_segment}
-    if not judged:
-        return []
-
+def _unlabeled_time(data: Path, split: Split) -> list[tuple[Path, float, float]]:
+    """Return the stretches of videos of a split in which nothing is labeled."""
     # With `--allow-leak` a video may have actions in both splits.
+    other: Split = "train" if split == "validation" else "validation"
+    taken = {sample.path for sample in read_split(data, other)} if has_split(data, other) else set()
+
     actions: dict[Path, list[TimedLabel]] = defaultdict(list)
-    for sample in [*read_split(data, "validation"), *read_split(data, "train")]:
-        if sample.path is not None and sample.path in judged:
+    for sample in read_split(data, split):
+        if sample.path is not None and sample.is_segment and sample.path not in taken:
             end_s = duration_s(sample.path) if sample.end_s is None else sample.end_s
             actions[sample.path].append(TimedLabel(sample.start_s, end_s, sample.template))
 

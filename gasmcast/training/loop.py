@@ -14,6 +14,7 @@ from gasmcast.errors import MachineError
 from gasmcast.labels import Labels
 from gasmcast.tensorfile import is_full
 from gasmcast.training.checkpoint_schedule import CheckpointSchedule, Stopped
+from gasmcast.training.clip_targets import ClipTargets
 from gasmcast.training.distributed import Distributed
 from gasmcast.training.logs.meter import Meter
 from gasmcast.training.run import TrainingRun
@@ -21,7 +22,6 @@ from gasmcast.training.run_lock import lock_folder
 from gasmcast.training.signals import StopSignal
 from gasmcast.training.start import start_run
 from gasmcast.training.step import update_weights
-from gasmcast.training.teacher import TeacherTargets
 from gasmcast.training.validation import validate
 
 __all__ = ["train"]
@@ -39,7 +39,7 @@ def train(
     folder: Path,
     *,
     resume: bool = False,
-    teacher: TeacherTargets | None = None,
+    clip_targets: ClipTargets | None = None,
 ) -> dict[str, Any]:
     """Train a model and write a run folder.
 
@@ -50,7 +50,7 @@ def train(
         labels: class names, stored in the checkpoints.
         folder: the run folder.
         resume: resume from the folder's newest complete state; start afresh if there is none.
-        teacher: what a teacher says about the training clips.
+        clip_targets: targets of clips that differ from their class.
 
     Returns:
         The summary: figures of the best epoch, counts, speed, and `stopped` (the name of a signal,
@@ -68,7 +68,7 @@ def train(
     try:
         with lock:
             run = start_run(
-                config, clips, validation, labels, folder, resume=resume, teacher=teacher
+                config, clips, validation, labels, folder, resume=resume, clip_targets=clip_targets
             )
             return _train(run, validation)
 

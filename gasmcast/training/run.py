@@ -21,13 +21,13 @@ from gasmcast.data.loader import Batch, ClipLoader
 from gasmcast.data.sampler import RankBatches, epoch_order
 from gasmcast.labels import Labels
 from gasmcast.models.checkpoint import write_checkpoint
+from gasmcast.training.clip_targets import ClipTargets
 from gasmcast.training.distributed import Distributed
 from gasmcast.training.logs.run_folder import RunFolder
 from gasmcast.training.logs.terminal import Display
 from gasmcast.training.optimizer import WeightAverage
 from gasmcast.training.resume.snapshot import RunProgress, capture, trained_tensors
 from gasmcast.training.resume.state_file import save_state
-from gasmcast.training.teacher import TeacherTargets
 
 __all__ = ["TrainingRun"]
 
@@ -39,7 +39,7 @@ class TrainingRun:
     config: Config
     clips: TrainingClips
     labels: Labels
-    teacher: TeacherTargets | None
+    clip_targets: ClipTargets | None
     folder: Path
 
     # Processes and precision

@@ -21,6 +21,7 @@ from gasmcast.features.feature_dataset import FeatureDataset
 from gasmcast.labels import Labels
 from gasmcast.models.checkpoint import build_or_reload, frozen_names, write_frozen
 from gasmcast.models.model import build_model
+from gasmcast.training.clip_targets import ClipTargets
 from gasmcast.training.distributed import Distributed, open_accelerator
 from gasmcast.training.inputs.fit import check_counts, updates_per_epoch
 from gasmcast.training.logs.run_folder import RunFolder
@@ -31,7 +32,6 @@ from gasmcast.training.resume.check import check_tensors, find_state, foreign_st
 from gasmcast.training.resume.snapshot import RunProgress, restore
 from gasmcast.training.resume.state_file import remove_drafts
 from gasmcast.training.run import TrainingRun
-from gasmcast.training.teacher import TeacherTargets
 
 __all__ = ["start_run"]
 
@@ -46,7 +46,7 @@ def start_run(
     folder: Path,
     *,
     resume: bool,
-    teacher: TeacherTargets | None = None,
+    clip_targets: ClipTargets | None = None,
 ) -> TrainingRun:
     """Build a run; the order of the stages matters for what is drawn at random.
 
@@ -57,7 +57,7 @@ def start_run(
         labels: class names.
         folder: the run folder.
         resume: resume from the folder's newest complete state, if it holds one.
-        teacher: what a teacher says about the training clips.
+        clip_targets: targets of clips that differ from their class.
 
     Raises:
         UsageError: the folder holds another run, a data set that cannot be trained on, or
@@ -150,7 +150,7 @@ def start_run(
         config=config,
         clips=clips,
         labels=labels,
-        teacher=teacher,
+        clip_targets=clip_targets,
         folder=folder,
         processes=processes,
         accelerator=accelerator,

@@ -62,9 +62,9 @@ def update_weights(run: TrainingRun, meter: Meter, batches: Iterator[Batch]) -> 
         targets = soft_targets(
             batch.labels.to(run.processes.device), len(run.labels), train.label_smoothing
         )
-        if run.teacher is not None:
+        if run.clip_targets is not None:
             ids = [run.clips.ids[i] for i in batch.indices.tolist()]
-            targets = run.teacher.blend(targets, ids, run.separate_read_outs)
+            targets = run.clip_targets.blend(targets, ids, run.separate_read_outs)
         clips, targets = mix_batch(
             run.to_device(batch.clips), targets, augment.mixup, augment.cutmix, rng
         )

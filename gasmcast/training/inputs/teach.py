@@ -27,8 +27,8 @@ from gasmcast.models.checkpoint import checkpoint_path, load_checkpoint
 from gasmcast.models.model import GasmCast
 from gasmcast.spec import ClipSpec
 from gasmcast.tensorfile import read_tensors, write_tensors
+from gasmcast.training.clip_targets import ClipTargets
 from gasmcast.training.distributed import Distributed
-from gasmcast.training.teacher import TeacherTargets
 from gasmcast.video.suffixes import VIDEO_SUFFIXES
 
 __all__ = ["Lesson", "find_unlabelled", "teach"]
@@ -41,7 +41,7 @@ PREFIX = "unlabelled/"
 class Lesson:
     """Targets and clips that a student gets from its teacher."""
 
-    targets: TeacherTargets
+    targets: ClipTargets
     unlabelled: list[Sample]
     """Clips without a class that the teacher could read, with its most likely class as label."""
     note: str
@@ -125,10 +125,10 @@ def teach(
         for clip in clips
         if clip.label is None and clip.id in rows
     ]
-    targets = TeacherTargets(
+    targets = ClipTargets(
         rows=rows,
         probabilities={name: tensor for name, tensor in tensors.items() if name != "clips"},
-        unlabelled=frozenset(clip.id for clip in unlabelled),
+        no_class=frozenset(clip.id for clip in unlabelled),
         share=train.teacher_share,
     )
     return Lesson(targets, unlabelled, note)

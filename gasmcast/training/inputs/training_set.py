@@ -27,12 +27,13 @@ from gasmcast.data.set_check import describe_faults
 from gasmcast.errors import UsageError
 from gasmcast.features.feature_dataset import FeatureDataset
 from gasmcast.labels import Labels
+from gasmcast.training.clip_targets import ClipTargets
 from gasmcast.training.distributed import Distributed
+from gasmcast.training.inputs.background_clips import add_background, find_background_clips
 from gasmcast.training.inputs.feature_caches import find_caches, plan_caches
 from gasmcast.training.inputs.fill import fill_caches
 from gasmcast.training.inputs.fit import fit_epochs, fit_window
 from gasmcast.training.inputs.teach import teach
-from gasmcast.training.teacher import TeacherTargets
 
 __all__ = ["TrainingSet", "open_training_set"]
 
@@ -50,8 +51,8 @@ class TrainingSet:
     labels: Labels
     warnings: tuple[str, ...]
     """Sentences to show before the run starts."""
-    teacher: TeacherTargets | None = None
-    """What a teacher says about the training clips, if the run has one."""
+    clip_targets: ClipTargets | None = None
+    """Targets of training clips that differ from their class, if there are any."""
 
     def samples(self) -> dict[str, Sequence[Sample]]:
         """Return the annotations of the clips by split."""
@@ -59,6 +60,10 @@ class TrainingSet:
         if self.validation is not None:
             samples["validation"] = self.validation.samples
         return samples
+
+    def without_class(self) -> frozenset[str]:
+        """Return the ids of training clips that no class is known of."""
+        return frozenset() if self.clip_targets is None else self.clip_targets.no_class
 
     def preload(self) -> None:
         """Decode the clips into memory if they fit into `train.memory_gb`."""
@@ -121,11 +126,18 @@ def open_training_set(
     if config.train.fit_window and "spec.segment_s" not in settings:
         config = config.model_copy(update={"spec": fit_window(config.spec, train_samples)})
 
-    # What the teacher says about the clips; clips without a class join them.
+    # What the teacher says about the clips. Clips without a class and background join them.
     annotated, lesson = train_samples, None
     if config.train.teacher and run_folder is not None:
         lesson = teach(config, train_samples, labels, run_folder, validation_samples)
         train_samples = [*train_samples, *lesson.unlabelled]
+    clip_targets = None if lesson is None else lesson.targets
+    if config.train.background:
+        windows = find_background_clips(
+            config.train.background, data, config.spec.window_s, annotated, len(labels)
+        )
+        train_samples = [*train_samples, *windows]
+        clip_targets = add_background(clip_targets, windows, len(labels))
     train = fit_epochs(config.train, len(train_samples), world)
     config = config.model_copy(update={"train": train})
 
@@ -139,8 +151,7 @@ def open_training_set(
     warnings += describe_faults(annotated, validation_samples, labels)
     if lesson is not None and lesson.note:
         warnings = (*warnings, lesson.note)
-    teacher = None if lesson is None else lesson.targets
-    opened = TrainingSet(config, clips, validation, labels, warnings, teacher)
+    opened = TrainingSet(config, clips, validation, labels, warnings, clip_targets)
 
     # Features take the place of the clips; otherwise the clips are decoded into memory.
     if cache is not None:

@@ -61,11 +61,15 @@ class Meter:
         top = logits.topk(min(5, logits.shape[1])).indices  # (B, 5)
         right = top == targets.argmax(1, keepdim=True)
 
+        # In the background every class is as likely: it has no right answer.
+        answerable = targets.amax(1) > targets.amin(1)  # (B,)
+        right, count = right[answerable], int(answerable.sum())
+
         # Sums of this process; `Distributed.sum` adds the others.
-        progress.loss_sum += loss * len(logits)
+        progress.loss_sum += loss * count
         progress.hits1 += float(right[:, 0].sum())
         progress.hits5 += float(right.sum())
-        progress.clips += len(logits)
+        progress.clips += count
         self.clips += len(logits) * world
 
     def count_validation(self, seconds: float) -> None:

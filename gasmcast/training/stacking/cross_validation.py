@@ -48,7 +48,9 @@ def cross_validate(
 
     config, clips = training_set.config, training_set.clips
     groups = [sample.source or sample.id for sample in clips.samples]
-    count = len(set(groups))
+    without = training_set.without_class()
+    judged = [sample for sample in clips.samples if sample.id not in without]
+    count = len({sample.source or sample.id for sample in judged})
     if not 2 <= folds <= count:
         raise UsageError(
             f"--folds {folds}: the training clips come from {count} sources, so 2 to {count} folds"
@@ -89,7 +91,7 @@ def cross_validate(
         labels=training_set.labels,
         folder=folder,
         resume=resume,
-        teacher=training_set.teacher,
+        clip_targets=training_set.clip_targets,
         tell=tell,
     )
     if runs.stopped:
@@ -106,8 +108,9 @@ def lone_classes(training_set: TrainingSet) -> list[str]:
     The model of their fold has not seen the class, so their clips count as mistakes.
     """
     sources: dict[int, set[str]] = defaultdict(set)
+    without = training_set.without_class()
     for sample in training_set.clips.samples:
-        if sample.label is not None:
+        if sample.label is not None and sample.id not in without:
             sources[sample.label].add(sample.source or sample.id)
     names = training_set.labels.names
     return [names[label] for label, own in sorted(sources.items()) if len(own) == 1]

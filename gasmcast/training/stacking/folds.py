@@ -26,13 +26,13 @@ from gasmcast.files import read_json, write_atomic
 from gasmcast.labels import Labels
 from gasmcast.models.checkpoint import load_checkpoint
 from gasmcast.progress import Progress, silent
+from gasmcast.training.clip_targets import ClipTargets
 from gasmcast.training.distributed import Distributed
 from gasmcast.training.inputs.training_set import TrainingSet
 from gasmcast.training.loop import train
 from gasmcast.training.stacking.clip_subset import ClipSubset, NumberedClips
 from gasmcast.training.stacking.out_of_fold import write_out_of_fold
 from gasmcast.training.stacking.stream_weights import fit_stream_weights, pool_out_of_fold
-from gasmcast.training.teacher import TeacherTargets
 
 __all__ = [
     "READ_OUTS",
@@ -101,7 +101,7 @@ def with_stream_weights(
         labels=training_set.labels,
         folder=folder,
         resume=resume,
-        teacher=training_set.teacher,
+        clip_targets=training_set.clip_targets,
         tell=tell,
     )
 
@@ -133,7 +133,7 @@ def crossfit_stream_weights(
     labels: Labels,
     folder: Path,
     resume: bool = False,
-    teacher: TeacherTargets | None = None,
+    clip_targets: ClipTargets | None = None,
     tell: Progress = silent,
 ) -> FittedConfig:
     """Train the folds, fit the stream weights and write them to `folds/stream_weights.json`.
@@ -146,8 +146,8 @@ def crossfit_stream_weights(
         labels: class names.
         folder: the run folder.
         resume: continue with folds that exist, and take weights that have been fitted.
-        teacher: what a teacher says about the clips. Clips without a class train every fold and
-            are scored in none.
+        clip_targets: targets of clips that differ from their class. Clips without a class train
+            every fold and are scored in none.
         tell: called before each fold with a sentence.
 
     Raises:
@@ -172,7 +172,7 @@ def crossfit_stream_weights(
         labels=labels,
         folder=folder,
         resume=resume,
-        teacher=teacher,
+        clip_targets=clip_targets,
         tell=tell,
     )
     if runs.stopped:
@@ -212,7 +212,7 @@ def train_folds(
     labels: Labels,
     folder: Path,
     resume: bool = False,
-    teacher: TeacherTargets | None = None,
+    clip_targets: ClipTargets | None = None,
     tell: Progress = silent,
 ) -> FoldRuns:
     """Train a model for each fold on the other folds, and score the clips of the fold with it.
@@ -228,15 +228,22 @@ def train_folds(
         labels: class names.
         folder: the run folder.
         resume: continue with folds that exist.
-        teacher: see `crossfit_stream_weights`.
+        clip_targets: see `crossfit_stream_weights`.
         tell: called before each fold with a sentence.
 
     Raises:
         UsageError: too few groups, or what `train` raises.
     """
-    fold = split_folds(clips.labels, groups, folds, config.train.seed)
-    if teacher is not None:
-        fold[[name in teacher.unlabelled for name in clips.ids]] = -1
+    # Clips without a class are in no fold.
+    without = frozenset[str]() if clip_targets is None else clip_targets.no_class
+    judged = [i for i, name in enumerate(clips.ids) if name not in without]
+    fold = np.full(len(clips), -1)
+    fold[judged] = split_folds(
+        [clips.labels[i] for i in judged],
+        [groups[i] for i in judged],
+        folds,
+        config.train.seed,
+    )
 
     runs = FoldRuns([], [], "")
     for k in range(folds):
@@ -245,7 +252,9 @@ def train_folds(
         sources = len({groups[i] for i in chosen.tolist()})
         tell(f"Fold {k + 1} of {folds}: {len(chosen)} clips of {sources} sources are held out.")
         others = ClipSubset(clips, np.flatnonzero(fold != k))
-        summary = train(config, others, None, labels, place, resume=resume, teacher=teacher)
+        summary = train(
+            config, others, None, labels, place, resume=resume, clip_targets=clip_targets
+        )
         if summary["stopped"]:
             return runs._replace(stopped=str(summary["stopped"]))
 

@@ -103,8 +103,8 @@ def test_what_is_stored_is_what_the_teacher_says(data: Path, teacher: Path, tmp_
     logits, _ = predict(classify, opened.validation)
     ids = [sample.id for sample in opened.validation.samples]
     assert read_opinion(tmp_path) == dict(zip(ids, logits.argmax(1).tolist(), strict=True))
-    assert opened.teacher is not None
-    assert not set(ids) & set(opened.teacher.rows)
+    assert opened.clip_targets is not None
+    assert not set(ids) & set(opened.clip_targets.rows)
     assert read_opinion(tmp_path / "no student") == {}
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from gasmcast.evaluation.teacher_opinion import POOLED
+from gasmcast.training.clip_targets import ClipTargets
 from gasmcast.training.objective import separate_loss
-from gasmcast.training.teacher import TeacherTargets
 
 TAUGHT = torch.tensor([[0.5, 0.25, 0.25], [0.0, 0.0, 1.0]])
 MOTION = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
@@ -15,11 +15,11 @@ LABELS = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
 
 
 @pytest.fixture
-def teacher() -> TeacherTargets:
-    return TeacherTargets(
+def teacher() -> ClipTargets:
+    return ClipTargets(
         rows={"a": 0, "unlabelled/b": 1},
         probabilities={POOLED: TAUGHT, "motion": MOTION},
-        unlabelled=frozenset({"unlabelled/b"}),
+        no_class=frozenset({"unlabelled/b"}),
         share=0.5,
     )
 
