@@ -175,8 +175,7 @@ def _outliers(calibration: dict[str, Any] | None) -> list[dict[str, Any]]:
     graphs = []
     for name, tensors in calibration["tensors"].items():
         worst = sorted(tensors, key=lambda tensor: -tensor["outlier_ratio"])[:MAX_ROWS]
-        # Long scope names differ at their end.
-        bars = [(tensor["tensor"][-46:], tensor["outlier_ratio"]) for tensor in worst]
+        bars = [(_end_of(tensor["tensor"], 46), tensor["outlier_ratio"]) for tensor in worst]
         marks = [tensor["outlier_ratio"] > OUTLIER_RATIO for tensor in worst]
 
         smoothed = {entry["tensor"]: entry for entry in calibration["smoothed"][name]}
@@ -191,11 +190,16 @@ def _outliers(calibration: dict[str, Any] | None) -> list[dict[str, Any]]:
     return graphs
 
 
+def _end_of(name: str, letters: int) -> str:
+    """Return the end of a long scope name: that is where names differ."""
+    return name if len(name) <= letters else f"...{name[3 - letters :]}"
+
+
 def _smoothed(entries: list[dict[str, Any]]) -> Table:
     worst = sorted(entries, key=lambda entry: -entry["outlier_ratio"])[:MAX_ROWS]
     rows = [
         (
-            entry["tensor"][-60:],
+            _end_of(entry["tensor"], 60),
             f"{entry['outlier_ratio']:.0f} x",
             entry["power"],
             "LayerNorm" if entry["folded"] else "Mul",
