@@ -7,12 +7,14 @@ import importlib.util
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from gasmcast.data.reading import read_as
 from gasmcast.files import sha256_of
 from gasmcast.manifest import BundleFile, Manifest, Measured
 from gasmcast.no_telemetry import disable_telemetry
@@ -31,6 +33,13 @@ TINY_LABELS = (
     "Pushing something from right to left",
     "Holding something",
 )
+
+
+@pytest.fixture(autouse=True)
+def default_read_options() -> Iterator[None]:
+    """Read data sets as without options, whatever a verb of an earlier test was given."""
+    yield
+    read_as()
 
 
 @pytest.fixture(scope="session")

@@ -136,6 +136,9 @@ class _Buffers:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.in_use = share(torch.zeros((max(1, workers), BUFFERS), dtype=torch.uint8))
+        # Iterating that stops early is cleaned up at any moment, also while PyTorch traces a model,
+        # when no tensor may be changed. So the main process writes through an array.
+        self._flags = self.in_use.numpy()
         self._buffers: dict[int, Tensor] = {}
         self._mapped: dict[BufferId, Tensor] = {}
 
@@ -163,7 +166,7 @@ class _Buffers:
         # Holding the tensor keeps the worker's memory mapped in this process, so that the next
         # batch in this buffer costs no page faults.
         self._mapped[buffer] = clips
-        self.in_use[buffer] = 0
+        self._flags[buffer] = 0
 
     def _batch(self, clips: ClipSet, indices: list[int], number: int | None) -> Batch:
         """Read clips into buffer `number`, or into new memory."""

@@ -104,3 +104,11 @@ def test_memory_is_used_again_once_it_is_released_and_never_before(writing):
     assert there == place
     assert again.clips.data_ptr() == batch.clips.data_ptr()
     assert len(again.clips) == 1
+
+
+def test_iterating_that_stops_early_may_end_while_a_model_is_traced():
+    """Then no tensor may be changed; garbage is collected at any moment."""
+    batches = ClipLoader(Numbers(6), workers=1).batches(ORDER)
+    next(batches)
+    traced = torch.func.functionalize(lambda ones: (batches.close(), ones + 1)[1])
+    assert traced(torch.ones(1)) == 2
