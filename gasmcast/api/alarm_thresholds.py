@@ -45,7 +45,7 @@ class ThresholdResult:
 
     @property
     def verdict(self) -> str:
-        """What the chosen thresholds prove, in two sentences."""
+        """The proof of the chosen thresholds, in two sentences that users read."""
         choice, row = self.choice, self.choice.chosen
         return (
             f"{row.events} events in {choice.idle_hours:.2f} idle hours of {choice.cameras} "
