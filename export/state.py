@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from gasmcast.export.checks.gate_verdict import GateVerdict
 from gasmcast.export.checks.heldout_clips import Clips
 from gasmcast.export.checks.judge import JudgedPrecision
+from gasmcast.export.export_plan import ExportPlan
 from gasmcast.export.graphs.rule_report import RuleReport
-from gasmcast.export.plan import ExportPlan
 from gasmcast.export.source import ExportSource
 from gasmcast.manifest import Graph
 from gasmcast.precision import file_name

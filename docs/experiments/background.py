@@ -33,7 +33,7 @@ from shapes_and_moves import draw_clip as draw_shape
 
 import gasmcast
 from gasmcast.data.annotations import read_split
-from gasmcast.data.background import background_windows, find_background
+from gasmcast.data.background_windows import background_windows, find_background
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.evaluation.predict import predict
 from gasmcast.models.checkpoint import load_checkpoint

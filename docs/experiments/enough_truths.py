@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.features.ridge import gram_matrix
+from gasmcast.studies.enough.enough_answer import study_features
 from gasmcast.studies.enough.harm import rank_harm
-from gasmcast.studies.enough.study import study_features
 
 CLASSES = 10
 STYLES = 8

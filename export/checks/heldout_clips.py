@@ -103,7 +103,7 @@ def background_clips(
     """Read windows without an action; they have no labels.
 
     Args:
-        windows: windows of `gasmcast.data.background`.
+        windows: windows of `gasmcast.data.background_windows`.
         spec: sampling contract.
         folder: folder of the memory map.
         progress: called after each window.

@@ -16,7 +16,7 @@ from gasmcast.calibration.policy import Policy
 from gasmcast.calibration.quantize import Recipe
 from gasmcast.export.checks.heldout_clips import Clips
 from gasmcast.export.precisions.prepare import Prepared
-from gasmcast.export.report.page import render_page
+from gasmcast.export.report.export_page import render_page
 from gasmcast.files import write_atomic
 from gasmcast.labels import Labels
 

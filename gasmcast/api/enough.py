@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gasmcast.data.sample import Sample
-    from gasmcast.studies.enough.study import Enough
+    from gasmcast.studies.enough.enough_answer import Enough
     from gasmcast.training.inputs.training_set import TrainingSet
 
 __all__ = ["EnoughResult", "enough"]
@@ -117,10 +117,10 @@ def enough(
         >>> result = gasmcast.enough(data="clips", out="enough")
         >>> print(result.study.next_class)
     """
+    from gasmcast.studies.enough.enough_answer import study_features  # noqa: PLC0415 - imports numpy
     from gasmcast.studies.enough.enough_page import (  # noqa: PLC0415 - imports matplotlib
         render_enough,
     )
-    from gasmcast.studies.enough.study import study_features  # noqa: PLC0415 - imports numpy
 
     out = Path(out)
     run = None if run is None else Path(run)

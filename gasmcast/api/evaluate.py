@@ -249,7 +249,7 @@ def _write_files(
     fits_temperature: bool,
 ) -> tuple[Path, ...]:
     """Write pictures, predictions, the temperature of a checkpoint, and the error analysis."""
-    from gasmcast.evaluation.page import (  # noqa: PLC0415 - imports matplotlib
+    from gasmcast.evaluation.evaluation_page import (  # noqa: PLC0415 - imports matplotlib
         write_analysis,
         write_pictures,
     )

@@ -110,13 +110,13 @@ def export(
     from gasmcast.data.reading import read_as  # noqa: PLC0415 - heavy
     from gasmcast.export.bundle_writer import check_target  # noqa: PLC0415 - heavy
     from gasmcast.export.checks.gate_verdict import GateRecipe  # noqa: PLC0415 - heavy
-    from gasmcast.export.pipeline import export_bundle  # noqa: PLC0415 - heavy
-    from gasmcast.export.plan import (  # noqa: PLC0415 - heavy
+    from gasmcast.export.export_plan import (  # noqa: PLC0415 - heavy
         ExportPlan,
         left_out,
         wanted_precisions,
     )
     from gasmcast.export.source import open_source  # noqa: PLC0415 - heavy
+    from gasmcast.export.stages import export_bundle  # noqa: PLC0415 - heavy
 
     # Wrong arguments are errors before the checkpoint is read.
     read_as(data_format, allow_leak=allow_leak, context_s=context_s)

@@ -78,7 +78,7 @@ def _render(kind: ReportKind, target: Path, data: Path | None) -> str:
 
 
 def _render_bundle(bundle: Path) -> str:
-    from gasmcast.export.report.page import render_page  # noqa: PLC0415 - imports the export
+    from gasmcast.export.report.export_page import render_page  # noqa: PLC0415 - imports the export
     from gasmcast.labels import Labels  # noqa: PLC0415 - as above
     from gasmcast.manifest import read_manifest  # noqa: PLC0415 - as above
 

@@ -13,7 +13,7 @@ from gasmcast.errors import UsageError
 
 if TYPE_CHECKING:
     from gasmcast.plan.archive_cost import ArchivePlan
-    from gasmcast.plan.figures import Figure
+    from gasmcast.plan.cost_figures import Figure
     from gasmcast.plan.fleet import FleetPlan
     from gasmcast.plan.training_cost import TrainingPlan
 
@@ -102,7 +102,7 @@ def plan(
         return
 
     from gasmcast.plan.archive_cost import plan_archive
-    from gasmcast.plan.figures import FIGURES, TRAINING_FIGURES, with_given
+    from gasmcast.plan.cost_figures import FIGURES, TRAINING_FIGURES, with_given
     from gasmcast.plan.fleet import plan_fleet
     from gasmcast.plan.training_cost import plan_training
 
@@ -129,7 +129,7 @@ def plan(
 
 
 def _print(plans: _Plans) -> None:
-    from gasmcast.plan.figures import BOXES
+    from gasmcast.plan.cost_figures import BOXES
 
     if plans.fleet is not None:
         _print_fleet(plans.fleet)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gasmcast.errors import MachineError
-from gasmcast.explain.pictures import GAP, heat
+from gasmcast.explain.attention_pictures import GAP, heat
 from gasmcast.explain.subject import Clip, Explained
 from gasmcast.runtime.attention_grids import read_out_grids
 from gasmcast.runtime.sinks.video_writer import VideoWriter

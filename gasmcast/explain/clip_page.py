@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gasmcast.explain.attention_pictures import png
 from gasmcast.explain.clip_pictures import ClipPicture
 from gasmcast.explain.faithfulness import Faithfulness
-from gasmcast.explain.pictures import png
 from gasmcast.report.html import Share, Table, data_uri, render
 
 if TYPE_CHECKING:  # the report renders its page

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gasmcast.explain.pictures import edge_picture, heat, segment_frames, strip
+from gasmcast.explain.attention_pictures import edge_picture, heat, segment_frames, strip
 from gasmcast.explain.subject import Clip, Explained
 from gasmcast.runtime.attention_grids import (
     layers_of,

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.evaluation.time_tests import reverse_clips, shuffle_clips
+from gasmcast.explain.attention_pictures import png
 from gasmcast.explain.attention_video import write_video
 from gasmcast.explain.clip_page import render_page
 from gasmcast.explain.clip_pictures import draw_pictures
 from gasmcast.explain.curve_plots import draw_heat_maps, draw_occlusion
 from gasmcast.explain.faithfulness import Faithfulness, of_clip
 from gasmcast.explain.occlusion import occlude, patch_scores, segment_drops
-from gasmcast.explain.pictures import png
 from gasmcast.explain.subject import Clip, Explained, Subject
 from gasmcast.files import write_atomic
 from gasmcast.progress import Progress, silent

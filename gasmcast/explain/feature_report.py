@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from gasmcast.data.annotations import Sample, read_split, usable
 from gasmcast.errors import UsageError
+from gasmcast.explain.attention_pictures import png
 from gasmcast.explain.curve_plots import draw_heat_maps, draw_points
-from gasmcast.explain.pictures import png
 from gasmcast.explain.probes import (
     Probe,
     cka,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gasmcast.explain.pictures import strip
+from gasmcast.explain.attention_pictures import strip
 
 __all__ = ["draw_tokens"]
 

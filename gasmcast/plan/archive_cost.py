@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gasmcast.plan.figures import BOXES, FIGURES, Figure
+from gasmcast.plan.cost_figures import BOXES, FIGURES, Figure
 
 __all__ = ["ArchivePlan", "plan_archive"]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gasmcast.plan.figures import BOXES, FIGURES, Box, Figure
+from gasmcast.plan.cost_figures import BOXES, FIGURES, Box, Figure
 
 __all__ = ["BoxPlan", "FleetPlan", "plan_fleet"]
 

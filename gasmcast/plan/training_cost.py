@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gasmcast.plan.figures import TRAINING_CARD, TRAINING_FIGURES, Figure
+from gasmcast.plan.cost_figures import TRAINING_CARD, TRAINING_FIGURES, Figure
 
 __all__ = ["GpuPlan", "TrainingPlan", "plan_training"]
 

@@ -22,10 +22,10 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from gasmcast.errors import GasmcastError
+from gasmcast.runtime.web.camera_pictures import BOUNDARY, Pictures
 from gasmcast.runtime.web.guard import Guard
 from gasmcast.runtime.web.login import COOKIE, Login
 from gasmcast.runtime.web.page_camera import PageCameras
-from gasmcast.runtime.web.pictures import BOUNDARY, Pictures
 
 if TYPE_CHECKING:
     from starlette.requests import Request

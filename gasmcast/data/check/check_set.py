@@ -12,8 +12,8 @@ from gasmcast.data.annotations import to_samples
 from gasmcast.data.check.check_result import ClassRow, DataCheck, Finding
 from gasmcast.data.check.file_look import FileLook, clip_seconds, look_at_files
 from gasmcast.data.check.findings import find_faults, sources_of
-from gasmcast.data.check.pictures import film_strip
 from gasmcast.data.check.shortcuts import Shortcut, find_shortcuts
+from gasmcast.data.check.thumbnails import film_strip
 from gasmcast.data.clip_index import ClipIndex
 from gasmcast.data.reading import open_any_index
 from gasmcast.missing import install_hint

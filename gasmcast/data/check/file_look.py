@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gasmcast.data.check.pictures import ClipPictures, clip_pictures
+from gasmcast.data.check.thumbnails import ClipPictures, clip_pictures
 from gasmcast.data.clip_index import ClipIndex
 from gasmcast.data.sample import Sample
 from gasmcast.errors import SourceError

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from gasmcast.data.check.check_result import Finding
 from gasmcast.data.check.file_look import FileLook
 from gasmcast.data.check.label_check import similar_labels
-from gasmcast.data.check.pictures import near_duplicates
+from gasmcast.data.check.thumbnails import near_duplicates
 from gasmcast.data.clip_index import Clip, ClipIndex
 from gasmcast.data.reading import leaks_of
 from gasmcast.data.sample import Sample

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from gasmcast.data.check.pictures import clip_pictures, film_strip
+from gasmcast.data.check.thumbnails import clip_pictures, film_strip
 from gasmcast.data.sample import Sample
 from gasmcast.errors import SourceError
 from gasmcast.progress import Progress, silent
@@ -15,8 +15,8 @@ from gasmcast.report.figures import BAR, LINE, MARK, inline_svg
 from gasmcast.report.html import Share, Table, render
 from gasmcast.report.percent import percent
 from gasmcast.studies.enough.class_curve import ClassCurve
+from gasmcast.studies.enough.enough_answer import Enough
 from gasmcast.studies.enough.harm import ClipHarm
-from gasmcast.studies.enough.study import Enough
 
 __all__ = ["render_enough"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from gasmcast.data.background import background_windows, find_background
+from gasmcast.data.background_windows import background_windows, find_background
 from gasmcast.data.sample import Sample
 from gasmcast.errors import UsageError
 from gasmcast.evaluation.teacher_opinion import POOLED

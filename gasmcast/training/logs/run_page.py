@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gasmcast.errors import UsageError
-from gasmcast.evaluation.page import analyze
+from gasmcast.evaluation.evaluation_page import analyze
 from gasmcast.evaluation.predictions import FILE_NAME, read_predictions
 from gasmcast.files import read_json
 from gasmcast.report.figures import inline_svg

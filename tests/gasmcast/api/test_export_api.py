@@ -19,7 +19,7 @@ from gasmcast.spec import ClipSpec
 @pytest.fixture
 def exported(monkeypatch: pytest.MonkeyPatch) -> list:
     """Calls of the export itself, which other tests do; every one of them succeeds."""
-    from gasmcast.export import pipeline, source
+    from gasmcast.export import source, stages
     from gasmcast.export.result import ExportResult
 
     manifest = Manifest(
@@ -39,7 +39,7 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> list:
         return ExportResult(out, manifest, (), plan.left_out, {})
 
     monkeypatch.setattr(source, "open_source", lambda *_: SimpleNamespace(model=None))
-    monkeypatch.setattr(pipeline, "export_bundle", export_bundle)
+    monkeypatch.setattr(stages, "export_bundle", export_bundle)
     return calls
 
 
@@ -107,7 +107,7 @@ def test_the_function_is_imported_without_torch_and_onnx() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("before", ["", "import gasmcast.export.plan"])
+@pytest.mark.parametrize("before", ["", "import gasmcast.export.export_plan"])
 def test_the_package_is_called_like_the_verb(before: str, tmp_path: Path) -> None:
     code = f"""
 import gasmcast
@@ -116,7 +116,7 @@ try:
     gasmcast.export("none", "m.gasm")
 except gasmcast.UsageError as error:
     print(error)
-import gasmcast.export.plan
+import gasmcast.export.export_plan
 assert callable(gasmcast.export)
 """
     command = [sys.executable, "-c", code]

@@ -26,7 +26,7 @@ from gasmcast.spec import ClipSpec
 @pytest.fixture
 def exporter(monkeypatch: pytest.MonkeyPatch):
     """The export itself, which other tests do, in an instant; and no TensorRT."""
-    from gasmcast.export import pipeline, source
+    from gasmcast.export import source, stages
     from gasmcast.export.result import ExportResult
 
     manifest = Manifest(
@@ -47,7 +47,7 @@ def exporter(monkeypatch: pytest.MonkeyPatch):
 
     model = SimpleNamespace(config=SimpleNamespace(motion_context="previous"))
     monkeypatch.setattr(source, "open_source", lambda *_: SimpleNamespace(model=model))
-    monkeypatch.setattr(pipeline, "export_bundle", write)
+    monkeypatch.setattr(stages, "export_bundle", write)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
 
@@ -81,7 +81,7 @@ def test_the_bundle_is_written_before_the_engine_is_missed(
 def test_what_is_not_in_the_bundle_is_told_with_the_reason(
     exporter, failed, hint, *, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gasmcast.export import pipeline, plan
+    from gasmcast.export import export_plan, stages
     from gasmcast.export.checks.accuracy_gate import judge_precision
     from gasmcast.export.checks.gate_verdict import GateRecipe
     from gasmcast.export.result import ExportResult
@@ -99,8 +99,10 @@ def test_what_is_not_in_the_bundle_is_told_with_the_reason(
             tmp_path / "m", SimpleNamespace(files={}), (verdict,), wanted.left_out, report
         )
 
-    monkeypatch.setattr(pipeline, "export_bundle", export_bundle)
-    monkeypatch.setattr(plan, "missing_bf16", lambda _: "this processor does not compute in BF16")
+    monkeypatch.setattr(stages, "export_bundle", export_bundle)
+    monkeypatch.setattr(
+        export_plan, "missing_bf16", lambda _: "this processor does not compute in BF16"
+    )
     flags = [
         "export",
         "demo",

@@ -133,7 +133,7 @@ def test_the_analysis_shows_what_went_wrong(data, tmp_path):
     """A classifier predicts the same class always: two of three are wrong, and are shown."""
     from gasmcast.evaluation.classifier import Classifier
     from gasmcast.evaluation.evaluation import evaluate_split
-    from gasmcast.evaluation.page import write_analysis
+    from gasmcast.evaluation.evaluation_page import write_analysis
     from gasmcast.evaluation.predictions import predictions_of
     from gasmcast.labels import Labels
     from gasmcast.spec import ClipSpec

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 from gasmcast.cli import app
 from gasmcast.data.annotations import read_labels
 from gasmcast.errors import UsageError
-from gasmcast.export import pipeline
+from gasmcast.export import stages
 from gasmcast.export.checks.gate_verdict import GateRecipe
-from gasmcast.export.plan import ExportPlan
+from gasmcast.export.export_plan import ExportPlan
 from gasmcast.export.source import ExportSource
 from gasmcast.runtime.bundle import Bundle
 from gasmcast.runtime.engines.openvino_import import the_core
@@ -39,11 +39,11 @@ def bundle(tiny_export, tiny_set, tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:  # the graphs are there already
         patch.setattr(
-            pipeline,
+            stages,
             "export_onnx",
             lambda _, folder, each: {n: shutil.copy(p, folder / p.name) for n, p in paths.items()},
         )
-        return pipeline.export_bundle(
+        return stages.export_bundle(
             origin, tmp_path_factory.mktemp("bundle") / "m.gasm", plan, data=tiny_set
         ).path
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from gasmcast.cli import app
 from gasmcast.plan.archive_cost import plan_archive
-from gasmcast.plan.figures import BOXES, FIGURES, TRAINING_FIGURES
+from gasmcast.plan.cost_figures import BOXES, FIGURES, TRAINING_FIGURES
 from gasmcast.plan.fleet import plan_fleet
 from gasmcast.plan.training_cost import plan_training
 

@@ -95,7 +95,7 @@ def test_the_page_of_a_recording(check, tmp_path: Path) -> None:
 
 
 def test_the_page_of_an_evaluation(check, tmp_path: Path) -> None:
-    from gasmcast.evaluation.page import analyze, time_tests
+    from gasmcast.evaluation.evaluation_page import analyze, time_tests
 
     context = {"analysis": analyze(predictions()), "time_tests": time_tests(None, None)}
     check(write(tmp_path, render("evaluation.html.j2", title="eval", **context)))

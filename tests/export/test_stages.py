@@ -12,13 +12,12 @@ from gasmcast.calibration.tensor_stats import ActivationError
 from gasmcast.comparison import compare
 from gasmcast.data.annotations import read_labels, read_split
 from gasmcast.errors import GateError, MachineError, UsageError
-from gasmcast.export import pipeline
-from gasmcast.export import plan as export_plan
+from gasmcast.export import export_plan, stages
 from gasmcast.export.checks import judge as judging
 from gasmcast.export.checks.gate_verdict import GateRecipe
 from gasmcast.export.checks.parity import ParityReport
+from gasmcast.export.export_plan import ExportPlan, left_out, wanted_precisions
 from gasmcast.export.graphs import graph_file
-from gasmcast.export.plan import ExportPlan, left_out, wanted_precisions
 from gasmcast.export.precisions import gate_stages
 from gasmcast.export.precisions import prepare as prepare_module
 from gasmcast.export.source import ExportSource
@@ -39,7 +38,7 @@ def origin(tiny_export, tiny_set, monkeypatch):
         progress("tracing encoder")
         return {name: shutil.copy(path, folder / path.name) for name, path in paths.items()}
 
-    monkeypatch.setattr(pipeline, "export_onnx", export_onnx)
+    monkeypatch.setattr(stages, "export_onnx", export_onnx)
     return ExportSource(
         model, config, read_labels(tiny_set), "0" * 64, "runs/test/best.safetensors"
     )
@@ -60,7 +59,7 @@ def plan(**changes):
 
 def test_a_bundle_holds_what_passed_and_says_how_well(origin, tiny_set, tmp_path):
     steps = []
-    result = pipeline.export_bundle(
+    result = stages.export_bundle(
         origin,
         tmp_path / "m.gasm",
         plan(measure=True),
@@ -114,7 +113,7 @@ def test_a_precision_that_fails_is_left_out_and_the_report_says_why(
     monkeypatch.setattr(
         graph_file, "INLINE_BYTES", 0
     )  # weights beside their graphs, as above 1.9 GB
-    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(search=False), data=tiny_set)
+    result = stages.export_bundle(origin, tmp_path / "m.gasm", plan(search=False), data=tiny_set)
     assert [v.precision for v in result.failed] == ["int8"]
     assert Bundle.open(result.path).precisions() == ("fp16", "fp32")
     assert not list(result.path.glob("*int8*"))
@@ -136,7 +135,7 @@ def test_bf16_is_judged_by_itself_on_the_files_of_another_precision(
 
     monkeypatch.setattr(judging, "open_for", opened)
     wanted = plan(precisions=("int8", "int8_bf16", "bf16"), measure=True)
-    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", wanted, data=tiny_set)
+    result = stages.export_bundle(origin, tmp_path / "m.gasm", wanted, data=tiny_set)
     assert ("int8_bf16", "encoder.int8.onnx") in asked
     assert ("bf16", "head.onnx") in asked
     assert Bundle.open(result.path).precisions() == ("bf16", "fp32", "int8", "int8_bf16")
@@ -157,7 +156,7 @@ def test_bf16_on_files_that_failed_is_not_judged(origin, tiny_set, tmp_path, mon
         return true_judge(precision, *given, recipe=chosen, **named)
 
     monkeypatch.setattr(judging, "judge_precision", strict_with_int8)
-    result = pipeline.export_bundle(
+    result = stages.export_bundle(
         origin,
         tmp_path / "m.gasm",
         plan(search=False, precisions=("int8", "int8_bf16")),
@@ -186,7 +185,7 @@ def test_bf16_that_fails_itself_leaves_the_files_that_it_runs(
         return true_judge(precision, *given, recipe=chosen, **named)
 
     monkeypatch.setattr(judging, "judge_precision", strict_with_bf16)
-    result = pipeline.export_bundle(
+    result = stages.export_bundle(
         origin, tmp_path / "m.gasm", plan(precisions=("int8", "int8_bf16", "bf16")), data=tiny_set
     )
     assert [v.precision for v in result.failed] == ["int8_bf16", "bf16"]
@@ -210,7 +209,7 @@ def test_fp32_that_gives_no_numbers_writes_nothing(origin, tiny_set, tmp_path, m
         match=r"fp32 does not pass its own gate: logits of 12 clips are not numbers\. "
         r"Nothing was written\.",
     ):
-        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
+        stages.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -234,7 +233,7 @@ def test_the_search_moves_blocks_back_until_the_gate_holds(origin, tiny_set, tmp
         )
 
     monkeypatch.setattr(judging, "judge_precision", strict_until_two_are_back)
-    result = pipeline.export_bundle(
+    result = stages.export_bundle(
         origin, tmp_path / "m.gasm", plan(precisions=("int8",)), data=tiny_set
     )
     found = result.report["search"]["int8"]
@@ -249,9 +248,9 @@ def test_the_search_moves_blocks_back_until_the_gate_holds(origin, tiny_set, tmp
 
 def test_broken_parity_writes_nothing(origin, tiny_set, tmp_path, monkeypatch):
     bad = compare("head", "logits", "openvino", np.zeros((2, 3)), np.ones((2, 3)))
-    monkeypatch.setattr(pipeline, "verify_against_torch", lambda *_, **__: ParityReport((bad,)))
+    monkeypatch.setattr(stages, "verify_against_torch", lambda *_, **__: ParityReport((bad,)))
     with pytest.raises(GateError, match="broken by the head"):
-        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
+        stages.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -264,7 +263,7 @@ def test_a_precision_that_cannot_be_made_leaves_the_others(origin, tiny_set, tmp
         return []
 
     monkeypatch.setattr(prepare_module, "require_rules", require_rules)
-    result = pipeline.export_bundle(
+    result = stages.export_bundle(
         origin, tmp_path / "m.gasm", plan(precisions=("int8", "int8_bf16")), data=tiny_set
     )
     assert not result
@@ -283,7 +282,7 @@ def test_activations_that_are_not_numbers_leave_fp32(origin, tiny_set, tmp_path,
         raise ActivationError("Tensor x holds values that are not numbers.")
 
     monkeypatch.setattr(gate_stages, "prepare", prepare)
-    result = pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
+    result = stages.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
     assert set(result.not_made) == {"int8", "fp16"}
     assert Bundle.open(result.path).precisions() == ("fp32",)
     notes = "\n".join(result.notes)
@@ -294,17 +293,17 @@ def test_activations_that_are_not_numbers_leave_fp32(origin, tiny_set, tmp_path,
 def test_class_names_that_no_bundle_holds_are_refused_before_anything_starts(origin, tmp_path):
     named = replace(origin, labels=Labels(["a", "b\nc", "d"]))
     with pytest.raises(UsageError, match=r"cannot be exported: the class name 'b\\nc'"):
-        pipeline.export_bundle(named, tmp_path / "m.gasm", plan(precisions=()))
+        stages.export_bundle(named, tmp_path / "m.gasm", plan(precisions=()))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_without_clips_fp32_has_the_temperature_that_eval_fitted(origin, tmp_path):
     lent = replace(origin, temperature=1.7)
-    result = pipeline.export_bundle(lent, tmp_path / "m.gasm", plan(precisions=()))
+    result = stages.export_bundle(lent, tmp_path / "m.gasm", plan(precisions=()))
     assert Bundle.open(result.path).measured("fp32").temperature == 1.7
     assert "1.70" in (result.path / "report.html").read_text()
     assert (
-        pipeline.export_bundle(origin, tmp_path / "n.gasm", plan(precisions=())).manifest.precisions
+        stages.export_bundle(origin, tmp_path / "n.gasm", plan(precisions=())).manifest.precisions
         == {}
     )
 
@@ -313,7 +312,7 @@ def test_clips_without_labels_of_the_model_leave_the_temperature_that_eval_fitte
     origin, tiny_set, tmp_path
 ):
     other = replace(origin, labels=Labels(["a", "b", "c"]), temperature=1.7)
-    result = pipeline.export_bundle(
+    result = stages.export_bundle(
         other, tmp_path / "m.gasm", plan(precisions=("bf16",)), data=tiny_set
     )
     assert {p: m.temperature for p, m in result.manifest.precisions.items()} == {
@@ -325,7 +324,7 @@ def test_clips_without_labels_of_the_model_leave_the_temperature_that_eval_fitte
         "each precision has the one that <code>gasmcast eval</code> fitted"
         in (result.path / "report.html").read_text()
     )
-    labeled = pipeline.export_bundle(
+    labeled = stages.export_bundle(
         replace(origin, temperature=1.7), tmp_path / "n.gasm", plan(precisions=()), data=tiny_set
     )
     assert labeled.manifest.precisions["fp32"].temperature != 1.7
@@ -334,20 +333,20 @@ def test_clips_without_labels_of_the_model_leave_the_temperature_that_eval_fitte
 
 def test_an_old_bundle_survives_a_failed_export(origin, tiny_set, tmp_path, monkeypatch):
     out = tmp_path / "m.gasm"
-    pipeline.export_bundle(origin, out, plan(precisions=()))
+    stages.export_bundle(origin, out, plan(precisions=()))
     before = (out / "manifest.json").read_bytes()
-    monkeypatch.setattr(pipeline, "verify_against_torch", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(stages, "verify_against_torch", lambda *_, **__: 1 / 0)
     with pytest.raises(UsageError, match="--force to replace it"):
-        pipeline.export_bundle(origin, out, plan(), data=tiny_set)
+        stages.export_bundle(origin, out, plan(), data=tiny_set)
     with pytest.raises(ZeroDivisionError):
-        pipeline.export_bundle(origin, out, plan(), data=tiny_set, force=True)
+        stages.export_bundle(origin, out, plan(), data=tiny_set, force=True)
     assert (out / "manifest.json").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["m.gasm"]
 
 
 def test_int8_without_clips_is_refused_before_anything_starts(origin, tmp_path):
     with pytest.raises(UsageError, match="held-out clips"):
-        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan())
+        stages.export_bundle(origin, tmp_path / "m.gasm", plan())
 
 
 @pytest.mark.parametrize(
@@ -377,7 +376,7 @@ def test_what_all_leaves_out_here_is_told(origin, tiny_set, tmp_path, monkeypatc
     without = left_out(["all"])
     assert set(without) == {"int8_bf16", "bf16"}
     assert left_out(["int8"]) == {}
-    result = pipeline.export_bundle(
+    result = stages.export_bundle(
         origin, tmp_path / "m.gasm", plan(precisions=(), left_out=without), data=tiny_set
     )
     assert (
@@ -411,7 +410,7 @@ def test_a_calibration_set_needs_a_precision_and_none_of_the_clips_that_judge(
     write_set(tmp_path / "set", choices, spec, 0)
     for own in (), ("bf16",):
         with pytest.raises(UsageError, match="for INT8 and FP16, and neither was asked for"):
-            pipeline.export_bundle(
+            stages.export_bundle(
                 origin,
                 tmp_path / "m.gasm",
                 plan(precisions=own),
@@ -419,7 +418,7 @@ def test_a_calibration_set_needs_a_precision_and_none_of_the_clips_that_judge(
                 calibration=tmp_path / "set",
             )
     with pytest.raises(UsageError, match="set holds 6 clips of the validation split"):
-        pipeline.export_bundle(
+        stages.export_bundle(
             origin, tmp_path / "m.gasm", plan(), data=tiny_set, calibration=tmp_path / "set"
         )
     assert not (tmp_path / "m.gasm").exists()
@@ -460,7 +459,7 @@ def test_bad_clips_are_refused_before_anything_is_traced(
     given = None if wrong in {"no set", "leak", "no judges"} else stored
     said = []
     with pytest.raises(UsageError, match=message):
-        pipeline.export_bundle(
+        stages.export_bundle(
             origin,
             tmp_path / "m.gasm",
             plan(),
@@ -473,7 +472,7 @@ def test_bad_clips_are_refused_before_anything_is_traced(
 
 def test_a_handful_of_clips_judges_nothing(origin, tiny_set, tmp_path):
     with pytest.raises(UsageError, match="too few to judge int8"):
-        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(held_out=5), data=tiny_set)
+        stages.export_bundle(origin, tmp_path / "m.gasm", plan(held_out=5), data=tiny_set)
 
 
 @pytest.mark.parametrize("full", ["out", "temporary"])
@@ -489,14 +488,14 @@ def test_a_full_disk_is_told_before_anything_starts(full, origin, tiny_set, tmp_
         lambda folder: none if (folder == scratch) == (full == "temporary") else room,
     )
     with pytest.raises(MachineError, match="GB free, this export may need"):
-        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
+        stages.export_bundle(origin, tmp_path / "m.gasm", plan(), data=tiny_set)
 
 
 def test_only_a_bundle_is_replaced(origin, tmp_path):
     (tmp_path / "m.gasm").mkdir()
     (tmp_path / "m.gasm" / "thesis.txt").write_text("mine")
     with pytest.raises(UsageError, match="is not a bundle"):
-        pipeline.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=()))
+        stages.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=()))
     assert (tmp_path / "m.gasm" / "thesis.txt").read_text() == "mine"
 
 
@@ -504,14 +503,14 @@ def test_agreement_with_a_teacher_stands_beside_agreement_with_fp32(origin, tiny
     clips = [s.id for s in read_split(tiny_set, "validation")]
     # A teacher that says 0 of every clip agrees exactly where FP32 says 0, too.
     taught = replace(origin, teacher=dict.fromkeys(clips, 0))
-    result = pipeline.export_bundle(taught, tmp_path / "m.gasm", plan(), data=tiny_set)
+    result = stages.export_bundle(taught, tmp_path / "m.gasm", plan(), data=tiny_set)
     assert {verdict.teacher_agreement for verdict in result.verdicts} <= {i / 12 for i in range(13)}
     assert "with the teacher" in str(result)
     assert "with the teacher" in (result.path / "report.html").read_text()
 
     # A teacher of other clips says nothing about these.
     other = replace(origin, teacher={"elsewhere": 0})
-    result = pipeline.export_bundle(other, tmp_path / "o.gasm", plan(precisions=()), data=tiny_set)
+    result = stages.export_bundle(other, tmp_path / "o.gasm", plan(precisions=()), data=tiny_set)
     assert result.verdicts[0].teacher_agreement is None
     assert "with the teacher" not in (result.path / "report.html").read_text()
 
@@ -519,7 +518,7 @@ def test_agreement_with_a_teacher_stands_beside_agreement_with_fp32(origin, tiny
 def test_background_sets_the_threshold_and_stands_in_the_report(origin, tiny_set, tmp_path):
     # Clips of the set itself are as hard a background as there is: the threshold is near the top.
     quiet = plan(precisions=(), background=(tiny_set / "videos",))
-    result = pipeline.export_bundle(origin, tmp_path / "b.gasm", quiet, data=tiny_set)
+    result = stages.export_bundle(origin, tmp_path / "b.gasm", quiet, data=tiny_set)
     verdict = result.verdicts[0]
     assert verdict.background > 0
     assert verdict.background_reported is not None
@@ -528,7 +527,7 @@ def test_background_sets_the_threshold_and_stands_in_the_report(origin, tiny_set
     assert "background reported" in (tmp_path / "b.gasm/report.html").read_text()
 
     with pytest.raises(UsageError, match="Give --data"):
-        pipeline.export_bundle(origin, tmp_path / "c.gasm", quiet)
+        stages.export_bundle(origin, tmp_path / "c.gasm", quiet)
     nowhere = plan(precisions=(), background=(tmp_path / "no",))
     with pytest.raises(UsageError, match="does not exist"):
-        pipeline.export_bundle(origin, tmp_path / "d.gasm", nowhere, data=tiny_set)
+        stages.export_bundle(origin, tmp_path / "d.gasm", nowhere, data=tiny_set)

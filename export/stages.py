@@ -12,18 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from gasmcast.data.background import background_windows, find_background
+from gasmcast.data.background_windows import background_windows, find_background
 from gasmcast.data.set_check import check_data
 from gasmcast.export.bundle_writer import check_target, draft_bundle, write_manifest
 from gasmcast.export.checks.clip_choice import check_clips, parity_clips, validation_clips
 from gasmcast.export.checks.heldout_clips import background_clips
 from gasmcast.export.checks.torch_parity import require_parity, verify_against_torch
 from gasmcast.export.checks.twin_parity import require_same_logits
+from gasmcast.export.export_plan import ExportPlan, check_disk
 from gasmcast.export.graphs.attention_twins import write_twins
 from gasmcast.export.graphs.rules import require_rules
 from gasmcast.export.graphs.trace import export_onnx, is_streaming
 from gasmcast.export.notes import chance_note, few_clips_note, live_note
-from gasmcast.export.plan import ExportPlan, check_disk
 from gasmcast.export.precisions.gate_stages import (
     calibrate,
     gate_bf16,

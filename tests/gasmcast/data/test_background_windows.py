@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gasmcast.data.background import background_windows, find_background
+from gasmcast.data.background_windows import background_windows, find_background
 from gasmcast.errors import UsageError
 
 FPS = 10

@@ -7,8 +7,8 @@ import pytest
 
 from gasmcast.errors import UsageError
 from gasmcast.features.ridge import gram_matrix
+from gasmcast.studies.enough.enough_answer import Enough, study_features
 from gasmcast.studies.enough.harm import rank_harm
-from gasmcast.studies.enough.study import Enough, study_features
 
 NAMES = [f"class {label}" for label in range(5)]
 CLIPS = 4

@@ -3,7 +3,7 @@ import re
 import numpy as np
 
 from gasmcast.export.checks.heldout_clips import Clips
-from gasmcast.export.report.page import render_page
+from gasmcast.export.report.export_page import render_page
 from gasmcast.labels import Labels
 from gasmcast.report.film_strip import thumbnail
 
