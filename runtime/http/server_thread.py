@@ -40,6 +40,7 @@ class ServerThread:
         max_message: int = 65_536,
     ) -> None:
         self._name, self._socket = name, listener
+
         self._server = uvicorn.Server(
             uvicorn.Config(
                 cast("Any", app),
@@ -59,6 +60,7 @@ class ServerThread:
                 timeout_graceful_shutdown=1,
             )
         )
+
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 

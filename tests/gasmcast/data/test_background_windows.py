@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 from gasmcast.data.background_windows import background_windows, find_background
 from gasmcast.errors import UsageError
-
-FPS = 10
-
-
-def make_video(path: Path, seconds: float) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (64, 48))
-    for k in range(round(seconds * FPS)):
-        writer.write(np.full((48, 64, 3), k % 250, np.uint8))
-    writer.release()
-    return path
+from tests.conftest import write_video
 
 
 def times(windows) -> list[tuple[str, float, float]]:
@@ -28,7 +17,7 @@ def times(windows) -> list[tuple[str, float, float]]:
 
 def test_files_and_folders_are_found_once(tmp_path: Path) -> None:
     (tmp_path / "room").mkdir()
-    first = make_video(tmp_path / "room/a.mp4", 1)
+    first = write_video(tmp_path / "room/a.mp4", 1, fps=10, size=(64, 48))
     (tmp_path / "room/notes.txt").write_text("no video")
     assert find_background([first, tmp_path]) == [first]
 
@@ -41,8 +30,8 @@ def test_places_without_videos_are_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_windows_are_back_to_back_and_spread(tmp_path: Path) -> None:
-    video = make_video(tmp_path / "a.mp4", 9)
-    short = make_video(tmp_path / "b.mp4", 1)
+    video = write_video(tmp_path / "a.mp4", 9, fps=10, size=(64, 48))
+    short = write_video(tmp_path / "b.mp4", 1, fps=10, size=(64, 48))
     windows = background_windows([video, short], 2.0, 10)
     assert times(windows) == [("a.mp4", 2.0 * k, 2.0 * k + 2) for k in range(4)]
     assert all(window.label is None for window in windows)
@@ -50,8 +39,8 @@ def test_windows_are_back_to_back_and_spread(tmp_path: Path) -> None:
 
 
 def test_time_between_actions_is_background_and_actions_are_not(tmp_path: Path) -> None:
-    make_video(tmp_path / "long.mp4", 30)
-    make_video(tmp_path / "other.mp4", 30)
+    write_video(tmp_path / "long.mp4", 30, fps=10, size=(64, 48))
+    write_video(tmp_path / "other.mp4", 30, fps=10, size=(64, 48))
     rows = ["video,label,start,end,split"]
     rows += ["long.mp4,wave,8,12,val", "long.mp4,nod,20,24,val", "other.mp4,wave,1,3,train"]
     table = tmp_path / "clips.csv"

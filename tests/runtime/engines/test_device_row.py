@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -168,11 +168,8 @@ def test_rows_of_many_threads(machine, engine) -> None:
             if not np.allclose([row.to_host("y") for row in rows], wanted, rtol=1e-6):
                 wrong.append(seed)
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
     assert not wrong
     assert 0 < blocks_of(machine) <= 4 * 5 * 6
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
-import gasmcast
 from gasmcast.data.synthetic.clips import make_set
 from gasmcast.errors import UsageError
 from gasmcast.evaluation.predict import predict
@@ -20,27 +18,8 @@ from gasmcast.training.clip_targets import ClipTargets
 from gasmcast.training.inputs.background_clips import add_background, find_background_clips
 from gasmcast.training.inputs.training_set import open_training_set
 from gasmcast.training.stacking.out_of_fold import read_out_of_fold
-
-FPS = 10
-TINY = {
-    "spec.pixels": 32,
-    "spec.segments": 4,
-    "spec.motion_frames": 4,
-    "model.width": 32,
-    "model.heads": 2,
-    "train.epochs": 1,
-    "train.batch_size": 8,
-    "train.workers": 0,
-    "train.warmup_epochs": 0,
-}
-
-
-def make_video(path: Path, seconds: float) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (64, 48))
-    for k in range(round(seconds * FPS)):
-        writer.write(np.full((48, 64, 3), k % 250, np.uint8))
-    writer.release()
-    return path
+from tests.conftest import write_video
+from tests.gasmcast.training.inputs.tiny_training import TINY, train
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_video(tmp_path_factory.mktemp("room") / "room.mp4", 60)
-
-
-def train(data: Path, out: Path, **options: object) -> gasmcast.TrainResult:
-    settings = {**TINY, **options.pop("settings", {})}
-    return gasmcast.train("demo", data, out, settings=settings, warn=lambda _: None, **options)
+    return write_video(tmp_path_factory.mktemp("room") / "room.mp4", 60, fps=10, size=(64, 48))
 
 
 def test_targets_of_background_are_even_beside_those_of_a_teacher() -> None:
@@ -124,8 +98,8 @@ def test_a_model_is_less_sure_of_background_that_it_has_seen(
 
 
 def test_unlabeled_time_of_training_videos_alone(tmp_path: Path) -> None:
-    make_video(tmp_path / "long.mp4", 30)
-    make_video(tmp_path / "judged.mp4", 30)
+    write_video(tmp_path / "long.mp4", 30, fps=10, size=(64, 48))
+    write_video(tmp_path / "judged.mp4", 30, fps=10, size=(64, 48))
     rows = ["video,label,start,end,split"]
     rows += [f"long.mp4,{'wave' if k % 2 else 'nod'},{k},{k + 1},train" for k in range(8, 20)]
     rows += ["judged.mp4,wave,1,3,val"]
@@ -149,6 +123,6 @@ def test_unlabeled_time_of_training_videos_alone(tmp_path: Path) -> None:
 def test_background_without_windows_is_refused(
     data: Path, tmp_path: Path, background: str, message: str
 ) -> None:
-    text = background.format(short=make_video(tmp_path / "short.mp4", 0.3))
+    text = background.format(short=write_video(tmp_path / "short.mp4", 0.3, fps=10, size=(64, 48)))
     with pytest.raises(UsageError, match=message):
         find_background_clips(text, data, 2.0, [], 2)

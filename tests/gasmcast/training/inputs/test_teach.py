@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-import gasmcast
 from gasmcast.data.synthetic.clips import make_set
 from gasmcast.errors import SourceError, UsageError
 from gasmcast.evaluation.predict import predict
@@ -18,23 +17,7 @@ from gasmcast.evaluation.teacher_opinion import TEACHER_FILE, read_opinion
 from gasmcast.models.checkpoint import load_checkpoint
 from gasmcast.tensorfile import read_tensors
 from gasmcast.training.inputs.training_set import open_training_set
-
-TINY = {
-    "spec.pixels": 32,
-    "spec.segments": 4,
-    "spec.motion_frames": 4,
-    "model.width": 32,
-    "model.heads": 2,
-    "train.epochs": 1,
-    "train.batch_size": 8,
-    "train.workers": 0,
-    "train.warmup_epochs": 0,
-}
-
-
-def train(data: Path, out: Path, **options: object) -> gasmcast.TrainResult:
-    settings = {**TINY, **options.pop("settings", {})}
-    return gasmcast.train("demo", data, out, settings=settings, warn=lambda _: None, **options)
+from tests.gasmcast.training.inputs.tiny_training import TINY, train
 
 
 @pytest.fixture(scope="module")
