@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -35,18 +36,23 @@ class Pictures:
     async def stream(self, camera: str) -> AsyncIterator[bytes]:
         """Yield the parts of a multipart stream (MJPEG) until the client goes.
 
-        A slow client gets fewer pictures: each part is made when the one before was sent.
+        A slow client gets fewer pictures: each part is made when the one before was sent. The
+        boundary follows its part at once, because browsers show a picture when they have read it.
         """
+        yield f"--{BOUNDARY}\r\n".encode()
         with self._feed.watch(camera):
             last: NDArray[np.uint8] | None = None
+            due_s = time.monotonic()
             while True:
                 picture = self._feed.picture(camera)
                 if picture is not None and picture[1] is not last:
                     last = picture[1]
                     data = await asyncio.to_thread(self._encode, camera, last)
-                    head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
-                    yield f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data + b"\r\n"
-                await asyncio.sleep(1 / _FPS)
+                    head = f"Content-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                    yield head.encode() + data + f"\r\n--{BOUNDARY}\r\n".encode()
+                # Encoding and sending are part of the interval; a late picture moves the next ones.
+                due_s = max(due_s + 1 / _FPS, time.monotonic())
+                await asyncio.sleep(due_s - time.monotonic())
 
     async def newest(self, camera: str, wait_s: float = 1.0) -> bytes | None:
         """Return the newest picture of a camera; None if there is none within `wait_s`."""

@@ -163,6 +163,7 @@ function connect() {
 // Events -----------------------------------------------------------------------------------------
 
 function showEvent(record) {
+  if (loading) arrived.push(record);
   const wanted = [$("filter-camera").value, $("filter-label").value];
   if (wanted[0] && wanted[0] !== record.camera) return;
   if (wanted[1] && wanted[1] !== record.label) return;
@@ -245,6 +246,7 @@ function curve(points) {
 }
 
 let loading = false;
+const arrived = []; // events that came while older ones were on their way: the answer lacks them
 
 async function loadEvents(older) {
   if (older && loading) return;
@@ -265,6 +267,7 @@ async function loadEvents(older) {
     $("older").hidden = !facts.keep_s || records.length < 100;
   } finally {
     loading = false;
+    for (const record of arrived.splice(0)) showEvent(record);
   }
 }
 
@@ -296,5 +299,5 @@ if (facts.browser_cameras) {
   $("be-camera").hidden = false;
   $("be-camera").addEventListener("click", () => becomeCamera($("be-camera")));
 }
-await loadEvents(false);
 connect();
+loadEvents(false);
