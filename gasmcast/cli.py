@@ -53,11 +53,16 @@ def _root(
 
 def _register() -> None:
     from gasmcast.commands import CLASSES, COMMANDS, GROUPS
+    from gasmcast.commands.help_text import flow_paragraphs
 
     for command in COMMANDS:
         app.command(cls=CLASSES.get(command))(command)
     for name, group in GROUPS.items():
         app.add_typer(group, name=name)
+
+    for verbs in (app, *GROUPS.values()):
+        for info in verbs.registered_commands:
+            info.help = flow_paragraphs((info.callback and info.callback.__doc__) or "")
 
 
 _register()
