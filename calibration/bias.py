@@ -108,14 +108,14 @@ def _mean_shift(
     A kernel is assumed to read the same channel means at all of its places; padding is ignored.
     """
     shape = [1] * weight.ndim
-    shape[candidate.axis] = -1
-    q, scales = quantize_weight(weight, candidate.axis, levels)
+    shape[candidate.weight_axis] = -1
+    q, scales = quantize_weight(weight, candidate.weight_axis, levels)
     quantized = np.asarray(q * scales.reshape(shape), np.float32)
 
     # The mean over rows commutes with the product, so one row of means is enough.
-    exact_mean = rows.mean(axis=0) @ _summed_kernel(weight, candidate.axis)
+    exact_mean = rows.mean(axis=0) @ _summed_kernel(weight, candidate.weight_axis)
     quantized_mean = fake_quantize(rows, top).mean(axis=0) @ _summed_kernel(
-        quantized, candidate.axis
+        quantized, candidate.weight_axis
     )
     return np.asarray(quantized_mean - exact_mean, np.float32)
 

@@ -168,6 +168,9 @@ def write_set(
         seed: seed of the choice, for the record.
         progress: reports clips stored.
 
+    Returns:
+        The set in `folder`.
+
     Raises:
         UsageError: there are fewer than 4 clips.
         SourceError: a video that could be read before can no longer be read.

@@ -4,7 +4,7 @@ Reported by others (docs/decisions/0013-own-qdq-writer.md): quantizing the resid
 and softmax of a ViT-B takes it from 85 % to under 5 % top-1, while quantizing only its linear
 layers costs under a point; 3-D convolutions lose nothing. Therefore only linear layers and dense
 convolutions with constant weights are candidates. Stems, read-out and the scores of the graph
-attention stay in high precision, because they cost little time and lose most accuracy.
+attention stay in high precision: quantizing them saves little time and costs the most accuracy.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Candidate:
     """Name of the activation tensor."""
     weight: str
     """Name of the weight tensor."""
-    axis: int
+    weight_axis: int
     """Output-channel axis of the weight."""
-    channels: int
+    activation_axis: int
     """Channel axis of the activation."""
 
 
@@ -87,7 +87,7 @@ def block_of(name: str) -> str:
     """
     scope = name.split("/", maxsplit=1)[0]
     parts = scope.split(".")
-    # Blocks of a list are numbered by a part of their own; `layer2` of a residual net is not one.
+    # In `blocks.3` the number is a part of its own; `layer2` does not count as numbered.
     for i, part in enumerate(parts):
         if part.isdigit():
             return ".".join(parts[: i + 1])
@@ -122,8 +122,8 @@ def candidates(graph: GraphProto, min_weights: int = 256) -> Iterator[Candidate]
                 block=block_of(node.name),
                 activation=node.input[0],
                 weight=weight.name,
-                axis=axis,
-                channels=1 if is_conv else -1,
+                weight_axis=axis,
+                activation_axis=1 if is_conv else -1,
             )
 
 

@@ -45,11 +45,13 @@ def _scale(top: NDArray[np.float32] | float, levels: int = ALL_LEVELS) -> NDArra
     TensorRT refuses 0, and never infinite.
     """
     exact = np.asarray(top, np.float32) / np.float32(levels)
-    # Above it values saturate; `collect_ranges` leaves such tensors in high precision.
+    # With FP16's largest number as the scale, values above its range saturate. `collect_ranges`
+    # leaves such tensors in high precision.
     exact = exact.clip(max=np.float32(_LARGEST_SCALE))
     half = exact.astype(np.float16)
-    # Rounding up keeps the largest value inside the range.
-    with np.errstate(over="ignore"):  # of the largest number of FP16, which is not rounded up
+    # Rounding up keeps the largest value inside the range. 65504 has no finite successor, but it is
+    # never rounded up.
+    with np.errstate(over="ignore"):
         above = np.nextafter(half, np.float16(np.inf))
     half = np.where(half.astype(np.float32) < exact, above, half)
     return np.maximum(half, np.float16(6e-8)).astype(np.float32)
@@ -116,8 +118,10 @@ def insert_qdq(
         top = tops.get(candidate.activation, 0.0)
         if 0 < top <= LARGEST_TOP:
             node = nodes[candidate.node]
-            node.input[0] = additions.activation(candidate.activation, top)
-            node.input[1] = additions.weight(arrays[candidate.weight], candidate.axis, levels)
+            node.input[0] = additions.add_activation(candidate.activation, top)
+            node.input[1] = additions.add_weight(
+                arrays[candidate.weight], candidate.weight_axis, levels
+            )
     additions.apply()
     return out
 
@@ -135,7 +139,7 @@ class _Additions:
         self.weight_nodes: list[NodeProto] = []
         self.activation_nodes: dict[str, list[NodeProto]] = {}
 
-    def activation(self, name: str, top: float) -> str:
+    def add_activation(self, name: str, top: float) -> str:
         """Add Q and DQ for an activation tensor, and return the name of their output."""
         output = f"{name}.qdq"
         # Several operators may read one tensor; engines fuse best if they share its Q/DQ.
@@ -162,7 +166,7 @@ class _Additions:
         ]
         return output
 
-    def weight(self, tensor: TensorProto, axis: int, levels: int) -> str:
+    def add_weight(self, tensor: TensorProto, axis: int, levels: int) -> str:
         """Add an INT8 weight and its DQ, and return the name of the output."""
         output = f"{tensor.name}.axis{axis}.dq"
         # The exporter shares equal weights, which may be read along different axes.

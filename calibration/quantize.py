@@ -112,6 +112,9 @@ def collect_ranges(
         keep: called with the index and the outputs of each run of the pass for the ranges.
         threads: threads of ONNX Runtime; 0 for all cores.
 
+    Returns:
+        The smoothed graph with its candidates and their ranges, ready to be quantized.
+
     Raises:
         UsageError: there are no segments, or activations are not numbers.
     """

@@ -23,6 +23,8 @@ __all__ = ["Method", "collect_statistics", "threshold"]
 
 Method = Literal["max", "entropy", "percentile"]
 Feeds = Mapping[str, NDArray[Any]]
+LEVELS = 128
+"""Absolute values that INT8 can represent."""
 
 
 def collect_statistics(
@@ -59,7 +61,7 @@ def collect_statistics(
     """
     axes: dict[str, int] = {}
     for candidate in chosen:
-        axes.setdefault(candidate.activation, candidate.channels)
+        axes.setdefault(candidate.activation, candidate.activation_axis)
     stats = {name: TensorStats(name, axis, rows) for name, axis in axes.items()}
 
     # Activations inside the graph become outputs; its inputs can be read from the feeds.
@@ -130,30 +132,30 @@ def _open_session(
     )
 
 
-def _entropy_threshold(stats: TensorStats, levels: int = 128) -> float:
+def _entropy_threshold(stats: TensorStats) -> float:
     counts = stats.counts.astype(np.float64)
     counts[0] = counts[1]  # exact zeros (after ReLU) say nothing about the range
     used = int(np.flatnonzero(counts)[-1]) + 1 if counts.any() else 0
-    if used <= levels:
+    if used <= LEVELS:
         return stats.top
 
     # Steps of 8 bins are fine enough, and the loop dominates the cost of this method.
     best, best_end = np.inf, used
-    for end in range(levels, used + 1, 8):
-        divergence = _divergence(counts, end, levels)
+    for end in range(LEVELS, used + 1, 8):
+        divergence = _divergence(counts, end)
         if divergence < best:
             best, best_end = divergence, end
     return float(min((best_end + 0.5) * stats.limit / BINS, stats.top))
 
 
-def _divergence(counts: NDArray[np.float64], end: int, levels: int) -> float:
-    """Return the KL divergence of a histogram from its version in `levels` levels up to `end`."""
+def _divergence(counts: NDArray[np.float64], end: int) -> float:
+    """Return the KL divergence of a histogram from its version in `LEVELS` levels up to `end`."""
     # Values beyond the end saturate, so they count in the last bin.
     reference = counts[:end].copy()
     reference[-1] += counts[end:].sum()
 
     # Each level spreads its count over those of its bins that are not empty.
-    edges = (np.arange(levels) * end) // levels
+    edges = (np.arange(LEVELS) * end) // LEVELS
     filled = counts[:end] > 0
     level_counts = np.add.reduceat(counts[:end], edges)
     filled_bins = np.add.reduceat(filled.astype(np.float64), edges)

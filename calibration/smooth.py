@@ -29,6 +29,8 @@ POWERS = (0.5, 0.7, 0.85, 1.0)
 """Powers `a` that are tried."""
 WORTHWHILE = 0.8
 """Share of the original error below which smoothing must bring it."""
+MIN_OUTLIER_RATIO = 6.0
+"""Outlier ratio below which a tensor stays as it is."""
 Array = NDArray[np.float32]
 
 
@@ -66,7 +68,6 @@ def smooth(
     model: ModelProto,
     chosen: Sequence[Candidate],
     stats: Mapping[str, TensorStats],
-    min_outlier_ratio: float = 6.0,
 ) -> tuple[ModelProto, list[Smoothed]]:
     """Return an FP32 graph that computes the same and loses less in INT8.
 
@@ -74,7 +75,6 @@ def smooth(
         model: the FP32 graph.
         chosen: operators to be quantized; only linear layers are smoothed.
         stats: statistics of their activations, collected with sample rows.
-        min_outlier_ratio: outlier ratio below which a tensor stays as it is.
 
     Returns:
         the graph, and a record of each smoothed tensor.
@@ -90,7 +90,7 @@ def smooth(
     log: list[Smoothed] = []
     for tensor, layers in readers.items():
         stat = stats.get(tensor)
-        if stat is None or stat.top == 0 or not stat.rows or stat.outlier_ratio < min_outlier_ratio:
+        if stat is None or stat.top == 0 or not stat.rows or stat.outlier_ratio < MIN_OUTLIER_RATIO:
             continue
 
         # All readers of a tensor share its scales, so the sum of their errors decides.
@@ -159,7 +159,7 @@ def _error(rows: Array, weight: Array, top: float) -> float:
 def _oriented(tensor: TensorProto, layer: Candidate) -> Array:
     """Return a weight as `(in, out)`."""
     weight = np.asarray(numpy_helper.to_array(tensor), np.float32)
-    return weight if layer.axis == 1 else weight.T
+    return weight if layer.weight_axis == 1 else weight.T
 
 
 def _apply(graph: GraphProto, tensor: str, layers: Sequence[Candidate], scales: Array) -> bool:
@@ -175,7 +175,7 @@ def _apply(graph: GraphProto, tensor: str, layers: Sequence[Candidate], scales: 
     # Each operator gets a new tensor: the exporter shares equal tensors, and other readers of one
     # must keep its values.
     for layer in layers:
-        shape = (-1, 1) if layer.axis == 1 else (1, -1)
+        shape = (-1, 1) if layer.weight_axis == 1 else (1, -1)
         weight = np.asarray(numpy_helper.to_array(arrays[layer.weight]), np.float32)
         name = f"{layer.weight}.of.{layer.node}"
         graph.initializer.append(numpy_helper.from_array(weight * scales.reshape(shape), name))

@@ -34,16 +34,16 @@ class ActivationError(UsageError):
 class TensorStats:
     """Range, histogram, channel maxima and sample rows of one tensor."""
 
-    def __init__(self, name: str, channels: int, rows: int = 0) -> None:
+    def __init__(self, name: str, channel_axis: int, rows: int = 0) -> None:
         """Start without data.
 
         Args:
             name: tensor name.
-            channels: channel axis; may be negative.
+            channel_axis: axis of the channels; may be negative.
             rows: sample rows to take from each run.
         """
         self.name = name
-        self.channels = channels
+        self.channel_axis = channel_axis
         self.runs = 0
         self.low = np.inf
         self.high = -np.inf
@@ -78,7 +78,7 @@ class TensorStats:
         Raises:
             ActivationError: a value is not a number, or is infinite.
         """
-        axis = self.channels % x.ndim
+        axis = self.channel_axis % x.ndim
         others = tuple(i for i in range(x.ndim) if i != axis)
         high, low = x.max(axis=others), x.min(axis=others)  # (channels,)
         if not (np.isfinite(high).all() and np.isfinite(low).all()):

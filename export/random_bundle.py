@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +25,7 @@ from gasmcast.export.source import open_source
 from gasmcast.manifest import Graph, Measured
 from gasmcast.precision import PRECISIONS, file_name, stored_as
 from gasmcast.progress import Progress, silent
-from gasmcast.runtime.engines import open_engine
+from gasmcast.runtime.engines import join_batches, open_engine
 from gasmcast.runtime.engines.user_cache import user_cache
 from gasmcast.spec import ClipSpec
 
@@ -94,9 +93,7 @@ def _quantized(paths: dict[str, Path], spec: ClipSpec, progress: Progress) -> di
     progress("quantizing head")
     engine = open_engine(paths["encoder"], "onnxruntime")
     encoded = [engine.run({"segments": pair[None]}) for pair in pairs]
-    window: dict[str, NDArray[Any]] = {
-        name: np.concatenate([row[name] for row in encoded])[None] for name in encoded[0]
-    }
+    window = {name: features[None] for name, features in join_batches(encoded).items()}
     del engine
     head = quantize(load_graph(paths["head"]), lambda: iter([window]), recipe)
 

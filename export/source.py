@@ -32,7 +32,7 @@ class ExportSource:
     temperature: float | None = None
     """Temperature that `gasmcast eval` has fitted for these weights; None if it has not."""
     teacher: Mapping[str, int] = field(default_factory=dict)
-    """Class that the teacher of a student says of each validation clip, by the clip's id."""
+    """Class that the teacher predicts for each validation clip, by clip id; empty without one."""
 
 
 def open_source(source: str, random_weights: bool = False, seed: int = 0) -> ExportSource:

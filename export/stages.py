@@ -59,8 +59,8 @@ def export_bundle(
         source: model and where it comes from.
         out: folder of the bundle.
         plan: precisions and thresholds.
-        data: data set in Something-Something-V2's format: its training split calibrates, its
-            validation split judges.
+        data: data set in any format that `gasmcast.data` reads: its training split calibrates,
+            its validation split judges.
         calibration: set made by `gasmcast calibrate`, used instead of the training split.
         force: replace a bundle in `out` when the export is complete.
         progress: called with each stage.
@@ -84,6 +84,8 @@ def export_bundle(
         source.config.spec, data=data, calibration=calibration, calibrates=bool(plan.calibrated)
     )
     videos = find_background(plan.background)
+
+    # Clips are decoded to the disk, so their number decides how much space is needed.
     clips = plan.held_out * (2 if videos else 1) if data is not None else plan.parity_clips
     check_disk(out, source, clips, attention=plan.attention)
 
@@ -100,6 +102,8 @@ def export_bundle(
             scratch=Path(scratch),
             progress=progress,
         )
+
+        # FP32: graphs that compute what torch computes.
         _trace(export)
         _check_rules(export)
         _read_clips(export)
@@ -107,11 +111,9 @@ def export_bundle(
         if plan.attention:
             _add_attention(export)
 
+        # Other precisions are judged on held-out clips; without any, FP32 is exported alone.
         if data is not None:
             _read_background(export, videos, data)
-
-        # Without held-out clips nothing can be judged: FP32 is exported alone.
-        if data is not None:
             judge = gate_fp32(export)
             if plan.calibrated:
                 prepared = calibrate(export)
@@ -120,6 +122,7 @@ def export_bundle(
                     measure_sensitivity(export, prepared)
             gate_bf16(export, judge)
 
+        # Reports hold times of the precisions that passed.
         if plan.measure:
             _time(export)
         manifest = _report(export)

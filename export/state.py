@@ -33,7 +33,7 @@ class ExportState:
     source: ExportSource
     plan: ExportPlan
     data: Path | None
-    """Data set in Something-Something-V2's format."""
+    """Data set in any format that `gasmcast.data` reads."""
     calibration: Path | None
     """Set made by `gasmcast calibrate`."""
     draft: Path
@@ -78,7 +78,10 @@ class ExportState:
         return self.source.config.spec
 
     def passed(self) -> tuple[str, ...]:
-        """Return the precisions in the bundle, FP32 first; it is there without a verdict too."""
+        """Return the precisions in the bundle, FP32 first.
+
+        FP32 is included even before it is judged.
+        """
         judged = [v.precision for v in self.verdicts if v and v.precision != "fp32"]
         return ("fp32", *judged)
 

@@ -141,34 +141,34 @@ def compare(
         tolerance: limits; the defaults of `Tolerance` if None.
     """
     tolerance = tolerance or Tolerance()
-    right = np.asarray(reference, np.float64).reshape(len(reference), -1)  # (N, values)
+    reference = np.asarray(reference, np.float64).reshape(len(reference), -1)  # (N, values)
     other = np.asarray(values, np.float64).reshape(len(values), -1)
 
     # A value that is not a number counts as an infinite error. It is 0 from here on, so that the
     # cosine of the other values stays readable.
-    error = np.abs(right - other)
+    error = np.abs(reference - other)
     error[~np.isfinite(error)] = np.inf
     error_of_clip = error.max(1)  # (N,)
     other = np.nan_to_num(other, nan=0.0, posinf=0.0, neginf=0.0)
 
     # The cosine of a clip of zeros is undefined: it agrees only with another clip of zeros.
-    norms = np.linalg.norm(right, axis=1) * np.linalg.norm(other, axis=1)
-    products = (right * other).sum(1)
+    norms = np.linalg.norm(reference, axis=1) * np.linalg.norm(other, axis=1)
+    products = (reference * other).sum(1)
     cosines = np.where(norms > 0, products / np.maximum(norms, _TINY), 1.0 * (error_of_clip == 0))
 
-    signal, noise = float((right**2).mean()), float((error**2).mean())
+    signal, noise = float((reference**2).mean()), float((error**2).mean())
 
     # Zeros on both sides give a ratio of 1, equal tensors the largest one.
     ratio = max(signal, _TINY) / max(noise, _TINY)
     snr_db = float(10 * np.log10(ratio)) if np.isfinite(noise) else -np.inf
 
     # The stray share counts single values, the tolerance is one of the whole tensor.
-    scale = float(np.abs(right).max())
+    scale = float(np.abs(reference).max())
     return Comparison(
         component=component,
         tensor=tensor,
         engine=engine,
-        clips=len(right),
+        clips=len(reference),
         max_error=float(error_of_clip.max()),
         mean_error=float(error.mean()),
         scale=scale,

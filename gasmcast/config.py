@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 
 from gasmcast.errors import UsageError
 from gasmcast.model_config import ModelConfig
+from gasmcast.presets import PRESETS
 from gasmcast.schema import Frozen, check_settings
 from gasmcast.spec import ClipSpec
 from gasmcast.yamlfile import read_yaml
@@ -34,7 +35,6 @@ __all__ = [
 # A run seeds its processes with 1000 * seed + rank, and NumPy seeds have 32 bits.
 MAX_SEED = 4_000_000
 MIN_SPEED, MAX_SPEED = 0.25, 4.0
-PRESETS = ("ssv2", "seed", "edge", "lite", "nano", "demo", "small-data")
 
 
 class AugmentConfig(Frozen):
@@ -179,6 +179,9 @@ def load_config(source: str | Path, overrides: dict[str, Any] | None = None) -> 
     Args:
         source: one of `PRESETS`, or the path of a YAML file.
         overrides: dotted settings, as `{"train.epochs": 3}`; values as YAML would read them.
+
+    Returns:
+        The checked configuration.
 
     Raises:
         UsageError: unknown preset or file, not YAML, an unknown key (the nearest known one is

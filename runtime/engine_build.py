@@ -264,9 +264,9 @@ def compare_engines(engine: Engine, reference: Engine, feeds: Mapping[str, NDArr
     outputs, expected = engine.run(feeds), reference.run(feeds)
 
     cosines = []
-    for name, right in expected.items():
+    for name, values in expected.items():
         # A model with one stream has features of size 0 for the other.
-        if right.size:
-            difference = compare("graph", name, "device", right, outputs[name])
+        if values.size:
+            difference = compare("graph", name, "device", values, outputs[name])
             cosines.append(difference.cosine if np.isfinite(difference.max_error) else 0.0)
     return min(cosines)

@@ -16,7 +16,7 @@ from gasmcast.labels import Labels
 from gasmcast.manifest import AlarmThresholds
 from gasmcast.runtime.bundle import Bundle
 from gasmcast.runtime.camera.ring import Features, Window
-from gasmcast.runtime.engines import Engine, ResidentEngine, choose_backend
+from gasmcast.runtime.engines import Engine, ResidentEngine, choose_backend, join_batches
 from gasmcast.runtime.engines.device_row import DeviceWindow
 from gasmcast.spec import ClipSpec
 
@@ -96,11 +96,8 @@ class Model:
             if len(on_device) == len(windows):
                 return self.resident.head.run_from_device(on_device)["logits"]
 
-        # Views of the ring: a single window needs no copy.
-        feeds = windows[0]
-        if len(windows) > 1:
-            feeds = {name: np.concatenate([window[name] for window in windows]) for name in feeds}
-        return self.head.run(feeds)["logits"]
+        # A single window stays a view of the ring.
+        return self.head.run(join_batches(windows))["logits"]
 
     def device_window(self, pair: NDArray[np.uint8]) -> DeviceWindow | None:
         """Return a window on the device that repeats one segment, to time the head; None on a CPU.

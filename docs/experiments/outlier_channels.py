@@ -34,7 +34,7 @@ from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import SAFE_LEVELS, insert_qdq
 from gasmcast.calibration.quantize import Recipe, collect_ranges
 from gasmcast.calibration.ranges import collect
-from gasmcast.export.checks.reference_engines import open_arbiter, open_uncached
+from gasmcast.export.checks.reference_engines import open_reference, open_uncached
 
 OUTLIERS = {7: 120.0, 138: 250.0, 301: 400.0, 483: 650.0, 650: 1000.0}
 VIT = "encoder.semantic.vit.blocks"
@@ -192,12 +192,12 @@ def print_accuracy(model: ModelProto, graphs: dict[str, ModelProto], held_out: l
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / "m.onnx"
         onnx.save(model, str(path))
-        reference = run_semantic(open_arbiter(path), held_out)
+        reference = run_semantic(open_reference(path), held_out)
 
         for name, graph in graphs.items():
             # One file is enough: an engine has read it before the next is written.
             onnx.save(graph, str(path))
-            for label, open_graph in (("as written", open_arbiter), ("openvino", open_uncached)):
+            for label, open_graph in (("as written", open_reference), ("openvino", open_uncached)):
                 taps = compare_taps(label, reference, run_semantic(open_graph(path), held_out))
                 cells = "; ".join(f"{t.tensor} {t.cosine:.4f} ({t.snr_db:.0f} dB)" for t in taps)
                 print(f"{name:20s} {label:11s} cosine of the worst clip: {cells}", flush=True)

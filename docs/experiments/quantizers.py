@@ -32,7 +32,7 @@ from semantic_taps import (
 from gasmcast.calibration.policy import Policy, candidates
 from gasmcast.calibration.qdq import ALL_LEVELS
 from gasmcast.calibration.quantize import Recipe, collect_ranges
-from gasmcast.export.checks.reference_engines import open_arbiter
+from gasmcast.export.checks.reference_engines import open_reference
 from gasmcast.export.graphs.rules import check_rules
 
 Quantizer = Callable[[Path, Path, list[Feeds], str], None]
@@ -106,7 +106,7 @@ def modelopts(source: Path, out: Path, feeds: list[Feeds], method: str) -> None:
 
 def describe(name: str, graph: Path, reference: np.ndarray, held_out: list[Feeds]) -> str:
     """Return the figures of a quantized graph: accuracy of the taps, Q nodes and broken rules."""
-    taps = compare_taps(name, reference, run_semantic(open_arbiter(graph), held_out))
+    taps = compare_taps(name, reference, run_semantic(open_reference(graph), held_out))
     cells = "; ".join(f"{tap.tensor} {tap.cosine:.4f} ({tap.snr_db:.1f} dB)" for tap in taps)
     nodes = onnx.load(str(graph)).graph.node
     quantized = sum(node.op_type == "QuantizeLinear" for node in nodes)
@@ -134,7 +134,7 @@ def main() -> None:
     with TemporaryDirectory() as scratch:
         source, out = Path(scratch) / "fp32.onnx", Path(scratch) / "int8.onnx"
         onnx.save(keep_semantic_taps(onnx.load(str(args.encoder))), str(source))
-        reference = run_semantic(open_arbiter(source), held_out)
+        reference = run_semantic(open_reference(source), held_out)
 
         for quantize in quantizers:
             for method in ("max", "entropy"):

@@ -57,7 +57,11 @@ def judge_precision(
         labels: classes of the clips, `(N,)`; None if unknown.
         recipe: thresholds; the defaults of `GateRecipe` if None.
         background: logits `(M, classes)` of windows in which no action happens; None: there are
-            none. They raise the no-action threshold and enter no other figure.
+            none. They may raise the no-action threshold; the verdict has the shares of them and of
+            the rightly decided clips that reach it. They change no other figure.
+
+    Returns:
+        The verdict, with the figures and the thresholds that are not met.
     """
     recipe = recipe or GateRecipe()
     reasons = []
@@ -83,7 +87,8 @@ def judge_precision(
         scores = _score(fp32, logits, labels, recipe.false_alarms)
         reasons += _broken_limits(scores, recipe)
 
-    # The threshold holds the rate on wrong decisions, and on background where there is some.
+    # Raise the threshold until background, if there is any, is also reported at most at the
+    # allowed rate.
     threshold = scores.no_action if scores else None
     windows = np.zeros(0) if background is None else np.nan_to_num(background).max(1)
     limit = _limit(windows, recipe.false_alarms)
@@ -179,12 +184,12 @@ def no_action_threshold(logits: Logits, labels: ClassLabels, rate: float) -> flo
 
 
 def _limit(top: NDArray[np.floating[Any]], rate: float, count: int | None = None) -> float | None:
-    """Return the smallest threshold that at most a share of windows reaches.
+    """Return the smallest threshold that at most `rate * count` values of `top` reach.
 
     Args:
         top: `(M,)` largest logits of windows that should not be reported.
-        rate: the share.
-        count: number of windows that it is a share of; those of `top` if None.
+        rate: share of `count` that may reach it.
+        count: base of `rate`; `len(top)` if None.
 
     Returns:
         The threshold; None if all may be reported.

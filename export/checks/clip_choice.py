@@ -28,7 +28,7 @@ def check_clips(
 
     Args:
         spec: sampling contract.
-        data: data set in Something-Something-V2's format.
+        data: data set in any format that `gasmcast.data` reads.
         calibration: set made by `gasmcast calibrate`.
         calibrates: whether a precision is to be calibrated.
 
@@ -67,7 +67,7 @@ def validation_clips(
     """Return validation clips, as many as a verdict needs.
 
     Args:
-        data: data set in Something-Something-V2's format.
+        data: data set in any format that `gasmcast.data` reads.
         spec: sampling contract.
         labels: the model's classes.
         folder: folder of the clips while the export runs.
@@ -118,7 +118,8 @@ def calibration_set(
     Args:
         spec: sampling contract.
         folder: folder for the chosen clips while the export runs.
-        data: data set in Something-Something-V2's format; needed without `calibration`.
+        data: data set in any format that `gasmcast.data` reads; needed without
+            `calibration`.
         calibration: set made by `gasmcast calibrate`.
         count: number of clips to choose.
         seed: seed of the choice.

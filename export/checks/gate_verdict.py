@@ -58,7 +58,7 @@ class GateVerdict:
     right_reported: float | None = None
     """Share of the rightly decided clips that reach it; None without labels or background."""
     teacher_agreement: float | None = None
-    """Share of clips with the class that the teacher of a student says; None without a teacher."""
+    """Share of clips with the class that the teacher predicts; None without a teacher."""
 
     def __bool__(self) -> bool:
         return not self.reasons

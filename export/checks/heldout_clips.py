@@ -21,6 +21,8 @@ from gasmcast.spec import ClipSpec
 __all__ = ["Clips", "background_clips", "held_out_clips", "made_up_clips", "stored_clips"]
 
 ClipOrigin = Literal["validation", "calibration", "made up", "background"]
+_SEED = 0
+"""Seed of the made-up clips."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def held_out_clips(
     """Draw validation clips with a seed; one window each, at the position that evaluation uses.
 
     Args:
-        data: data set in Something-Something-V2's format.
+        data: data set in any format that `gasmcast.data` reads.
         spec: sampling contract.
         labels: the model's classes. If the set has others, the clips have no labels and only
             agreement can be judged.
@@ -133,9 +135,9 @@ def stored_clips(stored: CalibrationSet, folder: Path, count: int) -> Clips:
     return Clips(pixels, ids, labels=None, origin="calibration")
 
 
-def made_up_clips(spec: ClipSpec, folder: Path, count: int, seed: int = 0) -> Clips:
+def made_up_clips(spec: ClipSpec, folder: Path, count: int) -> Clips:
     """Return moving gratings with noise, for parity checks without a data set."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_SEED)
     pixels = _memory_map(folder / "made-up.u8", count, spec)
     segments = 1 + spec.segments
     y, x = np.mgrid[0 : spec.pixels, 0 : spec.pixels]

@@ -15,10 +15,10 @@ from gasmcast.export.checks.accuracy_gate import judge_precision
 from gasmcast.export.checks.gate_verdict import GateRecipe, GateVerdict
 from gasmcast.export.checks.heldout_clips import Clips
 from gasmcast.export.checks.reference_engines import open_for
-from gasmcast.export.checks.run_clips import run_streaming
+from gasmcast.export.checks.run_clips import run_complete, run_streaming
 from gasmcast.export.checks.torch_parity import compare_with_fp32
 from gasmcast.progress import Progress, silent
-from gasmcast.runtime.engines import Engine
+from gasmcast.runtime.engines import join_batches
 
 __all__ = ["Judge", "JudgedPrecision"]
 
@@ -60,7 +60,7 @@ class Judge:
         threads: CPU threads; all cores if None.
         progress: called after each clip.
         background: windows in which no action happens; None: there are none.
-        teacher: class that the teacher of a student says of each clip, by its id.
+        teacher: class that the teacher predicts for each clip, by clip id; None: no teacher.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Judge:
             return None
         pixels = self._background.pixels
         if "complete" in paths:
-            return _run_whole(open_for(precision, paths["complete"], self._threads), pixels)
+            return run_complete(open_for(precision, paths["complete"], self._threads), pixels)
         return run_streaming(
             open_for(precision, paths["encoder"], self._threads),
             open_for(precision, paths["head"], self._threads),
@@ -132,7 +132,7 @@ class Judge:
 
     def _run_complete(self, precision: str, path: Path) -> _Outcome:
         engine = open_for(precision, path, self._threads)
-        return _Outcome(_run_whole(engine, self._clips.pixels), engine.describe())
+        return _Outcome(run_complete(engine, self._clips.pixels), engine.describe())
 
     def _run_streaming(self, precision: str, paths: Mapping[str, Path]) -> _Outcome:
         encoder = open_for(precision, paths["encoder"], self._threads)
@@ -168,16 +168,7 @@ class Judge:
 
         deviation: tuple[Comparison, ...] = ()
         if features:
-            outputs = {
-                name: np.concatenate([row[name] for row in features]) for name in features[0]
-            }
+            outputs = join_batches(features)
             outputs["logits"] = logits[: len(features)]
             deviation = compare_with_fp32(precision, self._known, outputs, head)
         return _Outcome(logits, encoder.describe(), deviation)
-
-
-def _run_whole(engine: Engine, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the logits `(N, classes)` of a graph that sees the whole clip."""
-    return np.concatenate(
-        [engine.run({"clip": np.asarray(clip[None])})["logits"] for clip in pixels]
-    )

@@ -15,10 +15,10 @@ from gasmcast.runtime.engines import Engine
 from gasmcast.runtime.engines import onnxruntime as onnxruntime_engine
 from gasmcast.runtime.engines import openvino as openvino_engine
 
-__all__ = ["open_arbiter", "open_for", "open_uncached", "torch_run"]
+__all__ = ["open_for", "open_reference", "open_uncached", "torch_run"]
 
 
-def open_arbiter(path: Path, threads: int | None = None) -> Engine:
+def open_reference(path: Path, threads: int | None = None) -> Engine:
     """Open a graph in ONNX Runtime with Q/DQ executed as written.
 
     A check must judge the file, not what ONNX Runtime's optimizer makes of it
@@ -49,9 +49,8 @@ def open_for(precision: str, path: Path, threads: int | None = None) -> Engine:
     Raises:
         UsageError: the engine cannot read the file.
     """
-    # The gate must see the rounding that a GPU will do.
     if precision.endswith("fp16"):
-        return open_arbiter(path, threads)
+        return open_reference(path, threads)
     return open_uncached(path, threads, bf16=in_bf16(precision))
 
 

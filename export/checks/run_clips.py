@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.progress import Progress, silent
-from gasmcast.runtime.engines import Engine
+from gasmcast.runtime.engines import Engine, join_batches
 
-__all__ = ["Feeds", "RunGraph", "encode_clip", "pair_chunks", "run_streaming"]
+__all__ = [
+    "Feeds",
+    "RunGraph",
+    "encode_clip",
+    "pair_chunks",
+    "run_complete",
+    "run_head",
+    "run_streaming",
+]
 
 Feeds = Mapping[str, NDArray[Any]]
 """Tensors by name."""
 RunGraph = Callable[[Feeds], dict[str, NDArray[Any]]]
 """One run of a graph: inputs by name to outputs by name."""
 CHUNK_PIXELS = 8 * 2 * 16 * 112 * 112
+"""Largest number of pixels in a chunk, both segments of a pair counted."""
 
 
 def pair_chunks(
-    clip: NDArray[np.uint8],
-    segments: Sequence[int] | None = None,
-    max_pixels: int = CHUNK_PIXELS,
+    clip: NDArray[np.uint8], segments: Sequence[int] | None = None
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield the (previous, current) pairs of a clip in order, in chunks `(n, 2, F, H, W, 3)`.
 
@@ -32,12 +39,11 @@ def pair_chunks(
     Args:
         clip: `(1 + S, F, H, W, 3)`.
         segments: indices of the segments to yield, ascending; all if None.
-        max_pixels: largest number of pixels in a chunk, both segments of a pair counted.
     """
     chosen = np.arange(len(clip) - 1) if segments is None else np.asarray(segments)
 
     # At least one pair: a single one may exceed the limit.
-    size = max(1, max_pixels // int(np.prod(clip.shape[1:4])) // 2)
+    size = max(1, CHUNK_PIXELS // int(np.prod(clip.shape[1:4])) // 2)
 
     for start in range(0, len(chosen), size):
         current = chosen[start : start + size]
@@ -62,11 +68,8 @@ def encode_clip(encode: RunGraph, clip: NDArray[np.uint8]) -> dict[str, NDArray[
 
     # Each segment takes the features of the last distinct pair up to it.
     source = np.searchsorted(distinct, segments, side="right") - 1
-    features = {}
-    for name in outputs[0]:
-        rows = np.concatenate([output[name] for output in outputs])  # (distinct, ...)
-        features[name] = rows[source][None]  # (1, S, ...)
-    return features
+    rows = join_batches(outputs)  # (distinct, ...)
+    return {name: values[source][None] for name, values in rows.items()}  # (1, S, ...)
 
 
 def run_streaming(
@@ -98,3 +101,26 @@ def run_streaming(
         rows.append(head.run(features)["logits"][0])
         progress(stage, i + 1, len(clips))
     return np.asarray(rows, np.float32)
+
+
+def run_head(head: Engine, windows: Iterable[Feeds]) -> NDArray[np.float32]:
+    """Return logits `(N, classes)` of N windows of encoded segments, run one by one.
+
+    Args:
+        head: classifies a window.
+        windows: features as `encode_clip` returns them.
+    """
+    return np.concatenate([head.run(window)["logits"] for window in windows])
+
+
+def run_complete(
+    engine: Engine, clips: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Return logits `(N, classes)` of clips, computed by a graph that sees the whole clip.
+
+    Args:
+        engine: the complete graph.
+        clips: N clips `(1 + S, F, H, W, 3)`, run one by one.
+    """
+    rows = [engine.run({"clip": np.ascontiguousarray(clip[None])})["logits"] for clip in clips]
+    return np.concatenate(rows)

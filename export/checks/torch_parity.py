@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from gasmcast.comparison import Comparison, Tolerance, compare
 from gasmcast.errors import GateError
 from gasmcast.export.checks.parity import ParityReport, compare_logits
-from gasmcast.export.checks.reference_engines import open_arbiter, open_uncached, torch_run
-from gasmcast.export.checks.run_clips import encode_clip
+from gasmcast.export.checks.reference_engines import open_reference, open_uncached, torch_run
+from gasmcast.export.checks.run_clips import encode_clip, run_complete, run_head
 from gasmcast.export.graphs.trace import EncoderGraph, HeadGraph, is_streaming
 from gasmcast.models.model import GasmCast
 from gasmcast.progress import Progress, silent
-from gasmcast.runtime.engines import Engine
+from gasmcast.runtime.engines import Engine, join_batches
 
 __all__ = [
     "compare_with_fp32",
@@ -28,13 +28,13 @@ __all__ = [
 
 FP32_TOLERANCE = Tolerance(error=1e-3, cosine=0.9999, top1=1.0)
 STRAY_EDGES = 1e-3
-"""Share of the semantic features that may differ more: nodes of a frame's graph whose last edge
-rounding has chosen differently."""
+"""Share of semantic features that may exceed the tolerance: rounding can change the last edge that
+a graph node selects."""
 COMPOSED_CLIPS = 1
 """Clips for a complete graph that is composed of encoder and head. Both were compared on every
 clip, so only the nodes that join them are new."""
 REFERENCE_ENGINES: dict[str, Callable[[Path, int | None], Engine]] = {
-    "onnxruntime": open_arbiter,
+    "onnxruntime": open_reference,
     "openvino": open_uncached,
 }
 _NO_LIMIT = Tolerance(error=np.inf, cosine=-1.0, top1=0.0)
@@ -47,7 +47,6 @@ def verify_against_torch(
     paths: dict[str, Path],
     clips: NDArray[np.uint8],
     *,
-    tolerance: Tolerance = FP32_TOLERANCE,
     threads: int | None = None,
     progress: Progress = silent,
 ) -> ParityReport:
@@ -57,9 +56,12 @@ def verify_against_torch(
         model: origin of the graphs, in eval mode.
         paths: graph name -> file, as `export_onnx` returns.
         clips: real frames `(N, 1 + S, F, H, W, 3)`.
-        tolerance: limits of all comparisons.
         threads: CPU threads of the engines; all cores if None.
         progress: called before each run.
+
+    Returns:
+        The comparisons, and the outputs of encoder and head by engine; truthy if all comparisons
+        are within the tolerance.
     """
     progress("parity: torch")
     expected = _run_torch(model, clips)
@@ -70,9 +72,9 @@ def verify_against_torch(
         if "encoder" in paths:
             progress(f"parity: encoder on {engine}")
             features = _encode(open_graph(paths["encoder"], threads), clips)
-            limits = {"semantic": tolerance, "motion": tolerance}
+            limits = {"semantic": FP32_TOLERANCE, "motion": FP32_TOLERANCE}
             if model.encoder.graph_semantic:
-                limits["semantic"] = replace(tolerance, stray=STRAY_EDGES)
+                limits["semantic"] = replace(FP32_TOLERANCE, stray=STRAY_EDGES)
             comparisons += _compare_features(engine, expected, features, limits)
 
             # The head on torch's features shows its own error, on the encoder's the error of both.
@@ -84,7 +86,7 @@ def verify_against_torch(
             ):
                 comparisons.append(
                     compare_logits(
-                        component, engine, expected["logits"], logits, tolerance=tolerance
+                        component, engine, expected["logits"], logits, tolerance=FP32_TOLERANCE
                     )
                 )
             del head
@@ -92,9 +94,11 @@ def verify_against_torch(
         # The complete graph is the largest: the head's engine is freed before.
         progress(f"parity: complete on {engine}")
         some = clips[:COMPOSED_CLIPS] if "encoder" in paths else clips
-        logits = _run_complete(open_graph(paths["complete"], threads), some)
-        right = expected["logits"][: len(some)]
-        comparisons.append(compare_logits("complete", engine, right, logits, tolerance=tolerance))
+        logits = run_complete(open_graph(paths["complete"], threads), some)
+        reference = expected["logits"][: len(some)]
+        comparisons.append(
+            compare_logits("complete", engine, reference, logits, tolerance=FP32_TOLERANCE)
+        )
     return ParityReport(tuple(comparisons), streamed)
 
 
@@ -125,17 +129,18 @@ def compare_with_fp32(
         fp32: `semantic`, `motion` and `logits` of the FP32 graphs.
         outputs: the same of the precision, on the same clips.
         head: the precision's head.
+
+    Returns:
+        Comparisons of each tensor of the encoder, of the head alone, and of both (`streaming`).
     """
     limits = {"semantic": _NO_LIMIT, "motion": _NO_LIMIT}
-
-    # Without limits: these figures explain a verdict and cause none.
     features = _compare_features(precision, fp32, outputs, limits)
 
-    right, alone = fp32["logits"], _classify(head, fp32)
+    reference, head_logits = fp32["logits"], _classify(head, fp32)
     return (
         *features,
-        compare_logits("head", precision, right, alone, tolerance=_NO_LIMIT),
-        compare_logits("streaming", precision, right, outputs["logits"], tolerance=_NO_LIMIT),
+        compare_logits("head", precision, reference, head_logits, tolerance=_NO_LIMIT),
+        compare_logits("streaming", precision, reference, outputs["logits"], tolerance=_NO_LIMIT),
     )
 
 
@@ -154,21 +159,18 @@ def _compare_features(
 
 
 def _encode(engine: Engine, clips: NDArray[np.uint8]) -> Outputs:
-    return _joined([encode_clip(engine.run, clip) for clip in clips])
+    return join_batches([encode_clip(engine.run, clip) for clip in clips])
 
 
 def _classify(head: Engine, features: Mapping[str, Any]) -> NDArray[np.float32]:
     """Return logits `(N, classes)`, clip by clip."""
-    rows = [
-        head.run({"semantic": semantic[None], "motion": motion[None]})["logits"]
-        for semantic, motion in zip(features["semantic"], features["motion"], strict=True)
-    ]
-    return np.concatenate(rows)
-
-
-def _run_complete(engine: Engine, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-    rows = [engine.run({"clip": np.ascontiguousarray(clip[None])})["logits"] for clip in clips]
-    return np.concatenate(rows)
+    return run_head(
+        head,
+        (
+            {"semantic": semantic[None], "motion": motion[None]}
+            for semantic, motion in zip(features["semantic"], features["motion"], strict=True)
+        ),
+    )
 
 
 def _run_torch(model: GasmCast, clips: NDArray[np.uint8]) -> Outputs:
@@ -179,19 +181,13 @@ def _run_torch(model: GasmCast, clips: NDArray[np.uint8]) -> Outputs:
     if not is_streaming(model):
         # A motion stream that sees the whole clip has no features per segment.
         complete = torch_run(model, ("logits",))
-        return _joined([complete({"clip": clip[None]}) for clip in clips])
+        return join_batches([complete({"clip": clip[None]}) for clip in clips])
 
     encode = torch_run(EncoderGraph(model), ("semantic", "motion"))
     classify = torch_run(HeadGraph(model), ("logits",))
 
-    # Torch must be run as the runtime runs the graphs, with the same pairs.
     rows = []
     for clip in clips:
         features = encode_clip(encode, clip)
         rows.append({**features, **classify(features)})
-    return _joined(rows)
-
-
-def _joined(rows: list[Outputs]) -> Outputs:
-    """Join the outputs of clips along the batch."""
-    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    return join_batches(rows)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import GateError
-from gasmcast.export.checks.reference_engines import open_arbiter
+from gasmcast.export.checks.reference_engines import open_reference
 from gasmcast.export.checks.run_clips import encode_clip
 from gasmcast.export.graphs.attention_twins import Twin
 from gasmcast.manifest import TWINS
@@ -38,8 +38,8 @@ def require_same_logits(
     twin_of = {twin.graph: twin.path for twin in twins}
     features: list[dict[str, NDArray[np.float32]]] = []
     for component in ("encoder", "head"):
-        plain = open_arbiter(paths[component], threads)
-        twin = open_arbiter(twin_of[TWINS[component]], threads)
+        plain = open_reference(paths[component], threads)
+        twin = open_reference(twin_of[TWINS[component]], threads)
 
         # The head reads what the plain encoder gave, so that each twin answers for itself.
         if component == "encoder":

@@ -34,9 +34,10 @@ KEEP_OPS = frozenset(
     }
 )
 LARGEST = 8192.0
-"""Largest measured value of a tensor in FP16: three bits below FP16's 65504, as a margin for clips
-that were not measured."""
+"""Largest absolute value of a tensor in FP16, measured or constant: three bits below FP16's 65504,
+as a margin for clips that were not measured."""
 _SMALLEST = 2.0**-24
+"""Smallest positive number of FP16."""
 _PRODUCTS = frozenset({"Conv", "MatMul", "Gemm", "Einsum", "LayerNormalization"})
 _QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _FLOAT, _HALF = int(TensorProto.FLOAT), int(TensorProto.FLOAT16)
@@ -96,8 +97,8 @@ class _Converter:
             self._append_typed(node, self._scale_type(node))
             return
 
-        # A node that makes floats of none (ConstantOfShape) has their type in an attribute: it
-        # stays, and a Cast follows.
+        # ConstantOfShape and the like have no float input and get their type from an attribute:
+        # keep them in FP32; consumers add a Cast.
         makes_floats = node.op_type != "Cast" and not any(map(self._is_float, node.input))
         high = makes_floats or reads_pixels or node.op_type in KEEP_OPS or self._is_too_large(node)
         self._append_typed(node, _FLOAT if high else _HALF)
@@ -124,7 +125,7 @@ class _Converter:
         return any(name in self.constants and not self._fits(name) for name in node.input)
 
     def _fits(self, constant: str) -> bool:
-        """Return True if FP16 can hold the largest value of a constant."""
+        """Return True if a constant is at most `LARGEST`, and not so small that FP16 makes it 0."""
         tensor = self.constants[constant]
         if tensor.data_type != _FLOAT:
             return True
@@ -161,7 +162,10 @@ class _Converter:
                 self.current[name] = kind
 
     def _append_cast(self, node: NodeProto, kind: int) -> None:
-        """Append a Cast; one to FP32 gives `kind` instead, and any reads its source as it is."""
+        """Append a Cast; its input keeps its type.
+
+        If it casts to FP32, it casts to `kind` instead.
+        """
         target = node.output[0]
         if self._is_float(target):
             for attribute in node.attribute:

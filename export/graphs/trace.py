@@ -1,9 +1,9 @@
 """Trace the model to ONNX: encoder, head and complete graph, in a form that every backend reads.
 
-Opset 20, one file each, batch the only dynamic axis, uint8 pixels in, native LayerNormalization,
-attention as MatMul and Softmax. The complete graph is composed of the other two, so `complete =
-head(stack(encoder))` holds by construction in every precision. Only a model whose motion stream
-sees the whole clip at once is traced as a whole.
+Opset 20, one file each (a second one for the weights above 1.9 GB), batch the only dynamic axis,
+uint8 pixels in, native LayerNormalization, attention as MatMul and Softmax. The complete graph is
+composed of the other two, so `complete = head(stack(encoder))` holds by construction in every
+precision. Only a model whose motion stream sees the whole clip at once is traced as a whole.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _MAX_BATCH = 4096
 class EncoderGraph(nn.Module):
     """Encoder with the interface of its graph: one segment and its predecessor to features.
 
-    `segments (B, 2, F, H, W, 3)` -> `semantic (B, L, f, P, D)`, `motion (B, L, C, D)`.
+    `segments (B, 2, F, H, W, 3)` -> `semantic (B, L, f, P, D)`, `motion (B, L, C, D)`: one segment
+    of `Features`, which explains the dimensions.
     """
 
     def __init__(self, model: GasmCast) -> None:
@@ -48,7 +49,8 @@ class EncoderGraph(nn.Module):
 class HeadGraph(nn.Module):
     """Head with the interface of its graph: a window of encoded segments to logits.
 
-    `semantic (B, S, L, f, P, D)`, `motion (B, S, L, C, D)` -> `logits (B, classes)`.
+    `semantic (B, S, L, f, P, D)`, `motion (B, S, L, C, D)`, as in `Features` -> `logits (B,
+    classes)`.
     """
 
     def __init__(self, model: GasmCast) -> None:
@@ -84,7 +86,7 @@ def export_onnx(model: GasmCast, folder: Path, progress: Progress = silent) -> d
     """Write `encoder.onnx`, `head.onnx` and `complete.onnx` in FP32.
 
     Args:
-        model: model in eval mode.
+        model: model; it is set to eval mode.
         folder: existing folder.
         progress: called before each graph is made.
 
@@ -129,6 +131,9 @@ def trace(module: nn.Module, feeds: dict[str, Tensor], outputs: tuple[str, ...])
         module: module in eval mode.
         feeds: example inputs by name, with a batch of 2; a batch of 1 would become a constant.
         outputs: names of the outputs.
+
+    Returns:
+        The graph after `clean`; its dynamic axis is `batch`.
     """
     batch = torch.export.Dim("batch", min=1, max=_MAX_BATCH)
     with _quiet():
@@ -146,7 +151,7 @@ def trace(module: nn.Module, feeds: dict[str, Tensor], outputs: tuple[str, ...])
 
     assert program is not None
 
-    # The traced graph holds paths of this machine.
+    # Remove local paths from the trace.
     model: ModelProto = program.model_proto
     return clean(model, "batch")
 

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gasmcast.calibration.policy import Policy
 from gasmcast.calibration.sensitivity import BlockLoss, Relaxed, fewest_back, loss_of, rank
 from gasmcast.export.checks.reference_engines import open_for
-from gasmcast.export.checks.run_clips import encode_clip, run_streaming
+from gasmcast.export.checks.run_clips import encode_clip, run_head, run_streaming
 from gasmcast.export.graphs.graph_file import save_graph
 from gasmcast.export.precisions.prepare import GRAPHS, Prepared
 from gasmcast.precision import file_name
@@ -69,7 +67,6 @@ def sensitivity(
     policy: Policy,
     folder: Path,
     *,
-    clips: int = CLIPS,
     threads: int | None = None,
     progress: Progress = silent,
 ) -> list[BlockLoss]:
@@ -80,16 +77,18 @@ def sensitivity(
         precision: `int8` or `int8_fp16`.
         policy: operators that may become INT8.
         folder: folder for trial files.
-        clips: number of calibration clips.
         threads: CPU threads; all cores if None.
         progress: called after each block.
+
+    Returns:
+        One loss for each block of encoder and head, the worst first.
     """
-    chosen = [clip for _, clip in zip(range(clips), prepared.stored.clips(), strict=False)]
+    chosen = [clip for _, clip in zip(range(CLIPS), prepared.stored.clips(), strict=False)]
 
     # Ranking uses calibration clips; the held-out ones must not choose what they judge.
     encoder, head = (open_for("fp32", prepared.fp32[name], threads) for name in GRAPHS)
     features = [encode_clip(encoder.run, clip) for clip in chosen]
-    exact = np.concatenate([head.run(encoded)["logits"] for encoded in features])
+    exact = run_head(head, features)
 
     blocks = [
         (name, block) for name in GRAPHS for block in prepared.calibrated[name].blocks(policy)
@@ -106,7 +105,7 @@ def sensitivity(
         if component == "encoder":
             logits = run_streaming(engine, head, chosen)
         else:
-            logits = np.concatenate([engine.run(encoded)["logits"] for encoded in features])
+            logits = run_head(engine, features)
         losses.append(loss_of(component, block, exact, logits))
         progress("sensitivity", done, len(blocks))
     return rank(losses)
@@ -133,6 +132,9 @@ def relax(
         folder: folder for trial files.
         threads: CPU threads; all cores if None.
         progress: called after each block of the ranking.
+
+    Returns:
+        The ranking, the blocks that moved back, and the policy that passes; falsy if none does.
     """
     # The ranking makes the search short: blocks move back in this order.
     losses = sensitivity(prepared, precision, policy, folder, threads=threads, progress=progress)

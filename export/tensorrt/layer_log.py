@@ -8,8 +8,10 @@ from typing import NamedTuple
 __all__ = ["LOWEST_FIRST", "CompiledLayer", "read_layers"]
 
 LOWEST_FIRST = ("int8", "fp8", "fp16", "bf16", "fp32")
-"""Precisions, the fastest first."""
+"""Precisions, the lowest first."""
 _TYPES = {"Int8": "int8", "FP8": "fp8", "Half": "fp16", "BFloat16": "bf16", "Float": "fp32"}
+# Form of a line: `Name: fc1, LayerType: gemm, Inputs: [{..., Datatype: Half}], Constants: ...
+# Metadata: [ONNX Layer: fc1/MatMul]`.
 _LAYER = re.compile(
     r"Name: (?P<name>.+?), LayerType: (?P<kernel>\w+), Inputs: \[(?P<inputs>.*?)\], Constants: .*"
     r"Metadata: (?P<nodes>.*)$"

@@ -142,7 +142,10 @@ def check_engine(
         MachineError: TensorRT-RTX is not installed.
     """
     if checker_missing():
-        raise MachineError(f"Engines cannot be checked: {checker_missing()}.")
+        raise MachineError(
+            "Engines cannot be checked: the package tensorrt-rtx-cu13 is not installed.",
+            install_hint("engines-check"),
+        )
 
     # The log is read from a file: it is too long for a pipe that is shared with the progress.
     with tempfile.TemporaryDirectory(prefix="gasmcast-engine-") as folder:

@@ -196,7 +196,7 @@ def _as_list(result: Tensor | tuple[Tensor, ...] | list[Tensor]) -> list[Tensor]
 
 
 def _cosine(output: Tensor, expected: Tensor) -> float:
-    flat, right = output.double().flatten(), expected.double().flatten()
+    flat, reference = output.double().flatten(), expected.double().flatten()
     # NaN must fail the comparison: as 0 it is below every limit.
-    value = torch.nn.functional.cosine_similarity(flat, right, dim=0)
+    value = torch.nn.functional.cosine_similarity(flat, reference, dim=0)
     return float(torch.nan_to_num(value, nan=0.0))

@@ -1,4 +1,4 @@
-"""Choose event thresholds for a rate of false events: behind `gasmcast threshold`."""
+"""Choose event thresholds for a rate of false events, for `gasmcast threshold`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class ThresholdResult:
     def __str__(self) -> str:
         choice, row = self.choice, self.choice.chosen
         lines = [_HEAD]
-        lines += [f"{'*' if other == row else ' '} {_line(other)}" for other in _front(choice)]
+        rows = _rows_of_chosen_duration(choice)
+        lines += [f"{'*' if other == row else ' '} {_line(other)}" for other in rows]
         lines += [f"  {name}: on {value:g}" for name, value in row.label_on.items()]
         lines.append(self.verdict)
         where = (
@@ -82,14 +83,19 @@ def choose_threshold(
     Args:
         bundle: folder that `gasmcast export` wrote.
         background: file of `record_background`.
-        at_most: false events per camera and time, such as `1/day`, `2/week` or `1/hour`.
+        at_most: false events per camera and time, such as `1/day`; the time is `hour`, `day`,
+            `week` or `month` (30 days).
         data: labeled videos, by which the hits are counted; see `gasmcast.data.timeline`.
         split: the split of `data`.
-        config: YAML of `live`'s settings: `smooth_s` and `refractory_s` count.
+        config: YAML of `live`'s settings. All of them count, except `hop`, which is that of the
+            background file, and `on`, `off`, `min_s` and `label_on`, which are chosen here.
         engine: backend that runs the labeled videos.
         threads: CPU threads; None: all cores.
         write: write the thresholds into the manifest.
         progress: called with what is done.
+
+    Returns:
+        The chosen thresholds, all that were tried with their events, and the report's file.
 
     Raises:
         UsageError: the idle logits are of another model, or an argument is wrong.
@@ -107,6 +113,8 @@ def choose_threshold(
     folder = Path(bundle)
     opened = Bundle.open(folder)
     manifest, idle = opened.manifest, read_idle(Path(background))
+
+    # The rate is proved for this model in this precision, so the idle logits must be its own.
     same = (idle.head.checkpoint_sha256, idle.head.labels) == (
         manifest.checkpoint_sha256,
         tuple(manifest.labels),
@@ -117,6 +125,7 @@ def choose_threshold(
             "Record them again: gasmcast background SOURCES --bundle BUNDLE.",
         )
 
+    # Decisions depend on the hop, and the idle logits exist in one only.
     precision = idle.head.precision
     measured = opened.measured(precision)
     settings = load_live_config(config)
@@ -133,6 +142,7 @@ def choose_threshold(
             progress=progress,
         )
 
+    # Labeled videos are run by the model now; the idle hours were run when they were recorded.
     labeled = None
     actions: list[Action] = []
     if data is not None:
@@ -140,16 +150,17 @@ def choose_threshold(
         model, _ = open_model(folder, engine, precision, threads, verify=False)
         labeled = decided(run_files(model, settings, videos, progress=progress))
 
-    hours = idle.hours()
     choice = choose(
         decided(idle),
-        hours,
+        idle.hours(),
         per_day,
         settings,
         labeled=labeled,
         actions=actions,
         progress=progress,
     )
+
+    # `live` reads the thresholds of the precision that it runs from the manifest.
     if write:
         alarms = choice.thresholds(settings, idle.head.hop_s)
         record = measured.model_copy(update={"alarms": alarms})
@@ -166,7 +177,9 @@ def choose_threshold(
 
 
 def parse_rate(text: str) -> float:
-    """Return the events a day of `1/day`, `2/week`, `0.5/hour` or a plain number a day.
+    """Return the events a day of `0.5/hour`, `1/day`, `2/week`, `3/month`, or a plain number a day.
+
+    A month has 30 days.
 
     Raises:
         UsageError: not a rate above zero.
@@ -177,7 +190,9 @@ def parse_rate(text: str) -> float:
     except (KeyError, ValueError):
         rate = 0.0
     if not 0 < rate < float("inf"):
-        raise UsageError(f"--at-most {text!r} is no rate.", "Write 1/day, 2/week or 1/hour.")
+        raise UsageError(
+            f"--at-most {text!r} is no rate.", "Write 1/hour, 1/day, 2/week or 3/month."
+        )
     return rate
 
 
@@ -194,8 +209,8 @@ def _line(row: TradeOff) -> str:
     )
 
 
-def _front(choice: ThresholdChoice) -> list[TradeOff]:
-    """Return the thresholds with the minimum duration that was chosen, and the chosen ones."""
+def _rows_of_chosen_duration(choice: ThresholdChoice) -> list[TradeOff]:
+    """Return the rows that share the chosen minimum duration."""
     return [row for row in choice.rows if row.min_s == choice.chosen.min_s]
 
 
@@ -207,9 +222,13 @@ def render_thresholds(result: ThresholdResult) -> str:
     rows = [
         (
             "chosen" if row == choice.chosen else "",
-            *(f"{row.min_s:g}", f"{row.on:g}", f"{row.off:.3g}"),
+            f"{row.min_s:g}",
+            f"{row.on:g}",
+            f"{row.off:.3g}",
             ", ".join(f"{name} {value:g}" for name, value in row.label_on.items()),
-            *(row.events, f"{row.per_day:.3g}", f"{row.upper_per_day:.3g}"),
+            row.events,
+            f"{row.per_day:.3g}",
+            f"{row.upper_per_day:.3g}",
             None if row.hit_rate is None else Share(row.hit_rate),
             None if row.mean_delay_s is None else f"{row.mean_delay_s:.2f} s",
         )

@@ -117,7 +117,9 @@ def enough(
         >>> result = gasmcast.enough(data="clips", out="enough")
         >>> print(result.study.next_class)
     """
-    from gasmcast.studies.enough.enough_answer import study_features  # noqa: PLC0415 - imports numpy
+    from gasmcast.studies.enough.enough_answer import (  # noqa: PLC0415 - imports numpy
+        study_features,
+    )
     from gasmcast.studies.enough.enough_page import (  # noqa: PLC0415 - imports matplotlib
         render_enough,
     )

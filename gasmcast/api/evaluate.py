@@ -47,7 +47,8 @@ class EvaluationResult:
     shuffle: ShuffleScores | None
     """Scores of the clips with shuffled frames, if asked for."""
     leak: str
-    """Sentence about sources that are in train, too, and were allowed; empty without any."""
+    """Warnings: allowed sources that are in train, too, and clips that a run with folds was trained
+    on; empty without any."""
     unreadable: tuple[str, ...]
     """Names of the clips that do not decode and are not counted."""
     folder: Path | None
@@ -126,9 +127,10 @@ def evaluate(
 ) -> EvaluationResult:
     """Return accuracy, calibration and confusions of a checkpoint or bundle.
 
-    Needs the packages of the extra `train`. Beside a checkpoint that is
-    evaluated on its validation split in fp32 with one view, it writes `temperature.json`, which
-    `gasmcast export` uses for FP32 if it gets no clips of its own.
+    Needs the packages of the extra `train`. Beside a checkpoint that is evaluated on its validation
+    split in fp32 with one view, it writes `temperature.json`, which `gasmcast export` uses for FP32
+    if it gets no clips of its own. It does not write it if the checkpoint is of a run with folds
+    that was trained on some of these clips.
 
     Args:
         run_or_bundle: a run folder, a checkpoint, or a bundle.
@@ -139,14 +141,14 @@ def evaluate(
         views: windows x crops whose softmax is averaged: "1x1", "1x3" or "2x3".
         reversed: also classify every clip played backwards.
         shuffled: also classify every clip with its frames shuffled.
-        analyze: folder for an error analysis (one HTML page), which includes both tests of time.
+        analyze: folder for an error analysis (one HTML page), which includes both time tests.
         out: folder for pictures and `scores.json`. The default is `eval/` beside a checkpoint; for
             a bundle nothing is written.
         batch_size: clips in a batch.
         workers: decoding processes; 0 decodes in this process.
         data_format: format of the annotations, as `--format` takes it; None: detected.
         allow_leak: accept sources in both train and validation; every report says so.
-        context_s: seconds before and after a labeled segment that its windows may show.
+        context_s: seconds before and after an annotated span that its windows may show.
         progress: called as clips are done.
 
     Raises:
@@ -219,7 +221,7 @@ def evaluate(
 
 
 def _trained_on(checkpoint: Path | None, evaluation: Evaluation) -> str:
-    """Return a loud sentence if a run with folds was trained on clips of the evaluation."""
+    """Return a warning if a run with folds was trained on clips of the evaluation, else empty."""
     from gasmcast.training.stacking.out_of_fold import (  # noqa: PLC0415 - imports torch
         judged_clips,
         read_out_of_fold,

@@ -1,4 +1,4 @@
-"""Evaluate the events of a bundle on annotated long videos: behind `gasmcast eval --events`."""
+"""Evaluate the events of a bundle on annotated long videos, for `gasmcast eval --events`."""
 
 from __future__ import annotations
 
@@ -165,6 +165,7 @@ def evaluate_events(
     )
     from gasmcast.runtime.streaming_model import open_model  # noqa: PLC0415 - heavy
 
+    # Thresholds that the bundle states count where the user's settings name none.
     settings = load_live_config(config)
     model, _ = open_model(Path(bundle), engine, precision, threads)
     settings = with_defaults(settings, model.event_defaults)
@@ -181,10 +182,13 @@ def evaluate_events(
         floor=lowest,
         progress=progress,
     )
+
+    # The events that `live` reports with these settings.
     hop_s, hours = logits.head.hop_s, seconds / 3600
     events = events_of(decided, settings)
     detections = scores.detections_of(events, hop_s)
 
+    # The curve shows what another threshold would give.
     curve = []
     candidates: list[scores.Detection] = []
     for on in ON_GRID:
@@ -192,18 +196,23 @@ def evaluate_events(
         tried = scores.detections_of(events_of(decided, settings.model_copy(update=update)), hop_s)
         # Rankings need weak events, too: those with the lowest threshold.
         candidates = candidates or tried
+
         row = scores.event_figures(tried, actions, 0.5)
         false = _false_events(tried, actions)
         curve.append(CurvePoint(on, row.precision, row.recall, false / hours))
 
+    # Delays are those of events that found an action, however little of it.
     taken = [(d, a) for d, a in scores.matches(detections, actions, 0.1) if a is not None]
     count = max(len(taken), 1)
     onset = sum(abs(d.start_s - a.start_s) for d, a in taken) / count
     delay = sum(d.reported_s - a.start_s for d, a in taken) / count
+
+    # Benchmarks rank all candidates, not only the events above the threshold.
     activitynet = [
         scores.mean_ap(candidates, actions, iou, interpolated=True)
         for iou in scores.ACTIVITYNET_IOUS
     ]
+
     result = EventEvaluation(
         bundle=str(bundle),
         precision=model.precision,

@@ -1,4 +1,4 @@
-"""Record the logits of idle hours: behind `gasmcast background`."""
+"""Record the logits of idle hours, for `gasmcast background`."""
 
 from __future__ import annotations
 
@@ -84,6 +84,7 @@ def record_background(
     from gasmcast.runtime.session import Session  # noqa: PLC0415 - heavy
     from gasmcast.runtime.streaming_model import open_model  # noqa: PLC0415 - heavy
 
+    # Whatever can be refused is refused before the first hour.
     path = Path(out)
     settings = load_live_config(config)
     cameras = CameraList(sources, settings)
@@ -100,13 +101,16 @@ def record_background(
         head, stored = idle.head, idle.hours()
         first_run = int(idle.run.max(initial=-1)) + 1
 
+    # Only what is missing is recorded, and only if it fits on the disk.
     entries = [e for e in cameras.entries if e.source.name not in head.finished]
     live_names = [e.source.name for e in entries if e.source.live]
     missing_h = max([hours - stored.get(name, 0.0) for name in live_names], default=hours)
     if not entries or missing_h <= 1e-6:
         return IdleResult(path, stored, 0.0 if not live_names else hours)
+
     _check_space(path, missing_h * len(entries) * 3600 / head.hop_s * (4 * len(head.labels) + 16))
 
+    # The cameras run as in `live`, with a recorder in place of sinks.
     recorder = IdleRecorder(path, head, first_run=first_run)
     session = Session(model, settings, [], recorder=recorder, capacity=measure(model, repeats=1))
     for entry in entries:
@@ -120,14 +124,18 @@ def record_background(
         time.sleep(0.2)
         return not recorder.trouble
 
+    # A file that was stopped in its middle must be read again.
     errors = session.run(limit_s, idle=show)
     if not session.stopped:
         _finish_files(session, recorder, entries)
     if recorder.trouble:
         raise MachineError(f"{recorder.trouble}.", "Free some space, and run it again.")
+
+    # What was recorded is kept, even if a source failed.
     recorder.merge()
     if errors and not session.stopped:
         raise errors[0]
+
     recorded = read_idle(path).hours()
     return IdleResult(path, recorded, hours if live_names else 0.0)
 

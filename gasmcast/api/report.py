@@ -1,4 +1,4 @@
-"""Write the report of a training run, a bundle or a live recording: behind `gasmcast report`."""
+"""Write the report of a training run, a bundle or a live recording, for `gasmcast report`."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def train(
         folds: cross-validation folds by source that are trained and judged before the run itself;
             0: none. A set that states no split is then trained on as a whole, except from a
             `cache`, whose training clips are taken.
-        resume: resume from the run folder's newest complete state; start afresh if there is none.
+        resume: resume from the run folder's newest complete state; start a new run if it has none.
         cache: folder of feature caches that `gasmcast cache` filled.
         settings: dotted settings that replace those of the preset, as `{"train.epochs": 3}`.
         semantic_weights: file of weights of the semantic backbone, `"pretrained"` or `"random"`.
@@ -138,7 +138,7 @@ def train(
             unlabeled time of the training videos alone.
         data_format: format of the annotations, as `--format` takes it; None: detected.
         allow_leak: accept sources in both train and validation; every report says so.
-        context_s: seconds before and after a labeled segment that its windows may show.
+        context_s: seconds before and after an annotated span that its windows may show.
         progress: called in the main process when the data set is open and when the stream weights
             are fitted, with a sentence as the stage.
         warn: called in the main process with each warning before the training; the default is
@@ -215,8 +215,9 @@ def train(
 
     # Folds say how good a model is on new sources, and how much each read-out of a guarded model
     # counts.
-    tell = progress if is_main else silent
-    fitted = cross_validate(opened, out, folds, resume=resume, tell=tell)
+    fitted = cross_validate(
+        opened, out, folds, resume=resume, progress=progress if is_main else silent
+    )
     sentence = describe_stream_weights(fitted.config)
 
     # A fold that was stopped leaves nothing to train with.

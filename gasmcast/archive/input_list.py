@@ -131,7 +131,9 @@ def _read_csv(path: Path) -> Iterator[object]:
             for row in rows:
                 yield row[column]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} is not a CSV file in UTF-8 ({error}).") from None
+        raise UsageError(
+            f"{path} is not a CSV file in UTF-8 ({error}).", "Save it as CSV in UTF-8."
+        ) from None
 
 
 def _read_jsonl(path: Path) -> Iterator[object]:
@@ -143,7 +145,10 @@ def _read_jsonl(path: Path) -> Iterator[object]:
             try:
                 row = load_json(line)
             except ValueError as error:
-                raise UsageError(f"{path}: line {number} is not JSON ({error}).") from None
+                raise UsageError(
+                    f"{path}: line {number} is not JSON ({error}).",
+                    "Write a path in quotes, or an object that holds one, on each line.",
+                ) from None
 
             # A line is a path in quotes, or an object that holds one.
             if isinstance(row, dict):

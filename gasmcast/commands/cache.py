@@ -89,6 +89,7 @@ def cache(
     from gasmcast.training.inputs.fill import fill_caches
     from gasmcast.training.inputs.training_set import open_training_set
 
+    # What is wrong with the data set is shown before hours of work.
     read_as(data_format, allow_leak=allow_leak, context_s=context)
     overrides = parse_settings(
         settings, semantic_weights=semantic_weights, motion_weights=motion_weights
@@ -96,12 +97,13 @@ def cache(
     opened = open_training_set(source, data, overrides, preload=False)
     for warning in opened.warnings:
         typer.secho(warning, fg=typer.colors.YELLOW, bold=True, err=True)
-
     typer.echo(describe_data(data))
 
     # The size is known before anything is encoded.
     caches = plan_caches(opened.config, opened.samples(), out, views=views, dtype=dtype)
     typer.echo(caches.describe_size())
+
+    # Workers of a cluster read the data set themselves, so they get absolute paths.
     if ray is None:
         undecodable = fill_caches(
             caches, opened.labels, batch_size=batch_size, workers=1 if workers is None else workers
@@ -121,11 +123,13 @@ def cache(
         with clean_end("Encoding", hint), progress_bars() as progress:
             undecodable = fill_on_ray(caches, task, ray, workers=workers or None, progress=progress)
 
+    # A large set may have hundreds of such clips: a few names show which kind they are.
     if undecodable:
         names = ", ".join(undecodable[:LISTED_CLIPS])
         rest = ", ..." if len(undecodable) > LISTED_CLIPS else ""
         typer.echo(f"Left out {len(undecodable)} clips that do not decode: {names}{rest}.")
 
+    # Training finds the cache only under the same settings.
     options = repeat_options(
         settings, {"--semantic-weights": semantic_weights, "--motion-weights": motion_weights}
     )

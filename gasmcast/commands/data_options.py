@@ -35,7 +35,7 @@ ContextSeconds = Annotated[
     typer.Option(
         "--context",
         min=0.0,
-        help="Seconds before and after a labeled segment that its windows may show.",
+        help="Seconds before and after an annotated span that its windows may show.",
         rich_help_panel=PANEL,
     ),
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from gasmcast.export.tensorrt.rtx_check import EngineCheck
     from gasmcast.manifest import Graph
     from gasmcast.runtime.engine_build import DeviceEngine
     from gasmcast.runtime.engines.trt.engine_cache import CachedEngine
@@ -125,11 +126,8 @@ def check(
     """
     import json
 
-    from rich.console import Console
-
     from gasmcast.errors import GateError
     from gasmcast.export.graphs.rules import require_rules
-    from gasmcast.export.tensorrt.rtx_check import check_engine
 
     names = _graph_files(bundle, _names(precision), complete)
 
@@ -141,8 +139,7 @@ def check(
 
     checks = []
     for name in names:
-        with Console(stderr=True).status(f"compiling {name}"):
-            result = check_engine(bundle / name, cameras)
+        result = _check(bundle / name, cameras)
         checks.append(result)
         if not as_json:
             typer.echo(f"{'ok  ' if result else 'FAIL'} {result}")
@@ -229,6 +226,19 @@ def _clear_bundle(bundle: Path) -> int:
             cache.discard(entry.key)
             freed += entry.size
     return freed
+
+
+def _check(graph: Path, cameras: int) -> EngineCheck:
+    """Check one graph, and show the phase of its compilation on the terminal meanwhile."""
+    from rich.console import Console
+
+    from gasmcast.export.tensorrt.rtx_check import check_engine
+
+    title = f"compiling {graph.name}"
+    with Console(stderr=True).status(title) as status:
+        return check_engine(
+            graph, cameras, progress=lambda phase, *_: status.update(f"{title}: {phase}")
+        )
 
 
 def _names(precision: list[PrecisionChoice] | None) -> tuple[str, ...]:

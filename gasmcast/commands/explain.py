@@ -94,6 +94,7 @@ def explain(
     from gasmcast.errors import UsageError
     from gasmcast.report.progress_bars import progress_bars
 
+    # Typer cannot express which options exclude each other.
     if sum(choice is not None for choice in (clip, faithful, features)) != 1:
         raise UsageError("Nothing to explain.", "Give a CLIP, --faithful DATA or --features DATA.")
     if (bundle is None) == (checkpoint is None):
@@ -104,6 +105,7 @@ def explain(
         )
     page = out / "index.html"
 
+    # Probes need features alone, which `explain_features` takes from the checkpoint or a cache.
     if features is not None:
         from gasmcast.explain.feature_report import explain_features
 
@@ -121,6 +123,7 @@ def explain(
         typer.echo(f"Open {page}.")
         return
 
+    # Both other pages ask the model itself.
     subject = _open(bundle, checkpoint, engine)
     for note in subject.notes:
         typer.echo(f"{note}.", err=True)

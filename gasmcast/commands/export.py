@@ -230,6 +230,7 @@ def export(
         warning = "The weights are RANDOM: this bundle recognizes nothing."
         typer.secho(warning, fg=typer.colors.YELLOW, err=True)
 
+    # Typer takes no list of literals, the API does.
     precisions = cast(
         "list[Precision | Literal['all']]", [choice.value for choice in precision or ()]
     )
@@ -262,6 +263,7 @@ def export(
             progress=progress,
         )
 
+    # The bundle exists even if a precision failed: its figures come before the error.
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=1))
     else:
@@ -272,6 +274,7 @@ def export(
     if not result:
         raise _gate_error(result)
 
+    # Repository and engines are made from a complete bundle only.
     if triton is not None:
         _write_triton(out, triton, precision, quiet=as_json)
     if build_engines is not None:

@@ -13,7 +13,7 @@ import typer
 from gasmcast.commands.engine_options import MODEL, EngineChoice, Precision
 from gasmcast.commands.output_files import OutputFiles
 from gasmcast.commands.quantities import parse_count, parse_hours, parse_seconds
-from gasmcast.commands.web_view import WebView
+from gasmcast.commands.web_view import ADDRESS, WebView
 from gasmcast.errors import GasmcastError, UsageError
 from gasmcast.terminal_text import printable
 
@@ -136,7 +136,7 @@ def live(
         typer.Option(
             "--web",
             metavar="[HOST:PORT]",
-            help="A page with pictures, decisions and events, at 127.0.0.1:8420 by default.",
+            help=f"A page with pictures, decisions and events, at {ADDRESS} by default.",
             rich_help_panel=_DISPLAY,
         ),
     ] = None,

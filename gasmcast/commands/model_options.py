@@ -6,10 +6,14 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["MotionWeights", "SemanticWeights", "Settings"]
+from gasmcast.presets import PRESETS
+
+__all__ = ["PRESET_NAMES", "MotionWeights", "Preset", "SemanticWeights", "Settings"]
 
 BACKBONES = "Backbones"
+PRESET_NAMES = ", ".join(PRESETS)
 
+Preset = Annotated[str, typer.Argument(help=f"Preset ({PRESET_NAMES}) or YAML file.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a setting, as section.name=value; repeatable."),

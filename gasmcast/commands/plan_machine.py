@@ -1,4 +1,4 @@
-"""The part of `gasmcast plan` about one machine: which model serves so many cameras."""
+"""The part of `gasmcast plan` about one machine: which model serves a number of cameras."""
 
 from __future__ import annotations
 

@@ -116,7 +116,8 @@ def serve(
         listener = bind(host, port)
     except OSError as error:
         raise MachineError(
-            f"Nothing can listen at {http} ({error.strerror or error}).", "Give another --http."
+            f"Nothing can listen at {http} ({error.strerror or error}).",
+            "Give --http a free port and an address of this machine.",
         ) from None
 
     try:

@@ -17,7 +17,8 @@ def threshold(
         Path, typer.Option("--background", help="What `gasmcast background` wrote.")
     ],
     at_most: Annotated[
-        str, typer.Option("--at-most", help="False events per camera: 1/day, 2/week, 1/hour.")
+        str,
+        typer.Option("--at-most", help="False events per camera: 1/hour, 1/day, 2/week, 3/month."),
     ] = "1/day",
     data: Annotated[
         Path | None,
@@ -29,7 +30,8 @@ def threshold(
         Literal["validation", "train"], typer.Option(help="Split of --data.")
     ] = "validation",
     config: Annotated[
-        Path | None, typer.Option(help="YAML of `live`'s settings: smooth_s, refractory_s.")
+        Path | None,
+        typer.Option(help="YAML of `live`'s settings; hop and event thresholds are replaced."),
     ] = None,
     engine: Annotated[str, typer.Option(help="Backend that runs --data.")] = "auto",
     threads: Annotated[

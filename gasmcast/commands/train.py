@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gasmcast.commands.data_options import AllowLeak, ContextSeconds, DataFormat, DataSet
-from gasmcast.commands.model_options import MotionWeights, SemanticWeights, Settings
+from gasmcast.commands.model_options import MotionWeights, Preset, SemanticWeights, Settings
 
 __all__ = ["train"]
 
@@ -17,12 +17,7 @@ DATA = "Data"
 
 
 def train(
-    preset: Annotated[
-        str,
-        typer.Argument(
-            help="Preset (ssv2, edge, lite, nano, small-data, seed, demo) or YAML file."
-        ),
-    ],
+    preset: Preset,
     data: DataSet,
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder to write.")],
     folds: Annotated[
@@ -36,7 +31,7 @@ def train(
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Resume from the run folder; start afresh if it holds no run."
+            "--resume", help="Resume from the run folder; start a new run if it holds none."
         ),
     ] = False,
     settings: Settings = None,

@@ -12,6 +12,7 @@ from typer.core import TyperCommand
 
 from gasmcast.errors import MachineError
 from gasmcast.missing import install_hint
+from gasmcast.runtime.web import PORT
 
 if TYPE_CHECKING:
     from gasmcast.runtime.attention_view import AttentionView
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from gasmcast.runtime.web.feed import WebFeed
     from gasmcast.runtime.web.server import WebServer
 
-__all__ = ["LiveCommand", "WebView"]
+__all__ = ["ADDRESS", "LiveCommand", "WebView"]
 
-_ADDRESS = "127.0.0.1:8420"
+ADDRESS = f"127.0.0.1:{PORT}"
+"""Address of `--web` without one."""
 # A port below 1024 might as well be the number of a webcam.
 _IS_ADDRESS = re.compile(r"(?!.*//)(\S*:\d{1,5}|[1-9]\d{3,4})")
 
@@ -35,7 +37,7 @@ class LiveCommand(TyperCommand):
         if "--web" in args:
             at = args.index("--web") + 1
             if at == len(args) or not _IS_ADDRESS.fullmatch(args[at]):
-                args = [*args[:at], _ADDRESS, *args[at:]]
+                args = [*args[:at], ADDRESS, *args[at:]]
         return super().parse_args(ctx, args)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gasmcast.commands.model_options import Settings
+from gasmcast.commands.model_options import Preset, Settings
 
 __all__ = ["weights"]
 
@@ -18,12 +18,7 @@ weights = typer.Typer(
 
 @weights.command()
 def fetch(
-    preset: Annotated[
-        str,
-        typer.Argument(
-            help="A preset (ssv2, edge, lite, nano, small-data) or a YAML file of settings."
-        ),
-    ],
+    preset: Preset,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to fill.")],
     settings: Settings = None,
 ) -> None:
@@ -49,7 +44,7 @@ def fetch(
     if not prepared:
         typer.echo(f"{preset} starts from random weights: there is nothing to download.")
 
-    # The paths are those of this machine; on another one only the folder differs.
+    # Options of the next command: the paths that were written here.
     flags = repeat_options(settings, {entry.option: entry.path for entry in prepared})
     typer.echo(f"Next: gasmcast train {shlex.quote(preset)} --data DATA --out RUN{flags}")
 

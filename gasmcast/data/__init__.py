@@ -1,1 +1,1 @@
-"""Read data sets in the format of Something-Something-V2, and generate a synthetic one."""
+"""Read, check and convert data sets of many formats, and generate a synthetic one."""

@@ -131,7 +131,7 @@ def usable(samples: list[Sample], data: Path) -> list[Sample]:
         data: folder of the set, named in the error.
 
     Raises:
-        UsageError: more than 1 % have none, or are segments beyond the end of their video.
+        UsageError: more than 1 % have none, or are spans beyond the end of their video.
     """
     missing = [sample for sample in samples if sample.path is None]
     check_failures(

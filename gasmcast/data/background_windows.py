@@ -61,8 +61,8 @@ def background_windows(
         videos: videos in which no action happens.
         window_s: length of a window in seconds; what is shorter is left out.
         count: largest number of windows.
-        data: data set whose videos give their unlabeled time, where its clips are segments of
-            them; None: none.
+        data: data set whose videos give their unlabeled time, where its clips are annotated
+            spans of them; None: none.
         split: the split of `data`; a video that has clips of the other one, too, gives nothing.
 
     Raises:

@@ -1,7 +1,7 @@
 """Index of a data set: one row per labeled clip, whatever format the annotations have.
 
-A reader of `gasmcast.data.formats` turns a path into a `ClipIndex`. A clip is a whole video, or a
-segment of one between two times. Times count in seconds from the first frame of the file.
+A reader of `gasmcast.data.formats` turns a path into a `ClipIndex`. A clip is a whole video, or an
+annotated span of one between two times. Times count in seconds from the first frame of the file.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _SPLITS: dict[str, Split] = {
 
 
 class FrameRange(NamedTuple):
-    """Segment that its annotation states in frames; `frame_ranges` turns it into seconds."""
+    """Annotated span in frames; `frame_ranges` turns it into seconds."""
 
     first: int
-    """First frame of the segment, counted from 0."""
+    """First frame of the span, counted from 0."""
     stop: int
     """Frame after the last one."""
     fps: float | None = None
@@ -52,9 +52,9 @@ class Clip(NamedTuple):
     label: str | None
     """Class name; None in a test split."""
     start_s: float | None = None
-    """Start of the segment in seconds after the first frame; None: start of the file."""
+    """Start of the span in seconds after the first frame; None: start of the file."""
     end_s: float | None = None
-    """End of the segment in seconds after the first frame; None: end of the file."""
+    """End of the span in seconds after the first frame; None: end of the file."""
     split: Split | None = None
     """Split that the annotations state; None where they state none."""
     source: str | None = None
@@ -84,7 +84,7 @@ class Place(NamedTuple):
 
     file: str
     unit: str
-    """What rows are counted in: "line" or "entry"."""
+    """What rows are counted in: "line", "entry" or "span"."""
     row: int
 
     def __str__(self) -> str:
@@ -101,11 +101,11 @@ class ClipIndex:
     """Name of the format, as `--format` takes it."""
     clips: Sequence[Clip]
     unit: str = "line"
-    """What `Clip.row` counts: "line" or "entry"."""
+    """What `Clip.row` counts: "line", "entry" or "span"."""
     names: tuple[str, ...] = ()
     """Class names in order; empty: those of the clips, sorted."""
     frame_ranges: dict[int, FrameRange] = field(default_factory=dict)
-    """Segments in frames by position of the clip, until they are turned into seconds."""
+    """Spans in frames by position of the clip, until they are turned into seconds."""
     is_split: bool = False
     """Whether the split was made by gasmcast, because the annotations state none."""
 

@@ -1,8 +1,8 @@
-"""Read the clips of a data set: whole videos, or segments of long ones.
+"""Read the clips of a data set: whole videos, or annotated spans of long ones.
 
-Times count from the start of the clip. The frames of a segment are those of a file that was cut
-there: before its start the first frame repeats and after its end the last, unless the segment has a
-stated context, in which windows may show more of the video.
+Times count from the start of the clip. The frames of a span are those of a file that was cut there:
+before its start the first frame repeats and after its end the last, unless the span has a stated
+context, in which windows may show more of the video.
 """
 
 from __future__ import annotations
@@ -27,14 +27,17 @@ def clip_length_s(sample: Sample) -> float:
     """Return the length of a clip in seconds, without its context.
 
     Raises:
-        SourceError: the video cannot be opened, or ends before the segment starts.
+        SourceError: the video cannot be opened, or ends before the annotated span starts.
     """
     path = _path(sample)
     if sample.end_s is not None:
         return sample.end_s - sample.start_s
     length_s = duration_s(path) - sample.start_s
     if length_s <= 0 < sample.start_s:
-        raise SourceError(f"{path} ends before the segment at {sample.start_s:g} s starts.")
+        raise SourceError(
+            f"{path} ends before the annotated span at {sample.start_s:g} s starts.",
+            "Check that the times count in seconds and belong to this file.",
+        )
     return length_s
 
 
@@ -59,7 +62,7 @@ def read_clip_slots(
         `(m, h, w, 3)` uint8 RGB: `out`, if it was given.
 
     Raises:
-        SourceError: the video cannot be read, or has no frame in the segment.
+        SourceError: the video cannot be read, or has no frame in the annotated span.
     """
     times_s = slots_s + sample.start_s if sample.start_s else slots_s
     return read_slots(_path(sample), times_s, make, threads=threads, out=out, span=_span(sample))
@@ -77,7 +80,7 @@ def read_sample(sample: Sample, spec: ClipSpec, start_s: float) -> NDArray[np.ui
         `(1+S, F, H, W, 3)` uint8 RGB (`spec.clip_shape`).
 
     Raises:
-        SourceError: the video cannot be read, or has no frame in the segment.
+        SourceError: the video cannot be read, or has no frame in the annotated span.
     """
     frames = read_clip_slots(
         sample,
@@ -108,5 +111,8 @@ def _span(sample: Sample) -> Span:
 
 def _path(sample: Sample) -> Path:
     if sample.path is None:
-        raise SourceError(f"Clip {sample.id} has no video file.")
+        raise SourceError(
+            f"Clip {sample.id} has no video file.",
+            "Add the file, or remove the clip from the annotations.",
+        )
     return sample.path

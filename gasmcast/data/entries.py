@@ -32,7 +32,7 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
             f"{file} is not a list of clips.", 'Each must be {"id": ..., "template": ...}.'
         )
     if not rows:
-        raise UsageError(f"{file} lists no clips.")
+        raise UsageError(f"{file} lists no clips.", "Take it from the label package again.")
     return cast("list[dict[str, Any]]", rows)
 
 

@@ -1,4 +1,4 @@
-"""Turn segments in frames into seconds, by the timestamps of the video files themselves."""
+"""Turn annotated spans in frames into seconds, by the timestamps of the video files themselves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FPS_TOLERANCE = 0.02
 
 
 def with_seconds(index: ClipIndex) -> ClipIndex:
-    """Return the index with all segments in seconds.
+    """Return the index with all annotated spans in seconds.
 
     Each video that is annotated in frames is scanned once, without decoding it. Clips whose video
     is missing get approximate times.
@@ -36,7 +36,7 @@ def with_seconds(index: ClipIndex) -> ClipIndex:
     clips = list(index.clips)
     for position, frames in index.frame_ranges.items():
         clip = clips[position]
-        # A missing video is reported later; until then its segments must differ.
+        # A missing video is reported later; until then its spans must differ.
         if not clip.exists:
             fps = frames.fps or _GUESSED_FPS
             start_s, end_s = max(0, frames.first) / fps, max(1, frames.stop) / fps
@@ -76,12 +76,13 @@ def _seconds(
     if not 0 <= frames.first < frames.stop:
         raise UsageError(
             f"{place}: the frames {frames.first} to {frames.stop - 1} of {clip.video} are not a"
-            " range."
+            " range.",
+            "Give a first frame of at least 0, and a last one that is not before it.",
         )
     if frames.first >= count or frames.stop > count + 2:
         raise UsageError(
-            f"{place}: the segment ends at frame {frames.stop - 1}, but {clip.video} has {count}"
-            " frames.",
+            f"{place}: the annotated span ends at frame {frames.stop - 1}, but {clip.video} has"
+            f" {count} frames.",
             "Check that the annotation belongs to this file.",
         )
     end_s = float(times[frames.stop]) if frames.stop < count else float(times[-1]) + step_s

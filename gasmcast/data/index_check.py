@@ -16,15 +16,15 @@ from gasmcast.errors import UsageError
 __all__ = ["OVERLAP_S", "check_index", "label_key"]
 
 OVERLAP_S = 0.05
-"""Seconds by which segments of two classes may overlap: people do not cut to the frame."""
+"""Seconds by which spans of two classes may overlap: people do not annotate to the frame."""
 
 
 def check_index(index: ClipIndex) -> ClipIndex:
     """Return the index with its empty classes left out, after checking all of its clips.
 
     Raises:
-        UsageError: no clips; an empty label; labels that differ only in case or spaces; a segment
-            that ends before it starts; a clip that is listed twice; segments of two classes that
+        UsageError: no clips; an empty label; labels that differ only in case or spaces; a span
+            that ends before it starts; a clip that is listed twice; spans of two classes that
             overlap; some clips with a split and some without.
     """
     if not index.clips:
@@ -37,7 +37,7 @@ def check_index(index: ClipIndex) -> ClipIndex:
     _check_times(index)
     _check_splits(index)
 
-    # Segments in frames are compared when they have been turned into seconds.
+    # Spans in frames are compared when they have been turned into seconds.
     if index.frame_ranges:
         return index
     _check_repeats(index)
@@ -84,14 +84,14 @@ def _check_times(index: ClipIndex) -> None:
         # Comparisons with NaN are false, so these refuse it as well.
         if not 0 <= start_s < np.inf:
             raise UsageError(
-                f"{index.place(clip)}: the segment of {clip.video} starts at {start_s:g} s, which"
-                " is no time in the file.",
+                f"{index.place(clip)}: the annotated span of {clip.video} starts at {start_s:g} s,"
+                " which is no time in the file.",
                 "Times count in seconds from the first frame.",
             )
         if end_s is not None and not end_s > start_s:
             raise UsageError(
-                f"{index.place(clip)}: the segment of {clip.video} ends at {end_s:g} s, but starts"
-                f" at {start_s:g} s.",
+                f"{index.place(clip)}: the annotated span of {clip.video} ends at {end_s:g} s, but"
+                f" starts at {start_s:g} s.",
                 "Swap or correct the two times.",
             )
 
@@ -146,11 +146,11 @@ def _check_overlaps(index: ClipIndex) -> None:
     starts = np.fromiter((c.start_s or 0.0 for c in clips), np.float64, count)
     ends = np.fromiter((np.inf if c.end_s is None else c.end_s for c in clips), np.float64, count)
 
-    # In order of time, a segment that begins before all earlier ones have ended overlaps one.
+    # In order of time, a span that begins before all earlier ones have ended overlaps one.
     order = np.lexsort((starts, video))
     for position in order[_suspects(video[order], starts[order], ends[order])]:
         clip = clips[int(position)]
-        # Rare: the segments of this video are compared one by one.
+        # Rare: the spans of this video are compared one by one.
         earlier = np.flatnonzero((video == video[position]) & (starts <= starts[position]))
         for other in (clips[int(number)] for number in earlier):
             other_end_s = np.inf if other.end_s is None else other.end_s
@@ -160,7 +160,7 @@ def _check_overlaps(index: ClipIndex) -> None:
                     f"{index.place(clip)}: {clip.label!r} overlaps {other.label!r}"
                     f" ({index.unit} {other.row}) in {clip.video} by {overlap_s:.2f} s; several"
                     " classes at a time are not supported.",
-                    "Cut the segments so that they do not overlap, or make it one class.",
+                    "Change the times so that the spans do not overlap, or make it one class.",
                 )
 
 
@@ -169,7 +169,7 @@ def _suspects(
     starts: NDArray[np.float64],
     ends: NDArray[np.float64],
 ) -> NDArray[np.int64]:
-    """Return positions of segments that begin before an earlier one of their video has ended.
+    """Return positions of spans that begin before an earlier one of their video has ended.
 
     Args:
         video: `(N,)` number of the video, ascending.

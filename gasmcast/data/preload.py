@@ -100,7 +100,10 @@ def read_small(sample: Sample, spec: ClipSpec, *, crops: bool) -> SmallVideo:
         stamps.append(stamp)
         frames.append(small)
     if not frames:
-        raise SourceError(f"{sample.video} has no frame in the segment {sample.id}.")
+        raise SourceError(
+            f"{sample.video} has no frame in the annotated span {sample.id}.",
+            "Check that the times count in seconds and belong to this file.",
+        )
     return SmallVideo(np.array(stamps), np.stack(frames), clip_length_s(sample))
 
 

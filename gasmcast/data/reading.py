@@ -1,7 +1,8 @@
 """Open a data set in any format, with the options that a verb was given.
 
-The options of the current call (format, leaks allowed, context of segments) are kept in a context
-variable, because they belong to the data and every function that reads it needs the same ones.
+The options of the current call (format, leaks allowed, context of annotated spans) are kept in a
+context variable, because they belong to the data and every function that reads it needs the same
+ones.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class ReadOptions(NamedTuple):
     allow_leak: bool = False
     """Whether a source may be in both train and validation."""
     context_s: float = 0.0
-    """Seconds before and after a segment that its windows may show."""
+    """Seconds before and after an annotated span that its windows may show."""
 
 
 _OPTIONS: ContextVar[ReadOptions] = ContextVar("read_options", default=ReadOptions())  # noqa: B039
@@ -55,7 +56,7 @@ def read_as(
     Args:
         data_format: format of the annotations; None: detected.
         allow_leak: accept sources in both train and validation; every report says so.
-        context_s: seconds before and after a segment that its windows may show.
+        context_s: seconds before and after an annotated span that its windows may show.
 
     Raises:
         UsageError: there is no such format.

@@ -10,7 +10,7 @@ __all__ = ["Sample"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One clip of a set: a whole video, or a segment of one."""
+    """One clip of a set: a whole video, or an annotated span of one."""
 
     id: str
     """Name of the clip."""
@@ -25,11 +25,11 @@ class Sample:
     frames: int = 0
     """Number of frames according to a frame list; 0 when it is not stated."""
     start_s: float = 0.0
-    """Start of the segment in seconds after the first frame of the video."""
+    """Start of the span in seconds after the first frame of the video."""
     end_s: float | None = None
-    """End of the segment in seconds after the first frame; None: the end of the video."""
+    """End of the span in seconds after the first frame; None: the end of the video."""
     context_s: float = 0.0
-    """Seconds before and after the segment that windows may show."""
+    """Seconds before and after the span that windows may show."""
     place: str = ""
     """Position in the annotations, for messages; empty where it is not kept."""
 

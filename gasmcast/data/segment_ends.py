@@ -1,4 +1,4 @@
-"""Check that labeled segments lie within their videos; nothing is decoded."""
+"""Check that annotated spans lie within their videos; nothing is decoded."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gasmcast.video.reader import duration_s
 __all__ = ["BeyondEnd", "check_segment_ends", "segments_beyond_end"]
 
 TOLERANCE_S = 0.5
-"""Seconds that a segment may end after its video: players round, and containers disagree."""
+"""Seconds that a span may end after its video: players round, and containers disagree."""
 THREADS = 4
 
 
 class BeyondEnd(NamedTuple):
-    """Segment that ends after its video does."""
+    """Annotated span that ends after its video does."""
 
     sample: Sample
     length_s: float
@@ -29,13 +29,13 @@ class BeyondEnd(NamedTuple):
         end_s = self.sample.end_s if self.sample.end_s is not None else self.sample.start_s
         place = f"{self.sample.place}: " if self.sample.place else ""
         return (
-            f"{place}the segment ends at {end_s:.2f} s, but {self.sample.video} at"
+            f"{place}the annotated span ends at {end_s:.2f} s, but {self.sample.video} at"
             f" {self.length_s:.2f} s"
         )
 
 
 def segments_beyond_end(samples: Sequence[Sample]) -> list[BeyondEnd]:
-    """Return the segments that end after their video; unreadable videos are left out.
+    """Return the annotated spans that end after their video; unreadable videos are left out.
 
     Args:
         samples: clips; whole videos are not looked at.
@@ -55,7 +55,7 @@ def segments_beyond_end(samples: Sequence[Sample]) -> list[BeyondEnd]:
 
 
 def check_segment_ends(samples: Sequence[Sample]) -> None:
-    """Check that at most 1 % of the segments end after their video.
+    """Check that at most 1 % of the annotated spans end after their video.
 
     Raises:
         UsageError: more do; the first is named with its row.
@@ -65,7 +65,7 @@ def check_segment_ends(samples: Sequence[Sample]) -> None:
         [one.sample.id for one in beyond],
         len(samples),
         lambda _: UsageError(
-            f"{beyond[0]} ({len(beyond)} of {len(samples)} segments are beyond the end).",
+            f"{beyond[0]} ({len(beyond)} of {len(samples)} clips are beyond the end).",
             "Check that the times count in seconds and belong to these files.",
         ),
     )

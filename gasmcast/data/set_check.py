@@ -69,7 +69,7 @@ def describe_data(data: Path) -> str:
 
 
 def check_data(data: Path) -> str:
-    """Return a loud sentence about leaks of a data set that are allowed; empty without any.
+    """Return a warning about leaks of a data set that are allowed; empty without any.
 
     Args:
         data: data set in any format.

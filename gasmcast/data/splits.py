@@ -97,12 +97,12 @@ def find_leaks(training: Iterable[str], validation: Iterable[str]) -> list[Leak]
 
 
 def check_leaks(leaks: Sequence[Leak], what: str, *, allowed: bool) -> str:
-    """Return a loud sentence about leaks that are allowed; empty without leaks.
+    """Return a warning about leaks that are allowed; empty without leaks.
 
     Args:
         leaks: from `find_leaks`.
         what: the data set, as the beginning of the sentence.
-        allowed: whether the user said `--allow-leak`.
+        allowed: whether `--allow-leak` was given.
 
     Raises:
         UsageError: there are leaks, and they are not allowed.

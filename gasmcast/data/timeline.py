@@ -138,7 +138,8 @@ def _video(path: Path, name: str, entry: Mapping[str, Any], file: Path) -> Annot
             label = str(row["label"])
         except (KeyError, TypeError, ValueError):
             raise UsageError(
-                f"{where}: annotation {number} has no segment of two times and a label."
+                f"{where}: annotation {number} has no segment of two times and a label.",
+                'Write {"segment": [start, end], "label": ...}, with times in seconds.',
             ) from None
         if not 0 <= start_s < end_s:
             raise UsageError(f"{where}: annotation {number} ends before it starts ({start_s:g} s).")

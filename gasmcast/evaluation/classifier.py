@@ -83,7 +83,7 @@ def model_logits(model: GasmCast, precision: str = "fp32") -> LogitsFunction:
 
 
 def bundle_logits(
-    bundle: Bundle, precision: str, engine: str = "auto", threads: int | None = None
+    bundle: Bundle, precision: str, engine: str = "auto"
 ) -> tuple[LogitsFunction, str]:
     """Return a function from clips to logits that runs a bundle, and the engine's description.
 
@@ -94,15 +94,14 @@ def bundle_logits(
         bundle: an open bundle.
         precision: one of its precisions.
         engine: backend: auto, tensorrt, openvino or onnxruntime.
-        threads: CPU threads; None for all cores.
 
     Raises:
         UsageError: the bundle does not have this precision.
         MachineError: the backend is not available on this machine.
     """
     if precision in bundle.precisions():
-        encoder = bundle.engine("encoder", precision, engine, threads)
-        head = bundle.engine("head", precision, engine, threads)
+        encoder = bundle.engine("encoder", precision, engine)
+        head = bundle.engine("head", precision, engine)
 
         def streamed(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
             # Each pair is a segment and its predecessor; the first one starts at the lead-in.
@@ -130,7 +129,7 @@ def bundle_logits(
         available = sorted(complete_precisions.union(bundle.precisions()))
         raise UsageError(f"{bundle.path} has no {precision}.", f"It has {', '.join(available)}.")
 
-    complete = bundle.engine("complete", precision, engine, threads)
+    complete = bundle.engine("complete", precision, engine)
     return lambda clips: complete.run({"clip": clips})["logits"], complete.describe()
 
 

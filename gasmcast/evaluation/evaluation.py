@@ -1,4 +1,4 @@
-"""Evaluate a classifier on one split of a data set: scores and tests of time."""
+"""Evaluate a classifier on one split of a data set: scores and time tests."""
 
 from __future__ import annotations
 

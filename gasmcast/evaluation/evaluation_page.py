@@ -108,7 +108,7 @@ def write_analysis(evaluation: Evaluation, predictions: Predictions, folder: Pat
     """Write the error analysis as `index.html`, and return the page.
 
     Args:
-        evaluation: has the tests of time.
+        evaluation: has the time tests.
         predictions: of this evaluation.
         folder: takes the page; created if missing.
     """
@@ -188,7 +188,7 @@ def _summary(scores: Scores) -> Table:
 
 
 def time_tests(reversal: ReversalScores | None, shuffle: ShuffleScores | None) -> Table:
-    """Return the table of the tests of time; without rows if none was made."""
+    """Return the table of the time tests; without rows if none was made."""
     rows: list[tuple[str, Share]] = []
     if reversal is not None:
         rows.append(("played backwards: another class is given", Share(reversal.changed)))

@@ -26,6 +26,11 @@ Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 RESAMPLES = 1000
 """Bootstrap resamples."""
+LEVEL = 0.95
+"""Confidence level of all intervals."""
+BINS = 15
+"""Bins of the reliability diagram."""
+_SEED = 0
 
 
 def log_softmax(logits: Floats) -> NDArray[np.float64]:
@@ -82,9 +87,7 @@ def mean_class(logits: Floats, labels: Ints) -> float:
     return float(np.nanmean(accuracy)) if len(labels) else 0.0
 
 
-def bootstrap_interval(
-    values: NDArray[np.generic], seed: int = 0, level: float = 0.95, resamples: int = RESAMPLES
-) -> tuple[float, float]:
+def bootstrap_interval(values: NDArray[np.generic]) -> tuple[float, float]:
     """Return the percentile bootstrap interval of the mean of `(N,)` values, one a clip.
 
     Source: B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993.
@@ -93,22 +96,16 @@ def bootstrap_interval(
     if len(sample) == 0:
         return 0.0, 0.0
 
-    # One resample at a time: all indices at once would need `resamples x N` integers.
-    rng = np.random.default_rng(seed)
+    # One resample at a time: all indices at once would need `RESAMPLES x N` integers.
+    rng = np.random.default_rng(_SEED)
     means = np.array(
-        [sample[rng.integers(0, len(sample), len(sample))].mean() for _ in range(resamples)]
+        [sample[rng.integers(0, len(sample), len(sample))].mean() for _ in range(RESAMPLES)]
     )
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-def mean_class_interval(
-    correct: NDArray[np.bool_],
-    labels: Ints,
-    seed: int = 0,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-) -> tuple[float, float]:
+def mean_class_interval(correct: NDArray[np.bool_], labels: Ints) -> tuple[float, float]:
     """Return the bootstrap interval of the mean-class accuracy; clips are resampled by class.
 
     The resampled accuracy of a class with n clips, of which a share p is correct, follows
@@ -121,9 +118,9 @@ def mean_class_interval(
     occurs = counts > 0
     counts, accuracy = counts[occurs], accuracy[occurs]
 
-    rng = np.random.default_rng(seed)
-    draws = rng.binomial(counts, accuracy, (resamples, len(counts))) / counts
-    low, high = np.quantile(draws.mean(1), [(1 - level) / 2, (1 + level) / 2])
+    rng = np.random.default_rng(_SEED)
+    draws = rng.binomial(counts, accuracy, (RESAMPLES, len(counts))) / counts
+    low, high = np.quantile(draws.mean(1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
@@ -135,40 +132,37 @@ def confusion(logits: Floats, labels: Ints) -> NDArray[np.int64]:
     return np.bincount(flat, minlength=classes * classes).reshape(classes, classes)
 
 
-def reliability(
-    logits: Floats, labels: Ints, temperature: float = 1.0, bins: int = 15
-) -> NDArray[np.float64]:
+def reliability(logits: Floats, labels: Ints, temperature: float = 1.0) -> NDArray[np.float64]:
     """Return the reliability diagram of the top-1 probability, in bins of equal width.
 
     Args:
         logits: `(N, C)`.
         labels: `(N,)`.
         temperature: divides the logits.
-        bins: number of bins.
 
     Returns:
-        `(bins, 3)`: mean confidence, accuracy and share of clips; zeros in an empty bin.
+        `(BINS, 3)`: mean confidence, accuracy and share of clips; zeros in an empty bin.
     """
     confidence = np.exp(log_softmax(np.asarray(logits, np.float64) / temperature)).max(-1)
     correct = logits.argmax(-1) == labels
     # A confidence of exactly 1 belongs to the last bin.
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
 
     # Sums are 0 in an empty bin, so the divisor does not matter there as long as it is not 0.
-    count = np.bincount(place, minlength=bins).astype(np.float64)
+    count = np.bincount(place, minlength=BINS).astype(np.float64)
     divisor = np.maximum(count, 1)
-    mean_confidence = np.bincount(place, confidence, bins) / divisor
-    accuracy = np.bincount(place, correct, bins) / divisor
+    mean_confidence = np.bincount(place, confidence, BINS) / divisor
+    accuracy = np.bincount(place, correct, BINS) / divisor
     share = count / max(len(labels), 1)
     return np.stack([mean_confidence, accuracy, share], axis=1)
 
 
-def ece(logits: Floats, labels: Ints, temperature: float = 1.0, bins: int = 15) -> float:
+def ece(logits: Floats, labels: Ints, temperature: float = 1.0) -> float:
     """Return the expected calibration error of the top-1 probability, in bins of equal width.
 
     Sources: M. Naeini et al., AAAI 2015; C. Guo et al., ICML 2017.
     """
-    table = reliability(logits, labels, temperature, bins)
+    table = reliability(logits, labels, temperature)
     return float((np.abs(table[:, 0] - table[:, 1]) * table[:, 2]).sum())
 
 

@@ -1,4 +1,4 @@
-"""What the teacher of a student says about the validation clips, from the student's run folder."""
+"""Read the classes that a teacher predicts for the validation clips from a student's run folder."""
 
 from __future__ import annotations
 

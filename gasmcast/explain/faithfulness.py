@@ -116,7 +116,7 @@ def measure_faithfulness(
 
     Args:
         subject: model.
-        data: set in Something-Something-V2's format.
+        data: data set in any format that `gasmcast.data` reads.
         clips: largest number of clips.
         orders: random orders for each clip.
         seed: seed of the choice of clips and of the orders.

@@ -108,7 +108,7 @@ def explain_features(
 
     Args:
         checkpoint: run folder or checkpoint; its backbones encode.
-        data: set in Something-Something-V2's format.
+        data: data set in any format that `gasmcast.data` reads.
         out: folder; created if missing.
         cache: folder of feature caches.
         clips: largest number of clips; a larger set is drawn from at random.

@@ -23,7 +23,7 @@ def weights_sha(backbone: nn.Module) -> str:
 
 
 def clips_sha(samples: Sequence[Sample]) -> str:
-    """Return the SHA-256 of names, classes, segments, file sizes and ends (4 kB) of files.
+    """Return the SHA-256 of names, classes, times, file sizes and ends (4 kB) of files.
 
     The ends reveal a video that was replaced by one of the same size. The modification time would
     cost less (0.01 ms a file instead of 0.04), but a set that is copied to another disk gets new
@@ -35,7 +35,7 @@ def clips_sha(samples: Sequence[Sample]) -> str:
         if sample.path is not None and sample.path.is_file():
             size, ends = _read_ends(sample.path)
         total.update(f"{sample.id} {sample.label} {size}\n".encode() + ends)
-        # Whole videos keep the digests of caches that were filled before segments were known.
+        # Whole videos keep the digests of caches that were filled before spans were supported.
         if sample.is_segment:
             times = f"{sample.start_s} {sample.end_s} {sample.context_s}\n"
             total.update(times.encode())

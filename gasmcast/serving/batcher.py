@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import StageError
+from gasmcast.runtime.engines import join_batches
 
 __all__ = ["Batcher", "Feeds"]
 
@@ -95,7 +95,7 @@ class Batcher:
             if not batch:
                 continue
             try:
-                outputs = self._run(_join([item.feeds for item in batch]))
+                outputs = self._run(join_batches([item.feeds for item in batch]))
             except BaseException as error:  # noqa: BLE001 - each request reports it
                 for item in batch:
                     item.future.set_exception(error)
@@ -131,10 +131,3 @@ class Batcher:
                 batch.append(self._waiting.popleft())
                 rows += batch[-1].rows
             return batch
-
-
-def _join(feeds: list[Feeds]) -> Feeds:
-    """Return the rows of several requests as one batch; a single one is not copied."""
-    if len(feeds) == 1:
-        return feeds[0]
-    return {name: np.concatenate([one[name] for one in feeds]) for name in feeds[0]}

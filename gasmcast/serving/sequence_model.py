@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.camera.decisions import Decider, LabelView
 from gasmcast.runtime.camera.ring import FeatureRing
+from gasmcast.runtime.engines import join_batches
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.records import Decision, Event
 from gasmcast.serving.served_engines import ServedEngines
@@ -69,9 +70,9 @@ class _Sequence:
         if not windows:
             return []
 
-        batch = {name: np.concatenate([one[name] for one in windows]) for name in windows[0]}
+        rows = await self._engines.fuse(join_batches(windows))
         decided = []
-        for end_s, logits in zip(ends_s, await self._engines.fuse(batch), strict=True):
+        for end_s, logits in zip(ends_s, rows, strict=True):
             # One such row in the moving average would spoil all later decisions.
             if np.isfinite(logits).all():
                 span_s = (round(end_s - spec.window_s, 6), round(end_s, 6))
@@ -118,7 +119,7 @@ class SequenceModel:
         model = engines.model
         shape = model.spec.clip_shape[1:]
 
-        # What clients are told about the model.
+        # Description of the model for clients.
         self.name = name
         self.inputs = {"segments": Port("segments", "UINT8", (-1, *shape))}
         self.outputs = {

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gasmcast.runtime.engines import join_batches
 from gasmcast.runtime.streaming_model import Model
 from gasmcast.serving.batcher import Batcher, Feeds
 
@@ -51,7 +52,7 @@ class ServedEngines:
             stop = min(start + encoder.max_rows, len(clip) - 1)
             pairs = np.stack([clip[index : index + 2] for index in range(start, stop)])
             futures.append(encoder.submit({"segments": pairs}))  # (n, 2, F, H, W, 3)
-        return _join(await _all(futures))
+        return join_batches(await _all(futures))
 
     async def fuse(self, features: Tensors) -> NDArray[np.float32]:
         """Return the logits `(B, classes)` of windows of features, `(B, S, ...)` by name."""
@@ -61,7 +62,7 @@ class ServedEngines:
         for start in range(0, rows, head.max_rows):
             part = {k: value[start : start + head.max_rows] for k, value in features.items()}
             futures.append(head.submit(part))
-        logits: NDArray[np.float32] = _join(await _all(futures))["logits"]
+        logits: NDArray[np.float32] = join_batches(await _all(futures))["logits"]
         return logits
 
     def close(self) -> None:
@@ -83,9 +84,3 @@ def _runner(
 
 async def _all(futures: list[Any]) -> list[Tensors]:
     return list(await asyncio.gather(*(asyncio.wrap_future(future) for future in futures)))
-
-
-def _join(parts: list[Tensors]) -> Tensors:
-    if len(parts) == 1:
-        return parts[0]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

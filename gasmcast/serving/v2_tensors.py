@@ -72,7 +72,8 @@ def decode_request(
     length = len(body) if header_length is None else header_length
     if not 0 <= length <= len(body):
         raise UsageError(
-            f"Inference-Header-Content-Length is {length}, the body has {len(body)} bytes."
+            f"Inference-Header-Content-Length is {length}, the body has {len(body)} bytes.",
+            "Send the number of bytes of the JSON in front of the binary data.",
         )
     try:
         tree = load_json(body[:length])

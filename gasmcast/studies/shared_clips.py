@@ -45,7 +45,8 @@ class SharedClips:
             opened.preload()
             self._decoded[key] = opened
 
-        # Settings are those of this run, clips those of the first alike.
+        # Use this run's settings with the clips decoded by the first run that has the same key. The
+        # clips are one object for all of these runs, so it takes the seed of the run that opens it.
         shared = self._decoded[key]
         shared.clips.seed = config.train.seed
         return replace(opened, clips=shared.clips, validation=shared.validation)

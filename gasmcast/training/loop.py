@@ -49,7 +49,7 @@ def train(
         validation: clips evaluated after each epoch; None: the last weights are the result.
         labels: class names, stored in the checkpoints.
         folder: the run folder.
-        resume: resume from the folder's newest complete state; start afresh if there is none.
+        resume: resume from the folder's newest complete state; start a new run if it has none.
         clip_targets: targets of clips that differ from their class.
 
     Returns:

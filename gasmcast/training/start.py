@@ -83,7 +83,7 @@ def start_run(
     clips_sha = set_sha(clips, validation)
 
     # State to resume from; refuses a folder that holds another run.
-    state = find_state(folder, config, labels, clips_sha, resume=resume, note=display.note)
+    state = find_state(folder, config, labels, clips_sha, resume=resume, report=display.note)
 
     # Model: new trainable weights come from the seed, frozen ones from the run folder if it has
     # them. A fresh run measures the statistics of the taps.

@@ -93,8 +93,8 @@ def read_slots(
     Raises:
         SourceError: as `read_frames`, or the file has no frame in `span`.
     """
-    # First only the images that the expected stamps call for; if the stamps are less even than
-    # expected and one is missing, again with every image.
+    # First decode only frames expected to be nearest a slot. If irregular timestamps make one
+    # missing, decode again with every frame.
     for wanted in (_near(slots_s), None):
         decoded = decode_span(path, threads, span, wanted)
         frames = _try_read_slots(decoded, slots_s, make, out)
@@ -102,7 +102,7 @@ def read_slots(
             return frames
     raise SourceError(
         f"{path} has no frame between {span.start_s:g} and {span.end_s:g} s.",
-        "Check the times of the segment.",
+        "Check the times of the annotated span.",
     )
 
 
@@ -151,9 +151,7 @@ def _near(slots_s: NDArray[np.float64]) -> Callable[[FrameTimes], bool]:
     return is_near
 
 
-def read_clip(
-    path: str | Path, spec: ClipSpec, start_s: float = 0.0, span: Span = WHOLE
-) -> NDArray[np.uint8]:
+def read_clip(path: str | Path, spec: ClipSpec, start_s: float = 0.0) -> NDArray[np.uint8]:
     """Read one clip: the lead-in and the window that starts at `start_s`.
 
     Args:
@@ -161,7 +159,6 @@ def read_clip(
         spec: the sampling contract.
         start_s: start of the window in seconds after the first frame. Before the start of the video
             the first frame repeats, after its end the last.
-        span: part of the file that frames may come from.
 
     Returns:
         `(1+S, F, H, W, 3)` uint8 RGB (`spec.clip_shape`).
@@ -173,7 +170,6 @@ def read_clip(
         path,
         spec.slot_times(start_s),
         lambda frame: fit_frame(frame, spec.pixels, spec.fit),
-        span=span,
     )
     return frames.reshape(spec.clip_shape)
 
@@ -188,7 +184,8 @@ def fit_frame(frame: Frame, pixels: int, fit: Literal["crop", "squash"]) -> Fram
             whole frame.
 
     Returns:
-        `(pixels, pixels, 3)` uint8; halved by area averaging as often as possible, then bilinear.
+        `(pixels, pixels, 3)` uint8: halved by area averaging as long as the short side has twice
+        the pixels, then resized bilinearly; by area averaging if the long side still has twice.
     """
     if fit == "crop":
         height, width = frame.shape[:2]
@@ -198,8 +195,8 @@ def fit_frame(frame: Frame, pixels: int, fit: Literal["crop", "squash"]) -> Fram
     if frame.shape[:2] == (pixels, pixels):
         return np.ascontiguousarray(frame)
 
-    # Area averaging is fast only for a factor of two, and below that bilinear skips no pixel:
-    # together a sixth of the time.
+    # Area averaging is fast only for a factor of two. Below two, bilinear skips no pixel and is
+    # faster; a long side that is squashed by two or more would lose pixels and is averaged.
     while min(frame.shape[:2]) >= 2 * pixels:
         height, width = frame.shape[0] // 2, frame.shape[1] // 2
         even = frame[: 2 * height, : 2 * width]

@@ -10,6 +10,9 @@ import math
 
 __all__ = ["exceedance", "hours_to_prove", "upper_bound"]
 
+CONFIDENCE = 0.95
+"""Least probability that an upper bound is above the true mean."""
+
 
 def exceedance(count: int, mean: float) -> float:
     """Return the probability of `count` or more events when `mean` are expected.
@@ -29,29 +32,25 @@ def exceedance(count: int, mean: float) -> float:
     return max(0.0, 1.0 - _lower(count - 1, mean))
 
 
-def upper_bound(count: int, confidence: float = 0.95) -> float:
+def upper_bound(count: int) -> float:
     """Return the one-sided upper bound of the expected number after `count` events were seen.
 
     It is the largest mean under which `count` or fewer events have the probability
-    `1 - confidence`; 0 events give `-log(1 - confidence)`, which is 2.996 at 95 %.
-
-    Args:
-        count: number of events.
-        confidence: probability that the bound is above the true mean, at least.
+    `1 - CONFIDENCE`; 0 events give `-log(1 - CONFIDENCE)`, which is 2.996.
     """
     low, high = float(count), count + 10.0 * math.sqrt(count + 1.0) + 10.0
     for _ in range(100):
         middle = (low + high) / 2
-        if _lower(count, middle) > 1.0 - confidence:
+        if _lower(count, middle) > 1.0 - CONFIDENCE:
             low = middle
         else:
             high = middle
     return (low + high) / 2
 
 
-def hours_to_prove(per_day: float, confidence: float = 0.95) -> float:
+def hours_to_prove(per_day: float) -> float:
     """Return the hours without any event that prove a rate of at most `per_day`."""
-    return 24.0 * upper_bound(0, confidence) / per_day
+    return 24.0 * upper_bound(0) / per_day
 
 
 def _log_term(count: int, mean: float) -> float:

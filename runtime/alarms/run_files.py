@@ -36,7 +36,6 @@ def run_files(
     videos: Sequence[Path],
     *,
     progress: Progress = silent,
-    stage: str = "running videos",
 ) -> IdleLogits:
     """Return the logits of all windows of the videos, as `live` computes them.
 
@@ -45,7 +44,6 @@ def run_files(
         config: settings of the run.
         videos: files; each is a camera named by its path.
         progress: called with the number of videos that have ended.
-        stage: name of the stage for `progress`.
 
     Raises:
         SourceError: a video cannot be read.
@@ -60,7 +58,7 @@ def run_files(
 
         def show() -> bool:
             ended = sum(lane.ended for lane in session.pipeline.lanes.values())
-            progress(stage, ended, len(videos))
+            progress("running videos", ended, len(videos))
             time.sleep(0.1)
             return True
 

@@ -10,6 +10,7 @@ from gasmcast.runtime.engines.protocol import (
     ResidentEngine,
     TensorSpec,
     check_feeds,
+    join_batches,
 )
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "TensorSpec",
     "check_feeds",
     "choose_backend",
+    "join_batches",
     "missing_bf16",
     "open_engine",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError
-from gasmcast.runtime.engines.protocol import TensorSpec, check_feeds
+from gasmcast.runtime.engines.protocol import TensorSpec, check_feeds, join_batches
 from gasmcast.runtime.engines.shortage import raise_if_shortage
 
 __all__ = ["OpenVinoEngine", "last_line"]
@@ -74,7 +74,7 @@ class OpenVinoEngine:
             self._run({name: array[row : row + 1] for name, array in feeds.items()})
             for row in range(batch)
         ]
-        return {name: np.concatenate([row[name] for row in rows]) for name in self.outputs}
+        return join_batches(rows)
 
     def _run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         # Inputs are shared without a copy; outputs are the request's own memory and are copied.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,9 @@ from gasmcast.errors import UsageError
 if TYPE_CHECKING:
     from gasmcast.runtime.engines.device_row import DeviceRow, DeviceWindow, RowLayout
 
-__all__ = ["Engine", "ResidentEngine", "TensorSpec", "check_feeds"]
+__all__ = ["Engine", "ResidentEngine", "TensorSpec", "check_feeds", "join_batches"]
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class TensorSpec(NamedTuple):
@@ -113,3 +115,16 @@ def check_feeds(inputs: Mapping[str, TensorSpec], feeds: Mapping[str, NDArray[np
     if len(batches) != 1 or 0 in batches:
         raise UsageError(f"The inputs have different or empty batches: {sorted(batches)}.")
     return int(batches.pop())
+
+
+def join_batches(batches: Sequence[Mapping[str, NDArray[Scalar]]]) -> dict[str, NDArray[Scalar]]:
+    """Join feeds or outputs along the batch: name -> `(B1 + B2 + ..., ...)`.
+
+    The arrays of a single batch are returned as they are, without a copy.
+
+    Args:
+        batches: at least one; name -> `(B, ...)`, all with the same names.
+    """
+    if len(batches) == 1:
+        return dict(batches[0])
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

@@ -14,6 +14,10 @@ def parse_address(text: str, port: int = 9464) -> tuple[str, int]:
 
     Without a host it is this machine only.
 
+    Args:
+        text: what the user wrote.
+        port: port of a text without one.
+
     Raises:
         UsageError: none of these.
     """
@@ -28,7 +32,7 @@ def parse_address(text: str, port: int = 9464) -> tuple[str, int]:
     if ambiguous or not is_port or not host.isascii() or not host.isprintable():
         raise UsageError(
             f"{text!r} is no address to listen at.",
-            "Write 9464, or 0.0.0.0:9464 to be seen from other machines.",
+            f"Write {port}, or 0.0.0.0:{port} to be reached from other machines.",
         )
 
     return host.strip("[]") or "127.0.0.1", int(number)

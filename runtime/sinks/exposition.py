@@ -24,11 +24,11 @@ class ExpositionPage:
         self._lines: list[str] = []
 
     def gauge(self, name: str, meaning: str, samples: Iterable[Sample]) -> None:
-        """Add a gauge, unless it has no sample."""
+        """Add a gauge; skip it if `samples` is empty."""
         self._add(name, "gauge", meaning, list(samples))
 
     def counter(self, name: str, meaning: str, samples: Iterable[Sample]) -> None:
-        """Add a counter, unless it has no sample."""
+        """Add a counter; skip it if `samples` is empty."""
         self._add(name, "counter", meaning, list(samples))
 
     def text(self) -> str:

@@ -27,7 +27,7 @@ class MetricsSink:
 
     Args:
         address: see `parse_address`.
-        health: whose verdict to serve.
+        health: health whose verdict is served.
 
     Raises:
         UsageError: not an address.
@@ -50,7 +50,7 @@ class MetricsSink:
         except OSError as error:
             raise MachineError(
                 f"Metrics cannot be served at {host}:{port} ({error.strerror}).",
-                "Give --metrics another port.",
+                "Give --metrics a free port and an address of this machine.",
             ) from None
 
         # Port 0 lets the system choose one.

@@ -11,6 +11,7 @@ from gasmcast.errors import MachineError, UsageError
 from gasmcast.runtime.http.address import bind, parse_address
 from gasmcast.runtime.http.limited_protocol import LimitedProtocol
 from gasmcast.runtime.http.server_thread import ServerThread
+from gasmcast.runtime.web import PORT
 from gasmcast.runtime.web.app import Page, build_app
 from gasmcast.runtime.web.browser_camera import MAX_MESSAGE
 from gasmcast.runtime.web.login import Login, is_loopback
@@ -18,9 +19,8 @@ from gasmcast.runtime.web.login import Login, is_loopback
 if TYPE_CHECKING:
     from gasmcast.runtime.web.feed import WebFeed
 
-__all__ = ["PORT", "WebServer", "listen"]
+__all__ = ["WebServer", "listen"]
 
-PORT = 8420
 _MIN_TOKEN = 16
 
 
@@ -37,7 +37,7 @@ def listen(address: str) -> tuple[str, socket.socket]:
     except OSError as error:
         raise MachineError(
             f"--web cannot listen at {host}:{port} ({error.strerror}).",
-            "Another program uses the port: give another one, as in --web 127.0.0.1:8421.",
+            "Give a free port and an address of this machine, as in --web 127.0.0.1:8421.",
         ) from None
 
 
@@ -62,7 +62,7 @@ class WebServer:
                 f"GASMCAST_WEB_TOKEN has {len(given)} characters.", f"Give at least {_MIN_TOKEN}."
             )
         self.token = "" if is_loopback(host) or given else secrets.token_urlsafe(18)
-        """Token that was made here, for the user to note; empty where none is needed or given."""
+        """Token made here, for the user to note; empty if none is needed or the user gave one."""
         self.port: int = listener.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self.port}/"

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def origin(tiny_export, tiny_set, monkeypatch):
-    """The tiny model, its graphs not traced anew."""
+    """The tiny model, its graphs not traced again."""
     model, config, paths = tiny_export
 
     def export_onnx(_, folder, progress):

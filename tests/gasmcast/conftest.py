@@ -13,7 +13,7 @@ import pytest
 
 
 class WeightsServer(ThreadingHTTPServer):
-    """Serve `files`; misbehave as told."""
+    """Serve `files`; misbehave as its attributes say."""
 
     daemon_threads = True
 

@@ -45,9 +45,9 @@ def test_what_is_refused_is_one_line(
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == code
-    told = capsys.readouterr().err
-    assert told.startswith(line)
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(line)
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("error", [OSError("could not get source code"), KeyError("int8")])

@@ -72,7 +72,10 @@ def test_class_names_are_one_line_of_valid_text(tmp_path, label):
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("label", ['Pouring {} into "it"', "Größe <b>", "杯を置く", "a\u200db"])
+@pytest.mark.parametrize(
+    "label",
+    ['Pouring {} into "it"', "Größe <b>", "杯を置く", "a\u200db"],
+)
 def test_class_names_of_any_language_are_read(tmp_path, label):
     assert not label_problem(label)
     assert read_manifest(write(tmp_path, labels=[label, "b"])).labels[0] == label

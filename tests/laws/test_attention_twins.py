@@ -10,7 +10,7 @@ import torch
 
 from gasmcast.config import load_config
 from gasmcast.errors import GateError
-from gasmcast.export.checks.reference_engines import open_arbiter
+from gasmcast.export.checks.reference_engines import open_reference
 from gasmcast.export.checks.run_clips import encode_clip
 from gasmcast.export.checks.twin_parity import require_same_logits
 from gasmcast.export.graphs.attention_twins import write_twins
@@ -53,8 +53,8 @@ def test_twins_give_the_same_logits_to_the_bit_and_the_maps_of_torch(kind, reque
     clips = draw_clips(model.spec)
     require_same_logits(paths, twins, clips, threads=1)
 
-    plain = {name: open_arbiter(paths[name], 1) for name in ("encoder", "head")}
-    encoder, head = (open_arbiter(twin.path, 1) for twin in twins)
+    plain = {name: open_reference(paths[name], 1) for name in ("encoder", "head")}
+    encoder, head = (open_reference(twin.path, 1) for twin in twins)
     expected = clip_maps(model, torch.from_numpy(clips))
     for i, clip in enumerate(clips):
         features = encode_clip(encoder.run, clip)

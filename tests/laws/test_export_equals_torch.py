@@ -15,7 +15,7 @@ from gasmcast.comparison import compare
 from gasmcast.config import ModelConfig
 from gasmcast.data.annotations import read_split
 from gasmcast.export.checks.heldout_clips import made_up_clips
-from gasmcast.export.checks.reference_engines import open_arbiter, open_uncached
+from gasmcast.export.checks.reference_engines import open_reference, open_uncached
 from gasmcast.export.checks.run_clips import run_streaming
 from gasmcast.export.checks.torch_parity import verify_against_torch
 from gasmcast.export.graphs.rules import check_rules
@@ -111,7 +111,7 @@ def test_complete_is_head_over_stacked_encoder(precision, tiny_export, prepared,
     else:
         paths, rules = write_precision(prepared, precision, tmp_path)
         assert all(rules)
-    engines = {name: open_arbiter(path, 1) for name, path in paths.items()}
+    engines = {name: open_reference(path, 1) for name, path in paths.items()}
     streamed = run_streaming(engines["encoder"], engines["head"], clips)
     whole = engines["complete"].run({"clip": np.asarray(clips)})["logits"]
     # One graph keeps FP16 between encoder and head, the other rounds at its border: they may differ
@@ -126,8 +126,10 @@ def test_precisions_stay_near_fp32(  # noqa: PLR0917 - fixtures
     precision, least_db, tiny_export, prepared, clips, tmp_path
 ):
     paths, _ = write_precision(prepared, precision, tmp_path, complete=False)
-    exact = run_streaming(*(open_arbiter(tiny_export[2][n], 1) for n in ("encoder", "head")), clips)
-    given = run_streaming(*(open_arbiter(paths[n], 1) for n in ("encoder", "head")), clips)
+    exact = run_streaming(
+        *(open_reference(tiny_export[2][n], 1) for n in ("encoder", "head")), clips
+    )
+    given = run_streaming(*(open_reference(paths[n], 1) for n in ("encoder", "head")), clips)
     assert compare("complete", "logits", precision, exact, given).snr_db > least_db
     assert paths["encoder"].stat().st_size < tiny_export[2]["encoder"].stat().st_size
 
@@ -192,8 +194,8 @@ def test_a_guarded_head_in_other_precisions(precision, least_db, guarded, tmp_pa
     fp32, ready, clips = guarded
     paths, rules = write_precision(ready, precision, tmp_path, complete=False)
     assert all(rules)
-    exact = run_streaming(*(open_arbiter(fp32[n], 1) for n in ("encoder", "head")), clips)
-    given = run_streaming(*(open_arbiter(paths[n], 1) for n in ("encoder", "head")), clips)
+    exact = run_streaming(*(open_reference(fp32[n], 1) for n in ("encoder", "head")), clips)
+    given = run_streaming(*(open_reference(paths[n], 1) for n in ("encoder", "head")), clips)
     assert compare("complete", "logits", precision, exact, given).snr_db > least_db
     chosen = [c.node for c in Policy().choose(ready.calibrated["head"].candidates)]
     assert chosen

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gasmcast.backend import Backend
+from gasmcast.commands.model_options import PRESET_NAMES
 
 __all__ = ["bench_live"]
 
@@ -19,7 +20,7 @@ def bench_live(
         str,
         typer.Option(
             "--preset",
-            help="Model with random weights: a preset (ssv2, edge, lite, ...) or a YAML file.",
+            help=f"Model with random weights: preset ({PRESET_NAMES}) or YAML file.",
         ),
     ] = "ssv2",
     bundle: Annotated[

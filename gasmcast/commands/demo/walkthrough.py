@@ -45,7 +45,7 @@ class _Step(NamedTuple):
     """Arguments of `gasmcast`."""
 
 
-def run_demo(folder: Path, clips: int, seed: int, announce: Callable[[str], None]) -> DemoReport:
+def run_demo(folder: Path, clips: int, seed: int, report: Callable[[str], None]) -> DemoReport:
     """Run every step that has not been done in `folder`, and write `report.html`.
 
     Each step is a command of its own. A step is done when its complete result exists; training
@@ -56,7 +56,7 @@ def run_demo(folder: Path, clips: int, seed: int, announce: Callable[[str], None
         folder: folder of all results; created if missing.
         clips: number of synthetic clips.
         seed: seed of the set, the training and the video.
-        announce: called with a line for each command before it runs.
+        report: called with a line for each command before it runs.
 
     Raises:
         GasmcastError: a step failed. Its own message is on standard error, and its exit code is
@@ -75,7 +75,7 @@ def run_demo(folder: Path, clips: int, seed: int, announce: Callable[[str], None
         if step.result.exists():
             continue
 
-        announce(f"\n[{number}/{len(steps)}] gasmcast {' '.join(step.words)}")
+        report(f"\n[{number}/{len(steps)}] gasmcast {' '.join(step.words)}")
         started = time.monotonic()
         command = [sys.executable, "-m", "gasmcast", *step.words]
         process = subprocess.run(command, check=False, env=child_environment())

@@ -77,13 +77,14 @@ def doctor(
 def _prove(folder: Path, *, rehearse: bool) -> None:
     """Run the stages, print each result, and exit with 4 if one failed."""
     from gasmcast.commands.doctor.gpu_proof import StageResult, prove, require_proof
+    from gasmcast.report.progress_bars import progress_bars
 
     def show(result: StageResult) -> None:
         detail = f": {result.text}" if result.text else ""
         typer.echo(f"{result.state:8} {result.name} ({result.seconds:.0f} s){detail}")
 
-    with clean_end("The proof"):
-        results = prove(folder, rehearse=rehearse, on_stage=show)
+    with clean_end("The proof"), progress_bars() as progress:
+        results = prove(folder, rehearse=rehearse, progress=progress, on_stage=show)
     require_proof(results, folder)
     typer.echo(f"Wrote {folder / 'gpu-proof.json'} and {folder / 'gpu-proof.html'}.")
 

@@ -114,7 +114,7 @@ def prove(
     patience = REHEARSAL_PATIENCE if rehearse else 1.0
     results: list[StageResult] = []
     for number, (name, limit_s) in enumerate(LIMITS_S.items()):
-        progress(name, number, len(LIMITS_S))
+        progress("proving", number, len(LIMITS_S))
         left_s = patience * TOTAL_S - (time.monotonic() - started)
         result = _run(name, folder / "work", min(patience * limit_s, left_s), rehearse=rehearse)
         results.append(result)

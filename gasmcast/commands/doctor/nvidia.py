@@ -14,11 +14,10 @@ from gasmcast.commands.doctor.libraries import version_of
 from gasmcast.errors import MachineError
 from gasmcast.missing import install_hint
 from gasmcast.runtime.engines.trt.cuda import find_device
+from gasmcast.runtime.engines.trt.library import SUPPORTED_RANGE, is_supported
 
 __all__ = ["gpu", "jetpack", "tensorrt"]
 
-OLDEST_TENSORRT = (10, 3)
-FIRST_UNSUPPORTED_TENSORRT = (12, 0)
 OLDEST_JETPACK = 6
 TEGRA_RELEASE = Path("/etc/nv_tegra_release")
 """File that exists on a Jetson."""
@@ -79,12 +78,13 @@ def tensorrt() -> list[Finding]:
         ]
 
     version = _tensorrt_version()
-    # Major and minor version decide; suffixes of builds do not.
-    number = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
-    if not OLDEST_TENSORRT <= number < FIRST_UNSUPPORTED_TENSORRT:
+    if not is_supported(version):
         return [
-            warning("TensorRT", f"{version} is not supported", "Install TensorRT >= 10.3 and < 12.")
+            warning(
+                "TensorRT", f"{version} is not supported", f"Install TensorRT {SUPPORTED_RANGE}."
+            )
         ]
+
     # The package does not depend on its bindings, so they may be missing.
     if find_spec("cuda") is None:
         return [
@@ -113,7 +113,7 @@ def jetpack() -> list[Finding]:
     # The package may be missing in a container; then the release file is all there is.
     major = re.match(r"(\d+)", version)
     if major and int(major.group(1)) < OLDEST_JETPACK:
-        remedy = "Install JetPack 6 or later, which has TensorRT 10.3, the oldest supported one."
+        remedy = f"Install JetPack 6 or later; it has TensorRT {SUPPORTED_RANGE}."
         return [warning("JetPack", text, remedy)]
     return [ok("JetPack", text)]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gasmcast.commands.model_options import PRESET_NAMES
 from gasmcast.report.percent import percent
 from gasmcast.terminal_text import printable
 
@@ -21,7 +22,7 @@ def inspect(
         str,
         typer.Argument(
             metavar="PRESET|CHECKPOINT|BUNDLE",
-            help="A preset (ssv2, edge, lite, nano, ...), a YAML file, a run, or a bundle.",
+            help=f"Preset ({PRESET_NAMES}), YAML file, run, or bundle.",
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,

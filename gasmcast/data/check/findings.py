@@ -88,7 +88,7 @@ def _beyond_end(samples: Sequence[Sample], looked: FileLook) -> list[Finding]:
             )
     if not beyond:
         return []
-    return [Finding("error", f"{len(beyond)} segments are beyond the end: {_some(beyond)} s.")]
+    return [Finding("error", f"{len(beyond)} spans end after their video: {_some(beyond)} s.")]
 
 
 def _splits(index: ClipIndex) -> list[Finding]:
@@ -209,7 +209,7 @@ def _lengths(samples: Sequence[Sample], seconds: Sequence[float], window_s: floa
             Finding(
                 "warning",
                 f"{len(short)} clips are shorter than half of the window of {window_s:g} s:"
-                f" {_some(short)}. Give segments a context, or use a shorter window.",
+                f" {_some(short)}. Give spans a context, or use a shorter window.",
             )
         )
     if long:
@@ -217,7 +217,7 @@ def _lengths(samples: Sequence[Sample], seconds: Sequence[float], window_s: floa
             Finding(
                 "warning",
                 f"{len(long)} clips are longer than {LONG_SHARE:g} windows of {window_s:g} s:"
-                f" {_some(long)}. Only a part of each is seen; label segments.",
+                f" {_some(long)}. Only a part of each is seen; annotate spans.",
             )
         )
     return findings

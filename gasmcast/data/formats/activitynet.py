@@ -1,4 +1,4 @@
-"""Read ActivityNet's JSON: `database`, by video id, with `subset` and `annotations` of segments.
+"""Read ActivityNet's JSON: `database`, by video id, with `subset` and `annotations` of spans.
 
 The format is that of Heilbron et al. 2015 (ActivityNet: a large-scale video benchmark), which
 THUMOS14, HACS and FineAction are distributed in as well.
@@ -20,7 +20,7 @@ __all__ = ["read_activitynet"]
 
 
 def read_activitynet(path: Path) -> ClipIndex:
-    """Return the labeled segments of an ActivityNet file; videos without any are left out.
+    """Return the annotated spans of an ActivityNet file; videos without any are left out.
 
     Raises:
         UsageError: the file is not in the format.
@@ -28,14 +28,20 @@ def read_activitynet(path: Path) -> ClipIndex:
     tree = read_json_file(path)
     database = tree.get("database") if isinstance(tree, dict) else None
     if not isinstance(database, dict):
-        raise UsageError(f"{path} has no object `database`, as ActivityNet's JSON has.")
+        raise UsageError(
+            f"{path} has no object `database`, as ActivityNet's JSON has.",
+            "Check the file, or name its format with --format.",
+        )
 
     finder = VideoFinder(path.parent)
     clips: list[Clip] = []
     for number, (name, entry) in enumerate(database.items(), 1):
         place = f"{path}, entry {number}"
         if not isinstance(entry, dict):
-            raise UsageError(f"{place}: {name!r} is not an object.")
+            raise UsageError(
+                f"{place}: {name!r} is not an object.",
+                'Each video needs {"subset": ..., "annotations": [...]}.',
+            )
 
         # Files of ActivityNet itself begin with v_.
         video = finder.find(name, f"v_{name}", *_file_names(entry))
@@ -65,7 +71,7 @@ def _file_names(entry: dict[str, Any]) -> list[str]:
 def _label(annotation: Any, place: str) -> str:  # noqa: ANN401 - parsed JSON
     label = annotation.get("label") if isinstance(annotation, dict) else None
     if not isinstance(label, str) or not label.strip():
-        raise UsageError(f"{place}: an annotation has no label.", "Give each segment a class.")
+        raise UsageError(f"{place}: an annotation has no label.", "Give each annotation a class.")
     return class_name(label).strip()
 
 
@@ -74,5 +80,8 @@ def _segment(annotation: dict[str, Any], place: str) -> tuple[float | None, floa
     if segment is None:
         return None, None
     if not isinstance(segment, list) or len(segment) != 2:
-        raise UsageError(f"{place}: the segment {str(segment)[:60]} is not [start, end].")
+        raise UsageError(
+            f"{place}: `segment` is {str(segment)[:60]}, which is not [start, end].",
+            "Give two times in seconds.",
+        )
     return seconds(segment[0], place, "start"), seconds(segment[1], place, "end")

@@ -1,9 +1,9 @@
 """Read CVAT's XML: runs of frame tags, and tracks.
 
-Frame tags (`<image><tag label=.../></image>`) on consecutive frames become one segment. A track
-(`<track label=...>`) becomes a segment for each run of frames in which it is inside the picture;
+Frame tags (`<image><tag label=.../></image>`) on consecutive frames become one span. A track
+(`<track label=...>`) becomes a span for each run of frames in which it is inside the picture;
 where its shapes have an attribute that the label's classes are in (`action`, `activity`, `class`,
-`label`), the runs of equal values are the segments and the value is the class.
+`label`), the runs of equal values are the spans and the value is the class.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Task(NamedTuple):
 
 
 def read_cvat(path: Path) -> ClipIndex:
-    """Return the labeled segments of a CVAT file ("CVAT for video" or "CVAT for images").
+    """Return the annotated spans of a CVAT file ("CVAT for video" or "CVAT for images").
 
     The video is the task's `source`, or a file beside the XML with the task's or the file's name.
 
@@ -45,7 +45,10 @@ def read_cvat(path: Path) -> ClipIndex:
     """
     root = _parse(path)
     if root.tag != "annotations":
-        raise UsageError(f"{path}: the root is <{root.tag}>, CVAT's is <annotations>.")
+        raise UsageError(
+            f"{path}: the root is <{root.tag}>, CVAT's is <annotations>.",
+            'Export the task again as "CVAT for video" or "CVAT for images".',
+        )
     task = _task(root, path)
     finder = VideoFinder(path.parent)
     video = finder.find(task.video, path.stem)
@@ -61,7 +64,7 @@ def read_cvat(path: Path) -> ClipIndex:
         )
         ranges[len(clips)] = frames
         clips.append(Clip(video.path, class_name(label).strip(), row=number, exists=video.exists))
-    return ClipIndex(path, "cvat", clips, unit="segment", frame_ranges=ranges)
+    return ClipIndex(path, "cvat", clips, unit="span", frame_ranges=ranges)
 
 
 def _parse(path: Path) -> ElementTree.Element:
@@ -115,7 +118,10 @@ def _tag_runs(root: ElementTree.Element, path: Path) -> Iterator[tuple[int, int,
     for image in root.iter("image"):
         frame = image.get("id", "")
         if not frame.isdecimal():
-            raise UsageError(f"{path}: an image has the id {frame[:20]!r}, which is no number.")
+            raise UsageError(
+                f"{path}: an image has the id {frame[:20]!r}, which is no number.",
+                "Export the task again.",
+            )
         for tag in image.findall("tag"):
             frames[tag.get("label", "")].append(int(frame))
     for label, numbers in frames.items():

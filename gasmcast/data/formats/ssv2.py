@@ -113,7 +113,9 @@ def read_frame_list(file: Path, labels: Labels) -> list[Sample]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
-        raise UsageError(f"{file} cannot be read ({error}).") from None
+        raise UsageError(
+            f"{file} cannot be read ({error}).", "Check its path, and that it is text in UTF-8."
+        ) from None
 
     samples = []
     for number, line in enumerate(lines, 1):
@@ -121,18 +123,22 @@ def read_frame_list(file: Path, labels: Labels) -> list[Sample]:
         # Python refuses to convert numbers of thousands of digits.
         is_row = len(fields) == 3 and all(f.isdecimal() and len(f) < 10 for f in fields[1:])
         if not is_row:
-            raise UsageError(f"{file}, line {number}: not `id frames class`.")
+            raise UsageError(
+                f"{file}, line {number}: not `id frames class`.",
+                "Write the name of the clip, its number of frames and its class index.",
+            )
 
         label = int(fields[2])
         if label >= len(labels):
             raise UsageError(
-                f"{file}, line {number}: class {label} is not within 0..{len(labels) - 1}."
+                f"{file}, line {number}: class {label} is not within 0..{len(labels) - 1}.",
+                "Use the labels of the same set.",
             )
         name = labels.names[label]
         samples.append(Sample(fields[0], label, None, template=name, frames=int(fields[1])))
 
     if not samples:
-        raise UsageError(f"{file} is empty.")
+        raise UsageError(f"{file} is empty.", "Write one clip per line: `id frames class`.")
     return samples
 
 

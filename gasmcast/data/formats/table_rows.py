@@ -29,7 +29,7 @@ class RowParser:
             columns: number of each column, from `find_columns`.
         """
         self.in_frames = "start_frame" in columns and "end_frame" in columns
-        """Return whether segments may be given in frames."""
+        """Whether spans may be given in frames."""
         self._path, self._unit, self._columns = path, unit, columns
         self._is_kinetics = "youtube_id" in [text.strip().lower() for text in head]
         self._video_at, self._label_at = columns["video"], columns["label"]
@@ -73,7 +73,7 @@ class RowParser:
         return Clip(video.path, label, start_s, end_s, split, source or None, row, video.exists)
 
     def frames(self, row: int, cells: Sequence[object]) -> FrameRange:
-        """Return the segment of a row that is given in frames, the last one included.
+        """Return the span of a row that is given in frames, the last one included.
 
         Raises:
             UsageError: a cell is empty or wrong.
@@ -109,7 +109,7 @@ class RowParser:
     def _kinetics_video(
         self, row: int, raw: object, start_s: float, end_s: float
     ) -> tuple[FoundVideo, bool]:
-        """Return the video of a row of Kinetics, and whether it is cut to the segment.
+        """Return the video of a row of Kinetics, and whether it is cut to the span.
 
         Downloaders cut the clips and name them by id and whole seconds, with six digits.
         """

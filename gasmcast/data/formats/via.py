@@ -1,4 +1,4 @@
-"""Read a project of VGG Image Annotator 3 (VIA, Dutta and Zisserman 2019): segments of videos."""
+"""Read a project of VGG Image Annotator 3 (VIA, Dutta and Zisserman 2019): spans of videos."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["read_via"]
 
 
 def read_via(path: Path) -> ClipIndex:
-    """Return the temporal segments of a VIA 3 project.
+    """Return the annotated spans of a VIA 3 project (its temporal segments).
 
-    A segment's class is the value of its first attribute: an option's text, or free text.
+    A span's class is the value of its first attribute: an option's text, or free text.
 
     Raises:
-        UsageError: the file is not in the format, or a segment has several classes.
+        UsageError: the file is not in the format, or a span has several classes.
     """
     tree = read_json_file(path)
     tables: dict[str, dict[str, Any]] = {}
@@ -55,13 +55,13 @@ def read_via(path: Path) -> ClipIndex:
 def _video_names(tables: dict[str, Any], view: str, place: str) -> list[str]:
     files = (tables["view"].get(view) or {}).get("fid_list") or []
     if len(files) != 1:
-        raise UsageError(f"{place}: the segment belongs to {len(files)} files, not to one.")
+        raise UsageError(f"{place}: the annotated span belongs to {len(files)} files, not to one.")
     file = tables["file"].get(str(files[0])) or {}
     names = [file.get("src"), file.get("fname")]
     names = [unquote(urlsplit(n).path) if "://" in str(n) else n for n in names]
     texts = [name for name in names if isinstance(name, str) and name]
     if not texts:
-        raise UsageError(f"{place}: the file of the segment has no name.")
+        raise UsageError(f"{place}: the file of the annotated span has no name.")
     return texts
 
 
@@ -78,7 +78,7 @@ def _label(attributes: dict[str, Any], values: dict[str, Any], place: str) -> st
 
     if len(labels) != 1:
         raise UsageError(
-            f"{place}: the segment has the classes {labels}; exactly one is needed.",
-            "Give each segment one value of one attribute.",
+            f"{place}: the annotated span has the classes {labels}; exactly one is needed.",
+            "Give each span one value of one attribute.",
         )
     return class_name(labels[0]).strip()

@@ -76,7 +76,7 @@ def _write_activitynet(index: ClipIndex, out: Path) -> list[Path]:
         if clip.source:
             entry["source"] = clip.source
 
-        # Whole videos have an annotation without a segment.
+        # Whole videos have an annotation without `segment`.
         annotation: dict[str, Any] = {"label": clip.label}
         if clip.is_segment:
             end_s = clip.end_s
@@ -107,7 +107,7 @@ def _write_label_studio(index: ClipIndex, out: Path) -> list[Path]:
 
 
 def _region(clip: Clip, number: int) -> dict[str, Any]:
-    """Return one result of Label Studio: a choice for a whole video, a range for a segment."""
+    """Return one result of Label Studio: a choice for a whole video, a range for a span."""
     region = {"id": str(number), "to_name": "video", "origin": "manual"}
     if not clip.is_segment:
         value: dict[str, Any] = {"choices": [clip.label]}
@@ -127,7 +127,7 @@ def _write_ssv2(index: ClipIndex, out: Path) -> list[Path]:
     segment = next((clip for clip in index.clips if clip.is_segment), None)
     if segment is not None:
         raise UsageError(
-            f"{index.place(segment)}: a segment of {segment.video} is no file of its own, as SSv2's"
+            f"{index.place(segment)}: a span of {segment.video} is no file of its own, as SSv2's"
             " format needs.",
             "Use --to csv, activitynet or labelstudio.",
         )

@@ -130,7 +130,7 @@ def _complete(url: str, part: Path, headers: Mapping[str, str], progress: Progre
         try:
             _append(url, part, headers, progress)
         except _InterruptedError as error:
-            # A machine without a network is told at once; one that lost it on the way waits.
+            # Without a network fail at once; if it was lost during the download, wait and retry.
             if isinstance(error, _UnreachableError) and _size(part) == first:
                 raise
 

@@ -54,7 +54,7 @@ class _Stream:
 
 
 def prepare_weights(
-    config: Config, folder: Path, say: Callable[[str], None]
+    config: Config, folder: Path, report: Callable[[str], None]
 ) -> list[PreparedWeights]:
     """Fetch the pretrained weights that a configuration needs; what is there already is kept.
 
@@ -64,7 +64,7 @@ def prepare_weights(
     Args:
         config: its backbones and which of them are `pretrained` count.
         folder: where the files go; a download that broke off there continues.
-        say: receives lines about what happens.
+        report: receives lines about what happens.
 
     Returns:
         One entry per stream with pretrained weights.
@@ -81,9 +81,9 @@ def prepare_weights(
     for stream in _streams(config):
         path = _intact(folder, known, stream.backbone)
         if path is not None:
-            say(f"{path} is complete.")
+            report(f"{path} is complete.")
         else:
-            weights, path = _get(stream, folder, say)
+            weights, path = _get(stream, folder, report)
             # The published checksum may be a prefix: keep the whole one.
             entry = asdict(weights) | {"sha256": sha256_of(path), "size": path.stat().st_size}
             known[stream.backbone] = entry
@@ -129,7 +129,7 @@ def _intact(folder: Path, known: dict[str, Any], backbone: str) -> Path | None:
 
 
 def _get(
-    stream: _Stream, folder: Path, say: Callable[[str], None]
+    stream: _Stream, folder: Path, report: Callable[[str], None]
 ) -> tuple[PublishedWeights, Path]:
     """Copy or download the weights of a stream."""
     try:
@@ -145,10 +145,10 @@ def _get(
         if not target.is_file() and cached is not None:
             copy = copy_cached(weights, cached, folder)
         if copy is not None:
-            say(f"Copied {cached} to {copy}. License: {weights.license} ({weights.page})")
+            report(f"Copied {cached} to {copy}. License: {weights.license} ({weights.page})")
             return weights, copy
 
-        return weights, fetch(weights, folder, say)
+        return weights, fetch(weights, folder, report)
     except ChecksumError as error:
         raise MachineError(
             f"The downloaded weights of {stream.backbone} were refused: {error}.",

@@ -48,13 +48,13 @@ def pretrained_motion(name: str) -> Path:
     return cached_motion(name) or _downloaded(name, publish_motion, "--motion-weights")
 
 
-def fetch(weights: PublishedWeights, folder: Path, say: Callable[[str], None]) -> Path:
+def fetch(weights: PublishedWeights, folder: Path, report: Callable[[str], None]) -> Path:
     """Download a file of weights into a folder, or continue a download that broke off there.
 
     Args:
         weights: what to download.
         folder: where to; it is created.
-        say: receives a line before and after.
+        report: receives a line before and after.
 
     Raises:
         DownloadError: the server cannot be reached, refuses, or sends another file.
@@ -66,7 +66,7 @@ def fetch(weights: PublishedWeights, folder: Path, say: Callable[[str], None]) -
     # Of the processes of a run, one downloads and the others wait.
     with lock:
         if not target.is_file():
-            say(announce(weights))
+            report(announce(weights))
             download(
                 weights.url,
                 target,
@@ -74,7 +74,7 @@ def fetch(weights: PublishedWeights, folder: Path, say: Callable[[str], None]) -
                 headers=hub_headers(weights.url),
                 progress=_print_progress(),
             )
-            say(f"Verified by its SHA-256: {target}")
+            report(f"Verified by its SHA-256: {target}")
     Path(lock.lock_file).unlink(missing_ok=True)
     return target
 

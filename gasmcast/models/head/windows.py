@@ -16,7 +16,7 @@ __all__ = ["Cells", "Runs", "Window", "WindowPair"]
 
 @dataclass(frozen=True)
 class Cells:
-    """Windows of one motion cell over all time, with `side / cells` tokens per side in each."""
+    """Windows of one motion cell over all time: `(side / cells)^2` tokens per time step."""
 
     side: int
     """Tokens per side of the stream's grid."""
@@ -33,22 +33,22 @@ class Cells:
 
     def join(self, y: Tensor, time: int) -> Tensor:
         """Undo `cut` and merge the heads: `(B, time, side^2, d)`."""
-        _, h, _, d = y.shape
+        _, h, _, d_head = y.shape
         c, u = self.cells, self.side // self.cells
-        y = y.reshape(-1, c, c, h, time, u, u, d)
+        y = y.reshape(-1, c, c, h, time, u, u, d_head)
         y = y.permute(0, 4, 1, 5, 2, 6, 3, 7)  # (B, T, c, u, c, u, heads, d / heads)
-        return y.reshape(-1, time, self.side * self.side, h * d)
+        return y.reshape(-1, time, self.side * self.side, h * d_head)
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Windows of `count` equal runs of time with all their tokens.
+    """Windows of `T / count` consecutive time steps with all their tokens.
 
-    A run is one segment, or with a count of 1 the whole clip.
+    A window covers one segment, or with a count of 1 the whole clip.
     """
 
     count: int
-    """Runs per clip."""
+    """Windows per clip."""
 
     def cut(self, x: Tensor, heads: int) -> Tensor:
         """Cut `(B, T, P, d)` to `(B * count, heads, T / count * P, d / heads)`."""
@@ -58,8 +58,8 @@ class Runs:
 
     def join(self, y: Tensor, time: int) -> Tensor:
         """Undo `cut` and merge the heads: `(B, time, P, d)`."""
-        _, h, n, d = y.shape
-        return y.transpose(1, 2).reshape(-1, time, n * self.count // time, h * d)
+        _, h, n, d_head = y.shape
+        return y.transpose(1, 2).reshape(-1, time, n * self.count // time, h * d_head)
 
 
 Window = Cells | Runs

@@ -50,7 +50,7 @@ def learning_curves(
 ) -> LearningCurves:
     """Return learning curves from refits on a quarter, a half, three quarters and all sources.
 
-    In each draw the sources are split into folds anew. Every fold is scored by classifiers that
+    Each draw splits the sources into folds again. Every fold is scored by classifiers that
     were fitted on some of the sources of the other folds; smaller choices lie within larger ones,
     and every class keeps its share of sources.
 

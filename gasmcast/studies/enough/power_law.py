@@ -2,7 +2,7 @@
 
 The error falls as `scale * n ** -exponent` with the number n of sources (Hestness et al. 2017, Deep
 Learning Scaling is Predictable, Empirically). Forecasts reach to twice the data at most, so there
-is no floor: with four points it cannot be told from a small exponent.
+is no floor: four points cannot tell a floor and a small exponent apart.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Run a teacher over the clips once, and keep what it says in the run folder."""
+"""Run a teacher over the clips once, and store its probabilities in the run folder."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def teach(
         samples: training clips with a class.
         labels: class names of the student.
         folder: run folder of the student.
-        validation: validation clips; what the teacher says about them is stored for exports
-            (`gasmcast.evaluation.teacher_opinion`), and nothing is learned from it.
+        validation: validation clips; the teacher's probabilities of them are stored for exports
+            (`gasmcast.evaluation.teacher_opinion`), and nothing is learned from them.
 
     Raises:
         UsageError: the teacher is a bundle or no checkpoint, has other classes, or sees a shorter

@@ -91,7 +91,7 @@ def open_training_set(
 
     Args:
         source: a preset, or the path of a YAML file.
-        data: folder of a data set in Something-Something-V2's format.
+        data: data set in any format that `gasmcast.data` reads.
         settings: dotted settings that replace those of `source`, as `{"train.epochs": 3}`.
         cache: folder of feature caches that `gasmcast cache` filled.
         run_folder: folder of the run; its `features` folder takes the encoded features, and frozen
@@ -126,7 +126,7 @@ def open_training_set(
     if config.train.fit_window and "spec.segment_s" not in settings:
         config = config.model_copy(update={"spec": fit_window(config.spec, train_samples)})
 
-    # What the teacher says about the clips. Clips without a class and background join them.
+    # Probabilities of the teacher. Clips without a class and background join the training clips.
     annotated, lesson = train_samples, None
     if config.train.teacher and run_folder is not None:
         lesson = teach(config, train_samples, labels, run_folder, validation_samples)

@@ -37,7 +37,7 @@ def find_state(
     set_sha: str,
     *,
     resume: bool,
-    note: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> SavedState | None:
     """Return the state from which the run resumes; None for a fresh run.
 
@@ -47,7 +47,7 @@ def find_state(
         labels: classes of the data set.
         set_sha: hash of the data set's clips (`clip_set.set_sha`); the run depends on their order.
         resume: resume if the folder holds a state; False: the folder must not hold a run.
-        note: called with remarks.
+        report: called with remarks.
 
     Raises:
         UsageError: the folder holds a run and `resume` is off; its weights without any state; or a
@@ -78,10 +78,10 @@ def find_state(
                 " resume, and a fresh run would overwrite them.",
                 "Give another --out; these weights can still be evaluated and exported.",
             )
-        note(f"note: nothing to resume in {folder}: a fresh run.")
+        report(f"note: nothing to resume in {folder}: a fresh run.")
         return None
     for sentence in state.damaged:
-        note(f"note: {sentence} The previous state is used.")
+        report(f"note: {sentence} The previous state is used.")
 
     _check_record(state.record, folder)
 
@@ -94,9 +94,9 @@ def find_state(
             "Resume with the same model and clip spec, or give another --out.",
         )
 
-    _check_set(folder, state.record, labels, set_sha, note)
+    _check_set(folder, state.record, labels, set_sha, report)
     if changed:
-        note(f"note: settings changed since the run was started: {', '.join(changed)}.")
+        report(f"note: settings changed since the run was started: {', '.join(changed)}.")
     return state
 
 
@@ -197,7 +197,7 @@ def _check_set(
     record: dict[str, Any],
     labels: Labels,
     set_sha: str,
-    note: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> None:
     """Check that classes and clips are those of the run.
 
@@ -210,7 +210,7 @@ def _check_set(
 
     # Class names match, but the clips may still be others.
     if "set" not in record:
-        note(
+        report(
             "note: the run is older than the record of its clips: that this is the same data set "
             "is not checked."
         )

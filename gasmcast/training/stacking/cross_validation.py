@@ -26,7 +26,12 @@ __all__ = ["cross_validate", "lone_classes", "warn_of_lone_classes"]
 
 
 def cross_validate(
-    training_set: TrainingSet, folder: Path, folds: int, *, resume: bool, tell: Progress = silent
+    training_set: TrainingSet,
+    folder: Path,
+    folds: int,
+    *,
+    resume: bool,
+    progress: Progress = silent,
 ) -> FittedConfig:
     """Train and judge a model for each fold, and return the configuration to train all clips with.
 
@@ -37,15 +42,16 @@ def cross_validate(
         folder: the run folder.
         folds: number of folds, at least 2; 0: only those that a guarded model needs.
         resume: continue with folds that exist.
-        tell: called before each fold with a sentence.
+        progress: called before each fold with a sentence.
 
     Raises:
         UsageError: fewer sources than folds, every class comes from one source, the run has another
             number of folds, or what `train` raises.
     """
     if not folds:
-        return with_stream_weights(training_set, folder, resume=resume, tell=tell)
+        return with_stream_weights(training_set, folder, resume=resume, progress=progress)
 
+    # Folds divide sources. Clips without a class train in every fold and are scored in none.
     config, clips = training_set.config, training_set.clips
     groups = [sample.source or sample.id for sample in clips.samples]
     without = training_set.without_class()
@@ -59,6 +65,8 @@ def cross_validate(
             if folds >= 2
             else "Use --folds 5, or leave it out.",
         )
+
+    # A class is judged by models that saw it in another source.
     lone = lone_classes(training_set)
     if len(lone) == len(training_set.labels):
         raise UsageError(
@@ -66,6 +74,7 @@ def cross_validate(
             "Record each class a second time, or train without --folds.",
         )
 
+    # A result of other folds cannot be continued.
     stored = read_out_of_fold(folder) if resume else None
     if stored is not None and stored.folds != folds:
         raise UsageError(
@@ -73,12 +82,15 @@ def cross_validate(
             f"Use --folds {stored.folds}, or another --out.",
         )
 
+    # A guarded model trains on folds anyway: the same folds fit its stream weights.
     if fits_stream_weights(config):
         train = config.train.model_copy(update={"stream_weight_folds": folds})
         config = config.model_copy(update={"train": train})
         return with_stream_weights(
-            replace(training_set, config=config), folder, resume=resume, tell=tell
+            replace(training_set, config=config), folder, resume=resume, progress=progress
         )
+
+    # Finished before; otherwise every fold that is not finished is trained.
     if stored is not None:
         return FittedConfig(config, "", stored.top1)
 
@@ -92,10 +104,11 @@ def cross_validate(
         folder=folder,
         resume=resume,
         clip_targets=training_set.clip_targets,
-        tell=tell,
+        progress=progress,
     )
     if runs.stopped:
         return FittedConfig(config, runs.stopped)
+
     logits = [np.asarray(part[0]) for part in runs.logits]
     names = training_set.labels.names
     result = write_out_of_fold(folder, runs.clips, logits, clips, groups=groups, names=names)

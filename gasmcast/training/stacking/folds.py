@@ -74,7 +74,7 @@ class FoldRuns(NamedTuple):
 
 
 def with_stream_weights(
-    training_set: TrainingSet, folder: Path, *, resume: bool, tell: Progress = silent
+    training_set: TrainingSet, folder: Path, *, resume: bool, progress: Progress = silent
 ) -> FittedConfig:
     """Return the configuration to train with, with its stream weights fitted if it asks for it.
 
@@ -82,7 +82,7 @@ def with_stream_weights(
         training_set: data set and configuration.
         folder: the run folder.
         resume: continue with folds that exist, and take weights that have been fitted.
-        tell: called before each fold with a sentence.
+        progress: called before each fold with a sentence.
 
     Raises:
         UsageError: too few sources, or what `train` raises.
@@ -102,7 +102,7 @@ def with_stream_weights(
         folder=folder,
         resume=resume,
         clip_targets=training_set.clip_targets,
-        tell=tell,
+        progress=progress,
     )
 
 
@@ -134,7 +134,7 @@ def crossfit_stream_weights(
     folder: Path,
     resume: bool = False,
     clip_targets: ClipTargets | None = None,
-    tell: Progress = silent,
+    progress: Progress = silent,
 ) -> FittedConfig:
     """Train the folds, fit the stream weights and write them to `folds/stream_weights.json`.
 
@@ -148,7 +148,7 @@ def crossfit_stream_weights(
         resume: continue with folds that exist, and take weights that have been fitted.
         clip_targets: targets of clips that differ from their class. Clips without a class train
             every fold and are scored in none.
-        tell: called before each fold with a sentence.
+        progress: called before each fold with a sentence.
 
     Raises:
         UsageError: too few groups, or what `train` raises.
@@ -173,7 +173,7 @@ def crossfit_stream_weights(
         folder=folder,
         resume=resume,
         clip_targets=clip_targets,
-        tell=tell,
+        progress=progress,
     )
     if runs.stopped:
         return FittedConfig(config, runs.stopped)
@@ -213,7 +213,7 @@ def train_folds(
     folder: Path,
     resume: bool = False,
     clip_targets: ClipTargets | None = None,
-    tell: Progress = silent,
+    progress: Progress = silent,
 ) -> FoldRuns:
     """Train a model for each fold on the other folds, and score the clips of the fold with it.
 
@@ -229,7 +229,7 @@ def train_folds(
         folder: the run folder.
         resume: continue with folds that exist.
         clip_targets: see `crossfit_stream_weights`.
-        tell: called before each fold with a sentence.
+        progress: called before each fold with a sentence.
 
     Raises:
         UsageError: too few groups, or what `train` raises.
@@ -250,7 +250,7 @@ def train_folds(
         place = folder / FOLDER / f"fold{k}"
         chosen = np.flatnonzero(fold == k)
         sources = len({groups[i] for i in chosen.tolist()})
-        tell(f"Fold {k + 1} of {folds}: {len(chosen)} clips of {sources} sources are held out.")
+        progress(f"Fold {k + 1} of {folds}: {len(chosen)} clips of {sources} sources are held out.")
         others = ClipSubset(clips, np.flatnonzero(fold != k))
         summary = train(
             config, others, None, labels, place, resume=resume, clip_targets=clip_targets

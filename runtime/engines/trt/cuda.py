@@ -19,6 +19,8 @@ __all__ = ["CudaDevice", "CudaValue", "check_result", "error_text", "find_device
 CudaValue = Any
 """Value of a CUDA call: a handle, an address or a structure; the package is untyped."""
 
+_INDEX = 0
+"""Device of all engines: the first one that CUDA shows (`CUDA_VISIBLE_DEVICES` chooses it)."""
 _NO_DRIVER_HINT = "Install NVIDIA's driver, then run `nvidia-smi`."
 
 
@@ -52,33 +54,28 @@ def load_cudart() -> ModuleType:
         ) from None
 
 
-def find_device(index: int = 0, cudart: ModuleType | None = None) -> CudaDevice:
-    """Return the device at `index`, found without TensorRT.
+def find_device() -> CudaDevice:
+    """Return the first device that CUDA shows, found without TensorRT.
 
     `trt.Runtime` crashes the process on a machine without a driver, so this runs before it.
 
     Raises:
-        MachineError: no package, no driver, a driver older than the package, no device, or no such
-            index.
+        MachineError: no package, no driver, a driver older than the package, or no device.
     """
-    cudart = cudart or load_cudart()
+    cudart = load_cudart()
     try:
         error, count = cudart.cudaGetDeviceCount()
     except RuntimeError as missing:  # raised by cuda-bindings when libcuda itself is missing
         raise MachineError(f"There is no NVIDIA driver ({missing}).", _NO_DRIVER_HINT) from None
 
     _check_driver(cudart, error, count)
-    if index >= count:
-        raise MachineError(
-            f"There is no CUDA device {index}: this machine has {count}, counted from 0."
-        )
 
-    properties = check_result(cudart, cudart.cudaGetDeviceProperties(index), "read the device")
+    properties = check_result(cudart, cudart.cudaGetDeviceProperties(_INDEX), "read the device")
     name = properties.name
     if isinstance(name, bytes):  # cuda-bindings returns C's fixed-size buffer
         name = name.decode(errors="replace").strip("\0 ")
     return CudaDevice(
-        index=index,
+        index=_INDEX,
         name=str(name),
         sm=f"{properties.major}.{properties.minor}",
         memory=int(properties.totalGlobalMem),

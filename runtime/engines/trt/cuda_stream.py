@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,10 +23,13 @@ class CudaStream:
     """One stream on one device, and all memory that is allocated through it; `close` frees both.
 
     Not thread-safe. `use` makes the device current in the calling thread.
+
+    Args:
+        index: CUDA's number of the device.
     """
 
-    def __init__(self, index: int = 0, cudart: ModuleType | None = None) -> None:
-        self._cudart = cudart = cudart or load_cudart()
+    def __init__(self, index: int) -> None:
+        self._cudart = cudart = load_cudart()
         self._index = index
         self._device: list[int] = []
         self._host: list[int] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -11,16 +12,39 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gasmcast.errors import MachineError
+from gasmcast.missing import install_hint
 from gasmcast.runtime.engines.trt.cuda import find_device
 
 if TYPE_CHECKING:
     import tensorrt as trt
 
-__all__ = ["deserialize", "gaps", "load_tensorrt", "missing", "numpy_type"]
+__all__ = [
+    "SUPPORTED_RANGE",
+    "deserialize",
+    "gaps",
+    "is_supported",
+    "load_tensorrt",
+    "missing",
+    "numpy_type",
+]
 
 _log = logging.getLogger(__name__)
 
-_FLOOR, _CEILING = (10, 3), (12,)
+SUPPORTED_RANGE = ">=10.3,<12"
+"""TensorRT versions that this code was checked against; others have other functions and flags."""
+_OLDEST, _FIRST_UNSUPPORTED = (10, 3), (12,)
+
+
+def is_supported(version: str) -> bool:
+    """Return whether a TensorRT version is in `SUPPORTED_RANGE`.
+
+    Major and minor number decide; what follows, such as `rc1` or a build number, does not.
+
+    Args:
+        version: as in `tensorrt.__version__`.
+    """
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    return _OLDEST <= numbers < _FIRST_UNSUPPORTED
 
 
 def load_tensorrt() -> ModuleType:
@@ -30,7 +54,7 @@ def load_tensorrt() -> ModuleType:
         MachineError: not installed, installed without its libraries, or another version.
     """
     remedy = (
-        'On a PC: pip install "tensorrt>=10.3,<12". '
+        f"On a PC: {install_hint('tensorrt')}. "
         "On a Jetson it comes with JetPack: use a venv with --system-site-packages."
     )
     try:
@@ -42,14 +66,9 @@ def load_tensorrt() -> ModuleType:
             f"The package tensorrt is there without its libraries ({error}).", remedy
         ) from None
 
-    # Older and newer versions have other functions and flags.
     version = str(getattr(module, "__version__", "0"))
-
-    number = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if not _FLOOR <= number < _CEILING:
-        raise MachineError(
-            f"TensorRT is {version}; gasmcast runs on 10.3 and later, before 12.", remedy
-        )
+    if not is_supported(version):
+        raise MachineError(f"TensorRT is {version}; gasmcast needs {SUPPORTED_RANGE}.", remedy)
     return module
 
 
@@ -126,9 +145,10 @@ def numpy_type(module: ModuleType, dtype: trt.DataType) -> np.dtype[Any]:
         trt.DataType.UINT8: np.uint8,
     }
 
-    # Other types exist, but `run` copies between NumPy arrays and needs to know each.
+    # `run` copies between NumPy arrays, so it needs a NumPy type for each tensor.
     if dtype not in known:
         raise MachineError(
-            f"The engine has an input or output of type {dtype}, which gasmcast does not use."
+            f"The engine has an input or output of type {dtype}, which gasmcast does not use.",
+            "Export the bundle again with this version of gasmcast.",
         )
     return np.dtype(known[dtype])

@@ -70,9 +70,9 @@ def test_no_action_threshold_keeps_the_stated_rate_of_false_alarms():
     wrong = noisy.argmax(1) != LABELS
     assert wrong.mean() > 0.1
     threshold = no_action_threshold(noisy, LABELS, 0.05)
-    told = noisy.max(1) >= threshold
-    assert (wrong & told).mean() == int(0.05 * len(LABELS)) / len(LABELS)
-    assert (told & ~wrong).sum() > 0
+    reported = noisy.max(1) >= threshold
+    assert (wrong & reported).mean() == int(0.05 * len(LABELS)) / len(LABELS)
+    assert (reported & ~wrong).sum() > 0
 
 
 def test_background_raises_the_threshold_and_changes_nothing_else():

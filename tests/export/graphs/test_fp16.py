@@ -5,7 +5,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from gasmcast.calibration.quantize import quantize
 from gasmcast.errors import UsageError
-from gasmcast.export.checks.reference_engines import open_arbiter
+from gasmcast.export.checks.reference_engines import open_reference
 from gasmcast.export.graphs.fp16 import LARGEST, to_fp16
 from gasmcast.export.graphs.largest import measure_largest
 from gasmcast.export.graphs.rules import check_rules
@@ -24,7 +24,7 @@ def snr(path, model, half, feed):
     onnx.save(model, str(path / "a.onnx"))
     onnx.save(half, str(path / "b.onnx"))
     assert check_rules(path / "b.onnx")
-    a, b = (open_arbiter(path / f"{n}.onnx", 1).run(feed)["y"] for n in "ab")
+    a, b = (open_reference(path / f"{n}.onnx", 1).run(feed)["y"] for n in "ab")
     return 10 * np.log10((a**2).mean() / max(((a - b) ** 2).mean(), 1e-20))
 
 

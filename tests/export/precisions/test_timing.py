@@ -53,7 +53,7 @@ def picked(tmp_path, monkeypatch):
             return float(path.read_text())
 
         monkeypatch.setattr("gasmcast.export.precisions.timing.open_uncached", opener)
-        monkeypatch.setattr("gasmcast.export.precisions.timing.open_arbiter", opener)
+        monkeypatch.setattr("gasmcast.export.precisions.timing.open_reference", opener)
         monkeypatch.setattr(
             "gasmcast.export.precisions.timing._open_optimized",
             lambda path, threads: opener(path, threads) / 3,

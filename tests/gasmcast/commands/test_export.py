@@ -113,11 +113,11 @@ def test_what_is_not_in_the_bundle_is_told_with_the_reason(
         "--out",
         str(tmp_path / "m"),
     ]
-    told = CliRunner().invoke(app, flags)
-    assert "int8_bf16 was not judged: this processor does not compute in BF16." in told.stdout
-    assert isinstance(told.exception, GateError)
-    assert hint in told.exception.hint
-    assert ("more calibration" in told.exception.hint) == (failed == "int8")
+    done = CliRunner().invoke(app, flags)
+    assert "int8_bf16 was not judged: this processor does not compute in BF16." in done.stdout
+    assert isinstance(done.exception, GateError)
+    assert hint in done.exception.hint
+    assert ("more calibration" in done.exception.hint) == (failed == "int8")
     printed = CliRunner().invoke(app, [*flags, "--json"])
     assert (
         set(json.loads(printed.stdout)["not_judged"])

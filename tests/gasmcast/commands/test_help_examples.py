@@ -65,21 +65,21 @@ HELPS = [
     for name, command in commands()
     for line in examples(command.help or "", fenced=False)
 ]
-TOLD = [
+DOCS = [
     (page.name, line)
     for page in PAGES
     for line in examples(page.read_text(encoding="utf-8"), fenced=True)
 ]
 
 
-@pytest.mark.parametrize(("where", "line"), HELPS + TOLD)
+@pytest.mark.parametrize(("where", "line"), HELPS + DOCS)
 def test_every_example_can_be_typed(where: str, line: str) -> None:
     assert parse(line) in shlex.split(line)
 
 
 def test_there_are_examples_to_look_at() -> None:
     assert len(HELPS) > 20
-    pages = {page for page, _ in TOLD}
+    pages = {page for page, _ in DOCS}
     assert {"README.md", "tutorial.md", "ssv2.md", "export.md", "tensorrt.md", "live.md"} <= pages
 
 

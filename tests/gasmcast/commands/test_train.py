@@ -404,7 +404,7 @@ def test_a_study_resumes_and_writes_its_table(data, preset, tmp_path, monkeypatc
 
     def without(config):
         if config.model.fusion == "late":
-            raise NoWeightsError("These weights are not to be had.")
+            raise NoWeightsError("These weights are not available.")
         return build(config)
 
     monkeypatch.setattr(start, "build_model", without)
@@ -424,7 +424,7 @@ def test_a_study_resumes_and_writes_its_table(data, preset, tmp_path, monkeypatc
     assert [line["row"] for line in first] == list(rows)
     assert first[0]["difference"] is None
     assert first[1]["difference_interval"] is not None
-    assert "not to be had" in first[2]["not_run"]
+    assert "not available" in first[2]["not_run"]
     kept = (out / "joined/seed0/last.safetensors").stat().st_mtime_ns
     _call("ablate", study, "--data", data, "--out", out, "--seeds", 1)
     assert (out / "joined/seed0/last.safetensors").stat().st_mtime_ns == kept

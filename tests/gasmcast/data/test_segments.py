@@ -116,7 +116,7 @@ def test_a_jump_reads_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_segment_after_the_end_is_an_error(video: Path) -> None:
     with pytest.raises(SourceError, match="no frame between 50 and 51 s"):
         read_sample(Sample("a", 0, str(video), start_s=50.0, end_s=51.0), SPEC, 0.0)
-    with pytest.raises(SourceError, match="ends before the segment"):
+    with pytest.raises(SourceError, match="ends before the annotated span"):
         clip_length_s(Sample("a", 0, str(video), start_s=50.0))
 
 

@@ -1,4 +1,4 @@
-"""Scores, the tests of time, views and the analysis: all from arrays."""
+"""Scores, the time tests, views and the analysis: all from arrays."""
 
 import cv2
 import numpy as np

@@ -112,7 +112,7 @@ def test_a_wrong_last_row_is_told_before_the_first_is_trained(
             DivergedError("The loss is not finite at epoch 2; clips: a, b."),
             "diverged (seed 0): The loss is not finite at epoch 2",
         ),
-        (NoWeightsError("The weights are not to be had."), "The weights are not to be had."),
+        (NoWeightsError("The weights are not available."), "The weights are not available."),
     ],
 )
 def test_a_row_at_fault_does_not_cost_the_others(data, tmp_path, trained, fault, why):

@@ -112,7 +112,7 @@ def test_the_models_own_encoder_in_every_precision(
     from gasmcast.calibration.policy import Policy
     from gasmcast.calibration.qdq import ALL_LEVELS
     from gasmcast.calibration.quantize import collect_ranges
-    from gasmcast.export.checks.reference_engines import open_arbiter
+    from gasmcast.export.checks.reference_engines import open_reference
     from gasmcast.export.graphs.fp16 import to_fp16
     from gasmcast.export.graphs.graph_file import save_graph
 
@@ -129,6 +129,6 @@ def test_the_models_own_encoder_in_every_precision(
     path = save_graph(made, tmp_path / "encoder.onnx")
     engine = compile_graph(path, None, None, cameras=2)
     assert compare_engines(
-        engine, open_arbiter(path), {"segments": drifting_noise(2, shape, 9)}
+        engine, open_reference(path), {"segments": drifting_noise(2, shape, 9)}
     ) > (0.9999 if precision == "fp32" else 0.99)
     engine.close()

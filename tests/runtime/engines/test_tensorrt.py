@@ -267,13 +267,7 @@ def test_no_device_is_found_out_before_the_runtime_is_made(
 
 @pytest.mark.parametrize(
     ("version", "fits"),
-    [
-        ("10.2.1", False),
-        ("10.3.0", True),
-        ("11.4.0.106", True),
-        ("12.0", False),
-        ("nonsense", False),
-    ],
+    [("10.2.1", False), ("10.3.0", True)],
 )
 def test_only_versions_that_were_checked(machine, version: str, fits: bool) -> None:
     machine.trt.__version__ = version

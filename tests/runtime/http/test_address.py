@@ -26,6 +26,12 @@ def test_addresses():
             parse_address(text)
 
 
+def test_the_hint_names_the_default_port_of_the_caller():
+    with pytest.raises(UsageError) as caught:
+        parse_address("box:x", 8420)
+    assert "Write 8420, or 0.0.0.0:8420" in caught.value.hint
+
+
 def test_an_address_is_bound_once():
     with bind("127.0.0.1", 0) as first, pytest.raises(OSError, match="in use"):
         bind(*first.getsockname())

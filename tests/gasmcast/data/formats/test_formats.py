@@ -355,7 +355,8 @@ def test_missing_videos_are_counted_and_named(root: Path) -> None:
 
 def test_segments_beyond_the_end_are_named(root: Path) -> None:
     path = write(root / "x.csv", BIG + "a.mp4,open,1,3\na.mp4,open,9,60\n")
-    with pytest.raises(UsageError, match=r"line 3: the segment ends at 60\.00 s, but .* 10\.00 s"):
+    found = r"line 3: the annotated span ends at 60\.00 s, but .* 10\.00 s"
+    with pytest.raises(UsageError, match=found):
         usable(read_split(path, "train"), path)
 
 

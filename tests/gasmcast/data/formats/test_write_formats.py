@@ -89,7 +89,7 @@ def test_segments_survive_a_round_trip(segments: Path, tmp_path: Path, target: s
 
 def test_what_a_format_cannot_hold_is_an_error(segments: Path, tmp_path: Path) -> None:
     index = open_index(segments)
-    with pytest.raises(UsageError, match=r"line 2: a segment of .* no file of its own"):
+    with pytest.raises(UsageError, match=r"line 2: a span of .* no file of its own"):
         write_index(index, tmp_path / "set", "ssv2")
     with pytest.raises(UsageError, match="exists already"):
         write_index(index, segments, "csv")

@@ -60,10 +60,10 @@ def test_motion_weights_are_announced_verified_and_kept(weights_server, capsys) 
         assert torch.equal(backbone.net["0"][0][0].weight, network.features[0][0][0].weight)
     assert weights_server.paths() == [weights_server.motion] * 2
 
-    told = capsys.readouterr().err
-    assert told.startswith("Downloading the weights of s3d, 34 MB, from http://127.0.0.1:")
+    printed = capsys.readouterr().err
+    assert printed.startswith("Downloading the weights of s3d, 34 MB, from http://127.0.0.1:")
     for part in ("License: BSD-3-Clause", "downloading  50 %", "Verified by its SHA-256"):
-        assert part in told
+        assert part in printed
 
 
 def test_semantic_weights_come_from_the_hub_and_equal_timms_own(weights_server, capsys) -> None:
@@ -142,9 +142,9 @@ def test_a_preset_is_prepared_for_machines_without_a_network(
             entry.path.stem.rpartition("-")[2]
             == (hashlib.sha256(entry.path.read_bytes()).hexdigest()[:8])
         )
-    told = "\n".join(lines)
-    assert "some-license" in told
-    assert "BSD-3-Clause" in told
+    printed = "\n".join(lines)
+    assert "some-license" in printed
+    assert "BSD-3-Clause" in printed
     assert sorted(file.name for file in folder.iterdir()) == sorted(
         ["weights.json", *(entry.path.name for entry in prepared)]
     )

@@ -1,4 +1,4 @@
-"""Planted truths: wrong labels are found, flat curves are told from rising ones, forecasts hold."""
+"""Planted truths: wrong labels are found, flat and rising curves are told apart, forecasts hold."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def test_any_record_is_read_or_one_sentence(
     said = ""
     try:
         config, labels = fake.tiny_config(train__epochs=1), Labels(fake.CLASSES)
-        find_state(tmp_path, config, labels, "set", resume=True, note=lambda _: None)
+        find_state(tmp_path, config, labels, "set", resume=True, report=lambda _: None)
     except GasmcastError as error:
         said = str(error)
     assert "\n" not in said

@@ -69,20 +69,20 @@ def test_folds_judge_and_then_all_clips_train(fake, clips, tmp_path, read_out: s
         settings = {"train.stream_weight_folds": 2}
     else:
         preset, settings = _preset(fake, tmp_path), {}
-    run, told = tmp_path / "run", []
+    run, stages = tmp_path / "run", []
     result = train(
         preset,
         clips,
         run,
         folds=3,
         settings=settings,
-        progress=lambda stage, *_: told.append(stage),
+        progress=lambda stage, *_: stages.append(stage),
         warn=lambda _: None,
     )
 
     # No clip is left out of the last training, and each was judged by a model that had not seen it.
     assert (result.training_clips, result.validation_clips) == (12, 0)
-    assert "Fold 2 of 3: 4 clips of 2 sources are held out." in told
+    assert "Fold 2 of 3: 4 clips of 2 sources are held out." in stages
     stored = json.loads((run / "folds" / "out_of_fold.json").read_text())
     assert len({answer["id"] for answer in stored["answers"]}) == stored["clips"] == 12
     folds_of = {answer["source"]: set() for answer in stored["answers"]}

@@ -168,7 +168,7 @@ def test_of_several_caches_that_fit_one_is_chosen_by_views_or_none(
     with pytest.raises(UsageError, match="3 caches that fit") as caught:
         open_training_set(frozen, data, from_file, cache=caches)
     assert all(name in caught.value.what for name in names.values())
-    with pytest.raises(UsageError, match="3 caches that fit"):  # none of them has so many
+    with pytest.raises(UsageError, match="3 caches that fit"):  # none has four views
         open_training_set(frozen, data, {"train.cache_views": 4}, cache=caches)
     for views in (1, 2, 3):
         run = open_training_set(frozen, data, {"train.cache_views": views}, cache=caches)
