@@ -1,7 +1,7 @@
-"""Show where the model looks, for the one camera that somebody is looking at.
+"""Show where the model looks, for the cameras that somebody is looking at.
 
-The attention twins of a bundle run only when maps are requested. A camera that nobody watches pays
-one comparison of names per decision.
+The attention twins of a bundle run only when maps are requested, and once for each window. A camera
+that nobody watches pays one look-up of its name per decision.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,25 +32,38 @@ __all__ = ["AttentionView"]
 
 _WATCH_S = 10.0
 """Time after the last request for which a camera's windows are still kept."""
+_MAX_WATCHED = 4
+"""Cameras whose windows are kept at once; each is copied at every decision."""
 Arrays = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class _Window:
-    """Last decided window of the watched camera."""
+    """Last decided window of a watched camera."""
 
     pair: NDArray[np.uint8]
     """`(2, F, H, W, 3)` RGB: the last segment and its predecessor."""
     features: dict[str, NDArray[np.float32]]
     """`semantic (1, S, L, f, P, D)` and `motion (1, S, L, C, D)`."""
     span_s: tuple[float, float]
+    outputs: dict[str, tuple[dict[str, Any], float]] = field(default_factory=dict)
+    """Outputs of the twins that ran on this window, with their time in milliseconds."""
+
+
+@dataclass
+class _Watched:
+    """A camera that somebody is looking at."""
+
+    until_s: float
+    window: _Window | None = None
 
 
 class AttentionView:
-    """Attention maps of one camera's last decided window, computed on request.
+    """Attention maps of the last decided window of a camera, computed on request.
 
-    `offer` is called by the head's thread after every decision, `answer` by the thread that serves
-    a viewer. Only the camera of the last request is watched, and only for some seconds after it.
+    `offer` is called by the head's thread after every decision, `answer` by the threads that serve
+    viewers. A camera is watched for some seconds after the last request; of too many cameras, the
+    one whose last request is the oldest is watched no longer.
 
     Args:
         bundle: a bundle with attention twins (`gasmcast export --attention`).
@@ -89,9 +102,7 @@ class AttentionView:
         # Guards what is watched and kept; the engines have a lock of their own.
         self._arrived = threading.Condition()
         self._running = threading.Lock()
-        self._camera = ""
-        self._until = 0.0
-        self._window: _Window | None = None
+        self._watched: dict[str, _Watched] = {}
 
     def offer(self, camera: str, segment: Segment, features: Arrays) -> None:
         """Keep a window that was just decided, if its camera is being watched.
@@ -102,18 +113,19 @@ class AttentionView:
             features: `semantic (1, S, L, f, P, D)` and `motion (1, S, L, C, D)`; may be views that
                 the caller overwrites later.
         """
-        if camera != self._camera:
+        if camera not in self._watched:
             return
         spec = self._bundle.manifest.spec
         with self._arrived:
             # Nobody has asked for a while: stop copying, and give the memory back.
-            if self._clock() > self._until:
-                self._camera, self._window = "", None
+            self._drop_unwatched()
+            watched = self._watched.get(camera)
+            if watched is None:
                 return
 
             copies = {name: np.array(value) for name, value in features.items()}
             span_s = (round(segment.end_s - spec.window_s, 6), round(segment.end_s, 6))
-            self._window = _Window(segment.pair, copies, span_s)
+            watched.window = _Window(segment.pair, copies, span_s)
             self._arrived.notify_all()
 
     def answer(
@@ -147,7 +159,7 @@ class AttentionView:
 
         Raises:
             UsageError: there is no such patch or layer.
-            MachineError: no window was decided in time.
+            MachineError: no window was decided in time, or others ask for too many cameras.
         """
         # Wrong requests must not switch the copying on.
         files = self._bundle.manifest.files
@@ -158,14 +170,14 @@ class AttentionView:
 
         window = self._wait(camera, timeout_s)
         with self._running:
-            head, head_ms = self._run("head_attention", window.features)
+            head, head_ms = self._run("head_attention", window, window.features)
             maps = {name: value[0] for name, value in head.items()}
             cost_ms = {"head": head_ms}
 
             # One segment is encoded again, and only for a clicked patch.
             if patch is not None:
                 encoded, cost_ms["encoder"] = self._run(
-                    "encoder_attention", {"segments": window.pair[None]}
+                    "encoder_attention", window, {"segments": window.pair[None]}
                 )
                 maps |= {name: encoded[name][0] for name in graphs}
 
@@ -183,29 +195,54 @@ class AttentionView:
     def _wait(self, camera: str, timeout_s: float) -> _Window:
         """Watch a camera and return its last window, once there is one."""
         with self._arrived:
-            if camera != self._camera:
-                self._camera, self._window = camera, None
-            self._until = self._clock() + _WATCH_S + timeout_s
+            watched = self._watched.setdefault(camera, _Watched(0.0))
+            watched.until_s = self._clock() + _WATCH_S + timeout_s
+            self._drop_unwatched()
             self._arrived.wait_for(
-                lambda: self._camera != camera or self._window is not None, timeout_s
+                lambda: watched.window is not None or self._watched.get(camera) is not watched,
+                timeout_s,
             )
-            window = self._window if self._camera == camera else None
-        if window is None:
+            dropped = self._watched.get(camera) is not watched
+        if watched.window is not None:
+            return watched.window
+        if dropped:
             raise MachineError(
-                f"{camera} has not decided a window in {timeout_s:.0f} s.",
-                "Wait until the camera is live, and ask again.",
+                f"The maps of {camera} are not computed: other viewers ask for too many cameras.",
+                f"{_MAX_WATCHED} cameras at once are the limit. Ask again later.",
             )
-        return window
+        raise MachineError(
+            f"{camera} has not decided a window in {timeout_s:.0f} s.",
+            "Wait until the camera is live, and ask again.",
+        )
 
-    def _run(self, graph: str, feeds: Arrays | dict[str, Any]) -> tuple[dict[str, Any], float]:
-        """Run a twin, compiled on its first use; return its outputs and the time in ms."""
+    def _drop_unwatched(self) -> None:
+        """Drop the cameras nobody looks at, and the oldest of too many; the lock is held."""
+        now, before = self._clock(), len(self._watched)
+        for name in [name for name, watched in self._watched.items() if now > watched.until_s]:
+            del self._watched[name]
+        while len(self._watched) > _MAX_WATCHED:
+            del self._watched[min(self._watched, key=lambda name: self._watched[name].until_s)]
+        if len(self._watched) < before:
+            self._arrived.notify_all()
+
+    def _run(
+        self, graph: str, window: _Window, feeds: Arrays | dict[str, Any]
+    ) -> tuple[dict[str, Any], float]:
+        """Run a twin, once for each window and compiled on its first use.
+
+        Returns:
+            Its outputs, and the time that it took in milliseconds.
+        """
+        if graph in window.outputs:
+            return window.outputs[graph]
         if graph not in self._engines:
             twin: Any = graph
             self._engines[graph] = self._bundle.engine(twin, "fp32", self._backend, self._threads)
         engine = self._engines[graph]
         started = time.perf_counter()
         outputs = engine.run({name: feeds[name] for name in engine.inputs})
-        return outputs, round(1000 * (time.perf_counter() - started), 2)
+        window.outputs[graph] = outputs, round(1000 * (time.perf_counter() - started), 2)
+        return window.outputs[graph]
 
     def _probabilities(self, logits: NDArray[np.float32]) -> list[float]:
         scaled = logits.astype(np.float64) / self._bundle.measured("fp32").temperature

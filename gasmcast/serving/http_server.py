@@ -83,6 +83,7 @@ class _DrainingServer(uvicorn.Server):
 class _ServeProtocol(LimitedProtocol):
     """Connection of a client; the body of a request has a limit of its own, in the application."""
 
+    server_name = "gasmcast serve"
     request_s = 30.0
     stalled_s = 60.0
 

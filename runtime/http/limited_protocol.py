@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from gasmcast.runtime.http.refusal_log import RefusalLog
+
 __all__ = ["LimitedProtocol"]
+
+_refused = RefusalLog(logging.getLogger(__name__))
 
 
 class LimitedProtocol(H11Protocol):
@@ -17,8 +22,12 @@ class LimitedProtocol(H11Protocol):
     a later one. A stream of pictures may last for ever, as long as its client reads it. Servers set
     the limits in a subclass.
 
-    If there are too many connections, the oldest one without a request ends, else the newest.
+    If there are too many connections, the oldest one without a request ends, else the oldest one
+    whose request has not arrived whole, else the newest.
     """
+
+    server_name: ClassVar[str] = "a server"
+    """Name of the server, for the log."""
 
     request_s: ClassVar[float]
     """Seconds from the connection, or from the answer before, until the head of a request."""
@@ -40,6 +49,12 @@ class LimitedProtocol(H11Protocol):
         cycle: Any = self.cycle
         answering = cycle is not None and not cycle.response_complete
         return answering and not self.answer_within_deadline
+
+    @property
+    def receiving(self) -> bool:
+        """True while the body of a request arrives."""
+        cycle: Any = self.cycle
+        return cycle is not None and cycle.more_body and not cycle.response_started
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for a request."""
@@ -83,7 +98,14 @@ class LimitedProtocol(H11Protocol):
 
     def _await_request(self) -> None:
         _cancel(self._deadline)
-        self._deadline = self.loop.call_later(self.request_s, self.transport.abort)
+        self._deadline = self.loop.call_later(self.request_s, self._end_slow)
+
+    def _end_slow(self) -> None:
+        """End a connection whose client did not send in time."""
+        # Browsers open connections ahead of need: silence is no reason for a warning.
+        if self.conn.trailing_data[0]:
+            _refused.note(f"a slow request to {self.server_name}")
+        self.transport.abort()
 
     def _make_room(self) -> None:
         """End a connection if this one is too many."""
@@ -95,7 +117,9 @@ class LimitedProtocol(H11Protocol):
         if len(still_open) + len(connections) - len(mine) <= self.max_connections:
             return
         idle = [other for other in still_open if other is not self and not other.busy]
-        victim = min(idle, key=lambda other: other.since_s) if idle else self
+        waiting = [other for other in still_open if other is not self and other.receiving]
+        victim = min(idle or waiting or [self], key=lambda other: other.since_s)
+        _refused.note(f"a connection to {self.server_name}, which has too many")
         victim.transport.abort()
 
 

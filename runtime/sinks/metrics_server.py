@@ -92,6 +92,7 @@ def _host_name(header: str) -> str:
 class _MetricsProtocol(LimitedProtocol):
     """Connection of one request; a good client needs milliseconds for it."""
 
+    server_name = "/metrics"
     request_s = 5.0
     stalled_s = 5.0
     max_connections = 64

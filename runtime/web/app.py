@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +25,10 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from gasmcast.errors import GasmcastError
+from gasmcast.runtime.http.refusal_log import RefusalLog
 from gasmcast.runtime.web.camera_pictures import BOUNDARY, Pictures
 from gasmcast.runtime.web.guard import Guard
-from gasmcast.runtime.web.login import COOKIE, Login
+from gasmcast.runtime.web.login import Login
 from gasmcast.runtime.web.page_camera import PageCameras
 
 if TYPE_CHECKING:
@@ -35,10 +39,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Page", "build_app"]
 
+_log = logging.getLogger(__name__)
 _STATIC = Path(__file__).parent / "static"
 _KEEP_ALIVE_S = 10.0
+_LOGIN_S = 5.0  # for the token to arrive
 _MAX_LOGIN_BYTES = 1_000
 _MAX_STREAMS = 64
+_MAX_ATTENTION = 4  # requests for maps at once; each may wait for seconds
+_MAX_DIGITS = 18  # of an id; SQLite takes 64 bits
 Attention = Callable[..., dict[str, Any]]
 
 
@@ -71,8 +79,8 @@ def build_app(feed: WebFeed, page: Page, *, bound: str, login: Login | None) -> 
         Route("/facts", routes.facts),
         Route("/messages", routes.messages),
         Route("/events", routes.events),
-        Route("/events/{number:int}", routes.event),
-        Route("/events/{number:int}/{picture:int}.jpg", routes.event_picture),
+        Route("/events/{number}", routes.event),
+        Route("/events/{number}/{picture}.jpg", routes.event_picture),
         Route("/cameras/{camera:path}/stream", routes.stream),
         Route("/cameras/{camera:path}/snapshot.jpg", routes.snapshot),
         Route("/cameras/{camera:path}/attention", routes.attention),
@@ -90,6 +98,9 @@ class _Routes:
         self._feed, self._page, self._login = feed, page, login
         self._pictures = Pictures(feed)
         self._streams = 0
+        self._refused = RefusalLog(_log)
+        # Waiting for the maps of a stalled camera must not hold up the pictures of the others.
+        self._viewers = ThreadPoolExecutor(_MAX_ATTENTION, "attention")
 
     async def index(self, _: Request) -> Response:
         return FileResponse(_STATIC / "index.html")
@@ -105,18 +116,25 @@ class _Routes:
             text = "Too many wrong tokens. Try again in a minute.\n"
             return PlainTextResponse(text, 429, {"retry-after": "60"})
 
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _MAX_LOGIN_BYTES:
-                return PlainTextResponse("This is no token.\n", 413)
+        # A body that never ends must not hold one of the few connections.
+        try:
+            body = await asyncio.wait_for(_login_body(request), _LOGIN_S)
+        except asyncio.TimeoutError:
+            self._refused.note("a login whose token did not arrive in time")
+            text = "The token did not arrive in time.\n"
+            return PlainTextResponse(text, 408, {"connection": "close"})
+        if body is None:
+            return PlainTextResponse("This is no token.\n", 413, {"connection": "close"})
 
         session = self._login.open_session(body.decode("utf-8", "replace").strip(), client)
         if session is None:
+            self._refused.note(f"a wrong token from {client}", "a wrong token")
             return PlainTextResponse("Wrong token.\n", 403)
         answer = PlainTextResponse("ok\n")
         secure = request.headers.get("x-forwarded-proto") == "https"
-        answer.set_cookie(COOKIE, session, httponly=True, samesite="strict", secure=secure)
+        answer.set_cookie(
+            self._login.cookie, session, httponly=True, samesite="strict", secure=secure
+        )
         return answer
 
     async def facts(self, _: Request) -> Response:
@@ -127,12 +145,15 @@ class _Routes:
                 "attention": self._page.attention is not None,
                 "browser_cameras": self._page.cameras is not None,
                 "keep_s": None if store is None else store.keep_s,
+                "store_trouble": "" if store is None else store.trouble,
             }
         )
 
-    async def messages(self, _: Request) -> Response:
+    async def messages(self, request: Request) -> Response:
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         if self._streams >= _MAX_STREAMS:
-            return _busy()
+            return self._busy()
         return StreamingResponse(self._messages(), media_type="text/event-stream")
 
     async def _messages(self) -> AsyncIterator[bytes]:
@@ -152,9 +173,11 @@ class _Routes:
         camera = request.path_params["camera"]
         if camera not in self._feed.cameras():
             return _no_camera(camera)
-        if self._streams >= _MAX_STREAMS:
-            return _busy()
         media = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
+        if request.method == "HEAD":
+            return Response(media_type=media)
+        if self._streams >= _MAX_STREAMS:
+            return self._busy()
         return StreamingResponse(self._stream(camera), media_type=media)
 
     async def _stream(self, camera: str) -> AsyncIterator[bytes]:
@@ -175,7 +198,7 @@ class _Routes:
         return Response(data, media_type="image/jpeg")
 
     async def events(self, request: Request) -> Response:
-        """Return events, newest first: from the store, or those that are in memory."""
+        """Return events, newest first."""
         query = request.query_params
         camera, label = query.get("camera", ""), query.get("label", "")
         try:
@@ -183,29 +206,26 @@ class _Routes:
         except ValueError:
             return PlainTextResponse("before is a number of seconds since 1970.\n", 400)
 
-        store = self._feed.store
-        if store is not None:
-            stored = await asyncio.to_thread(store.events, before_s, camera, label)
-            return JSONResponse(stored)
-        recent = [
-            event
-            for event in self._feed.recent_events()
-            if camera in ("", event["camera"]) and label in ("", event["label"])
-        ]
-        return JSONResponse(recent if before_s is None else [])
+        found = await asyncio.to_thread(self._feed.events, before_s, camera, label)
+        return JSONResponse(found)
 
     async def event(self, request: Request) -> Response:
         store = self._feed.store
-        number = request.path_params["number"]
-        found = None if store is None else await asyncio.to_thread(store.event, number)
+        number = _number(request.path_params["number"])
+        found = None
+        if store is not None and number is not None:
+            found = await asyncio.to_thread(store.event, number)
         if found is None:
             return PlainTextResponse("This event is not stored (any more).\n", 404)
         return JSONResponse(found)
 
     async def event_picture(self, request: Request) -> Response:
         store = self._feed.store
-        numbers = request.path_params["number"], request.path_params["picture"]
-        data = None if store is None else await asyncio.to_thread(store.picture, *numbers)
+        number = _number(request.path_params["number"])
+        picture = _number(request.path_params["picture"])
+        data = None
+        if store is not None and number is not None and picture is not None:
+            data = await asyncio.to_thread(store.picture, number, picture)
         if data is None:
             return PlainTextResponse("This picture is not stored (any more).\n", 404)
         return Response(data, media_type="image/jpeg")
@@ -221,16 +241,34 @@ class _Routes:
         try:
             patch = request.query_params.get("patch")
             chosen = None if patch is None else int(patch)
-            maps = await asyncio.to_thread(self._page.attention, camera, patch=chosen)
+            answer = partial(self._page.attention, camera, patch=chosen)
+            maps = await asyncio.get_running_loop().run_in_executor(self._viewers, answer)
         except (GasmcastError, ValueError) as error:
             return PlainTextResponse(f"{error}\n", 400)
         return Response(json.dumps(maps), media_type="application/json")
 
+    def _busy(self) -> Response:
+        self._refused.note("a page, because too many are open")
+        text = "Too many pages are open. Close some.\n"
+        return PlainTextResponse(text, 503, {"retry-after": "5"})
+
+
+async def _login_body(request: Request) -> bytes | None:
+    """Return the body of a login; None if it is too long for a token."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_LOGIN_BYTES:
+            return None
+    return body
+
+
+def _number(text: str) -> int | None:
+    """Return an id of a path; None if it is none."""
+    if text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS:
+        return int(text)
+    return None
+
 
 def _no_camera(camera: str) -> Response:
     return PlainTextResponse(f"There is no camera {camera!r}.\n", 404)
-
-
-def _busy() -> Response:
-    text = "Too many pages are open. Close some.\n"
-    return PlainTextResponse(text, 503, {"retry-after": "5"})

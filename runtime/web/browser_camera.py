@@ -25,20 +25,26 @@ _WAITING = 4
 _HEAD = struct.Struct("<d")  # seconds of the page's own clock, then the JPEG
 # Markers of the frame header (SOF); C4, C8 and CC are tables.
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Baseline and extended sequential. A progressive picture may have any number of scans, each of
+# which costs as much time as a whole picture.
+_SEQUENTIAL = (0xC0, 0xC1)
+_SCAN, _MAX_SCANS = b"\xff\xda", 8  # one for each color, and those of a preview in the header
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Return width and height in the header of a JPEG, without decoding; None if it has none.
+    """Return width and height in the header of a sequential JPEG, without decoding; None otherwise.
 
     The header is read by the layout of ITU-T T.81, annex B: a small file may claim a picture that
     fills the memory when it is decoded.
     """
-    if data[:2] != b"\xff\xd8":
+    if data[:2] != b"\xff\xd8" or data.count(_SCAN) > _MAX_SCANS:
         return None
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
         if marker in _FRAME_HEADERS:
+            if marker not in _SEQUENTIAL:
+                return None
             height = int.from_bytes(data[at + 5 : at + 7], "big")
             width = int.from_bytes(data[at + 7 : at + 9], "big")
             return width, height

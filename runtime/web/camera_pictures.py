@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gasmcast.runtime.web.event_store import jpeg
 from gasmcast.runtime.web.feed import WebFeed
+from gasmcast.runtime.web.small_pictures import jpeg
 
 __all__ = ["BOUNDARY", "Pictures"]
 
@@ -72,5 +72,10 @@ class Pictures:
             return known[1]
         data = jpeg(image, _LONGER_PX, _QUALITY)
         with self._lock:
+            # Browsers that were cameras never come back under the same name.
+            if known is None:
+                present = self._feed.cameras()
+                for name in [name for name in self._encoded if name not in present]:
+                    del self._encoded[name]
             self._encoded[camera] = (image, data)
         return data

@@ -12,28 +12,25 @@ import queue
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError
-from gasmcast.runtime.records import Decision, Event, Record
+from gasmcast.runtime.records import Record
+from gasmcast.runtime.web.open_events import PICTURE_PX, FinishedEvent, OpenEvents
+from gasmcast.runtime.web.small_pictures import jpeg
 
-__all__ = ["EventStore", "jpeg"]
+__all__ = ["EventStore"]
 
 _log = logging.getLogger(__name__)
 
-_PICTURE_EVERY_S = 0.5
-_BEFORE = 6  # pictures before the first detection
-_PICTURES = 24  # of one event
-_PICTURE_PX = 320  # longer side
 _WAITING = 256  # events for the thread
+_PURGE_EVERY_S = 60.0
+_CLOSE_S = 2.0  # for room in the queue
 MAX_BYTES = 1_000_000_000
 """Largest size of the file; the oldest events go first."""
 
@@ -46,46 +43,6 @@ CREATE TABLE IF NOT EXISTS picture (
   event INTEGER NOT NULL REFERENCES event (id) ON DELETE CASCADE, number INTEGER NOT NULL,
   time_s REAL NOT NULL, jpeg BLOB NOT NULL, PRIMARY KEY (event, number));
 """
-_Small = tuple[float, NDArray[np.uint8]]
-
-
-@dataclass
-class _Camera:
-    """State of one camera in the store."""
-
-    before: deque[_Small] = field(default_factory=lambda: deque(maxlen=_BEFORE))
-    """Last small pictures."""
-    during: list[_Small] = field(default_factory=list)
-    """Pictures of the event that is open."""
-    curve: list[tuple[float, float]] = field(default_factory=list)
-    """Time and probability of the open event's label."""
-    label: str = ""
-    """Label of the open event; empty between events."""
-
-
-@dataclass(frozen=True)
-class _Finished:
-    """An event that is to be written."""
-
-    event: Event
-    curve: list[tuple[float, float]]
-    pictures: list[_Small]
-
-
-def jpeg(image: NDArray[np.uint8], longer: int, quality: int = 80) -> bytes:
-    """Return an RGB image `(H, W, 3)` as JPEG whose longer side has at most `longer` pixels."""
-    bgr = cv2.cvtColor(_shrink(image, longer), cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))
-    return data.tobytes() if done else b""
-
-
-def _shrink(image: NDArray[np.uint8], longer: int) -> NDArray[np.uint8]:
-    """Downscale so that the longer side has at most `longer` pixels; never upscale."""
-    scale = longer / max(image.shape[:2])
-    if scale >= 1:
-        return image
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.uint8)
 
 
 class EventStore:
@@ -112,9 +69,8 @@ class EventStore:
         self.file, self.keep_s, self._max_bytes, self._wall = file, keep_s, max_bytes, wall
         self.trouble = ""
         """Why events are not stored at present; empty when all is well."""
-        self._cameras: dict[str, _Camera] = {}
-        self._lock = threading.Lock()
-        self._queue: queue.Queue[_Finished | None] = queue.Queue(_WAITING)
+        self._open_events = OpenEvents(self._enqueue)
+        self._queue: queue.Queue[FinishedEvent | None] = queue.Queue(_WAITING)
 
         # Opened here, so that a wrong path is an error at the start.
         try:
@@ -131,37 +87,30 @@ class EventStore:
         self._thread = threading.Thread(target=self._run, name="event-store", daemon=True)
         self._thread.start()
 
-    def write(self, record: Record) -> None:
-        """Follow the events of a record's camera; never waits."""
-        with self._lock:
-            camera = self._cameras.setdefault(record.camera, _Camera())
-            if isinstance(record, Decision) and camera.label:
-                shares = dict(record.top)
-                camera.curve.append((record.time_s, shares.get(camera.label, 0.0)))
-            elif isinstance(record, Event) and record.phase == "start":
-                camera.label = record.label
-                camera.curve = [(record.detected_s, record.p)]
-                camera.during = list(camera.before)
-            elif isinstance(record, Event) and record.phase == "end":
-                finished = _Finished(record, camera.curve, camera.during)
-                camera.label, camera.curve, camera.during = "", [], []
-                self._enqueue(finished)
+    @property
+    def oldest_s(self) -> float:
+        """Seconds since 1970 before which events have expired."""
+        return self._wall() - self.keep_s
+
+    def write(self, record: Record, key: str = "") -> None:
+        """Follow the events of a record's camera; never waits.
+
+        Args:
+            record: any record.
+            key: of an event: unique across cameras and runs.
+        """
+        self._open_events.write(record, key)
 
     def frame(self, camera: str, time_s: float, image: NDArray[np.uint8]) -> None:
         """Keep a small copy of a picture `(H, W, 3)`, twice a second at most."""
-        with self._lock:
-            known = self._cameras.setdefault(camera, _Camera())
-            last_s = known.before[-1][0] if known.before else -1e9
-            if 0 <= time_s - last_s < _PICTURE_EVERY_S:
-                return
-            small = (time_s, _shrink(image, _PICTURE_PX))
-            known.before.append(small)
-            if known.label and len(known.during) < _PICTURES:
-                known.during.append(small)
+        self._open_events.frame(camera, time_s, image)
 
     def close(self) -> None:
         """Write what waits and end the thread."""
-        self._queue.put(None)
+        try:
+            self._queue.put(None, timeout=_CLOSE_S)
+        except queue.Full:  # the disk hangs, and the thread with it
+            return
         self._thread.join(5.0)
 
     def events(
@@ -176,15 +125,25 @@ class EventStore:
             limit: largest number.
         """
         rows = self._query(
-            "SELECT id, record FROM event WHERE wall_s < ? AND (? = '' OR camera = ?)"
-            " AND (? = '' OR label = ?) ORDER BY wall_s DESC LIMIT ?",
-            (1e18 if before_s is None else before_s, camera, camera, label, label, limit),
+            "SELECT id, record FROM event WHERE wall_s >= ? AND wall_s < ?"
+            " AND (? = '' OR camera = ?) AND (? = '' OR label = ?) ORDER BY wall_s DESC LIMIT ?",
+            (
+                self.oldest_s,
+                1e18 if before_s is None else before_s,
+                camera,
+                camera,
+                label,
+                label,
+                limit,
+            ),
         )
-        return [{"id": number, **json.loads(record)} for number, record in rows]
+        return [_stored(number, record) for number, record in rows]
 
     def event(self, number: int) -> dict[str, Any] | None:
         """Return an event with `curve` and the times of its pictures; None if it is gone."""
-        rows = self._query("SELECT record, curve FROM event WHERE id = ?", (number,))
+        rows = self._query(
+            "SELECT record, curve FROM event WHERE id = ? AND wall_s >= ?", (number, self.oldest_s)
+        )
         if not rows:
             return None
         pictures = self._query(
@@ -192,38 +151,57 @@ class EventStore:
         )
         record, curve = rows[0]
         listed = [{"number": n, "time_s": time_s} for n, time_s in pictures]
-        known: dict[str, Any] = json.loads(record)
-        return {"id": number, **known, "curve": json.loads(curve), "pictures": listed}
+        return _stored(number, record) | {"curve": json.loads(curve), "pictures": listed}
 
     def picture(self, event: int, number: int) -> bytes | None:
         """Return a picture of an event as JPEG; None if it is gone."""
         rows = self._query(
-            "SELECT jpeg FROM picture WHERE event = ? AND number = ?", (event, number)
+            "SELECT jpeg FROM picture JOIN event ON event.id = picture.event"
+            " WHERE event = ? AND number = ? AND wall_s >= ?",
+            (event, number, self.oldest_s),
         )
         return bytes(rows[0][0]) if rows else None
 
-    def _enqueue(self, finished: _Finished) -> None:
+    def _enqueue(self, finished: FinishedEvent) -> None:
         try:
             self._queue.put_nowait(finished)
         except queue.Full:
             self._report("the disk is too slow for the events")
 
     def _run(self) -> None:
-        while (finished := self._queue.get()) is not None:
+        # Expired events go at the start, too, and while nothing happens: they show people.
+        self._purge()
+        while True:
+            try:
+                finished = self._queue.get(timeout=_PURGE_EVERY_S)
+            except queue.Empty:
+                self._purge()
+                continue
+            if finished is None:
+                return
             try:
                 self._insert(finished)
                 self.trouble = ""
-            except (sqlite3.Error, OSError) as error:  # noqa: PERF203 - an event costs far more
+            except (sqlite3.Error, OSError) as error:
                 self._report(f"{self.file}: {error}")
 
-    def _insert(self, finished: _Finished) -> None:
+    def _purge(self) -> None:
+        """Remove the events that have expired."""
+        try:
+            with self._open() as database:
+                database.execute("DELETE FROM event WHERE wall_s < ?", (self.oldest_s,))
+        except (sqlite3.Error, OSError) as error:
+            self._report(f"{self.file}: {error}")
+
+    def _insert(self, finished: FinishedEvent) -> None:
         """Write one event, and remove what is too old or too much."""
         event = finished.event
+        record = event.to_json() | ({"key": finished.key} if finished.key else {})
         row = (
             event.wall_s,
             event.camera,
             event.label,
-            json.dumps(event.to_json()),
+            json.dumps(record),
             json.dumps(finished.curve),
         )
         with self._open() as database:
@@ -234,11 +212,11 @@ class EventStore:
             database.executemany(
                 "INSERT INTO picture VALUES (?, ?, ?, ?)",
                 [
-                    (cursor.lastrowid, number, time_s, jpeg(image, _PICTURE_PX))
+                    (cursor.lastrowid, number, time_s, jpeg(image, PICTURE_PX))
                     for number, (time_s, image) in enumerate(finished.pictures)
                 ],
             )
-            database.execute("DELETE FROM event WHERE wall_s < ?", (self._wall() - self.keep_s,))
+            database.execute("DELETE FROM event WHERE wall_s < ?", (self.oldest_s,))
 
         # Each round removes the oldest tenth, and the file shrinks with it.
         while self.file.stat().st_size > self._max_bytes:
@@ -269,6 +247,12 @@ class EventStore:
         database = _Connection(self.file, timeout=5.0)
         database.connection.execute("PRAGMA foreign_keys = ON")
         return database
+
+
+def _stored(number: int, record: str) -> dict[str, Any]:
+    """Return a stored event; those of earlier versions get a key here."""
+    known: dict[str, Any] = json.loads(record)
+    return {"id": number, "key": f"stored-{number}", **known}
 
 
 class _Connection:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import secrets
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ __all__ = ["Subscriber", "WebFeed"]
 
 _MAX_WAITING = 200  # messages for one client; a slow one misses the oldest
 _RECENT_EVENTS = 300  # kept in memory for pages that open later
+_LISTED = 100  # events of one answer, if events are stored
 
 
 class Subscriber:
@@ -55,6 +58,9 @@ class WebFeed:
     reference to the newest one of each camera, and only of cameras that somebody watches or whose
     events are stored.
 
+    Events get a `key` that is unique across cameras and runs, and the same from start to end: the
+    numbers and times of a camera begin again with each run, while the store keeps its events.
+
     Args:
         store: stores events with pictures; None: events are kept in memory alone.
     """
@@ -66,26 +72,31 @@ class WebFeed:
         self._watchers: dict[str, int] = {}
         self._pictures: dict[str, tuple[float, NDArray[np.uint8]]] = {}
         self._decisions: dict[str, Decision] = {}
-        self._events: dict[tuple[str, int], Event] = {}
+        self._events: dict[str, Event] = {}
+        self._open_keys: dict[str, str] = {}  # of the event that is open, by camera
+        self._run, self._serial = secrets.token_hex(6), itertools.count(1)
         self._stats: Stats | None = None
 
     # Side of the runtime: called by its threads.
 
     def write(self, record: Record) -> None:
         """Take a record and pass it on to the clients."""
+        key = ""
         with self._lock:
             if isinstance(record, Decision):
                 self._decisions[record.camera] = record
             elif isinstance(record, Event):
-                self._keep_event(record)
+                key = self._keep_event(record)
             elif isinstance(record, Stats):
                 self._stats = record
+                self._forget_others({camera.camera for camera in record.cameras})
             subscribers = list(self._subscribers)
 
         if self.store is not None:
-            self.store.write(record)
+            self.store.write(record, key)
         if subscribers and not _is_update(record):
-            message = json.dumps(redact_tree(record.to_json()))
+            tree = record.to_json() | ({"key": key} if key else {})
+            message = json.dumps(redact_tree(tree))
             for subscriber in subscribers:
                 subscriber.put(message)
 
@@ -158,11 +169,34 @@ class WebFeed:
             with self._lock:
                 self._subscribers.discard(subscriber)
 
-    def recent_events(self) -> list[dict[str, Any]]:
-        """Return the events that are kept in memory, newest first."""
+    def events(
+        self, before_s: float | None = None, camera: str = "", label: str = ""
+    ) -> list[dict[str, Any]]:
+        """Return events, newest first; those of the store have an `id`, those in memory have none.
+
+        Args:
+            before_s: only events before this time, in seconds since 1970.
+            camera: only events of this camera.
+            label: only events of this class.
+        """
         with self._lock:
-            events = list(self._events.values())
-        return [event.to_json() for event in reversed(events)]
+            events = list(self._events.items())
+        oldest_s = 0.0 if self.store is None else self.store.oldest_s
+        recent = [
+            {**event.to_json(), "key": key}
+            for key, event in reversed(events)
+            if camera in ("", event.camera)
+            and label in ("", event.label)
+            and oldest_s <= event.wall_s < (float("inf") if before_s is None else before_s)
+        ]
+        if self.store is None:
+            return recent
+
+        # The store lacks the events that go on, and those that could not be written.
+        stored = self.store.events(before_s, camera, label, limit=_LISTED)
+        known = {event["key"] for event in stored}
+        both = stored + [event for event in recent if event["key"] not in known]
+        return sorted(both, key=lambda event: str(event["ts"]), reverse=True)[:_LISTED]
 
     def _state(self) -> list[dict[str, Any]]:
         """Return the records from which a new page can be drawn; the lock is held."""
@@ -171,13 +205,25 @@ class WebFeed:
             records.append(self._stats)
         return [redact_tree(record.to_json()) for record in records]
 
-    def _keep_event(self, event: Event) -> None:
-        """Keep the newest report of an event; the lock is held."""
-        key = (event.camera, event.number)
+    def _keep_event(self, event: Event) -> str:
+        """Keep the newest report of an event and return its key; the lock is held."""
+        if event.phase == "start" or event.camera not in self._open_keys:
+            self._open_keys[event.camera] = f"{self._run}-{next(self._serial)}"
+        key = self._open_keys[event.camera]
+        if event.phase == "end":
+            del self._open_keys[event.camera]
+
         self._events.pop(key, None)
         self._events[key] = event
         while len(self._events) > _RECENT_EVENTS:
             del self._events[next(iter(self._events))]
+        return key
+
+    def _forget_others(self, present: set[str]) -> None:
+        """Forget the cameras that are not in the run any more; the lock is held."""
+        for known in (self._pictures, self._decisions, self._open_keys):
+            for name in [name for name in known if name not in present]:
+                del known[name]
 
 
 def _is_update(record: Record) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse
 
-from gasmcast.runtime.web.login import COOKIE, Login, known_host, same_origin
+from gasmcast.runtime.web.login import Login, known_host, same_origin
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -74,15 +74,15 @@ class Guard:
 
         if self._login is None or scope["path"] in _OPEN:
             return None
-        if self._login.knows(_session(headers)):
+        if self._login.knows(_session(headers, self._login.cookie)):
             return None
         return (303, "log in") if scope["path"] == "/" else (401, "log in")
 
 
-def _session(headers: Headers) -> str | None:
+def _session(headers: Headers, cookie: str) -> str | None:
     """Return the session cookie of a request."""
     try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        morsel = SimpleCookie(headers.get("cookie", "")).get(cookie)
     except CookieError:
         return None
     return morsel.value if morsel is not None else None

@@ -11,9 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-__all__ = ["COOKIE", "Login", "is_loopback", "known_host", "same_origin"]
+__all__ = ["Login", "is_loopback", "known_host", "same_origin"]
 
-COOKIE = "gasmcast"
 _SESSION_S = 12 * 3600.0
 _MAX_SESSIONS = 256
 _TRIES, _TRIES_S = 10, 60.0  # wrong tokens of one client in this time
@@ -45,7 +44,7 @@ def known_host(header: str, bound: str) -> bool:
     except ValueError:  # brackets that are not closed
         return False
     own = socket.gethostname().lower()
-    if name in ("localhost", bound, own, f"{own.partition('.')[0]}.local"):
+    if name in ("localhost", bound.lower(), own, f"{own.partition('.')[0]}.local"):
         return True
     try:
         ipaddress.ip_address(name)
@@ -70,10 +69,16 @@ class Login:
 
     Args:
         token: what a user must give.
+        port: port of the server. Browsers send the cookies of a host to all of its ports, so two
+            servers of one machine need two names.
         clock: monotonic seconds.
     """
 
-    def __init__(self, token: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, token: str, port: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.cookie = f"gasmcast-{port}"
+        """Name of the cookie with the session."""
         self._token, self._clock = token.encode(), clock
         self._sessions: OrderedDict[str, float] = OrderedDict()
         self._wrong: OrderedDict[str, list[float]] = OrderedDict()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocketDisconnect
@@ -35,8 +35,10 @@ class PageCameras:
 
     def __init__(self, session: Session, feed: WebFeed) -> None:
         self._session, self._feed = session, feed
-        self._numbers = itertools.count(1)
+        self._number = 0
         self._open = 0
+        # Joining and leaving may take seconds, for which the pictures must not wait.
+        self._changes = ThreadPoolExecutor(2, "browser-cameras")
 
     async def serve(self, socket: WebSocket) -> None:
         """Take pictures from one page until it goes; it joins and leaves the run as a camera."""
@@ -46,9 +48,11 @@ class PageCameras:
             return
 
         self._open += 1
-        camera = BrowserCamera(f"browser-{next(self._numbers)}")
+        loop, added = asyncio.get_running_loop(), False
+        camera = BrowserCamera(self._free_name())
         try:
-            await asyncio.to_thread(self._session.add, camera)
+            await loop.run_in_executor(self._changes, self._session.add, camera)
+            added = True
             await socket.send_text(camera.name)
             await self._receive(socket, camera)
         except GasmcastError as error:
@@ -59,7 +63,18 @@ class PageCameras:
         finally:
             self._open -= 1
             camera.end()
-            await asyncio.to_thread(self._leave, camera.name)
+            # What was not added may have the name of a camera that was.
+            if added:
+                await loop.run_in_executor(self._changes, self._leave, camera.name)
+
+    def _free_name(self) -> str:
+        """Return the next name that no camera of the run has."""
+        taken = self._session.cameras.names()
+        while True:
+            self._number += 1
+            name = f"browser-{self._number}"
+            if name not in taken:
+                return name
 
     @staticmethod
     async def _receive(socket: WebSocket, camera: BrowserCamera) -> None:

@@ -68,7 +68,7 @@ class WebServer:
         self.url = f"http://{shown}:{self.port}/"
         """Address of the page, as a browser on this machine reaches it."""
 
-        login = Login(given or self.token) if given or self.token else None
+        login = Login(given or self.token, self.port) if given or self.token else None
         self._server = ServerThread(
             "web",
             build_app(feed, page, bound=host, login=login),
@@ -86,6 +86,7 @@ class WebServer:
 class _WebProtocol(LimitedProtocol):
     """Connection of a browser."""
 
+    server_name = "the web view"
     request_s = 5.0
     stalled_s = 30.0
     max_connections = 128

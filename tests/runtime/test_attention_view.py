@@ -58,6 +58,18 @@ class Window(Mapping):
         return len(self.features)
 
 
+class Counted:
+    """Engine that notes its runs."""
+
+    def __init__(self, engine, name, runs):
+        self.engine, self.name, self.runs = engine, name, runs
+        self.inputs = engine.inputs
+
+    def run(self, feeds):
+        self.runs.append(self.name)
+        return self.engine.run(feeds)
+
+
 def ask(view, camera="door", **options):
     """Ask in a thread, as a viewer does, and return a function that waits for the answer."""
     box = {}
@@ -72,7 +84,7 @@ def ask(view, camera="door", **options):
         thread.join(30)
         return box["answer"]  # a KeyError if the request failed
 
-    while view._camera != camera and thread.is_alive():
+    while camera not in view._watched and thread.is_alive():
         thread.join(0.01)
     return wait
 
@@ -119,22 +131,20 @@ def test_nothing_is_kept_of_a_camera_that_nobody_watches(attention_bundle):
     view, clock = make_view(attention_bundle)
     segment, features = make_window(attention_bundle)
     view.offer("door", segment, features)
-    assert view._window is None
+    assert not view._watched
     assert not view._engines
 
     # Another camera is watched: this one stays unpaid.
     wait = ask(view, "yard")
     view.offer("door", segment, features)
-    assert view._window is None
     view.offer("yard", segment, features)
     assert wait()["camera"] == "yard"
-    assert view._window is not None
+    assert list(view._watched) == ["yard"]
 
     # Some seconds after the last request, the copy is given back.
     clock.now = 1000.0
     view.offer("yard", segment, features)
-    assert view._window is None
-    assert view._camera == ""
+    assert not view._watched
 
 
 def test_the_window_is_a_copy(attention_bundle):
@@ -160,7 +170,58 @@ def test_a_wrong_request_is_refused_and_watches_nothing(attention_bundle, option
     view, _ = make_view(attention_bundle)
     with pytest.raises(UsageError, match=message):
         view.answer("door", **options)
-    assert view._camera == ""
+    assert not view._watched
+
+
+def test_two_viewers_of_two_cameras_both_get_maps(attention_bundle):
+    view, _ = make_view(attention_bundle)
+    waits = [ask(view, name) for name in ("door", "yard")]
+    segment, features = make_window(attention_bundle)
+    for name in ("yard", "door"):
+        view.offer(name, segment, features)
+    assert [wait()["camera"] for wait in waits] == ["door", "yard"]
+
+
+def test_of_too_many_cameras_the_oldest_gets_its_message_at_once(attention_bundle):
+    view, clock = make_view(attention_bundle)
+    errors = []
+
+    def look():
+        with pytest.raises(MachineError) as caught:
+            view.answer("door", timeout_s=60)
+        errors.append(str(caught.value))
+
+    first = threading.Thread(target=look)
+    first.start()
+    while "door" not in view._watched:
+        first.join(0.01)
+
+    # The others ask later, so theirs are the newest requests.
+    clock.now = 65.0
+    for k in range(4):
+        with pytest.raises(MachineError, match="not decided"):
+            view.answer(f"camera {k}", timeout_s=0.01)
+    first.join(10)
+    assert "too many cameras" in errors[0]
+    assert len(view._watched) == 4
+
+
+def test_a_window_is_computed_once(attention_bundle):
+    view, _ = make_view(attention_bundle)
+    wait = ask(view, patch=5)
+    segment, features = make_window(attention_bundle)
+    view.offer("door", segment, features)
+    first = wait()
+    runs = []
+    for name, engine in view._engines.items():
+        view._engines[name] = Counted(engine, name, runs)
+    assert view.answer("door", patch=5) == first
+    assert view.answer("door", patch=3)["patch"]["index"] == 3
+    assert view.answer("door")["patch"] is None
+    assert runs == []
+    view.offer("door", segment, features)
+    view.answer("door")
+    assert runs == ["head_attention"]
 
 
 def test_a_camera_without_decisions_is_an_error_in_time(attention_bundle):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ import numpy as np
 import pytest
 import yaml
 
-from gasmcast.runtime.records import Event
+from gasmcast.runtime.records import NO_ACTION, Decision, Event
 from gasmcast.runtime.web.event_store import EventStore
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -182,12 +183,39 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         chromium.close()
 
 
+def problems_of(page) -> list[str]:
+    """Return a list to which the page's console and its errors are added."""
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    return problems
+
+
+def serious(page) -> list[str]:
+    """Return the rules of axe-core (WCAG) that the page breaks seriously.
+
+    It is injected by the debugger, past the policy of the page.
+    """
+    axe = pytest.importorskip("axe_playwright_python", reason="axe-core is not installed")
+    script = next(Path(axe.__file__).parent.rglob("axe.min.js")).read_text()
+    page.evaluate(f"(() => {{ {script} }})()")
+    found = page.evaluate("axe.run()")["violations"]
+    return [rule["id"] for rule in found if rule["impact"] in ("serious", "critical")]
+
+
+def past_event(key: str, **fields: object) -> dict[str, object]:
+    """Return an event as the server lists it."""
+    event = Event(
+        camera="front", time_s=8.0, wall_s=1.7e9, phase="end", label="Waving", label_id=0, p=0.9,
+        onset_s=4.0, detected_s=5.0, duration_s=3.0, report_delay_s=0.0, number=1,
+    )  # fmt: skip
+    return {**event.to_json(), "key": key, **fields}
+
+
 @pytest.fixture
 def page(browser, live: Live) -> Iterator[object]:
     opened = browser.new_page(viewport={"width": 1440, "height": 900})
-    problems: list[str] = []
-    opened.on("console", lambda message: problems.append(message.text))
-    opened.on("pageerror", lambda error: problems.append(str(error)))
+    problems = problems_of(opened)
     opened.goto(live.url)
     yield opened
     opened.close()
@@ -291,6 +319,7 @@ def test_this_device_becomes_a_camera_and_gets_decisions(page) -> None:
 
 def test_a_phone_can_use_it(browser, live: Live) -> None:
     phone = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    problems = problems_of(phone)
     phone.goto(live.url)
     # Only the tile that is on the screen asks for pictures.
     wait_for(lambda: any(has_picture(phone, camera) for camera in CAMERAS), 10)
@@ -302,13 +331,16 @@ def test_a_phone_can_use_it(browser, live: Live) -> None:
         .filter(control => control.checkVisibility())
         .map(control => control.getBoundingClientRect().height)"""
     assert min(phone.evaluate(heights)) >= 40
+    assert serious(phone) == []
     wait_for(lambda: phone.locator("#events li").count() > 0, 60)
-    phone.locator("#events li button").first.click()
+    phone.locator("#events li button", has_not_text="now").first.click()
     wait_for(phone.locator("#event").is_visible, 10)
+    assert serious(phone) == []
     box = phone.locator("#event").bounding_box()
     assert box["x"] >= 0
     assert box["width"] <= 390
     phone.close()
+    assert problems == []
 
 
 def test_attention_is_drawn_over_the_picture(
@@ -317,27 +349,145 @@ def test_attention_is_drawn_over_the_picture(
     run = Live(attention_folder, tmp_path)
     runs.append(run)
     page = browser.new_page()
-    problems: list[str] = []
-    page.on("console", lambda message: problems.append(message.text))
+    problems, asked = problems_of(page), attention_requests(page)
     page.goto(run.url)
     tile = page.locator(".tile", has_text="front")
     wait_for(lambda: has_picture(page, "front"), 20)
-    canvas = tile.locator("canvas")
+    canvas, maps = tile.locator("canvas"), tile.locator(".attention select").first
     assert not canvas.is_visible()
 
     tile.locator(".attention button").click()
     wait_for(lambda: "ms per map" in tile.locator(".cost").inner_text(), 30)
     wait_for(lambda: painted(canvas) > 0.05, 10)
+    assert serious(page) == []
 
-    # A click chooses a patch; another map is drawn.
+    # The oldest segment has a map of its own.
+    maps.select_option("segments")
+    time_of = tile.get_by_label("Time")
+    wait_for(lambda: time_of.is_visible() and painted(canvas) > 0.05, 10)
+    newest = canvas.screenshot()
+    time_of.select_option(label="oldest")
+    assert canvas.screenshot() != newest
+
+    # A click chooses a patch; its map alone costs a run of the encoder.
     canvas.click()
-    wait_for(lambda: tile.locator(".attention select").input_value() == "patch", 5)
-    wait_for(lambda: painted(canvas) > 0, 10)
+    wait_for(lambda: maps.input_value() == "patch", 5)
+    wait_for(lambda: painted(canvas) > 0 and "?patch=" in asked[-1], 20)
+    maps.select_option("motion")
+    wait_for(lambda: canvas.is_visible() and "?patch=" not in asked[-1], 20)
     tile.locator(".attention button").click()
     assert not canvas.is_visible()
     page.close()
     run.stop()
     assert problems == []
+
+
+def test_a_patch_is_chosen_with_the_keyboard(
+    browser, attention_folder: Path, tmp_path: Path, runs: list[Live]
+) -> None:
+    run = Live(attention_folder, tmp_path)
+    runs.append(run)
+    page = browser.new_page()
+    problems, asked = problems_of(page), attention_requests(page)
+    page.goto(run.url)
+    tile = page.locator(".tile", has_text="front")
+    wait_for(lambda: has_picture(page, "front"), 20)
+    tile.locator(".attention button").click()
+    wait_for(lambda: painted(tile.locator("canvas")) > 0.05, 30)
+    tile.locator(".attention select").first.select_option("patch")
+    wait_for(lambda: "Click a patch" in tile.locator(".cost").inner_text(), 10)
+
+    patches = tile.get_by_role("slider", name="Patch of the picture")
+    patches.focus()
+    for key in ("ArrowUp", "ArrowDown", "ArrowRight", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+    assert patches.get_attribute("aria-valuetext") == "row 2, column 2"
+    page.keyboard.press("Enter")
+    assert patches.get_attribute("aria-valuetext") == "row 2, column 2, chosen"
+    wait_for(lambda: "ms per map" in tile.locator(".cost").inner_text(), 20)
+    patch = int(patches.get_attribute("aria-valuenow")) - 1
+    assert asked[-1].endswith(f"?patch={patch}")
+    page.close()
+    run.stop()
+    assert problems == []
+
+
+def test_attention_is_asked_once_at_a_time_and_only_while_it_is_seen(
+    browser, attention_folder: Path, tmp_path: Path, runs: list[Live]
+) -> None:
+    run = Live(attention_folder, tmp_path, "--allow-browser-cameras")
+    runs.append(run)
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    asked = attention_requests(page)
+    page.goto(run.url)
+    page.locator("#be-camera").click()
+    tile = page.locator(".tile", has_text="browser-")
+    wait_for(lambda: tile.locator(".bars li").count() > 0, 60)
+    button = tile.locator(".attention button")
+    button.click()
+    wait_for(lambda: "ms per map" in tile.locator(".cost").inner_text(), 30)
+
+    def asked_in(milliseconds: int) -> int:
+        before = len(asked)
+        page.wait_for_timeout(milliseconds)
+        return len(asked) - before
+
+    # Off and on again at once: one loop, not three.
+    for _ in range(4):
+        button.click()
+    page.wait_for_timeout(1000)
+    assert 1 <= asked_in(3000) <= 7
+
+    # What nobody sees is not asked for, and what is gone neither.
+    page.evaluate("scrollTo(0, 0)")  # it is the last tile
+    page.wait_for_timeout(1000)
+    assert asked_in(1500) == 0
+    button.scroll_into_view_if_needed()
+    assert asked_in(2000) > 0
+    page.locator("#be-camera").click()
+    wait_for(lambda: tile.count() == 0, 60)
+    assert asked_in(1500) == 0
+    page.close()
+    run.stop()
+
+
+def test_maps_that_the_model_lacks_are_not_offered(
+    browser, attention_folder: Path, tmp_path: Path, runs: list[Live]
+) -> None:
+    run = Live(attention_folder, tmp_path)
+    runs.append(run)
+    page = browser.new_page()
+    page.route("**/front/attention*", without_cross_attention)
+    page.goto(run.url)
+    tile = page.locator(".tile", has_text="front")
+    tile.locator(".attention button").click()
+    wait_for(lambda: "ms per map" in tile.locator(".cost").inner_text(), 30)
+    lacking = "options => options.filter(option => option.disabled).map(option => option.value)"
+    options = tile.locator(".attention select").first.locator("option")
+    assert options.evaluate_all(lacking) == ["segments", "heard"]
+    page.close()
+    run.stop()
+
+
+def without_cross_attention(route) -> None:
+    """Answer as for a model whose two streams do not listen to each other."""
+    answer = route.fetch()
+    if answer.ok:
+        route.fulfill(json=answer.json() | {"segments_heard": None, "patches_heard": None})
+    else:
+        route.fulfill(response=answer)
+
+
+def attention_requests(page) -> list[str]:
+    """Return a list to which the addresses of requested maps are added."""
+    asked: list[str] = []
+
+    def note(sent) -> None:
+        if "/attention?" in f"{sent.url}?":
+            asked.append(sent.url)
+
+    page.on("request", note)
+    return asked
 
 
 def painted(canvas) -> float:
@@ -357,14 +507,163 @@ def painted(canvas) -> float:
 
 
 def test_nothing_serious_for_axe(page) -> None:
-    """axe-core's rules (WCAG); it is injected by the debugger, past the policy of the page."""
-    axe = pytest.importorskip("axe_playwright_python", reason="axe-core is not installed")
-    script = next(Path(axe.__file__).parent.rglob("axe.min.js")).read_text()
     wait_for(lambda: has_picture(page, "front"), 10)
-    page.evaluate(f"(() => {{ {script} }})()")
-    found = page.evaluate("axe.run()")["violations"]
-    serious = [rule["id"] for rule in found if rule["impact"] in ("serious", "critical")]
-    assert serious == []
+    assert serious(page) == []
+
+
+def test_the_theme_button_changes_light_and_dark(page) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.locator("#theme").click()
+    assert page.evaluate(ground) == "rgb(16, 19, 23)" != light
+    page.locator("#theme").click()
+    assert page.evaluate(ground) == light
+
+
+def test_what_is_kept_is_said(browser, live: Live, page) -> None:
+    wait_for(lambda: "of the last 2 hours are kept" in page.locator("#keep").inner_text(), 10)
+    short = browser.new_page()
+    facts = page.request.get(f"{live.url}facts").json() | {"keep_s": 1200}
+    short.route("**/facts", lambda route: route.fulfill(json=facts))
+    short.goto(live.url)
+    wait_for(lambda: "of the last 20 minutes are kept" in short.locator("#keep").inner_text(), 10)
+    short.close()
+
+
+def test_events_are_filtered_by_action(page) -> None:
+    seen = page.locator("#events li strong")
+    wait_for(lambda: page.locator("#events li", has_text="front").count() > 0, 90)
+    label = page.locator("#events li", has_text="front").first.locator("strong").inner_text()
+    labels = page.locator("#filter-label option").all_inner_texts()
+    assert label in labels
+    other = next(name for name in labels[1:] if name != label)
+    page.select_option("#filter-label", other)
+    wait_for(lambda: label not in seen.all_inner_texts(), 10)
+    page.select_option("#filter-label", label)
+    wait_for(lambda: set(seen.all_inner_texts()) == {label}, 10)
+
+
+def test_an_event_is_used_with_the_keyboard(page) -> None:
+    ended = page.locator("#events li button", has_text=re.compile("front|yard|past"))
+    ended = ended.filter(has_not_text="now").first
+    wait_for(lambda: ended.count() > 0, 90)
+    handle = ended.element_handle()
+    handle.focus()
+    page.keyboard.press("Enter")
+    wait_for(page.locator("#event").is_visible, 10)
+    assert page.evaluate("document.activeElement.closest('dialog')?.id") == "event"
+    page.keyboard.press("Escape")
+    assert not page.locator("#event").is_visible()
+    assert handle.evaluate("button => document.activeElement === button")
+
+
+def test_events_of_two_runs_with_the_same_number_stay_apart(page) -> None:
+    going = past_event("run2-1", phase="start", label="Pointing")
+    old = [past_event("run1-1", id=7), past_event("run0-1", id=6, label="Pointing")]
+    page.route("**/events?*", lambda route: route.fulfill(json=[going, *old]))
+    page.route("**/events?*label=Pointing*", lambda route: route.fulfill(json=old[1:]))
+    page.route("**/events/6", lambda route: route.fulfill(json=old[1] | {"pictures": []}))
+    page.reload()
+    mine = page.locator("#events li", has_text="front").filter(has_text="now")
+    wait_for(lambda: page.locator("#events li", has_text="Waving").count() == 1, 10)
+    assert page.locator("#events li", has_text="Pointing").count() == 2
+
+    # The one that goes on is not stored yet; no other is shown in its place.
+    with page.expect_request("**/events?*label=Pointing*"):
+        mine.filter(has_text="Pointing").locator("button").click()
+    wait_for(page.locator("#event").is_visible, 10)
+    assert "once the event has ended" in page.locator("#event-facts").inner_text()
+
+
+def test_a_late_answer_does_not_replace_a_newer_one(page) -> None:
+    held: list[object] = []
+
+    def hold(route) -> None:
+        held.append(route)
+
+    wait_for(lambda: page.locator("#filter-camera option").count() > len(CAMERAS), 20)
+    page.route("**/events?camera=front*", hold)
+    answer = [past_event("newer", camera="yard", label="newer")]
+    page.route("**/events?camera=yard*", lambda route: route.fulfill(json=answer))
+    page.select_option("#filter-camera", "front")
+    page.select_option("#filter-camera", "yard")
+    wait_for(lambda: page.locator("#events li", has_text="newer").count() > 0, 10)
+    held[0].fulfill(json=[past_event("older", label="older")])
+    page.wait_for_timeout(500)
+    assert page.locator("#events li", has_text="older").count() == 0
+    assert page.locator("#events li", has_text="newer").count() == 1
+
+
+def test_a_refused_connection_is_tried_again(browser, live: Live) -> None:
+    page = browser.new_page()
+    page.route("**/messages", lambda route: route.fulfill(status=503), times=1)
+    page.goto(live.url)
+    state = page.locator("#connection")
+    wait_for(lambda: state.inner_text() == "no connection", 10)
+    with page.expect_request("**/events?*", timeout=20_000):
+        wait_for(lambda: state.inner_text() == "connected", 20)
+
+    # Somebody whose session has ended is led to the login.
+    page.route("**/messages", lambda route: route.fulfill(status=401))
+    facts = iter([200])
+    page.route(
+        "**/facts", lambda route: route.continue_() if next(facts, 0) else route.fulfill(status=401)
+    )
+    page.reload()
+    page.wait_for_url("**/login", timeout=20_000)
+    page.close()
+
+
+def test_no_action_is_no_alarm(browser, live: Live) -> None:
+    page = browser.new_page()
+    tell(page, decision("front"))
+    page.goto(live.url)
+    action = page.locator(".tile", has_text="front").locator(".action")
+    wait_for(lambda: action.count() > 0 and "no action 75" in action.inner_text(), 10)
+    assert "none" in action.get_attribute("class").split()
+    page.close()
+
+
+def test_a_tile_without_a_stream_asks_in_one_loop(browser, live: Live) -> None:
+    page = browser.new_page(viewport={"width": 1440, "height": 2400})
+    asked: list[str] = []
+    gray = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+
+    def show(route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(body=gray, content_type="image/jpeg")
+
+    page.route("**/stream*", show)
+    page.route("**/snapshot.jpg*", show)
+    tell(page, *(decision(f"many{number}") for number in range(5)))
+    page.goto(live.url)
+    wait_for(lambda: page.locator(".tile").count() == 5, 10)
+    with page.expect_request("**/snapshot.jpg*", timeout=10_000):
+        pass
+
+    # As after a change of the tab.
+    for _ in range(10):
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    asked.clear()
+    page.wait_for_timeout(2000)
+    assert 1 <= len([url for url in asked if "snapshot" in url]) <= 9
+    page.close()
+
+
+def decision(camera: str) -> dict[str, object]:
+    """Return a decision for no action, as the server sends it."""
+    made = Decision(
+        camera=camera, time_s=2.0, wall_s=1.7e9, window=(0.0, 2.0), label=NO_ACTION, label_id=-1,
+        p=0.75, best="a", best_p=0.2, top=(("a", 0.2), ("b", 0.1)),
+    )  # fmt: skip
+    return made.to_json()
+
+
+def tell(page, *records: dict[str, object]) -> None:
+    """Give a page these messages instead of the server's."""
+    body = "retry: 60000\n\n" + "".join(f"data: {json.dumps(record)}\n\n" for record in records)
+    kind = "text/event-stream"
+    page.route("**/messages", lambda route: route.fulfill(body=body, content_type=kind))
 
 
 def test_another_machine_logs_in(
@@ -374,8 +673,10 @@ def test_another_machine_logs_in(
     runs.append(run)
     token = re.search(r"token \(shown once\): (\S+)", run.text)
     assert token is not None
-    opened = browser.new_page()
+    opened = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    problems = problems_of(opened)
     opened.goto(run.url)
+    assert serious(opened) == []
     opened.fill("#token", "wrong")
     opened.click("button")
     wait_for(lambda: "Wrong token" in opened.locator("#answer").inner_text(), 10)
@@ -385,3 +686,5 @@ def test_another_machine_logs_in(
     wait_for(lambda: has_picture(opened, "front"), 20)
     opened.close()
     run.stop()
+    assert len(problems) == 1, problems  # the browser's own line about the wrong token
+    assert "403" in problems[0]

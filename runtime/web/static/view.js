@@ -7,6 +7,7 @@ const $ = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(0)}\u00a0%`;
 const STREAMS = 4; // browsers keep six connections per server; the rest of the tiles asks for pictures
 const STATES = new Set(["live", "ended"]);
+const AGAIN_MS = 5000; // pause before a refused connection is tried again
 const LISTED = 500; // events in the list while nobody scrolls back
 const tiles = new Map();
 const gone = new Set(); // cameras that were removed; their last messages may arrive late
@@ -29,19 +30,24 @@ class Tile {
     this.image.alt = `Picture of ${camera}`;
     this.root.querySelector(".name").textContent = camera;
     this.visible = false;
+    this.onScreen = false;
     this.streams = false;
+    this.polls = false;
     if (facts.attention) attentionOf(this, json);
     $("cameras").append(this.root);
     $("empty").hidden = true;
-    new IntersectionObserver((entries) => this.show(entries.at(-1).isIntersecting)).observe(this.root);
+    new IntersectionObserver((entries) => {
+      this.onScreen = entries.at(-1).isIntersecting;
+      this.show();
+    }).observe(this.root);
   }
 
   path(what) {
     return `/cameras/${encodeURIComponent(this.camera)}/${what}`;
   }
 
-  show(visible) {
-    this.visible = visible && !document.hidden;
+  show() {
+    this.visible = this.onScreen && !document.hidden && tiles.get(this.camera) === this;
     const others = [...tiles.values()].filter((tile) => tile !== this && tile.streams).length;
     if (this.visible && !this.streams && others < STREAMS) {
       this.streams = true;
@@ -49,15 +55,19 @@ class Tile {
     } else if (!this.visible && this.streams) {
       this.streams = false;
       this.image.removeAttribute("src"); // ends the connection, so nothing is encoded
-    } else if (this.visible && !this.streams) {
+    } else if (this.visible && !this.streams && !this.polls) {
       this.poll();
     }
   }
 
   poll() {
-    if (!this.visible || this.streams || !tiles.has(this.camera)) return;
+    this.polls = this.visible && !this.streams;
+    if (!this.polls) return;
     const next = new Image();
-    next.onload = () => { this.image.src = next.src; setTimeout(() => this.poll(), 250); };
+    next.onload = () => {
+      if (!this.streams) this.image.src = next.src;
+      setTimeout(() => this.poll(), 250);
+    };
     next.onerror = () => setTimeout(() => this.poll(), 2000);
     next.src = `${this.path("snapshot.jpg")}?${performance.now()}`;
   }
@@ -122,9 +132,10 @@ function follow(cameras) {
   for (const camera of names) gone.delete(camera);
   for (const [camera, tile] of tiles) {
     if (names.has(camera)) continue;
-    tile.visible = false;
-    tile.root.remove();
     tiles.delete(camera);
+    tile.show(); // ends its connection
+    tile.stopAttention?.();
+    tile.root.remove();
     gone.add(camera);
     [...$("filter-camera").options].find((option) => option.value === camera)?.remove();
   }
@@ -152,27 +163,42 @@ function take(record) {
   }
 }
 
-function connect() {
+function connect(again) {
   const messages = new EventSource("/messages");
   const state = $("connection");
-  messages.onopen = () => { state.textContent = "connected"; state.classList.remove("bad"); };
-  messages.onerror = () => { state.textContent = "no connection"; state.classList.add("bad"); };
+  messages.onopen = () => {
+    state.textContent = "connected";
+    state.classList.remove("bad");
+    if (again) loadEvents(false); // those of the time between
+    again = true;
+  };
+  messages.onerror = () => {
+    state.textContent = "no connection";
+    state.classList.add("bad");
+    // A browser does not come back to a server that refused; /facts leads to the login if need be.
+    if (messages.readyState !== EventSource.CLOSED) return;
+    json("/facts").catch(() => undefined)
+      .finally(() => setTimeout(connect, AGAIN_MS, true));
+  };
   messages.onmessage = (message) => take(JSON.parse(message.data));
 }
 
 // Events -----------------------------------------------------------------------------------------
+
+const seconds = (record) => Date.parse(record.ts) / 1000;
 
 function showEvent(record) {
   if (loading) arrived.push(record);
   const wanted = [$("filter-camera").value, $("filter-label").value];
   if (wanted[0] && wanted[0] !== record.camera) return;
   if (wanted[1] && wanted[1] !== record.label) return;
-  const key = `${record.camera}/${record.number}/${record.detected_s}`;
-  const known = [...$("events").children].find((item) => item.dataset.key === key);
-  const item = eventItem(record, key);
+  const known = [...$("events").children].find((item) => item.record.key === record.key);
+  const item = eventItem(record);
   const list = $("events");
+  const focused = known?.contains(document.activeElement);
   if (known) known.replaceWith(item);
   else list.prepend(item);
+  if (focused) item.firstElementChild.focus();
   // A page may stay open for weeks.
   if (list.children.length > LISTED && list.scrollTop < 100) {
     list.lastElementChild.remove();
@@ -180,10 +206,9 @@ function showEvent(record) {
   }
 }
 
-function eventItem(record, key) {
+function eventItem(record) {
   const item = document.createElement("li");
-  item.dataset.key = key;
-  item.dataset.seconds = Date.parse(record.ts) / 1000;
+  item.record = record;
   const button = document.createElement("button");
   button.type = "button";
   const title = document.createElement("strong");
@@ -203,8 +228,9 @@ async function openEvent(record) {
   let event = record;
   if (facts.keep_s && record.id === undefined) {
     const query = new URLSearchParams({ camera: record.camera, label: record.label });
-    const stored = await json(`/events?${query}`);
-    event = stored.find((other) => other.number === record.number) ?? record;
+    if (record.phase === "end") query.set("before", seconds(record) + 0.001);
+    const stored = await json(`/events?${query}`).catch(() => []);
+    event = stored.find((other) => other.key === record.key) ?? record;
   }
   if (event.id !== undefined) event = await json(`/events/${event.id}`).catch(() => event);
   $("event-title").textContent = event.label;
@@ -246,28 +272,31 @@ function curve(points) {
 }
 
 let loading = false;
+let requests = 0; // only the answer to the last one is shown
 const arrived = []; // events that came while older ones were on their way: the answer lacks them
 
 async function loadEvents(older) {
   if (older && loading) return;
   loading = true;
+  const mine = ++requests;
   const query = new URLSearchParams({ camera: $("filter-camera").value, label: $("filter-label").value });
   const list = $("events");
   // Times of the page are whole milliseconds: one more, so that none is missed.
   if (older && list.lastElementChild) {
-    query.set("before", Number(list.lastElementChild.dataset.seconds) + 0.001);
+    query.set("before", seconds(list.lastElementChild.record) + 0.001);
   }
   try {
     const records = await json(`/events?${query}`);
-    const known = new Set([...list.children].map((item) => item.dataset.key));
-    const items = records.map((record) =>
-      eventItem(record, `${record.camera}/${record.number}/${record.detected_s}`));
-    if (older) list.append(...items.filter((item) => !known.has(item.dataset.key)));
-    else list.replaceChildren(...items);
+    if (mine !== requests) return;
+    if (!older) list.replaceChildren();
+    const known = new Set([...list.children].map((item) => item.record.key));
+    list.append(...records.filter((record) => !known.has(record.key)).map(eventItem));
     $("older").hidden = !facts.keep_s || records.length < 100;
   } finally {
-    loading = false;
-    for (const record of arrived.splice(0)) showEvent(record);
+    if (mine === requests) {
+      loading = false;
+      for (const record of arrived.splice(0)) showEvent(record);
+    }
   }
 }
 
@@ -287,13 +316,17 @@ $("events").addEventListener("scroll", () => {
 });
 $("event").addEventListener("close", stopReplay);
 document.addEventListener("visibilitychange", () => {
-  for (const tile of tiles.values()) tile.show(tile.root.getBoundingClientRect().top < innerHeight);
+  for (const tile of tiles.values()) tile.show();
 });
 
 facts = await json("/facts");
 for (const label of facts.labels ?? []) $("filter-label").append(new Option(label, label));
+const minutes = Math.max(1, Math.round(facts.keep_s / 60));
+const lasting = minutes < 120
+  ? `${minutes} minute${minutes === 1 ? "" : "s"}` : `${Number((minutes / 60).toFixed(1))} hours`;
 $("keep").textContent = facts.keep_s
-  ? `Events and small pictures of the last ${(facts.keep_s / 3600).toFixed(0)} hours are kept on disk.`
+  ? `Events and small pictures of the last ${lasting} are kept on disk.` +
+    (facts.store_trouble && ` At present none is stored: ${facts.store_trouble}.`)
   : "Events since the start; no pictures are kept (see --keep).";
 if (facts.browser_cameras) {
   $("be-camera").hidden = false;

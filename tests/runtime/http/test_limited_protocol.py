@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from contextlib import closing, suppress
@@ -9,13 +10,16 @@ import pytest
 
 from gasmcast.runtime.http.address import bind
 from gasmcast.runtime.http.limited_protocol import LimitedProtocol
+from gasmcast.runtime.http.refusal_log import RefusalLog
 from gasmcast.runtime.http.server_thread import ServerThread
 
 HEAD = b"GET /%s HTTP/1.1\r\nHost: x\r\n"
 
 
-async def app(scope, _receive, send):
-    """Answer at once, after a second, or with more than the buffers of a socket hold."""
+async def app(scope, receive, send):
+    """Answer at once, after a second or the body, or with more than a socket's buffers hold."""
+    while scope["path"] == "/body" and (await receive()).get("more_body"):
+        pass
     await asyncio.sleep(1.0 if scope["path"] == "/later" else 0.0)
     body = b"x" * (20_000_000 if scope["path"] == "/much" else 2)
     headers = [(b"content-length", str(len(body)).encode())]
@@ -107,6 +111,35 @@ def test_among_busy_connections(serve, within, first_is_cut):
         time.sleep(0.05)
     cut = [not answer(client) for client in clients]
     assert cut == [first_is_cut, False, False, not first_is_cut]
+
+
+def test_bodies_that_never_arrive_make_room(serve):
+    connect = serve(max_connections=3)
+    silent = []
+    for _ in range(3):
+        silent.append(connect(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"))
+        time.sleep(0.05)
+    newest = connect(HEAD % b"now" + b"Connection: close\r\n\r\n")
+    assert answer(newest).endswith(b"xx")
+    assert answer(silent[0]) == b""
+
+
+def test_slow_and_too_many_clients_are_in_the_log_once(serve, caplog, monkeypatch):
+    fresh = RefusalLog(logging.getLogger("test"))
+    monkeypatch.setattr("gasmcast.runtime.http.limited_protocol._refused", fresh)
+    connect = serve(max_connections=2, server_name="/metrics")
+    assert answer(connect()) == b""  # a browser may connect ahead of need
+    assert caplog.messages == []
+
+    for sent in (b"GET / HTTP/1.1\r\nAuthorization: secret", b"POST /"):
+        assert answer(connect(sent)) == b""
+    for _ in range(6):
+        connect()
+    time.sleep(0.2)
+    assert caplog.messages == [
+        "refused a slow request to /metrics",
+        "refused a connection to /metrics, which has too many",
+    ]
 
 
 def test_silent_connections_make_room_oldest_first(serve):

@@ -40,11 +40,21 @@ def send(camera: BrowserCamera, data: bytes, after_s: float = 0.1) -> None:
 
 
 @pytest.mark.parametrize("quality", [10, 95])
-@pytest.mark.parametrize("progressive", [0, 1])
-def test_the_size_is_read_from_the_header(quality: int, progressive: int) -> None:
+def test_the_size_is_read_from_the_header(quality: int) -> None:
     image = np.zeros((123, 457, 3), np.uint8)
-    flags = (cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
+    flags = (cv2.IMWRITE_JPEG_QUALITY, quality)
     assert jpeg_size(cv2.imencode(".jpg", image, flags)[1].tobytes()) == (457, 123)
+
+
+def test_pictures_of_many_scans_are_not_decoded() -> None:
+    """A small file may hold hundreds of scans, each as slow as a whole picture."""
+    image = np.zeros((123, 457, 3), np.uint8)
+    progressive = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_PROGRESSIVE, 1))[1].tobytes()
+    assert jpeg_size(progressive) is None
+    plain = cv2.imencode(".jpg", image)[1].tobytes()
+    scan = plain[plain.index(b"\xff\xda") : -2]
+    assert jpeg_size(plain[:-2] + 2 * scan + plain[-2:]) == (457, 123)
+    assert jpeg_size(plain[:-2] + 100 * scan + plain[-2:]) is None
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,9 @@ import pytest
 
 from gasmcast.errors import MachineError
 from gasmcast.runtime.records import Decision, Event
+from gasmcast.runtime.web import event_store
 from gasmcast.runtime.web.event_store import EventStore
+from tests.runtime.web.site import stats
 
 PICTURE = np.full((240, 960, 3), (200, 40, 10), np.uint8)
 
@@ -88,6 +92,89 @@ def test_old_events_go(tmp_path: Path) -> None:
     now[0] = 1e9 + 1000
     run_event(store, 2, 999.0)
     wait_for(lambda: [found["number"] for found in store.events()] == [2])
+    store.close()
+
+
+def count(store: EventStore) -> tuple[int, int]:
+    """Return how many events and pictures are in the file."""
+    database = sqlite3.connect(store.file)
+    counts = [
+        database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        for table in ("event", "picture")
+    ]
+    database.close()
+    return counts[0], counts[1]
+
+
+def test_old_events_go_while_nothing_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_store, "_PURGE_EVERY_S", 0.05)
+    now = [1e9 + 12]
+    store = EventStore(tmp_path / "events.sqlite", 60, wall=lambda: now[0])
+    run_event(store, 1, 10.0)
+    wait_for(lambda: len(store.events()) == 1)
+    number = store.events()[0]["id"]
+    now[0] = 1e9 + 1000
+
+    # They are not shown from this moment on, and gone from the disk soon.
+    assert store.events() == []
+    assert store.event(number) is None
+    assert store.picture(number, 0) is None
+    wait_for(lambda: count(store) == (0, 0))
+    store.close()
+
+
+def test_old_events_go_at_the_start(tmp_path: Path) -> None:
+    store = EventStore(tmp_path / "events.sqlite", 60, wall=lambda: 1e9)
+    run_event(store, 1, 10.0)
+    store.close()
+    assert count(store) == (1, 8)
+    again = EventStore(store.file, 60, wall=lambda: 1e9 + 1000)
+    assert again.events() == []
+    wait_for(lambda: count(again) == (0, 0))
+    again.close()
+
+
+def test_the_curve_of_a_long_event_is_thinned(tmp_path: Path) -> None:
+    store = EventStore(tmp_path / "events.sqlite", 1e9, wall=lambda: 1e9)
+    store.write(event("start", 1, 0.0))
+    for k in range(20_000):
+        store.write(decision(0.5 * (k + 1), 0.5))
+    store.write(event("end", 1, 10_000.0))
+    store.close()
+    times = [time_s for time_s, _ in store.event(1)["curve"]]
+    assert 600 <= len(times) <= 1200
+    assert times[0] == 0.0
+    assert times[-1] > 9900
+    assert len({round(step, 6) for step in np.diff(times)[1:]}) == 1
+
+
+def test_a_hanging_disk_does_not_hold_up_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_store, "_CLOSE_S", 0.1)
+    monkeypatch.setattr(event_store, "_WAITING", 2)
+    release = threading.Event()
+    monkeypatch.setattr(EventStore, "_insert", lambda *_: release.wait(30))
+    store = EventStore(tmp_path / "events.sqlite", 3600, wall=lambda: 1e9)
+    for number in range(5):
+        run_event(store, number, 10.0 * number)
+    assert "too slow" in store.trouble
+    started = time.monotonic()
+    store.close()
+    assert time.monotonic() - started < 4
+    release.set()
+
+
+def test_cameras_that_left_are_forgotten(tmp_path: Path) -> None:
+    store = EventStore(tmp_path / "events.sqlite", 3600, wall=lambda: 1e9)
+    for name in ("door", "browser-1"):
+        store.frame(name, 1.0, PICTURE)
+    store.write(stats("door", "browser-1"))
+    assert list(store._open_events._cameras) == ["door", "browser-1"]
+    store.write(stats("door"))
+    assert list(store._open_events._cameras) == ["door"]
     store.close()
 
 

@@ -64,6 +64,11 @@ def test_a_name_that_is_not_of_this_machine_is_not_answered(header: str, known: 
     assert known_host(header, "127.0.0.1") is known
 
 
+def test_the_name_that_the_server_was_given_may_have_capitals() -> None:
+    assert known_host("box.example:8420", "Box.example")
+    assert known_host("BOX.example", "Box.example")
+
+
 @pytest.mark.parametrize(
     ("origin", "same"),
     [(None, True), ("http://box:8420", True), ("http://evil.example", False), ("null", False)],

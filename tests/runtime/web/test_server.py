@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import json
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,61 +17,12 @@ import numpy as np
 import pytest
 
 from gasmcast.errors import MachineError, UsageError
-from gasmcast.runtime.records import CameraStats, Decision, Event, Stats
 from gasmcast.runtime.web.app import Page
-from gasmcast.runtime.web.browser_camera import BrowserCamera
+from gasmcast.runtime.web.camera_pictures import Pictures
 from gasmcast.runtime.web.event_store import EventStore
 from gasmcast.runtime.web.feed import WebFeed
-from gasmcast.runtime.web.page_camera import PageCameras
 from gasmcast.runtime.web.server import WebServer, listen
-
-PICTURE = np.full((120, 160, 3), (0, 200, 0), np.uint8)
-STATS = Stats(
-    camera="", time_s=0.0, wall_s=1e9, stages_ms={}, level=0, busy=0.1,
-    cameras=(CameraStats("front door", "live", 9, 8, 7, {}, 25.0, 1.0, {"p95": 40.0}),),
-)  # fmt: skip
-EVENT = Event(
-    camera="front door", time_s=3.0, wall_s=1e9, phase="end", label="Waving", label_id=0, p=0.9,
-    onset_s=1.0, detected_s=2.0, duration_s=1.0, report_delay_s=0.0, number=1,
-)  # fmt: skip
-
-
-def decision(time_s: float) -> Decision:
-    return Decision(
-        camera="front door", time_s=time_s, wall_s=1e9, window=(time_s - 2, time_s),
-        label="Waving", label_id=0, p=0.8, best="Waving", best_p=0.8, top=(("Waving", 0.8),),
-    )  # fmt: skip
-
-
-class Site:
-    """A feed, its server, and requests to it."""
-
-    def __init__(self, host: str = "127.0.0.1", store: EventStore | None = None) -> None:
-        self.feed = WebFeed(store)
-        bound, listener = listen(f"{host}:0")
-        page = Page(facts={"engine": "test", "labels": ["Waving"]})
-        self.server = WebServer(bound, listener, self.feed, page)
-        self.feed.write(STATS)
-        self._open: list[http.client.HTTPConnection | http.client.HTTPResponse] = []
-
-    def ask(
-        self, path: str, method: str = "GET", body: str | None = None, **headers: str
-    ) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
-        connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
-        answer = connection.getresponse()
-        self._open += [answer, connection]
-        return answer
-
-    def hang_up(self) -> None:
-        """Close all connections."""
-        for opened in self._open:
-            opened.close()
-
-    def close(self) -> None:
-        self.hang_up()
-        self.server.close()
-        self.feed.close()
+from tests.runtime.web.site import EVENT, PICTURE, Site, decision, read_until, stats
 
 
 @pytest.fixture
@@ -86,14 +38,6 @@ def open_site() -> Iterator[Site]:
     opened = Site("0.0.0.0")
     yield opened
     opened.close()
-
-
-def read_until(stream: http.client.HTTPResponse, text: bytes, limit: int = 100_000) -> bytes:
-    data = b""
-    while text not in data:
-        data += stream.read1(4096)
-        assert len(data) < limit
-    return data
 
 
 def test_the_page_is_light_and_takes_nothing_from_elsewhere(site: Site) -> None:
@@ -169,7 +113,10 @@ def test_events_come_from_memory_and_with_pictures_from_the_store(
     kept.feed.store.close()
     (found,) = json.load(kept.ask("/events"))
     assert kept.ask(f"/events/{found['id']}").status == 200
-    assert json.load(kept.ask("/facts"))["keep_s"] == 3600
+    assert kept.ask("/events/99999999999999999999").status == 404
+    assert kept.ask(f"/events/{found['id']}/99999999999999999999.jpg").status == 404
+    facts = json.load(kept.ask("/facts"))
+    assert (facts["keep_s"], facts["store_trouble"]) == (3600, "")
     kept.close()
 
 
@@ -180,6 +127,10 @@ def test_events_come_from_memory_and_with_pictures_from_the_store(
         ("/cameras/nobody/stream", "GET", {}, 404),
         ("/cameras/front%20door/snapshot.jpg", "GET", {}, 503),
         ("/cameras/front%20door/attention", "GET", {}, 404),
+        ("/events/99999999999999999999", "GET", {}, 404),
+        ("/events/" + "9" * 5000, "GET", {}, 404),
+        ("/events/1/99999999999999999999.jpg", "GET", {}, 404),
+        ("/events/-1", "GET", {}, 404),
         ("/static/../app.py", "GET", {}, 404),
         ("/static/%2e%2e/app.py", "GET", {}, 404),
         ("/browser-camera", "GET", {}, 404),
@@ -198,7 +149,12 @@ def test_another_machine_needs_the_token(open_site: Site) -> None:
         "/facts",
         "/messages",
         "/events",
+        "/events/1",
+        "/events/1/0.jpg",
         "/cameras/front%20door/stream",
+        "/cameras/front%20door/snapshot.jpg",
+        "/cameras/front%20door/attention",
+        "/browser-camera",
         "/static/view.js",
     ):
         assert open_site.ask(path).status == 401
@@ -208,18 +164,49 @@ def test_another_machine_needs_the_token(open_site: Site) -> None:
     assert open_site.ask("/login", "POST", "wrong").status == 403
     answer = open_site.ask("/login", "POST", open_site.server.token)
     cookie = answer.headers["set-cookie"]
+    assert cookie.startswith(f"gasmcast-{open_site.server.port}=")
     assert "HttpOnly" in cookie
     assert "samesite=strict" in cookie.lower()
     session = cookie.partition(";")[0]
     assert open_site.ask("/facts", Cookie=session).status == 200
-    assert open_site.ask("/facts", Cookie="gasmcast=guess").status == 401
+    assert open_site.ask("/facts", Cookie=f"gasmcast-{open_site.server.port}=guess").status == 401
 
 
-def test_guesses_of_the_token_are_limited(open_site: Site) -> None:
+def test_guesses_of_the_token_are_limited(
+    open_site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     statuses = [open_site.ask("/login", "POST", f"wrong {k}").status for k in range(12)]
     assert statuses == [403] * 10 + [429] * 2
     assert open_site.ask("/login", "POST", open_site.server.token).status == 429
     assert open_site.ask("/login", "POST", "x" * 5000).status == 429
+    assert caplog.messages == ["refused a wrong token from 127.0.0.1"]
+
+
+def test_a_token_that_does_not_arrive_is_waited_for_some_seconds_only(
+    open_site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gasmcast.runtime.web.app._LOGIN_S", 0.3)
+    slow = socket.create_connection(("127.0.0.1", open_site.server.port), timeout=5)
+    slow.sendall(b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\nhalf")
+    answer = b""
+    while part := slow.recv(4096):  # until the server hangs up
+        answer += part
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert caplog.messages == ["refused a login whose token did not arrive in time"]
+    slow.close()
+
+
+def test_logins_without_a_token_leave_room_for_a_good_one(open_site: Site) -> None:
+    others = []
+    for _ in range(200):
+        other = socket.create_connection(("127.0.0.1", open_site.server.port))
+        other.sendall(b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n")
+        others.append(other)
+    started = time.monotonic()
+    assert open_site.ask("/login", "POST", open_site.server.token).status == 200
+    assert time.monotonic() - started < 3.0
+    for other in others:
+        other.close()
 
 
 def test_many_and_slow_connections_leave_room_for_a_good_one(site: Site) -> None:
@@ -272,35 +259,6 @@ def test_a_stream_outlives_the_limit_of_a_request(
     read_until(stream, b'"time_s": 7.0')
 
 
-def test_a_browser_stays_a_camera(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A WebSocket is not ended by the limit of the request that opened it."""
-    monkeypatch.setattr("gasmcast.runtime.web.server._WebProtocol.request_s", 0.3)
-
-    class Session:
-        def __init__(self) -> None:
-            self.cameras: list[BrowserCamera] = []
-
-        def add(self, camera: BrowserCamera) -> None:
-            self.cameras.append(camera)
-
-        def remove(self, name: str) -> bool:
-            return True
-
-    session, feed = Session(), WebFeed()
-    bound, listener = listen("127.0.0.1:0")
-    server = WebServer(bound, listener, feed, Page(cameras=PageCameras(session, feed)))
-    picture = cv2.imencode(".jpg", PICTURE)[1].tobytes()
-    connect = pytest.importorskip("websockets.sync.client", reason="websockets is not installed")
-    with connect.connect(f"ws://127.0.0.1:{server.port}/browser-camera") as page:
-        assert page.recv(5) == "browser-1"
-        for stamp_s in range(8):
-            page.send(struct.pack("<d", stamp_s) + picture)
-            time.sleep(0.1)
-        frames = session.cameras[0].frames()
-        assert next(frames).image.shape == PICTURE.shape
-    server.close()
-
-
 def test_a_client_that_stops_reading_is_ended(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gasmcast.runtime.web.server._WebProtocol.stalled_s", 0.5)
     lazy = socket.create_connection(("127.0.0.1", site.server.port))
@@ -318,6 +276,66 @@ def test_a_client_that_stops_reading_is_ended(site: Site, monkeypatch: pytest.Mo
         assert time.monotonic() < deadline, "its pictures are still encoded"
         time.sleep(0.02)
     lazy.close()
+
+
+def test_a_head_request_holds_no_place_of_a_stream(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gasmcast.runtime.web.app._MAX_STREAMS", 1)
+    for path in ("/messages", "/cameras/front%20door/stream"):
+        answer = site.ask(path, "HEAD")
+        assert (answer.status, answer.read()) == (200, b"")
+    assert not site.feed.wants_frame("front door")
+
+    stream = site.ask("/messages")
+    read_until(stream, b"stats")
+    assert [site.ask("/messages").status for _ in range(3)] == [503] * 3
+    assert caplog.messages == ["refused a page, because too many are open"]
+
+
+def test_another_site_may_read_nothing(site: Site) -> None:
+    for path in ("/", "/facts", "/events", "/messages", "/static/view.js", "/nothing"):
+        headers = site.ask(path, Origin="http://evil.example").headers
+        assert not [name for name in headers if name.lower().startswith("access-control")]
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_waiting_for_attention_maps_holds_up_no_picture() -> None:
+    """More viewers wait than asyncio's own executor has threads."""
+    release = threading.Event()
+
+    def attention(camera: str, patch: int | None = None) -> dict[str, str]:
+        release.wait(20)
+        return {"camera": camera}
+
+    opened = Site(page=Page(attention=attention))
+    waiting = [
+        socket.create_connection(("127.0.0.1", opened.server.port), timeout=20) for _ in range(50)
+    ]
+    for one in waiting:
+        one.sendall(b"GET /cameras/front%20door/attention HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    time.sleep(0.5)
+    with opened.feed.watch("front door"):
+        opened.feed.frame("front door", 1.0, PICTURE)
+        started = time.monotonic()
+        assert opened.ask("/cameras/front%20door/snapshot.jpg").status == 200
+    assert time.monotonic() - started < 5
+    release.set()
+    assert b"200 OK" in waiting[-1].recv(4096)
+    for one in waiting:
+        one.close()
+    opened.close()
+
+
+def test_pictures_of_cameras_that_left_are_dropped() -> None:
+    feed = WebFeed()
+    pictures = Pictures(feed)
+    for name in ("browser-1", "browser-2"):
+        feed.write(stats(name))
+        with feed.watch(name):
+            feed.frame(name, 1.0, PICTURE)
+            assert asyncio.run(pictures.newest(name))
+        assert list(pictures._encoded) == [name]
 
 
 def test_the_token_may_be_given_and_then_holds_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
