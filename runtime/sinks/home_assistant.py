@@ -7,6 +7,7 @@ schemas of `homeassistant/components/mqtt/schemas.py` (device, origin, component
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Collection
 from typing import Any
@@ -20,6 +21,8 @@ PHASES = ("start", "update", "end")
 """Types of the event entity: the phases of an action."""
 REFRESH_S = 5.0
 """Seconds after which an unchanged action is published again, for its confidence."""
+PLATFORMS = ("event", "sensor")
+"""Platforms of the entities of a camera."""
 MOST_STATE_LETTERS = 255
 """Length of the longest state that Home Assistant stores."""
 _SUPPORT_URL = "https://github.com/gasmcast/gasmcast"
@@ -49,22 +52,22 @@ class HomeAssistant:
         self._device = f"gasmcast_{object_id(prefix)}"
         self.config_topic = f"{discovery}/device/{self._device}/config"
         """Topic of the retained description of the device."""
-        self._announced: set[str] = set()
+        # Platform of each entity that was described, by its object id.
+        self._announced: dict[str, str] = {}
         self._published: dict[str, tuple[str, float]] = {}
 
     def config(self, cameras: Collection[str]) -> dict[str, Any]:
         """Return the description of the device.
 
-        Cameras of earlier descriptions that are gone are listed with their platform alone, which
-        removes their entities.
+        Entities of earlier descriptions that are gone are listed with their platform alone, which
+        removes them.
         """
-        components: dict[str, Any] = {}
-        for camera in sorted(self._announced - set(cameras)):
-            entities = self._entities(camera)
-            components |= {key: {"platform": one["platform"]} for key, one in entities.items()}
+        entities: dict[str, Any] = {}
         for camera in cameras:
-            components |= self._entities(camera)
-        self._announced |= set(cameras)
+            entities |= self._entities(camera)
+        gone = sorted(self._announced.keys() - entities.keys())
+        components = {key: {"platform": self._announced[key]} for key in gone} | entities
+        self._announced |= {key: entity["platform"] for key, entity in entities.items()}
 
         return {
             "device": {
@@ -99,6 +102,19 @@ class HomeAssistant:
             "best": decision.best,
             "best_confidence": round(decision.best_p, 4),
         }
+
+    def remember(self, payload: bytes) -> None:
+        """Read the description that an earlier run left at the broker; ignore anything else."""
+        try:
+            components = dict(json.loads(payload)["components"])
+            entities = {str(key): dict(entity) for key, entity in components.items()}
+        except (ValueError, TypeError, KeyError):
+            return
+
+        # An entity with nothing but its platform was removed by that run.
+        for key, entity in entities.items():
+            if entity.get("platform") in PLATFORMS and "unique_id" in entity:
+                self._announced.setdefault(key, entity["platform"])
 
     def forget(self) -> None:
         """Publish the next state of every camera, as a new connection requires."""

@@ -13,6 +13,9 @@ With `?discovery=homeassistant` in the URL, Home Assistant finds the box and its
 |---|---|
 | `<prefix>/<camera>/state` | current action and its confidence, retained |
 | `homeassistant/device/gasmcast_<prefix>/config` | the description of the device, retained |
+
+After each connect, the sink reads the `status` and `config` that the broker has retained from an
+earlier run, and withdraws the cameras that no longer exist.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import threading
+import time
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
@@ -33,6 +39,7 @@ from gasmcast.runtime.sinks.sink_address import shown_address, split_address
 __all__ = ["MqttSink"]
 
 _ACK_S = 5.0
+_CLOSE_S = 1.0
 # Levels of a topic, without wildcards and without the $ of the broker's own topics.
 _DISCOVERY_PREFIX = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 
@@ -89,6 +96,12 @@ class MqttSink:
         # Cameras whose retained state the broker has, and those that Home Assistant knows.
         self._cameras: set[str] = set()
         self._described: set[str] | None = None
+
+        # Messages of an earlier run, from paho's thread to the thread that writes.
+        self._retained: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
+        self._subscribed = threading.Event()
+        self._reading = False
+        self._status_topic = re.compile(rf"{re.escape(self._prefix)}/([^/]+)/status")
         self._reason = "not connected yet"
         self._client = client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
 
@@ -108,6 +121,8 @@ class MqttSink:
         client.reconnect_delay_set(1, 30)
         client.max_queued_messages_set(64)
         client.on_connect = self._connected
+        client.on_subscribe = lambda *_: self._subscribed.set()
+        client.on_message = self._received
 
         # Asynchronous: an absent broker must not delay the start.
         client.connect_async(parts.hostname, port, keepalive=20)
@@ -131,27 +146,36 @@ class MqttSink:
         if isinstance(record, Decision):
             self._write_state(record)
             return
-        messages = list(self._messages(record))
-        if messages and not self._client.is_connected():
+        if not isinstance(record, Notice) and not self._client.is_connected():
             raise MachineError(
                 f"The MQTT broker {self._where} is not connected ({self._reason}).",
                 "Events wait for it.",
             )
-        for message in messages:
+        if isinstance(record, Stats):
+            self._read_retained()
+        for message in self._messages(record):
             self._publish(message)
 
         # Only after success: a retry must send `offline` for the same cameras.
         if isinstance(record, Stats):
             self._cameras = {camera.camera for camera in record.cameras}
             self._describe()
+            if self._reading:
+                self._client.unsubscribe(self._topics_of_earlier_runs())
+                self._reading = False
 
     def close(self) -> None:
-        """Publish `offline` and disconnect."""
+        """Publish `offline` for every camera and for the box, and disconnect."""
         if self._client.is_connected():
+            topics = [f"{self._prefix}/{camera}/status" for camera in sorted(self._cameras)]
+            topics.append(f"{self._prefix}/available")
+            end_s = time.monotonic() + _CLOSE_S
             with contextlib.suppress(ValueError, RuntimeError):
-                self._client.publish(
-                    f"{self._prefix}/available", "offline", qos=1, retain=True
-                ).wait_for_publish(1.0)
+                sent = [
+                    self._client.publish(topic, "offline", qos=1, retain=True) for topic in topics
+                ]
+                for message in sent:
+                    message.wait_for_publish(max(0.0, end_s - time.monotonic()))
 
         self._client.disconnect()
         self._client.loop_stop()
@@ -173,6 +197,38 @@ class MqttSink:
         config = self._home.config(sorted(cameras))
         self._publish(_Message(self._home.config_topic, _text(config), 1, retain=True))
         self._described = cameras
+
+    def _topics_of_earlier_runs(self) -> list[str]:
+        """Return the topics whose retained messages name the cameras of an earlier run."""
+        topics = [f"{self._prefix}/+/status"]
+        if self._home is not None:
+            topics.append(self._home.config_topic)
+        return topics
+
+    def _read_retained(self) -> None:
+        """Add the cameras of an earlier run to those that the broker knows.
+
+        What arrives later is read at the next statistics.
+        """
+        # The broker must have the subscription before its retained messages are replaced. One that
+        # never answers costs a wait, and cameras of an earlier run then stay as they are.
+        self._subscribed.wait(_ACK_S)
+        while True:
+            try:
+                topic, payload = self._retained.get_nowait()
+            except Empty:
+                return
+
+            if self._home is not None and topic == self._home.config_topic:
+                self._home.remember(payload)
+                self._described = None
+            elif (match := self._status_topic.fullmatch(topic)) and payload != b"offline":
+                self._cameras.add(match[1])
+
+    def _received(self, _client: object, _data: object, message: Any) -> None:  # noqa: ANN401
+        # Without `retain` it is this sink's own message.
+        if message.retain:
+            self._retained.put((message.topic, message.payload))
 
     def _publish(self, message: _Message) -> None:
         info = self._client.publish(
@@ -239,6 +295,9 @@ class MqttSink:
             return
         self._reason = "the connection was lost"  # if it is not connected from now on
         client.publish(f"{self._prefix}/available", "online", qos=1, retain=True)
+        self._subscribed.clear()
+        self._reading = True
+        client.subscribe([(topic, 1) for topic in self._topics_of_earlier_runs()])
 
         # A broker that restarted without its store has forgotten what was retained.
         self._described = None

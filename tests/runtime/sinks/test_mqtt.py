@@ -123,10 +123,10 @@ def test_events_states_and_statistics_have_their_topics(broker, subscriber, make
     ):
         sink.write(record)
     sink.close()
-    until(lambda: len(subscriber.got) >= 6)
+    until(lambda: len(subscriber.got) >= 7)
     phases = [json.loads(text)["phase"] for text in subscriber.topic("house/box1/cam/action")]
     assert phases == ["start", "end"]
-    assert subscriber.topic("house/box1/cam/status") == ["stalled"]
+    assert subscriber.topic("house/box1/cam/status") == ["stalled", "offline"]
     assert json.loads(subscriber.topic("house/box1/cam/stats")[0])["drops"] == {"late": 2}
     assert subscriber.topic("house/box1/available") == ["online", "offline"]
 
@@ -143,6 +143,84 @@ def test_a_camera_that_was_removed_is_offline_also_for_who_comes_later(broker, m
     assert (late.topic("g/cam/status"), late.topic("g/guest/status")) == (["online"], ["offline"])
     sink.close()
     late.close()
+
+
+def with_cameras(stats, *names):
+    return replace(stats, cameras=tuple(replace(stats.cameras[0], camera=name) for name in names))
+
+
+@pytest.mark.parametrize("ending", ["closed", "killed"])
+def test_a_camera_that_the_next_run_does_not_have_is_withdrawn(broker, make, ending):
+    url = f"mqtt://127.0.0.1:{broker.port}/house/box1?discovery=homeassistant"
+    first = connected(MqttSink(url))
+    first.write(with_cameras(make.stats(), "cam", "old door"))
+    if ending == "closed":
+        first.close()
+    else:
+        first._client.loop_stop()
+        first._client._sock_close()
+
+    # Every camera is offline after an orderly end; a killed run leaves them online.
+    watcher = Subscriber(broker.port)
+    topics = ["house/box1/cam/status", "house/box1/old door/status"]
+    until(lambda: all(watcher.topic(topic) for topic in topics))
+    state = "offline" if ending == "closed" else "online"
+    assert [watcher.topic(topic) for topic in topics] == [[state], [state]]
+
+    # What the broker has retained may arrive after the first statistics.
+    second = connected(MqttSink(url))
+    until(lambda: [topic for topic, _, _ in watcher.got if topic.endswith("/config")])
+    configs = [topic for topic, _, _ in watcher.got if topic.endswith("/config")]
+    removed = {}
+
+    def withdrawn():
+        second.write(with_cameras(make.stats(), "cam"))
+        entities = json.loads(watcher.topic(configs[0])[-1])["components"]
+        removed.update({key: one for key, one in entities.items() if key.startswith("old_door")})
+        return removed and all(set(one) == {"platform"} for one in removed.values())
+
+    until(withdrawn)
+    assert sorted(one["platform"] for one in removed.values()) == ["event", "sensor", "sensor"]
+    until(lambda: watcher.topic(topics[1])[-1] == "offline")
+    until(lambda: watcher.topic(topics[0])[-1] == "online")
+    second.close()
+
+    # A third run has nothing left to remove.
+    third = connected(MqttSink(url))
+    third.write(with_cameras(make.stats(), "cam"))
+    late = Subscriber(broker.port)
+    until(lambda: late.topic(configs[0]))
+    until(lambda: late.topic(topics[1]))
+    third.write(with_cameras(make.stats(), "cam"))
+    third.close()
+    assert late.topic(topics[1]) == ["offline"]
+    watcher.close()
+    late.close()
+
+
+def test_another_box_below_the_same_prefix_keeps_its_cameras(broker, make):
+    inner = connected(MqttSink(f"mqtt://127.0.0.1:{broker.port}/house/box1"))
+    inner.write(make.stats())
+    outer = connected(MqttSink(f"mqtt://127.0.0.1:{broker.port}/house"))
+    for _ in range(3):
+        outer.write(with_cameras(make.stats(), "hall"))
+    late = Subscriber(broker.port)
+    until(lambda: len([topic for topic, _, _ in late.got if topic.endswith("/status")]) == 2)
+    assert late.topic("house/box1/cam/status") == ["online"]
+    for one in (inner, outer, late):
+        one.close()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"\xff", b"[]", b"{}", b'{"components": 3}', b'{"components": {"a": 1}}'],
+)
+def test_a_description_that_is_none_is_ignored(payload):
+    from gasmcast.runtime.sinks.home_assistant import HomeAssistant
+
+    home = HomeAssistant("homeassistant", "gasmcast")
+    home.remember(payload)
+    assert home.config([])["components"] == {}
 
 
 def test_the_broker_itself_tells_of_a_process_that_died(broker, subscriber):
