@@ -55,14 +55,7 @@ def render_page(
             top,
             [(f"after layer {i}", row) for i, row in enumerate(report.depths, 1)],
         ),
-        streams=_classes(
-            report,
-            top,
-            [
-                (f"{name} stream" if name != "fused" else name, row)
-                for name, row in report.streams.items()
-            ],
-        ),
+        streams=_classes(report, top, _stream_columns(report)),
     )
 
 
@@ -121,6 +114,20 @@ def _classes(
     best = (report.labels[int(values.argmax())] for _, values in columns)
     rows.append(("most probable", *best))
     return Table(("class", *(name for name, _ in columns)), rows)
+
+
+def _stream_columns(report: ClipReport) -> list[tuple[str, NDArray[np.float64]]]:
+    """Return title and probabilities of each read-out, and of the answer that they give."""
+    if report.independent:
+        columns = [
+            ("fused read-out" if name == "fused" else f"{name} only", row)
+            for name, row in report.streams.items()
+        ]
+        return [*columns, ("the answer", report.whole)] if len(columns) > 1 else columns
+
+    only = [(f"{name} only, exchange cut", row) for name, row in report.cut.items()]
+    after = [(f"{name} read-out, after the exchange", row) for name, row in report.streams.items()]
+    return [*only, *after, ("fused: the answer", report.whole)]
 
 
 def _segments(report: ClipReport) -> Table:

@@ -43,6 +43,11 @@ class ClipReport:
     whole: Probabilities
     """`(classes,)` probabilities of the clip."""
     streams: dict[str, Probabilities]
+    """`(classes,)` probabilities of each read-out of the complete model."""
+    cut: dict[str, Probabilities]
+    """The same with the exchange between the streams cut; empty where that is not known."""
+    independent: bool
+    """Whether the read-out of a stream sees that stream alone, without any exchange."""
     depths: tuple[Probabilities, ...]
     """Probabilities read out after 1, 2, ... fusion layers; empty where they are not known."""
     reversed: Probabilities
@@ -77,6 +82,8 @@ class ClipReport:
             "predicted": self.labels[self.predicted],
             "probabilities": self.whole.tolist(),
             "streams": {name: values.tolist() for name, values in self.streams.items()},
+            "streams_without_exchange": {name: row.tolist() for name, row in self.cut.items()},
+            "streams_are_independent": self.independent,
             "after_layers": [values.tolist() for values in self.depths],
             "reversed": self.reversed.tolist(),
             "shuffled": self.shuffled.tolist(),
@@ -135,6 +142,7 @@ def explain_clip(
         labels=tuple(subject.labels.names),
         faithfulness=of_clip(occlusion),
         notes=subject.notes,
+        independent=subject.independent,
         **report,
     )
 
@@ -149,12 +157,14 @@ def _figures(
     """Return the figures of a clip that are not its occlusion curves."""
     shuffled = shuffle_clips(np.repeat(clip[None], SHUFFLES, axis=0))
     shares = [subject.probabilities(subject.logits(row[None]))[0] for row in shuffled]
+    streams, cut = (
+        {name: subject.probabilities(logits[None])[0] for name, logits in read_outs.items()}
+        for read_outs in (explained.streams, explained.cut)
+    )
     return {
         "whole": subject.probabilities(subject.logits(clip[None]))[0],
-        "streams": {
-            name: subject.probabilities(logits[None])[0]
-            for name, logits in explained.streams.items()
-        },
+        "streams": streams,
+        "cut": cut,
         "depths": tuple(subject.probabilities(row[None])[0] for row in explained.depths),
         "reversed": subject.probabilities(subject.logits(reverse_clips(clip[None])))[0],
         "shuffled": np.mean(shares, axis=0),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gasmcast.labels import Labels
 from gasmcast.model_config import ModelConfig
 from gasmcast.models.attention_maps import clip_maps
 from gasmcast.models.checkpoint import load_checkpoint
+from gasmcast.models.head.fusion_layer import FusionLayer
 from gasmcast.models.model import GasmCast
 from gasmcast.runtime.bundle import Bundle
 from gasmcast.spec import ClipSpec
@@ -42,6 +44,10 @@ class Explained:
     """Logits `(classes,)` of each read-out: `semantic`, `motion`, in a guarded model `fused`."""
     depths: list[Floats]
     """Logits `(classes,)` read out after 1, 2, ... fusion layers; empty for a bundle."""
+    cut: dict[str, Floats] = field(default_factory=dict)
+    """Logits `(classes,)` of each read-out with the exchange between the streams cut; empty for a
+    bundle, and where no read-out depends on the exchange but `fused`.
+    """
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,12 @@ class Subject:
     explain: Callable[[Clip], Explained]
     notes: tuple[str, ...] = ()
     """Sentences on what this subject cannot show."""
+
+    @property
+    def independent(self) -> bool:
+        """Whether the read-out of a stream sees that stream alone, without any exchange."""
+        model = self.config
+        return model.streams != "both" or model.read_out == "guarded" or model.fusion == "late"
 
     def probabilities(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return calibrated probabilities `(N, classes)` of logits."""
@@ -121,7 +133,8 @@ def open_bundle(path: Path, engine: str = "auto") -> Subject:
 
     notes = _missing_parts(config)
     notes.append(
-        "A bundle has no outputs between its fusion layers: their contribution needs the checkpoint"
+        "A bundle has no outputs between its fusion layers, and its exchange cannot be cut: what "
+        "each layer adds and what a stream of a joint model says alone needs the checkpoint"
     )
     return Subject(
         name=f"{path.name} fp32 ({description})",
@@ -144,11 +157,32 @@ def _explain_model(model: GasmCast, clip: torch.Tensor) -> Explained:
     for depth in range(1, model.config.layers + 1):
         scores: dict[str, torch.Tensor] = model.head(features, depth)[0]
         depths.append(_plain(model.pool(scores)[0]))
+
+    cut: dict[str, torch.Tensor] = {}
+    joint = model.config.streams == "both" and not model.head.guarded
+    if joint and model.config.fusion != "late":
+        with _exchange_cut(model):
+            cut = model.head(features).scores
     return Explained(
         maps={name: _plain(value[0]) for name, value in clip_maps(model, clip).items()},
         streams={name: _plain(value[0]) for name, value in scores.items()},
         depths=depths,
+        cut={name: _plain(value[0]) for name, value in cut.items()},
     )
+
+
+@contextmanager
+def _exchange_cut(model: GasmCast) -> Iterator[None]:
+    """Run every fusion layer without its exchange, so that no stream sees the other."""
+    layers = [layer for layer in model.head.layers if isinstance(layer, FusionLayer)]
+    exchanges = [layer.exchange for layer in layers]
+    try:
+        for layer in layers:
+            layer.exchange = None
+        yield
+    finally:
+        for layer, exchange in zip(layers, exchanges, strict=True):
+            layer.exchange = exchange
 
 
 def _explain_outputs(outputs: dict[str, Floats]) -> Explained:
