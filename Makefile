@@ -26,8 +26,10 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 # The web view and every kind of page in Chromium; part of `make test`, too.
+BROWSER_TESTS := $(addprefix tests/gasmcast/report/,test_pages_in_browser.py \
+	test_verb_pages_in_browser.py)
 test-web: debian $(STAMP)
-	$(BIN)/python -m pytest tests/web tests/gasmcast/report/test_pages_in_browser.py
+	GASMCAST_NEED_BROWSER=1 $(BIN)/python -m pytest tests/web $(BROWSER_TESTS)
 
 # What .pre-commit-config.yaml runs at a commit, over all files.
 lint: $(STAMP)

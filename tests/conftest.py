@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,19 @@ TINY_LABELS = (
     "Pushing something from right to left",
     "Holding something",
 )
+
+
+def pytest_configure() -> None:
+    """Fail at the start where tests in a browser must run and cannot (`GASMCAST_NEED_BROWSER`)."""
+    if not os.environ.get("GASMCAST_NEED_BROWSER"):
+        return
+    packages = ("playwright", "axe_playwright_python")
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    missing += [] if shutil.which("chromium") else ["chromium"]
+    if missing:
+        raise pytest.UsageError(
+            f"GASMCAST_NEED_BROWSER is set, and {', '.join(missing)} is not installed."
+        )
 
 
 @pytest.fixture(autouse=True)

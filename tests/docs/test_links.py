@@ -10,6 +10,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 OUTSIDE = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "deploy/README.md"]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+TAG = re.compile(r'<(?:a|img) [^>]*?(?:href|src)="([^"]+)"')
 GENERATED = {"cli.md", "settings.md", "api.md", "contributing.md", "security.md", "changelog.md"}
 
 
@@ -35,7 +36,8 @@ def anchors(page: Path) -> set[str]:
 
 def broken(page: Path, root: Path) -> list[str]:
     wrong = []
-    for target in LINK.findall(prose(page)):
+    text = prose(page)
+    for target in LINK.findall(text) + TAG.findall(text):
         if re.match(r"[a-z]+:", target):
             continue
         path, _, anchor = target.partition("#")

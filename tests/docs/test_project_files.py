@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 if sys.version_info >= (3, 11):
@@ -35,6 +38,24 @@ def test_the_workflow_runs_every_python_that_is_supported():
     }
     assert tested == stated
     assert any(step.get("run") == ".ci/run" for step in WORKFLOW["jobs"]["test"]["steps"])
+
+
+def test_browser_tests_cannot_be_skipped_where_a_browser_is_required(tmp_path):
+    ci, makefile = ((ROOT / name).read_text() for name in (".ci/run", "Makefile"))
+    assert "export GASMCAST_NEED_BROWSER=1" in ci
+    recipe = makefile.partition("\ntest-web:")[2].partition("\n\n")[0]
+    assert "GASMCAST_NEED_BROWSER=1" in recipe
+    for test in ROOT.glob("tests/gasmcast/**/test_*in_browser.py"):
+        assert test.name in makefile
+
+    # A PATH without Chromium.
+    command = [sys.executable, "-m", "pytest", "--no-cov", "--collect-only", "-q", __file__]
+    environment = {**os.environ, "GASMCAST_NEED_BROWSER": "1", "PATH": str(tmp_path)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "chromium is not installed" in done.stdout + done.stderr
 
 
 def test_type_information_is_shipped():
