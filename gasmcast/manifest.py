@@ -82,7 +82,7 @@ class AlarmThresholds(Frozen):
     idle_hours: Finite = Field(gt=0, description="hours of all cameras together")
     cameras: int = Field(ge=1, description="number of cameras in the idle hours")
     per_day: Finite = Field(ge=0, description="events a day and camera in the idle hours")
-    upper_per_day: Finite = Field(ge=0, description="95 % upper bound of that rate (Garwood)")
+    upper_per_day: Finite = Field(ge=0, description="95 % upper bound of that rate")
     hit_rate: Share | None = Field(default=None, description="share of labeled actions reported")
     mean_delay_s: Finite | None = Field(
         default=None, description="mean time from the start of an action to its report"

@@ -30,6 +30,8 @@ class ThresholdResult:
     report: Path
     written: bool
     """False if only the trade-off was wanted."""
+    leak: str = ""
+    """Warning about sources of the labeled videos in two splits, if that was allowed."""
 
     def __str__(self) -> str:
         choice, row = self.choice, self.choice.chosen
@@ -46,14 +48,16 @@ class ThresholdResult:
 
     @property
     def verdict(self) -> str:
-        """The proof of the chosen thresholds, in two sentences that users read."""
+        """The proof of the chosen thresholds, in sentences that users read."""
         choice, row = self.choice, self.choice.chosen
-        return (
+        proof = (
             f"{row.events} events in {choice.idle_hours:.2f} idle hours of {choice.cameras} "
             f"cameras: at most {row.upper_per_day:.3g} a day and camera (95 %), and "
-            f"{choice.at_most_per_day:g} were wanted. The thresholds were chosen on these hours, "
-            "so `live` checks the rate."
+            f"{choice.at_most_per_day:g} were wanted. Labels with an `on` of their own count as "
+            "further events in the bound. The thresholds were chosen on these hours, so `live` "
+            "checks the rate."
         )
+        return f"{proof} {self.leak}" if self.leak else proof
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -61,6 +65,7 @@ class ThresholdResult:
             "bundle": str(self.bundle),
             "precision": self.precision,
             "written": self.written,
+            **({"leak": self.leak} if self.leak else {}),
             **self.choice.to_json(),
         }
 
@@ -75,6 +80,8 @@ def choose_threshold(
     config: Path | None = None,
     engine: str = "auto",
     threads: int | None = None,
+    data_format: str | None = None,
+    allow_leak: bool = False,
     write: bool = True,
     progress: Progress = silent,
 ) -> ThresholdResult:
@@ -91,6 +98,8 @@ def choose_threshold(
             background file, and `on`, `off`, `min_s` and `label_on`, which are chosen here.
         engine: backend that runs the labeled videos.
         threads: CPU threads; None: all cores.
+        data_format: format of `data`, as `--format` takes it; None: detected.
+        allow_leak: accept sources of `data` in two splits.
         write: write the thresholds into the manifest.
         progress: called with what is done.
 
@@ -101,6 +110,8 @@ def choose_threshold(
         UsageError: the idle logits are of another model, or an argument is wrong.
         GateError: the hours cannot prove the rate, or no thresholds hold it; nothing is written.
     """
+    from gasmcast.data.reading import read_as  # noqa: PLC0415 - heavy
+    from gasmcast.data.set_check import check_data  # noqa: PLC0415 - heavy
     from gasmcast.runtime.alarms.idle_replay import decide  # noqa: PLC0415 - heavy
     from gasmcast.runtime.alarms.idle_store import read_idle  # noqa: PLC0415 - heavy
     from gasmcast.runtime.alarms.run_files import run_files  # noqa: PLC0415 - heavy
@@ -143,9 +154,11 @@ def choose_threshold(
         )
 
     # Labeled videos are run by the model now; the idle hours were run when they were recorded.
-    labeled = None
+    labeled, leak = None, ""
     actions: list[Action] = []
     if data is not None:
+        read_as(data_format, allow_leak=allow_leak)
+        leak = check_data(Path(data))
         videos, actions, _ = annotated_actions(Path(data), split, manifest.labels)
         model, _ = open_model(folder, engine, precision, threads, verify=False)
         labeled = decided(run_files(model, settings, videos, progress=progress))
@@ -170,7 +183,7 @@ def choose_threshold(
 
     # The reports lie beside the idle hours: a bundle holds only what its manifest names.
     report = Path(background).with_suffix(".threshold.html")
-    result = ThresholdResult(folder, precision, choice, report, write)
+    result = ThresholdResult(folder, precision, choice, report, write, leak)
     write_atomic(report, render_thresholds(result))
     write_atomic(report.with_suffix(".json"), json.dumps(result.to_json(), indent=1))
     return result

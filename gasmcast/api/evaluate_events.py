@@ -56,6 +56,8 @@ class EventEvaluation:
     curve: tuple[CurvePoint, ...]
     events: tuple[Event, ...]
     """Events as `live` reports them: starts, updates and ends."""
+    leak: str = ""
+    """Warning about sources in two splits, if that was allowed."""
 
     def __bool__(self) -> bool:
         return bool(self.events)
@@ -85,6 +87,8 @@ class EventEvaluation:
                 f"estimated to {self.onset_error_s:.2f} s"
             )
         lines.append(f"false events: {self.false_per_hour:.2f} an hour")
+        if self.leak:
+            lines.append(self.leak)
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -92,6 +96,9 @@ class EventEvaluation:
         tree = asdict(self)
         tree["figures"] = [row.to_json() for row in self.figures]
         tree["events"] = [event.to_json() for event in self.events]
+        # Keys of what did not happen are absent.
+        if not self.leak:
+            del tree["leak"]
         return tree
 
 
@@ -130,6 +137,8 @@ def evaluate_events(
     config: Path | None = None,
     out: Path | str | None = None,
     threads: int | None = None,
+    data_format: str | None = None,
+    allow_leak: bool = False,
     progress: Progress = silent,
 ) -> EventEvaluation:
     """Return precision, recall, mean AP, delay and false events of a bundle on long videos.
@@ -138,19 +147,24 @@ def evaluate_events(
 
     Args:
         bundle: folder that `gasmcast export` wrote.
-        data: ActivityNet JSON file, or a folder of clips; see `gasmcast.data.timeline`.
+        data: data set in any format; see `gasmcast.data.timeline`. A clip that is a whole video
+            is an action over all of it.
         split: the split to evaluate.
         precision: auto, or a precision of the bundle.
         engine: backend.
         config: YAML of `live`'s settings.
         out: folder for `events.json` and the picture of the curve; None writes nothing.
         threads: CPU threads; None: all cores.
+        data_format: format of the annotations, as `--format` takes it; None: detected.
+        allow_leak: accept sources in two splits; the result says so.
         progress: called as videos end.
 
     Raises:
         UsageError: the bundle, the set or the settings are wrong.
         SourceError: a video cannot be read.
     """
+    from gasmcast.data.reading import read_as  # noqa: PLC0415 - heavy
+    from gasmcast.data.set_check import check_data  # noqa: PLC0415 - heavy
     from gasmcast.evaluation import event_scores as scores  # noqa: PLC0415 - heavy
     from gasmcast.runtime.alarms.idle_replay import decide, events_of  # noqa: PLC0415 - heavy
     from gasmcast.runtime.alarms.run_files import run_files  # noqa: PLC0415 - heavy
@@ -164,6 +178,9 @@ def evaluate_events(
         with_defaults,
     )
     from gasmcast.runtime.streaming_model import open_model  # noqa: PLC0415 - heavy
+
+    read_as(data_format, allow_leak=allow_leak)
+    leak = check_data(Path(data))
 
     # Thresholds that the bundle states count where the user's settings name none.
     settings = load_live_config(config)
@@ -230,6 +247,7 @@ def evaluate_events(
         map_points={f"{s}": scores.point_map(candidates, actions, s) for s in (1, 2, 5, 10)},
         curve=tuple(curve),
         events=tuple(events),
+        leak=leak,
     )
     if out is not None:
         _write(result, Path(out))

@@ -26,7 +26,7 @@ AllowLeak = Annotated[
     bool,
     typer.Option(
         "--allow-leak",
-        help="Accept sources in both train and validation; every report says so.",
+        help="Accept sources in train and in another split; every report says so.",
         rich_help_panel=PANEL,
     ),
 ]

@@ -12,6 +12,7 @@ import typer
 from gasmcast.api.evaluate import EvaluationResult, LabeledSplit
 from gasmcast.backend import Backend
 from gasmcast.commands.data_options import AllowLeak, ContextSeconds, DataFormat, DataSet
+from gasmcast.errors import UsageError
 from gasmcast.report.percent import percent, percent_interval
 from gasmcast.terminal_text import printable
 
@@ -59,7 +60,7 @@ def eval(  # noqa: A001 - the name of the verb
         bool,
         typer.Option(
             "--events",
-            help="Score the events of `live` on long videos (ActivityNet JSON or clips).",
+            help="Score the events of `live` on long videos with annotated spans, or on clips.",
         ),
     ] = False,
     config: Annotated[
@@ -93,7 +94,23 @@ def eval(  # noqa: A001 - the name of the verb
     from gasmcast.report.progress_bars import progress_bars
 
     if events:
-        _score_events(target, data, split, precision, engine, config, out, as_json=as_json)
+        if context:
+            raise UsageError(
+                "--context does not go with --events.",
+                "Events are scored on whole videos: leave --context out.",
+            )
+        _score_events(
+            target,
+            data,
+            split,
+            precision,
+            engine,
+            config,
+            out,
+            data_format=data_format,
+            allow_leak=allow_leak,
+            as_json=as_json,
+        )
         return
 
     with progress_bars(quiet=as_json) as progress:
@@ -143,11 +160,14 @@ def _score_events(
     config: Path | None,
     out: Path | None,
     *,
+    data_format: str | None,
+    allow_leak: bool,
     as_json: bool,
 ) -> None:
     """Score the events of a bundle on annotated long videos and print the result."""
     from gasmcast.api.evaluate_events import evaluate_events
     from gasmcast.commands.clean_exit import clean_end
+    from gasmcast.data.set_check import describe_data
     from gasmcast.report.progress_bars import progress_bars
 
     with clean_end("The evaluation"), progress_bars(quiet=as_json) as progress:
@@ -159,8 +179,13 @@ def _score_events(
             engine=engine,
             config=config,
             out=out,
+            data_format=data_format,
+            allow_leak=allow_leak,
             progress=progress,
         )
+    # The set may have been split here: which videos were scored must not be a guess.
+    if not as_json:
+        typer.echo(describe_data(data))
     typer.echo(json.dumps(result.to_json()) if as_json else str(result))
     if out is not None and not as_json:
         typer.echo(f"Wrote {out / 'events.json'} and {out / 'events.png'}.")

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from gasmcast.commands.data_options import AllowLeak, DataFormat
+
 __all__ = ["threshold"]
 
 
@@ -23,7 +25,7 @@ def threshold(
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data", "-d", help="Labeled videos for the hit rate: ActivityNet JSON or clips."
+            "--data", "-d", help="Labeled videos for the hit rate: a data set in any format."
         ),
     ] = None,
     split: Annotated[
@@ -41,6 +43,8 @@ def threshold(
         bool, typer.Option("--dry-run", help="Print the trade-off and leave the bundle as it is.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    data_format: DataFormat = None,
+    allow_leak: AllowLeak = False,
 ) -> None:
     """Choose thresholds that hold a number of false events a day, and write them to the bundle.
 
@@ -66,6 +70,8 @@ def threshold(
             config=config,
             engine=engine,
             threads=threads,
+            data_format=data_format,
+            allow_leak=allow_leak,
             write=not dry_run,
             progress=progress,
         )

@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from gasmcast.data.annotations import Split, has_split, read_split
+from gasmcast.data.annotations import Split, has_split, read_split, to_samples
+from gasmcast.data.reading import open_index
 from gasmcast.data.sample import Sample
 from gasmcast.data.timeline import AnnotatedVideo, TimedLabel
 from gasmcast.errors import UsageError
@@ -63,7 +64,8 @@ def background_windows(
         count: largest number of windows.
         data: data set whose videos give their unlabeled time, where its clips are annotated
             spans of them; None: none.
-        split: the split of `data`; a video that has clips of the other one, too, gives nothing.
+        split: the split of `data`; a video that has clips of the other one, too, gives nothing,
+            and annotated spans of the test split are no background either.
 
     Raises:
         UsageError: bad data.
@@ -101,8 +103,14 @@ def _unlabeled_time(data: Path, split: Split) -> list[tuple[Path, float, float]]
     actions: dict[Path, list[TimedLabel]] = defaultdict(list)
     for sample in read_split(data, split):
         if sample.path is not None and sample.is_segment and sample.path not in taken:
-            end_s = duration_s(sample.path) if sample.end_s is None else sample.end_s
-            actions[sample.path].append(TimedLabel(sample.start_s, end_s, sample.template))
+            actions[sample.path].append(_timed(sample, sample.path))
+
+    # A test split may show another part of the same video; its clips may have no label. Only a
+    # set with an index has annotated spans.
+    index = open_index(data) if actions else None
+    for sample in [] if index is None else to_samples(index, index.of_split("test")):
+        if sample.path is not None and sample.path in actions:
+            actions[sample.path].append(_timed(sample, sample.path))
 
     stretches = []
     for path, labels in actions.items():
@@ -110,3 +118,8 @@ def _unlabeled_time(data: Path, split: Split) -> list[tuple[Path, float, float]]
         video = AnnotatedVideo(path, duration_s(path), tuple(labels))
         stretches += [(path, start_s, end_s) for start_s, end_s in video.unlabeled(MARGIN_S)]
     return stretches
+
+
+def _timed(sample: Sample, path: Path) -> TimedLabel:
+    end_s = duration_s(path) if sample.end_s is None else sample.end_s
+    return TimedLabel(sample.start_s, end_s, sample.template)

@@ -42,6 +42,9 @@ class FrameRange(NamedTuple):
     """Frames per second that the annotation counts in; None where it states none."""
     frames: int | None = None
     """Number of frames of the whole video, by the annotation; None where it states none."""
+    default_fps: float | None = None
+    """Frames per second that the annotation tool counts in where `fps` is None and its user chose
+    no other rate; None where it counts the frames of the file."""
 
 
 class Clip(NamedTuple):
@@ -108,6 +111,8 @@ class ClipIndex:
     """Spans in frames by position of the clip, until they are turned into seconds."""
     is_split: bool = False
     """Whether the split was made by gasmcast, because the annotations state none."""
+    idle: tuple[Clip, ...] = ()
+    """Whole videos that the annotations list without any action; no clips of the set."""
 
     def __len__(self) -> int:
         return len(self.clips)

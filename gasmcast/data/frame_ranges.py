@@ -38,7 +38,7 @@ def with_seconds(index: ClipIndex) -> ClipIndex:
         clip = clips[position]
         # A missing video is reported later; until then its spans must differ.
         if not clip.exists:
-            fps = frames.fps or _GUESSED_FPS
+            fps = frames.fps or frames.default_fps or _GUESSED_FPS
             start_s, end_s = max(0, frames.first) / fps, max(1, frames.stop) / fps
             clips[position] = clip._replace(start_s=start_s, end_s=end_s)
             continue
@@ -59,7 +59,14 @@ def _seconds(
     fps = 1.0 / step_s
 
     # An annotation at another rate would name other moments.
-    if frames.fps is not None and abs(frames.fps - fps) > _FPS_TOLERANCE * fps:
+    if frames.fps is None and frames.default_fps is not None and _differ(frames.default_fps, fps):
+        raise UsageError(
+            f"{place}: the annotation does not state its frame rate. The default of Label Studio is"
+            f" {frames.default_fps:.2f} frames per second, but {clip.video} has {fps:.2f}.",
+            f'If frameRate of the tag Video was {fps:.6g}, put "fps": {fps:.6g} into `data` of the'
+            " task. Otherwise set frameRate to it and annotate again.",
+        )
+    if frames.fps is not None and _differ(frames.fps, fps):
         raise UsageError(
             f"{place}: the annotation counts {frames.fps:.2f} frames per second, but {clip.video}"
             f" has {fps:.2f}.",
@@ -87,3 +94,7 @@ def _seconds(
         )
     end_s = float(times[frames.stop]) if frames.stop < count else float(times[-1]) + step_s
     return float(times[frames.first]), end_s
+
+
+def _differ(annotation_fps: float, file_fps: float) -> bool:
+    return abs(annotation_fps - file_fps) > _FPS_TOLERANCE * file_fps

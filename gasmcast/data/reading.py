@@ -16,11 +16,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from gasmcast.data.clip_index import ClipIndex
+from gasmcast.data.clip_index import ClipIndex, Split
 from gasmcast.data.formats.detect import FORMATS, SSV2, detect_format, read_annotations
 from gasmcast.data.formats.ssv2 import read_ssv2
 from gasmcast.data.frame_ranges import with_seconds
-from gasmcast.data.splits import Leak, check_leaks, find_leaks, with_split
+from gasmcast.data.splits import Footage, Leak, check_leaks, find_leaks, with_split
 from gasmcast.errors import UsageError
 
 __all__ = [
@@ -40,7 +40,7 @@ class ReadOptions(NamedTuple):
     format: str | None = None
     """Format of the annotations; None: detected."""
     allow_leak: bool = False
-    """Whether a source may be in both train and validation."""
+    """Whether a source may be in train and in another split."""
     context_s: float = 0.0
     """Seconds before and after an annotated span that its windows may show."""
 
@@ -55,7 +55,7 @@ def read_as(
 
     Args:
         data_format: format of the annotations; None: detected.
-        allow_leak: accept sources in both train and validation; every report says so.
+        allow_leak: accept sources in train and in another split; every report says so.
         context_s: seconds before and after an annotated span that its windows may show.
 
     Raises:
@@ -87,7 +87,7 @@ def open_index(path: Path) -> ClipIndex:
     splits of one file are read in one pass.
 
     Raises:
-        UsageError: the annotations are wrong, or a source is in both train and validation.
+        UsageError: the annotations are wrong, or a source is in train and in another split.
     """
     index = _open(path)
     check_leaks(leaks_of(index), str(path), allowed=read_options().allow_leak)
@@ -106,9 +106,20 @@ def open_any_index(path: Path) -> ClipIndex:
 
 
 def leaks_of(index: ClipIndex) -> list[Leak]:
-    """Return the sources of an index that are in both train and validation."""
-    training = (clip.origin for clip in index.clips if clip.split == "train")
-    return find_leaks(training, (c.origin for c in index.clips if c.split == "validation"))
+    """Return the sources and videos of an index that are in train and in another split."""
+    leaks: list[Leak] = []
+    splits: tuple[Split, ...] = ("validation", "test")
+    for split in splits:
+        if split in index.splits():
+            held_out = _footage(index, split)
+            leaks += find_leaks(_footage(index, "train"), held_out, split)
+    return leaks
+
+
+def _footage(index: ClipIndex, split: Split) -> Iterator[Footage]:
+    return (
+        Footage(clip.origin, clip.video, clip.name) for clip in index.clips if clip.split == split
+    )
 
 
 def _open(path: Path) -> ClipIndex:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from gasmcast.data.annotations import has_split, read_split
 from gasmcast.data.formats.detect import SSV2
-from gasmcast.data.reading import open_index, read_format, read_options
+from gasmcast.data.reading import leaks_of, open_index, read_format, read_options
 from gasmcast.data.sample import Sample
-from gasmcast.data.splits import Leak, check_leaks, find_leaks
+from gasmcast.data.splits import Footage, Leak, check_leaks, find_leaks
 from gasmcast.labels import Labels
 
 __all__ = ["check_data", "describe_data", "describe_faults"]
@@ -77,6 +77,10 @@ def check_data(data: Path) -> str:
     Raises:
         UsageError: a source is in both splits, and `--allow-leak` was not given.
     """
+    if read_format(data) != SSV2:
+        # The index knows the test split as well.
+        leaks = leaks_of(open_index(data))
+        return check_leaks(leaks, str(data), allowed=read_options().allow_leak)
     if not has_split(data, "train") or not has_split(data, "validation"):
         return ""
     leaks = find_sample_leaks(read_split(data, "train"), read_split(data, "validation"))
@@ -85,17 +89,11 @@ def check_data(data: Path) -> str:
 
 def find_sample_leaks(train: Sequence[Sample], validation: Sequence[Sample]) -> list[Leak]:
     """Return the sources, videos and ids that are in both splits."""
-    leaks = find_leaks((s.origin for s in train), (s.origin for s in validation))
-
-    # A clip with a stated source may still be the file or the name of one without.
-    known = {leak.source for leak in leaks}
-    videos = {sample.video for sample in train} - {None}
-    ids = {sample.id for sample in train}
-    for sample in validation:
-        is_shared = sample.video in videos or sample.id in ids
-        if is_shared and sample.origin not in known:
-            leaks.append(Leak(sample.id, 1, 1))
-    return leaks
+    left, right = (
+        [Footage(sample.origin, sample.video, sample.id) for sample in samples]
+        for samples in (train, validation)
+    )
+    return find_leaks(left, right)
 
 
 def _some(names: Sequence[str]) -> str:

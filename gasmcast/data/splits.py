@@ -12,19 +12,41 @@ import numpy as np
 from gasmcast.data.clip_index import ClipIndex
 from gasmcast.errors import UsageError
 
-__all__ = ["VALIDATION_SHARE", "Leak", "check_leaks", "find_leaks", "split_groups", "with_split"]
+__all__ = [
+    "VALIDATION_SHARE",
+    "Footage",
+    "Leak",
+    "check_leaks",
+    "describe_leaks",
+    "find_leaks",
+    "split_groups",
+    "with_split",
+]
 
 VALIDATION_SHARE = 0.2
 """Share of the clips that go to the validation split."""
 SHOWN = 3
 
 
+class Footage(NamedTuple):
+    """What may tell that two clips show the same."""
+
+    origin: str
+    """Source: the stated one, or the video."""
+    video: str | None
+    """Path of the video file."""
+    name: str | None
+    """Name of the clip, where it has one."""
+
+
 class Leak(NamedTuple):
-    """Source whose clips are in two splits."""
+    """Source whose clips are in the training split and in another one."""
 
     source: str
     training_clips: int
-    validation_clips: int
+    held_out_clips: int
+    split: str = "validation"
+    """The other split: validation or test."""
 
 
 def split_groups(
@@ -85,15 +107,31 @@ def with_split(index: ClipIndex, share: float = VALIDATION_SHARE, seed: int = 0)
     return replace(index, clips=clips, is_split=True)
 
 
-def find_leaks(training: Iterable[str], validation: Iterable[str]) -> list[Leak]:
-    """Return the sources that are on both sides.
+def find_leaks(
+    training: Iterable[Footage], held_out: Iterable[Footage], split: str = "validation"
+) -> list[Leak]:
+    """Return the sources, videos and names of clips that are on both sides.
 
     Args:
-        training: source of each training clip.
-        validation: source of each validation clip.
+        training: footage of each training clip.
+        held_out: footage of each clip of the other split.
+        split: name of the other split.
     """
-    left, right = Counter(training), Counter(validation)
-    return [Leak(source, left[source], right[source]) for source in right if source in left]
+    left = list(training)
+    sources = Counter(one.origin for one in left)
+    videos = Counter(one.video for one in left)
+    names = Counter(one.name for one in left)
+
+    # One video or name may stand under two stated sources, or under one and none.
+    shared: Counter[str] = Counter()
+    training_clips: dict[str, int] = {}
+    for origin, video, name in held_out:
+        for key, counts in ((origin, sources), (video, videos), (name, names)):
+            if key is not None and key in counts:
+                shared[key] += 1
+                training_clips[key] = counts[key]
+                break
+    return [Leak(key, training_clips[key], count, split) for key, count in shared.items()]
 
 
 def check_leaks(leaks: Sequence[Leak], what: str, *, allowed: bool) -> str:
@@ -111,20 +149,28 @@ def check_leaks(leaks: Sequence[Leak], what: str, *, allowed: bool) -> str:
         return ""
 
     # The error and the warning name the same sources and count the same clips.
-    names = ", ".join(leak.source for leak in leaks[:SHOWN]) + (
-        ", ..." if len(leaks) > SHOWN else ""
-    )
-    clips = sum(leak.validation_clips for leak in leaks)
-    noun = "source is" if len(leaks) == 1 else "sources are"
-    sentence = f"{what}: {len(leaks)} {noun} in both train and validation ({names})"
-
+    sources, clips = describe_leaks(leaks)
+    sentence = f"{what}: {sources}"
     if not allowed:
         raise UsageError(
-            f"{sentence}; the figures of {clips} validation clips would flatter.",
+            f"{sentence}; the figures of {clips} would flatter.",
             "Split by source with `gasmcast data split`, or use --allow-leak, which every report"
             " then says.",
         )
     return (
-        f"WARNING: LEAK ALLOWED: {sentence}. The figures of {clips} validation clips flatter: the"
-        " model has seen their recordings."
+        f"WARNING: LEAK ALLOWED: {sentence}. The figures of {clips} flatter: the model has seen"
+        " their recordings."
     )
+
+
+def describe_leaks(leaks: Sequence[Leak]) -> tuple[str, str]:
+    """Return which sources are in two splits, and how many held-out clips are affected."""
+    sources, clips = [], []
+    for split in dict.fromkeys(leak.split for leak in leaks):
+        own = [leak for leak in leaks if leak.split == split]
+        names = ", ".join(leak.source for leak in own[:SHOWN])
+        names += ", ..." if len(own) > SHOWN else ""
+        noun = "source is" if len(own) == 1 else "sources are"
+        sources.append(f"{len(own)} {noun} in both train and {split} ({names})")
+        clips.append(f"{sum(leak.held_out_clips for leak in own)} {split} clips")
+    return ", and ".join(sources), " and ".join(clips)

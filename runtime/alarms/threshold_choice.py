@@ -64,6 +64,7 @@ class TradeOff:
     events: int
     per_day: float
     upper_per_day: float
+    """95 % upper bound; each label with an `on` of its own counts like one further event."""
     hit_rate: float | None
     mean_delay_s: float | None
 
@@ -229,6 +230,10 @@ class _Trial:
             reported = events_of(self._labeled, config)
             hits = count_hits(reported, self._actions, self._labeled.window_s)
 
+        # A label is raised until its events are gone, so that they are gone proves nothing. What is
+        # left of it may be as much as the time to its next event; the sum of these times has the
+        # distribution of the time to that many further events.
+        bound = upper_bound(events + len(label_on))
         days = self._hours / 24
         return TradeOff(
             on=on,
@@ -237,7 +242,7 @@ class _Trial:
             label_on=label_on,
             events=events,
             per_day=events / days,
-            upper_per_day=upper_bound(events) / days,
+            upper_per_day=bound / days,
             hit_rate=hits.rate,
             mean_delay_s=hits.mean_delay_s,
         )
@@ -251,7 +256,8 @@ class _Trial:
         """Raise `on` of the labels with the most events until the rate holds, from two bases.
 
         The counts of the rows with one `on` for all labels foretell what a label does at its own
-        `on`; a replay then shows what all of them do together.
+        `on`; a replay then shows what all of them do together. Each raised label takes one of the
+        events that the rate allows (see `row`).
         """
         allowed = 0
         while upper_bound(allowed) <= at_most_per_day * self._hours / 24:
@@ -267,7 +273,10 @@ class _Trial:
                     name: self._counts[min_s, label_on.get(name, base)][name] for name in names
                 }
                 raisable = [name for name in counts if label_on.get(name, base) < ON_GRID[-1]]
-                if sum(counts.values()) <= allowed or not raisable:
+                if sum(counts.values()) + len(label_on) <= allowed or not raisable:
+                    break
+                # More raised labels than allowed events cannot hold the rate any more.
+                if len(label_on) > allowed:
                     break
                 # The loop ends: each step raises one label by one position of a finite grid.
                 worst = max(raisable, key=lambda name: (counts[name], name))

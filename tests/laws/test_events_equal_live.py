@@ -60,6 +60,42 @@ def test_evaluated_events_are_those_of_live(set_of_one, tiny_bundle, tmp_path):
     assert "temporal IoU" in str(result)
 
 
+def test_other_formats_give_the_same_figures(set_of_one, tiny_bundle, tmp_path):
+    folder, video = set_of_one
+    config = tmp_path / "live.yaml"
+    config.write_text(SETTINGS)
+    label = read_manifest(tiny_bundle).labels[0]
+    # Its ending hides the format, so that only `--format` reads it.
+    table = tmp_path / "spans.list"
+    table.write_text(f"video,label,start,end\n{video},{label},2.0,9.0\n")
+    first = evaluate_events(tiny_bundle, folder / "long.json", config=config)
+    arguments = ["eval", str(tiny_bundle), "--data", str(table), "--events", "--json"]
+    arguments += ["--config", str(config), "--precision", "auto", "--format"]
+    result = CliRunner().invoke(app, [*arguments, "table"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["figures"] == first.to_json()["figures"]
+
+    # The stated format is the one that is read; a context would be without effect.
+    assert isinstance(CliRunner().invoke(app, [*arguments, "jsonl"]).exception, UsageError)
+    refused = CliRunner().invoke(app, [*arguments, "table", "--context", "1"])
+    assert isinstance(refused.exception, UsageError)
+
+
+def test_thresholds_take_labeled_videos_of_a_stated_format(set_of_one, tiny_bundle, tmp_path):
+    _, video = set_of_one
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "b.gasm")
+    idle = tmp_path / "idle.npz"
+    record_background([str(video)], bundle, 1.0, idle)
+    table = tmp_path / "spans.list"
+    table.write_text(f"video,label,start,end\n{video},{read_manifest(bundle).labels[0]},2,9\n")
+    arguments = ["threshold", str(bundle), "--background", str(idle), "--at-most", "1000/hour"]
+    arguments += ["--data", str(table), "--dry-run", "--json", "--format"]
+    result = CliRunner().invoke(app, [*arguments, "table"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["chosen"]["hit_rate"] in (0.0, 1.0)
+    assert isinstance(CliRunner().invoke(app, [*arguments, "jsonl"]).exception, UsageError)
+
+
 def test_from_idle_hours_to_thresholds_that_live_uses(set_of_one, tiny_bundle, tmp_path):
     _, video = set_of_one
     bundle = shutil.copytree(tiny_bundle, tmp_path / "b.gasm")

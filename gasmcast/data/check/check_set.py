@@ -12,7 +12,7 @@ from gasmcast.data.annotations import to_samples
 from gasmcast.data.check.check_result import ClassRow, DataCheck, Finding
 from gasmcast.data.check.file_look import FileLook, clip_seconds, look_at_files
 from gasmcast.data.check.findings import find_faults, sources_of
-from gasmcast.data.check.shortcuts import Shortcut, find_shortcuts
+from gasmcast.data.check.shortcuts import LEAST_CLIPS, Shortcut, find_shortcuts
 from gasmcast.data.check.thumbnails import film_strip
 from gasmcast.data.clip_index import ClipIndex
 from gasmcast.data.reading import open_any_index
@@ -61,7 +61,7 @@ def check_set(data: Path, window_s: float, progress: Progress = silent) -> DataC
 def _shortcuts(
     index: ClipIndex, seconds: Sequence[float], looked: FileLook
 ) -> tuple[list[Shortcut], str]:
-    """Return the shortcuts, and what to install where they cannot be looked for."""
+    """Return the shortcuts, and a note where they cannot be looked for."""
     rows = [
         (clip, length_s)
         for clip, length_s in zip(index.clips, seconds, strict=True)
@@ -76,14 +76,24 @@ def _shortcuts(
         )
     except ModuleNotFoundError:
         return [], f"Shortcuts were not looked for: {install_hint('data')}"
+    if not found:
+        return [], (
+            f"Shortcuts were not looked for: that needs two classes and {LEAST_CLIPS} clips whose"
+            " files can be read."
+        )
     return found, ""
 
 
 def _shortcut_text(shortcut: Shortcut) -> str:
+    # Classes of one source were judged otherwise: the reader must know.
+    names, count = shortcut.one_source, len(shortcut.one_source)
+    some = ", ".join(names[:3]) + (f" and {count - 3} more" if count > 3 else "")
+    noun = "which has one source" if count == 1 else "which have one source each"
+    besides = f" (of other clips of the same source for {some}, {noun})" if names else ""
     return (
         f"SHORTCUT: {shortcut.name} predicts the class of {100 * shortcut.accuracy:.0f} % of the"
-        f" clips of unseen sources, chance is {100 * shortcut.chance:.0f} %: a model may learn the"
-        " files instead of the actions."
+        f" clips of unseen sources{besides}, chance is {100 * shortcut.chance:.0f} %: a model may"
+        " learn the files instead of the actions."
     )
 
 

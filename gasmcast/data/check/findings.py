@@ -13,6 +13,7 @@ from gasmcast.data.clip_index import Clip, ClipIndex
 from gasmcast.data.reading import leaks_of
 from gasmcast.data.sample import Sample
 from gasmcast.data.segment_ends import TOLERANCE_S
+from gasmcast.data.splits import describe_leaks
 
 __all__ = ["find_faults", "sources_of"]
 
@@ -95,15 +96,9 @@ def _splits(index: ClipIndex) -> list[Finding]:
     findings = []
     leaks = leaks_of(index)
     if leaks:
-        clips = sum(leak.validation_clips for leak in leaks)
-        names = _some(leak.source for leak in leaks)
-        findings.append(
-            Finding(
-                "error",
-                f"LEAK: {len(leaks)} sources are in both train and validation ({names}); the"
-                f" figures of {clips} validation clips would flatter.",
-            )
-        )
+        sources, clips = describe_leaks(leaks)
+        text = f"LEAK: {sources}; the figures of {clips} would flatter."
+        findings.append(Finding("error", text))
 
     # Without a validation split nobody learns how good the model is.
     if index.is_split:

@@ -20,7 +20,7 @@ __all__ = ["read_activitynet"]
 
 
 def read_activitynet(path: Path) -> ClipIndex:
-    """Return the annotated spans of an ActivityNet file; videos without any are left out.
+    """Return the annotated spans of an ActivityNet file; videos without any are `idle`.
 
     Raises:
         UsageError: the file is not in the format.
@@ -35,6 +35,7 @@ def read_activitynet(path: Path) -> ClipIndex:
 
     finder = VideoFinder(path.parent)
     clips: list[Clip] = []
+    idle: list[Clip] = []
     for number, (name, entry) in enumerate(database.items(), 1):
         place = f"{path}, entry {number}"
         if not isinstance(entry, dict):
@@ -47,6 +48,8 @@ def read_activitynet(path: Path) -> ClipIndex:
         video = finder.find(name, f"v_{name}", *_file_names(entry))
         split = named_split(str(entry.get("subset", "")))
         source = entry.get("source")
+        if not entry.get("annotations"):
+            idle.append(Clip(video.path, None, split=split, row=number, exists=video.exists))
         for annotation in entry.get("annotations") or []:
             start_s, end_s = _segment(annotation, place)
             clip = Clip(
@@ -60,7 +63,7 @@ def read_activitynet(path: Path) -> ClipIndex:
                 exists=video.exists,
             )
             clips.append(clip)
-    return ClipIndex(path, "activitynet", clips, unit="entry")
+    return ClipIndex(path, "activitynet", clips, unit="entry", idle=tuple(idle))
 
 
 def _file_names(entry: dict[str, Any]) -> list[str]:

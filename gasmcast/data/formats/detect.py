@@ -19,6 +19,7 @@ from gasmcast.data.formats.create_ml import read_create_ml
 from gasmcast.data.formats.cvat import read_cvat
 from gasmcast.data.formats.folders import read_folders
 from gasmcast.data.formats.label_studio import read_label_studio
+from gasmcast.data.formats.table_columns import is_head
 from gasmcast.data.formats.tables import read_jsonl, read_lines, read_table
 from gasmcast.data.formats.via import read_via
 from gasmcast.data.index_check import check_index
@@ -44,10 +45,12 @@ _SSV2_FILES = ("labels", "train", "validation")
 _FRAME_LISTS = ("train_frames.txt", "val_frames.txt")
 _SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".xml", ".txt")
 _HEAD_BYTES = 1 << 16
+_ZIP_MARKS = ("PK\x03\x04", "PK\x05\x06")
+"""Beginnings of archives; of the tools, only CVAT exports them."""
 _JSON_MARKS = (
     ("activitynet", re.compile(r'"database"\s*:\s*\{')),
     ("via", re.compile(r'"(project|config)"\s*:\s*\{[^{}]*"(pid|pname|file)|"fid_list"|"_via_')),
-    ("labelstudio", re.compile(r'"(annotations|completions)"\s*:\s*\[')),
+    ("labelstudio", re.compile(r'"(annotations|completions|timelinelabels)"\s*:\s*\[')),
     ("createml", re.compile(r"^\s*\[\s*\{")),
 )
 """What the first 64 kB of each JSON format hold; the first that matches is the format."""
@@ -151,13 +154,17 @@ def _annotation_files(path: Path) -> list[Path]:
 def _merge(path: Path, parts: list[ClipIndex]) -> ClipIndex:
     """Return one index of the files of several splits; the name of a file is its split."""
     clips: list[Clip] = []
+    idle: list[Clip] = []
     ranges: dict[int, FrameRange] = {}
     for part in parts:
         split = named_split(part.path.stem.rpartition("_")[2])
         for position, frames in part.frame_ranges.items():
             ranges[len(clips) + position] = frames
         clips += [clip._replace(split=split, file=str(part.path)) for clip in part.clips]
-    return replace(parts[0], path=path, clips=clips, names=(), frame_ranges=ranges)
+        idle += [clip._replace(split=split, file=str(part.path)) for clip in part.idle]
+    return replace(
+        parts[0], path=path, clips=clips, names=(), frame_ranges=ranges, idle=tuple(idle)
+    )
 
 
 def _check_folders(path: Path) -> None:
@@ -174,16 +181,14 @@ def _detect_file(path: Path) -> str:
     head = _head(path).lstrip()
     if not head:
         raise UsageError(f"{path} is empty.", "It should list clips.")
-    if head.startswith("<"):
+    if head.startswith(("<", *_ZIP_MARKS)):
         return "cvat"
     if head.startswith(("{", "[")):
         return _detect_json(path, head)
 
     # A head names the columns; without one, each line is `path label`.
-    first = head.splitlines()[0].lower()
-    words = {word.strip().strip('"') for word in re.split(r"[,;\t]", first)}
-    has_head = words & {"label", "class", "action", "class_name", "category", "label_name"}
-    return "table" if has_head else "lines"
+    cells = re.split(r"[,;\t]", head.splitlines()[0])
+    return "table" if is_head([cell.strip().strip('"') for cell in cells]) else "lines"
 
 
 def _detect_json(path: Path, head: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gasmcast.errors import UsageError
 
-__all__ = ["find_columns", "number", "seconds"]
+__all__ = ["find_columns", "is_head", "number", "seconds"]
 
 _ALIASES = {
     "video": (
@@ -34,6 +34,21 @@ _ALIASES = {
 """Names of each column, the preferred one first; upper case, spaces and dashes are ignored."""
 
 
+def is_head(cells: Sequence[str]) -> bool:
+    """Return whether the cells name columns: the class, or two other ones.
+
+    Args:
+        cells: first line of a text.
+    """
+    names = set(_normalized(cells))
+    columns = [name for aliases in _ALIASES.values() for name in aliases]
+    return not names.isdisjoint(_ALIASES["label"]) or len(names.intersection(columns)) > 1
+
+
+def _normalized(head: Sequence[str]) -> list[str]:
+    return [name.strip().lower().replace(" ", "_").replace("-", "_") for name in head]
+
+
 def find_columns(head: Sequence[str], place: str) -> dict[str, int]:
     """Return the number of each column that is there, by its preferred name.
 
@@ -44,7 +59,7 @@ def find_columns(head: Sequence[str], place: str) -> dict[str, int]:
     Raises:
         UsageError: no column names the video or the class, or a name occurs twice.
     """
-    names = [name.strip().lower().replace(" ", "_").replace("-", "_") for name in head]
+    names = _normalized(head)
     columns: dict[str, int] = {}
     for column, aliases in _ALIASES.items():
         for alias in aliases:

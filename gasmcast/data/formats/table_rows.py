@@ -51,7 +51,7 @@ class RowParser:
         end_s = self._seconds(row, cells, self._end_at, "end")
         raw = cells[self._video_at]
         if self._is_kinetics and start_s is not None and end_s is not None:
-            video, is_cut = self._kinetics_video(row, raw, start_s, end_s)
+            video, is_cut = self._kinetics_video(row, cells, start_s, end_s)
             if is_cut:
                 start_s = end_s = None
         else:
@@ -107,14 +107,19 @@ class RowParser:
         return self._videos[raw]
 
     def _kinetics_video(
-        self, row: int, raw: object, start_s: float, end_s: float
+        self, row: int, cells: Sequence[object], start_s: float, end_s: float
     ) -> tuple[FoundVideo, bool]:
         """Return the video of a row of Kinetics, and whether it is cut to the span.
 
-        Downloaders cut the clips and name them by id and whole seconds, with six digits.
+        Downloaders cut the clips and name them by id and whole seconds, with six digits. Some put
+        them into a folder per class, with spaces or underscores.
         """
+        raw = cells[self._video_at]
         if 0 <= start_s < end_s < 1e6:
-            cut = self._finder.find(f"{raw}_{int(start_s):06d}_{int(end_s):06d}")
+            name = f"{raw}_{int(start_s):06d}_{int(end_s):06d}"
+            label = str(cells[self._label_at] or "")
+            folders = dict.fromkeys(("", f"{label}/", f"{label.replace(' ', '_')}/"))
+            cut = self._finder.find(*(f"{folder}{name}" for folder in folders if folder != "/"))
             if cut.exists:
                 return cut, True
         return self._videos.get(raw) or self._find(row, raw), False
@@ -124,6 +129,11 @@ class RowParser:
             raise UsageError(
                 f"{self._place(row)}: the label {str(value)[:60]!r} is not a class.",
                 "Name each class by text or a whole number.",
+            )
+        if isinstance(value, str) and value.startswith(("[{", '{"')):
+            raise UsageError(
+                f"{self._place(row)}: the label {value[:60]!r} is JSON, not a class.",
+                "Export a project of Label Studio as JSON.",
             )
         label = class_name(str("" if value is None else value)).strip()
         if not label:

@@ -20,11 +20,15 @@ from gasmcast.data.formats.table_rows import RowParser
 from gasmcast.data.formats.video_names import VideoFinder
 from gasmcast.errors import UsageError
 from gasmcast.labels import class_name
+from gasmcast.video.suffixes import VIDEO_SUFFIXES
 
 __all__ = ["objects_to_index", "read_jsonl", "read_lines", "read_table"]
 
 Rows = Iterator[tuple[int, Sequence[object]]]
 """Number and cells of each row."""
+
+_MARKS = ("\t", ",", ";", " ")
+"""What separates the class of a line from its path, the rarest in paths first."""
 
 csv.field_size_limit(1 << 20)
 
@@ -120,17 +124,25 @@ def read_lines(path: Path) -> ClipIndex:
             text = line.strip()
             if not text:
                 continue
-            separator = next((mark for mark in ("\t", ",", ";", " ") if mark in text), None)
-            if separator is None:
+            parts = [_name_and_label(text, mark) for mark in _MARKS if mark in text]
+            if not parts:
                 raise UsageError(
                     f"{path}, line {line_number}: {text[:60]!r} is not `path label`.",
                     "Write the video, a space and the class, or a table with a head.",
                 )
-            name, _, label = text.rpartition(separator)
-            video = finder.find(name.strip().strip('"'))
-            label = class_name(label.strip().strip('"'))
-            clips.append(Clip(video.path, label, row=line_number, exists=video.exists))
+
+            # A path may hold the other separators: what is before the right one is a video.
+            name, label = next(
+                (p for p in parts if p[0].lower().endswith(VIDEO_SUFFIXES)), parts[0]
+            )
+            video = finder.find(name)
+            clips.append(Clip(video.path, class_name(label), row=line_number, exists=video.exists))
     return ClipIndex(path, "lines", clips)
+
+
+def _name_and_label(text: str, mark: str) -> tuple[str, str]:
+    name, _, label = text.rpartition(mark)
+    return name.strip().strip('"'), label.strip().strip('"')
 
 
 def clips_of_rows(

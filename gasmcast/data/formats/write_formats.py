@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gasmcast.data.clip_index import Clip, ClipIndex
 from gasmcast.errors import UsageError
@@ -62,6 +63,7 @@ def _write_csv(index: ClipIndex, out: Path) -> list[Path]:
 
 
 def _write_activitynet(index: ClipIndex, out: Path) -> list[Path]:
+    _check_spans_have_labels(index, "ActivityNet's")
     database: dict[str, dict[str, Any]] = {}
     for clip in index.clips:
         # The name without ending is ActivityNet's; the whole one is what finds the file again.
@@ -76,7 +78,9 @@ def _write_activitynet(index: ClipIndex, out: Path) -> list[Path]:
         if clip.source:
             entry["source"] = clip.source
 
-        # Whole videos have an annotation without `segment`.
+        # Whole videos have an annotation without `segment`; those without a class have none.
+        if clip.label is None:
+            continue
         annotation: dict[str, Any] = {"label": clip.label}
         if clip.is_segment:
             end_s = clip.end_s
@@ -91,22 +95,46 @@ def _write_activitynet(index: ClipIndex, out: Path) -> list[Path]:
 
 
 def _write_label_studio(index: ClipIndex, out: Path) -> list[Path]:
-    by_video: dict[tuple[str, str | None], list[Clip]] = defaultdict(list)
+    _check_spans_have_labels(index, "Label Studio's")
+    by_video: dict[tuple[str, str | None, str | None], list[Clip]] = defaultdict(list)
     for clip in index.clips:
-        by_video[clip.video, clip.source].append(clip)
+        by_video[clip.video, clip.source, clip.split].append(clip)
 
     tasks = []
-    for number, ((video, source), clips) in enumerate(by_video.items(), 1):
-        data = {"video": _relative(video, out.parent)}
+    for number, ((video, source, split), clips) in enumerate(by_video.items(), 1):
+        data: dict[str, str | float] = {"video": _relative(video, out.parent)}
         if source:
             data["source"] = source
-        results = [_region(clip, position) for position, clip in enumerate(clips, 1)]
-        tasks.append({"id": number, "data": data, "annotations": [{"result": results}]})
+        if split:
+            data["split"] = split
+
+        # With frameRate="$fps" the tag Video counts frames at the rate of the file.
+        times = np.empty(0)
+        if any(clip.is_segment for clip in clips):
+            times = _frame_times(clips[0])
+        if len(times) > 1:
+            data["fps"] = round((len(times) - 1) / float(times[-1]), 4)
+
+        labeled = [clip for clip in clips if clip.label is not None]
+        results = [_region(clip, position, times) for position, clip in enumerate(labeled, 1)]
+        annotations = [{"result": results}] if results else []
+        tasks.append({"id": number, "data": data, "annotations": annotations})
     write_atomic(out, json.dumps(tasks, ensure_ascii=False, indent=1))
     return [out]
 
 
-def _region(clip: Clip, number: int) -> dict[str, Any]:
+def _check_spans_have_labels(index: ClipIndex, whose: str) -> None:
+    """Refuse spans without a class, in formats in which a span is a class and its times."""
+    clip = next((c for c in index.clips if c.label is None and c.is_segment), None)
+    if clip is not None:
+        raise UsageError(
+            f"{index.place(clip)}: a span of {clip.video} has no class, which {whose} format cannot"
+            " hold.",
+            "Use --to csv.",
+        )
+
+
+def _region(clip: Clip, number: int, times: NDArray[np.float64]) -> dict[str, Any]:
     """Return one result of Label Studio: a choice for a whole video, a range for a span."""
     region = {"id": str(number), "to_name": "video", "origin": "manual"}
     if not clip.is_segment:
@@ -114,7 +142,6 @@ def _region(clip: Clip, number: int) -> dict[str, Any]:
         return {**region, "from_name": "action", "type": "choices", "value": value}
 
     # Label Studio counts frames from 1, and the last one belongs to the range.
-    times = _frame_times(clip)
     first = int(np.searchsorted(times, (clip.start_s or 0.0) - 1e-3))
     stop = len(times)
     if clip.end_s is not None:
@@ -175,7 +202,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}" if value < 1 else f"{value:.4f}".rstrip("0")
 
 
-def _frame_times(clip: Clip) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _frame_times(clip: Clip) -> NDArray[np.float64]:
     if not clip.exists:
         raise UsageError(f"{clip.video} does not exist: its frames cannot be counted.")
     return frame_times_s(clip.video)

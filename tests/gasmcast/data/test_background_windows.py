@@ -50,3 +50,15 @@ def test_time_between_actions_is_background_and_actions_are_not(tmp_path: Path) 
     found = times(background_windows([], 3.0, 99, data=table))
     expected = [(0.0, 3.0), (3.0, 6.0), (13.0, 16.0), (16.0, 19.0), (25.0, 28.0)]
     assert found == [("long.mp4", *window) for window in expected]
+
+
+def test_spans_of_the_test_split_are_no_background(tmp_path: Path) -> None:
+    write_video(tmp_path / "long.mp4", 30, fps=10, size=(64, 48))
+    write_video(tmp_path / "other.mp4", 30, fps=10, size=(64, 48))
+    rows = ["video,label,start,end,split", "other.mp4,wave,1,3,train", "long.mp4,wave,8,12,val"]
+    table = tmp_path / "clips.csv"
+    table.write_text("\n".join([*rows, "long.mp4,nod,20,24,test"]) + "\n")
+
+    found = times(background_windows([], 3.0, 99, data=table))
+    expected = [(0.0, 3.0), (3.0, 6.0), (13.0, 16.0), (16.0, 19.0), (25.0, 28.0)]
+    assert found == [("long.mp4", *window) for window in expected]

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gasmcast.data.annotations import read_split
-from gasmcast.data.reading import open_index, read_as
+from gasmcast.data.reading import leaks_of, open_index, read_as
+from gasmcast.data.set_check import check_data
 from gasmcast.data.splits import split_groups
 from gasmcast.errors import UsageError
 
@@ -58,6 +59,31 @@ def test_a_leak_is_an_error_unless_it_is_allowed(tmp_path: Path) -> None:
     read_as(allow_leak=True)
     try:
         assert read_split(path, "validation")[0].source == "kitchen"
+    finally:
+        read_as()
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        # A test split is held out, too.
+        ("a,x,train,hall,,\nb,x,test,hall,,", r"both train and test \(hall\); .* 1 test"),
+        # One video is a leak, whatever sources are stated for its spans.
+        ("a,x,train,hall,0,1\na,x,val,den,2,3", r"both train and validation \(.*/a.mp4\)"),
+        ("a,x,train,hall,0,1\na,x,test,,2,3", r"both train and test \(.*/a.mp4\)"),
+    ],
+)
+def test_leaks_into_test_and_by_video(tmp_path: Path, rows: str, says: str) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.mp4").write_bytes(b"x")
+    path = tmp_path / "x.csv"
+    path.write_text(f"video,label,split,source,start,end\n{rows}\n")
+    with pytest.raises(UsageError, match=says):
+        open_index(path)
+    read_as(allow_leak=True)
+    try:
+        assert len(leaks_of(open_index(path))) == 1
+        assert "LEAK ALLOWED" in check_data(path)
     finally:
         read_as()
 

@@ -61,6 +61,43 @@ def test_the_expected_rate_is_silent_and_a_higher_one_warns_once():
     assert "events in" in warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("events_at_s", "warns"),
+    [
+        ([10], False),  # one event in a first try
+        ([10, 40], False),
+        ([10, 40, 70], True),  # three at one a day are no chance
+        ([1800, 3900], True),  # two within about an hour of watching
+        ([3700], False),
+    ],
+)
+def test_a_first_try_is_no_drift(events_at_s, warns):
+    config = with_defaults(LiveConfig(), model().event_defaults)
+    warnings = run(RateWatch("door", config, model()), 1.2, [s / 3600 for s in events_at_s])
+    assert bool(warnings) == warns
+
+
+def test_the_least_hour_is_one_of_the_present_day():
+    # A new day of observed time begins after 24 hours, with a count and a clock of its own.
+    config = with_defaults(LiveConfig(), model().event_defaults)
+    assert run(RateWatch("door", config, model()), 24.2, [24.01]) == []
+
+
+def test_a_day_at_the_stated_rate_seldom_warns():
+    # The watched time is set instead of fed, so that days pass quickly.
+    config = with_defaults(LiveConfig(), model().event_defaults)
+    rng = np.random.default_rng(0)
+    days, warned = 400, 0
+    for _ in range(days):
+        watch = RateWatch("door", config, model())
+        times = np.sort(rng.uniform(0, 86_000, rng.poisson(1.0)))
+        for time_s in times:
+            watch._observed_s = time_s
+            start = Event("door", time_s, 0, "start", "a", 0, 1, time_s, time_s, 0, 0, 1)
+            warned += bool(watch.add(start))
+    assert warned / days < 0.01
+
+
 def test_real_actions_that_are_stated_do_not_warn():
     config = LiveConfig(true_per_day=60, **model().event_defaults)
     assert run(RateWatch("door", config, model()), 12, np.linspace(1, 11, 20)) == []

@@ -21,10 +21,9 @@ def decided(logits, **made):
     return idle, decide(idle, CONFIG, temperature=1.0, no_action=None, floor=FLOOR)
 
 
-def idle_hours(hours, blips=0, height=6.0, label=1):
+def idle_hours(hours, blips=0, height=6.0, label=1, classes=3):
     """Return idle windows in which `blips` windows look like an action of `label`."""
-    logits = np.zeros((hours * HOUR, 3), np.float32)
-    logits[:, 0] = logits[:, 1] = logits[:, 2] = 0.0
+    logits = np.zeros((hours * HOUR, classes), np.float32)
     for i in range(blips):
         logits[10 + i * len(logits) // max(blips, 1), label] = height
     return logits
@@ -45,15 +44,19 @@ def test_fewer_hours_prove_less_and_say_so():
 
 
 def test_a_label_that_raises_false_events_is_held_back_alone():
-    idle, replay = decided(idle_hours(72, blips=40, height=2.6))
+    # A label with an `on` of its own counts like one more event: 114 hours prove one a day.
+    idle, replay = decided(
+        idle_hours(115, blips=40, height=3.9, classes=8), labels=tuple("abcdefgh")
+    )
     # Actions of another label are as weak as the false events.
-    clip = np.zeros((20, 3), np.float32)
-    clip[5:15, 2] = 2.0
-    shown, labeled = decided(clip)
+    clip = np.zeros((20, 8), np.float32)
+    clip[5:15, 2] = 3.3
+    shown, labeled = decided(clip, labels=tuple("abcdefgh"))
     actions = [Action("door", float(shown.time_s[5]), float(shown.time_s[14]), "c")]
     choice = choose(replay, idle.hours(), 1.0, CONFIG, labeled=labeled, actions=actions)
     assert choice.chosen.hit_rate == 1.0
     assert choice.chosen.events == 0
+    assert choice.chosen.upper_per_day == pytest.approx(4.7439 * 24 / 115, abs=1e-4)
     one_for_all = [row for row in choice.rows if not row.label_on and row.upper_per_day <= 1]
     assert all(row.on > 0.7 or row.min_s > 0 for row in one_for_all)
 

@@ -60,7 +60,7 @@ def test_a_clean_set_has_no_faults(clean: Path) -> None:
     assert texts(result, "warning") == []
     assert "made by source" in texts(result, "note")[0]
     assert not any(one.is_shortcut for one in result.shortcuts)
-    assert len(result.shortcuts) == 7
+    assert len(result.shortcuts) == 8
 
 
 def break_nothing_read(root: Path) -> None:
@@ -129,8 +129,21 @@ def test_leaks_and_segments_beyond_the_end_are_errors(clean: Path) -> None:
         read_as()
     errors = "; ".join(texts(result, "error"))
     assert not result
-    assert "LEAK: 1 sources are in both train and validation (hall)" in errors
+    assert "LEAK: 1 source is in both train and validation (hall)" in errors
     assert "line 5: to 90.00 s" in errors
+
+
+def test_leaks_by_video_and_into_the_test_split_are_errors(clean: Path) -> None:
+    path = clean / "x.csv"
+    path.write_text(
+        "video,label,start,end,split,source\n"
+        "closing/1.mp4,closing,0,2,train,hall\nopening/1.mp4,opening,0,2,train,b\n"
+        "closing/1.mp4,closing,2,4,val,den\nopening/2.mp4,opening,0,2,test,b\n"
+    )
+    errors = "; ".join(texts(check_set(path, window_s=4.0), "error"))
+    assert "LEAK: 1 source is in both train and validation (" in errors
+    assert "closing/1.mp4), and 1 source is in both train and test (b)" in errors
+    assert "the figures of 1 validation clips and 1 test clips would flatter" in errors
 
 
 def test_the_verb_writes_a_page_and_json(clean: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import av
@@ -11,7 +12,7 @@ import pytest
 
 from gasmcast.data.annotations import has_split, read_labels, read_split, usable
 from gasmcast.data.clip_index import ClipIndex
-from gasmcast.data.formats.detect import FORMATS, detect_format
+from gasmcast.data.formats.detect import FORMATS, detect_format, read_annotations
 from gasmcast.data.reading import open_index, read_as
 from gasmcast.errors import UsageError
 
@@ -74,7 +75,8 @@ ACTIVITYNET = {
 }
 
 
-def label_studio(**value: object) -> list[dict[str, object]]:
+def label_studio(data: dict[str, object] | None = None, **value: object) -> list[dict[str, object]]:
+    """Export of Label Studio: regions have no more than their ranges, as the editor writes them."""
     results = []
     for label, first, last in (("open", 11, 30), ("close", 41, 60)):
         region = {"ranges": [{"start": first, "end": last}], "timelinelabels": [label], **value}
@@ -91,7 +93,7 @@ def label_studio(**value: object) -> list[dict[str, object]]:
     return [
         {
             "id": 1,
-            "data": {"video": "/data/upload/1/3d3ad63e-a.mp4"},
+            "data": {"video": "/data/upload/1/3d3ad63e-a.mp4", **(data or {})},
             "annotations": [{"id": 7, "was_cancelled": False, "result": results}],
             "predictions": [],
         },
@@ -107,7 +109,7 @@ CVAT_TAGS = "".join(
 CVAT_HEAD = (
     '<?xml version="1.0" encoding="utf-8"?><annotations><version>1.1</version><meta><task>'
     "<id>4</id><name>door</name><size>{size}</size><mode>annotation</mode>"
-    "<start_frame>0</start_frame><stop_frame>99</stop_frame><frame_filter></frame_filter>"
+    "<start_frame>0</start_frame><stop_frame>{stop}</stop_frame><frame_filter></frame_filter>"
     "<source>a.mp4</source></task><dumped>2026-01-01</dumped></meta>"
 )
 
@@ -120,6 +122,46 @@ def cvat_track(label: str, frames: range, value: str = "") -> str:
         for i in (*frames, frames.stop)
     )
     return f'<track id="0" label="{label}" source="manual">{boxes}</track>'
+
+
+CVAT_PROJECT = (
+    '<?xml version="1.0" encoding="utf-8"?><annotations><version>1.1</version><meta><project>'
+    "<id>2</id><name>doors</name><tasks><task><id>4</id><name>door</name><size>100</size>"
+    "<source>a.mp4</source></task></tasks></project></meta>"
+    '<image id="10" name="frame_000010" subset="default" task_id="4"><tag label="open"/></image>'
+    "</annotations>"
+)
+
+
+def cvat_video(start: int, step: int, count: int, frames: dict[str, tuple[int, ...]]) -> str:
+    """Return an export "CVAT for images" of a video task, as CVAT's `dump_as_cvat_annotation`.
+
+    Args:
+        start: first frame of the task in the file.
+        step: frame filter.
+        count: number of frames of the task.
+        frames: frames of the task with each tag, counted from 0 as CVAT's player does.
+    """
+    images = ""
+    for relative in range(count):
+        absolute = relative * step + start
+        tags = "".join(
+            f'<tag label="{label}" source="manual"></tag>'
+            for label, numbers in frames.items()
+            if relative in numbers
+        )
+        name = f"frame_{absolute:06d}"
+        images += f'<image id="{absolute}" name="{name}" width="64" height="48">{tags}</image>'
+    return (
+        '<?xml version="1.0" encoding="utf-8"?><annotations><version>1.1</version><meta><task>'
+        f"<id>4</id><name>door</name><size>{count}</size><mode>interpolation</mode>"
+        f"<overlap>5</overlap><start_frame>{start}</start_frame>"
+        f"<stop_frame>{start + (count - 1) * step}</stop_frame>"
+        f"<frame_filter>{f'step={step}' if step > 1 else ''}</frame_filter>"
+        "<original_size><width>64</width><height>48</height></original_size>"
+        "<source>a.mp4</source></task><dumped>2026-01-01</dumped></meta>"
+        f"{images}</annotations>"
+    )
 
 
 VIA = {
@@ -141,6 +183,25 @@ VIA = {
     },
     "view": {"1": {"fid_list": ["1"]}},
 }
+LABEL_STUDIO_CSV = (
+    '"annotation_id","annotator","choice","created_at","id","lead_time","updated_at","video"\n'
+    '7,"a@b.c","open","2026-01-01T10:00:00.5Z",1,3.2,"2026-01-01T10:00:00.5Z","/data/a.mp4"\n'
+)
+JSON_MIN = [
+    {
+        "video": "/data/upload/1/3d3ad63e-a.mp4",
+        "fps": 10,
+        "id": 1,
+        "timeline": [
+            {"ranges": [{"start": 11, "end": 30}], "timelinelabels": ["open"]},
+            {"ranges": [{"start": 41, "end": 60}], "timelinelabels": ["close"]},
+        ],
+        "annotator": 1,
+        "annotation_id": 7,
+        "created_at": "2026-01-01T10:00:00.5Z",
+    },
+    {"video": "/data/upload/1/b.mp4", "id": 2, "annotator": 1, "annotation_id": 8},
+]
 JSONL = """{"video": "a.mp4", "label": "open", "start": 1, "end": 3}
 
 {"video": "a.mp4", "label": "close", "start": 4, "end": 6}
@@ -173,13 +234,15 @@ CREATE_ML = [
         ),
         ("jsonl", "x.jsonl", JSONL),
         ("activitynet", "x.json", ACTIVITYNET),
-        ("labelstudio", "x.json", label_studio()),
+        ("labelstudio", "x.json", label_studio({"fps": 10})),
+        ("labelstudio", "x.json", label_studio({"frameRate": "0.1"})),
+        ("labelstudio", "x.json", JSON_MIN),
         ("labelstudio", "x.json", label_studio(framesCount=100, duration=10.0)),
-        ("cvat", "x.xml", CVAT_HEAD.format(size=100) + CVAT_TAGS + "</annotations>"),
+        ("cvat", "x.xml", CVAT_HEAD.format(size=100, stop=99) + CVAT_TAGS + "</annotations>"),
         (
             "cvat",
             "x.xml",
-            CVAT_HEAD.format(size=100)
+            CVAT_HEAD.format(size=100, stop=99)
             + cvat_track("open", range(10, 30))
             + cvat_track("door", range(40, 60), "close")
             + "</annotations>",
@@ -214,6 +277,115 @@ def test_whole_videos(root: Path) -> None:
         }
     ]
     assert rows(open_index(write(root / "ls.json", choices))) == [("a.mp4", "open", None, None)]
+
+
+def test_heads_are_known_by_all_names_of_the_columns(root: Path) -> None:
+    for head in ("video,target", "Path;Label Name", "video,label-name", '"id","choice"'):
+        path = write(root / "x.csv", f"{head}\na.mp4,open\n")
+        assert detect_format(path) == "table", head
+    path = write(root / "labels.csv", LABEL_STUDIO_CSV)
+    assert detect_format(path) == "table"
+    assert rows(open_index(path)) == [("a.mp4", "open", None, None)]
+    assert detect_format(write(root / "list.csv", "a.mp4,open\n")) == "lines"
+
+
+@pytest.mark.parametrize("mark", [" ", ",", ";", "\t"])
+def test_paths_of_lines_may_hold_separators(tmp_path: Path, mark: str) -> None:
+    make_video(tmp_path / "a.mp4", 20)
+    make_video(tmp_path / "a, b; c.mp4", 20)
+    path = write(tmp_path / "list.txt", f"a, b; c.mp4{mark}0\na.mp4{mark}1\n")
+    assert rows(open_index(path)) == [
+        ("a, b; c.mp4", "0", None, None),
+        ("a.mp4", "1", None, None),
+    ]
+
+
+@pytest.mark.parametrize(("start", "step", "count"), [(20, 1, 80), (5, 3, 32), (7, 10, 10)])
+def test_frames_of_cvat_are_those_of_the_file(
+    root: Path, start: int, step: int, count: int
+) -> None:
+    spans = {"open": range(2, 5), "close": range(6, 10 if count == 10 else 8)}
+    tags = {label: tuple(numbers) for label, numbers in spans.items()}
+    index = open_index(write(root / "x.xml", cvat_video(start, step, count, tags)))
+    expected = []
+    for label, numbers in spans.items():
+        first, stop = start + numbers.start * step, start + numbers.stop * step
+        last = start + (count - 1) * step
+        expected.append((label, first / FPS, min(stop, last + 1) / FPS))
+    found = [(label, start_s, end_s) for _, label, start_s, end_s in rows(index)]
+    assert found == [(n, pytest.approx(s, abs=1e-3), pytest.approx(e, abs=1e-3))
+                     for n, s, e in expected]  # fmt: skip
+
+
+def test_tracks_of_a_stepped_task_are_one_span(root: Path) -> None:
+    head = CVAT_HEAD.format(size=32, stop=98).replace(
+        "<frame_filter></frame_filter>", "<frame_filter>step = 3</frame_filter>"
+    )
+    boxes = "".join(
+        f'<box frame="{i}" keyframe="1" outside="{int(i == 35)}" occluded="0" xtl="1.00" ytl="1.00"'
+        ' xbr="9.00" ybr="9.00" z_order="0"></box>'
+        for i in range(5, 38, 3)
+        if i <= 35
+    )
+    track = f'<track id="0" label="open" source="manual">{boxes}</track>'
+    index = open_index(write(root / "x.xml", f"{head}{track}</annotations>"))
+    assert rows(index) == [("a.mp4", "open", pytest.approx(0.5), pytest.approx(3.5))]
+
+
+def test_an_archive_of_cvat_is_read_as_downloaded(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = root / "task_4_dataset.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("annotations.xml", cvat_video(5, 3, 32, {"open": (0, 1, 2)}))
+    assert detect_format(path) == "cvat"
+    assert rows(open_index(path)) == [("a.mp4", "open", pytest.approx(0.5), pytest.approx(1.4))]
+
+    # The limit is that of the content, not of the archive.
+    monkeypatch.setattr("gasmcast.data.formats.cvat.MAX_BYTES", path.stat().st_size + 100)
+    with pytest.raises(UsageError, match=r"annotations\.xml is larger than"):
+        read_annotations(path, "cvat")
+
+
+@pytest.mark.parametrize("content", [b"PK\x05\x06" + bytes(18), b"PK\x03\x04 and more"])
+def test_other_archives_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.zip"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"without annotations\.xml|is not XML"):
+        open_index(path)
+
+
+def test_a_damaged_archive_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("annotations.xml", "<annotations></annotations>" * 9)
+        archive.writestr("é.xml", "")
+    content = path.read_bytes()
+
+    # A name that is not UTF-8, and compressed data that is wrong.
+    path.write_bytes(content.replace("é".encode(), b"\xff\xff"))
+    with pytest.raises(UsageError, match="cannot be unpacked"):
+        open_index(path)
+    path.write_bytes(content[:45] + bytes(9) + content[54:])
+    with pytest.raises(UsageError, match="cannot be unpacked"):
+        open_index(path)
+
+
+def test_a_split_of_label_studio_is_read(root: Path) -> None:
+    index = open_index(write(root / "x.json", label_studio({"fps": 10, "split": "val"})))
+    assert {clip.split for clip in index.clips} == {"validation"}
+    assert not index.is_split
+
+
+def test_kinetics_is_found_in_folders_of_classes(tmp_path: Path) -> None:
+    make_video(tmp_path / "air drumming/abc_000005_000015.mp4", 20)
+    make_video(tmp_path / "bee_keeping/def_000001_000011.mp4", 20)
+    head = "label,youtube_id,time_start,time_end,split\n"
+    lines = "air drumming,abc,5,15,train\nbee keeping,def,1,11,val\n"
+    assert rows(open_index(write(tmp_path / "k.csv", head + lines))) == [
+        ("abc_000005_000015.mp4", "air drumming", None, None),
+        ("def_000001_000011.mp4", "bee keeping", None, None),
+    ]
 
 
 def test_kinetics_names_cut_and_whole_videos(tmp_path: Path) -> None:
@@ -301,9 +473,22 @@ BIG = "video,label,start,end\n"
             label_studio(framesCount=300, duration=10.0),
             r"counts 30\.00 frames",
         ),
+        ("x.json", label_studio({"fps": 24}), r"counts 24\.00 frames"),
+        ("x.json", label_studio(), r'Label Studio is 24\.00 .* has 10\.00\. .* put "fps": 10 into'),
+        ("x.json", label_studio({"fps": "fast"}), "entry 1: fps 'fast' is no number"),
+        ("x.json", label_studio({"fps": 0}), "entry 1: fps is 0"),
+        ("x.json", label_studio({"fps": 10, "split": "tain"}), "entry 1: 'tain' is no split"),
+        ("x.json", label_studio({"fps": 10}, timelinelabels=[None]), "entry 1: .* has no class"),
         ("x.json", label_studio(timelinelabels=["x", "y"]), "several at a time"),
-        ("x.xml", CVAT_HEAD.format(size=900) + CVAT_TAGS + "</annotations>", "has 900 frames, but"),
-        ("x.xml", CVAT_HEAD.format(size=100) + "</annotations>", "lists no clips"),
+        (
+            "x.xml",
+            CVAT_HEAD.format(size=900, stop=899) + CVAT_TAGS + "</annotations>",
+            "has 900 frames, but",
+        ),
+        ("x.xml", CVAT_HEAD.format(size=100, stop=99) + "</annotations>", "lists no clips"),
+        ("x.xml", CVAT_PROJECT, "is the export of a CVAT project"),
+        ("x.csv", LABEL_STUDIO_CSV.replace("choice", "timeline"), "no column 'label'"),
+        ("x.csv", LABEL_STUDIO_CSV.replace('"open"', '"[{""ranges"": []}]"'), "line 2: .* is JSON"),
         ("x.xml", "<annotations><meta>", "is not XML"),
         ("x.xml", '<!DOCTYPE a [<!ENTITY b "c">]><annotations/>', "defines a document type"),
     ],

@@ -71,10 +71,8 @@ def test_whole_videos_survive_a_round_trip(root: Path, tmp_path: Path, target: s
     assert detect_format(out) == FORMAT_OF.get(target, target)
     again = open_any_index(out)
     assert again.classes == index.classes
-    # Label Studio has no splits: the same one is made again, because sources are the same.
-    assert clips(again)[0][:4] == clips(index)[0][:4]
-    if target != "labelstudio":
-        assert clips(again) == clips(index)
+    assert clips(again) == clips(index)
+    assert not again.is_split
 
 
 @pytest.mark.parametrize("target", ["csv", "activitynet", "labelstudio"])
@@ -83,8 +81,30 @@ def test_segments_survive_a_round_trip(segments: Path, tmp_path: Path, target: s
     out = tmp_path / f"out.{'csv' if target == 'csv' else 'json'}"
     write_index(index, out, target)
     again = open_any_index(out)
-    assert [row[:4] for row in clips(again)] == [row[:4] for row in clips(index)]
+    assert clips(again) == clips(index)
     assert [c.origin for c in again.clips] == [c.origin for c in index.clips]
+    assert not again.is_split
+
+
+@pytest.mark.parametrize("target", ["activitynet", "labelstudio"])
+def test_videos_without_a_class_are_written_without_annotation(
+    root: Path, tmp_path: Path, target: str
+) -> None:
+    videos = [root / NAMES[0] / f"50%20 0{i}.mp4" for i in range(3)]
+    rows = [f'"{videos[0]}",a,train', f'"{videos[1]}",a,val', f'"{videos[2]}",,test']
+    path = tmp_path / "in.csv"
+    path.write_text("\n".join(["video,label,split", *rows]), encoding="utf-8")
+    out = tmp_path / "out.json"
+    write_index(open_index(path), out, target)
+    assert videos[2].name in out.read_text(encoding="utf-8")
+    again = open_any_index(out)
+    assert again.classes == ("a",)
+    assert [c.split for c in again.clips] == ["train", "validation"]
+
+    # Of a span, only its class says that it is one.
+    path.write_text(f'video,label,split,start,end\n"{videos[2]}",,test,0,1\n', encoding="utf-8")
+    with pytest.raises(UsageError, match=r"line 2: a span of .* has no class"):
+        write_index(open_index(path), tmp_path / "spans.json", target)
 
 
 def test_what_a_format_cannot_hold_is_an_error(segments: Path, tmp_path: Path) -> None:
