@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.calibration.qdq import LARGEST_TOP
+from gasmcast.evaluation.out_of_fold import OutOfFold
+from gasmcast.export.checks.accuracy_gate import FittedElsewhere
 from gasmcast.export.checks.gate_verdict import GateVerdict, wilson_interval
 from gasmcast.runtime.bundle import fastest_on_cpu, reason_on_cpu
 
-__all__ = ["chance_note", "few_clips_note", "live_note", "overflow_notes"]
+__all__ = ["chance_note", "few_clips_note", "live_note", "overflow_notes", "trained_note"]
 
 _WIDE = 0.05
 """Distance of the interval's lower end from the measured agreement above which clips are few."""
@@ -39,6 +41,28 @@ def chance_note(verdict: GateVerdict, labels: NDArray[np.integer], classes: int)
         f"top-1 {100 * verdict.top1:.1f} % [{100 * low:.1f}, {100 * high:.1f}] on {verdict.clips} "
         f"clips is hardly better than chance ({100 * chance:.1f} %). Agreement with FP32 says "
         "nothing about such a model: train it longer or on more clips, then export again"
+    )
+
+
+def trained_note(
+    fitted: FittedElsewhere | None, *, has_eval_temperature: bool, judged: OutOfFold | None
+) -> str:
+    """Return a warning that the clips were trained on, and what the bundle has instead.
+
+    Args:
+        fitted: temperature and threshold out of fold; None: the run has no logits for them.
+        has_eval_temperature: whether `gasmcast eval` has fitted the temperature on other clips.
+        judged: figures out of fold of the run.
+    """
+    names = "the no-action threshold" if has_eval_temperature else "temperature and threshold"
+    if fitted is None:
+        instead = f"The run stores no logits of its folds, so {names} could not be fitted"
+    else:
+        instead = f"The logits of the run's folds, in FP32, give {names}"
+    figures = "" if judged is None else f". {str(judged).rstrip('.')}"
+    return (
+        "WARNING: the clips were trained on: agreement is judged, accuracy and calibration are"
+        f" not. {instead}{figures}"
     )
 
 

@@ -31,6 +31,8 @@ class ExportSource:
     """The weights are random: the model recognizes nothing."""
     temperature: float | None = None
     """Temperature that `gasmcast eval` has fitted for these weights; None if it has not."""
+    run: Path | None = None
+    """Run folder of the checkpoint; None for random weights."""
     teacher: Mapping[str, int] = field(default_factory=dict)
     """Class that the teacher predicts for each validation clip, by clip id; empty without one."""
 
@@ -70,6 +72,7 @@ def open_source(source: str, random_weights: bool = False, seed: int = 0) -> Exp
         sha256=digest,
         name=str(path),
         temperature=read_temperature(path, digest),
+        run=path.parent,
         teacher=read_opinion(path.parent),
     )
 

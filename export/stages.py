@@ -14,7 +14,9 @@ import numpy as np
 
 from gasmcast.data.background_windows import background_windows, find_background
 from gasmcast.data.set_check import check_data
+from gasmcast.evaluation.out_of_fold import read_logits, read_out_of_fold
 from gasmcast.export.bundle_writer import check_target, draft_bundle, write_manifest
+from gasmcast.export.checks.accuracy_gate import fit_elsewhere
 from gasmcast.export.checks.clip_choice import check_clips, parity_clips, validation_clips
 from gasmcast.export.checks.heldout_clips import background_clips
 from gasmcast.export.checks.torch_parity import require_parity, verify_against_torch
@@ -23,7 +25,7 @@ from gasmcast.export.export_plan import ExportPlan, check_disk
 from gasmcast.export.graphs.attention_twins import write_twins
 from gasmcast.export.graphs.rules import require_rules
 from gasmcast.export.graphs.trace import export_onnx, is_streaming
-from gasmcast.export.notes import chance_note, few_clips_note, live_note
+from gasmcast.export.notes import chance_note, few_clips_note, live_note, trained_note
 from gasmcast.export.precisions.gate_stages import (
     calibrate,
     gate_bf16,
@@ -114,6 +116,7 @@ def export_bundle(
         # Other precisions are judged on held-out clips; without any, FP32 is exported alone.
         if data is not None:
             _read_background(export, videos, data)
+            _calibrate_out_of_fold(export)
             judge = gate_fp32(export)
             if plan.calibrated:
                 prepared = calibrate(export)
@@ -167,6 +170,7 @@ def _read_clips(export: ExportState) -> None:
             export.spec,
             export.source.labels,
             export.scratch,
+            run=export.source.run,
             count=plan.held_out,
             seed=plan.seed,
             judged=plan.precisions[0] if plan.precisions else None,
@@ -183,6 +187,25 @@ def _read_background(export: ExportState, videos: list[Path], data: Path) -> Non
             export.background = background_clips(
                 windows, spec, export.scratch, progress=export.progress
             )
+
+
+def _calibrate_out_of_fold(export: ExportState) -> None:
+    """Fit temperature and threshold on the run's folds if the model was trained on the clips."""
+    source = export.source
+    if export.clips.origin != "training" or source.run is None:
+        return
+
+    # Logits of clips that were learned are too sure. Runs of older versions have no others.
+    unseen = read_logits(source.run, len(source.labels))
+    if unseen is not None:
+        export.fitted = fit_elsewhere(*unseen, export.plan.gate.false_alarms)
+    export.notes.append(
+        trained_note(
+            export.fitted,
+            has_eval_temperature=source.temperature is not None,
+            judged=read_out_of_fold(source.run),
+        )
+    )
 
 
 def _verify_parity(export: ExportState) -> None:
@@ -274,7 +297,7 @@ def _report(export: ExportState) -> Manifest:
 def _add_notes(export: ExportState) -> None:
     """Add what a user must know about the model, the judges, and the choice of `live`."""
     labels = export.clips.labels
-    notes = [] if export.data is None else [check_data(export.data)]
+    notes = [] if export.data is None else [check_data(export.data).rstrip(".")]
     # A trial of a preset with random weights says so already.
     if export.verdicts and labels is not None and not export.source.random:
         classes = len(export.source.labels)

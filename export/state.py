@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gasmcast.export.checks.accuracy_gate import FittedElsewhere
 from gasmcast.export.checks.gate_verdict import GateVerdict
 from gasmcast.export.checks.heldout_clips import Clips
 from gasmcast.export.checks.judge import JudgedPrecision
@@ -52,6 +53,8 @@ class ExportState:
     """Held-out clips; without a data set, clips for parity alone."""
     background: Clips | None = None
     """Windows in which no action happens."""
+    fitted: FittedElsewhere | None = None
+    """Temperature and threshold fitted out of fold, if the clips were trained on."""
     fp32_outputs: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """Features and logits of the first clips, from the parity check."""
     rules: list[RuleReport] = field(default_factory=list)

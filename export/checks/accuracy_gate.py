@@ -16,12 +16,19 @@ from numpy.typing import NDArray
 from gasmcast.evaluation.metrics import bootstrap_interval, ece, fit_temperature, hits, top_k
 from gasmcast.export.checks.gate_verdict import GateRecipe, GateVerdict
 
-__all__ = ["judge_precision", "no_action_threshold"]
+__all__ = ["FittedElsewhere", "fit_elsewhere", "judge_precision", "no_action_threshold"]
 
 Logits = NDArray[np.floating[Any]]
 ClassLabels = NDArray[np.integer[Any]]
 _LISTED = 50
 """Clips that a verdict lists at most."""
+
+
+class FittedElsewhere(NamedTuple):
+    """Temperature and no-action threshold for clips without labels; the default changes nothing."""
+
+    temperature: float = 1.0
+    no_action: float | None = None
 
 
 class _LabeledScores(NamedTuple):
@@ -46,6 +53,7 @@ def judge_precision(
     *,
     recipe: GateRecipe | None = None,
     background: Logits | None = None,
+    fitted: FittedElsewhere | None = None,
 ) -> GateVerdict:
     """Judge one precision on N held-out clips.
 
@@ -59,11 +67,12 @@ def judge_precision(
         background: logits `(M, classes)` of windows in which no action happens; None: there are
             none. They may raise the no-action threshold; the verdict has the shares of them and of
             the rightly decided clips that reach it. They change no other figure.
+        fitted: temperature and threshold from other clips, used if `labels` is None.
 
     Returns:
         The verdict, with the figures and the thresholds that are not met.
     """
-    recipe = recipe or GateRecipe()
+    recipe, fitted = recipe or GateRecipe(), fitted or FittedElsewhere()
     reasons = []
 
     # A clip whose logits are not numbers agrees with nothing, and must not enter the other figures.
@@ -89,7 +98,7 @@ def judge_precision(
 
     # Raise the threshold until background, if there is any, is also reported at most at the
     # allowed rate.
-    threshold = scores.no_action if scores else None
+    threshold = scores.no_action if scores else fitted.no_action
     windows = np.zeros(0) if background is None else np.nan_to_num(background).max(1)
     limit = _limit(windows, recipe.false_alarms)
     if limit is not None:
@@ -99,7 +108,6 @@ def judge_precision(
     if background is not None and labels is not None and len(labels):
         right = _share_reported(logits.max(1)[hits(logits, labels)], threshold)
 
-    # The neutral temperature 1.0 leaves logits as they are.
     return GateVerdict(
         precision=precision,
         engine=engine,
@@ -111,7 +119,7 @@ def judge_precision(
         loss_interval=scores.loss_interval if scores else None,
         ece=scores.ece if scores else None,
         ece_shift=scores.ece_shift if scores else None,
-        temperature=scores.temperature if scores else 1.0,
+        temperature=scores.temperature if scores else fitted.temperature,
         no_action=threshold,
         background=len(windows),
         background_reported=reported,
@@ -162,6 +170,18 @@ def _broken_limits(scores: _LabeledScores, recipe: GateRecipe) -> list[str]:
             f"{100 * recipe.ece_shift:.1f} allowed"
         )
     return reasons
+
+
+def fit_elsewhere(logits: Logits, labels: ClassLabels, rate: float) -> FittedElsewhere:
+    """Return temperature and no-action threshold of clips that do not judge.
+
+    Args:
+        logits: `(N, classes)`.
+        labels: `(N,)`.
+        rate: see `no_action_threshold`.
+    """
+    threshold = no_action_threshold(logits, labels, rate)
+    return FittedElsewhere(fit_temperature(logits, labels), threshold)
 
 
 def no_action_threshold(logits: Logits, labels: ClassLabels, rate: float) -> float | None:

@@ -59,6 +59,7 @@ def validation_clips(
     labels: Labels,
     folder: Path,
     *,
+    run: Path | None,
     count: int,
     seed: int,
     judged: str | None,
@@ -71,6 +72,7 @@ def validation_clips(
         spec: sampling contract.
         labels: the model's classes.
         folder: folder of the clips while the export runs.
+        run: run folder of the model; see `held_out_clips`.
         count: largest number of clips.
         seed: seed of the draw.
         judged: first precision that the clips will judge; None if they judge none.
@@ -79,7 +81,9 @@ def validation_clips(
     Raises:
         UsageError: bad data, or fewer than `MIN_HELD_OUT` clips to judge a precision with.
     """
-    clips = held_out_clips(data, spec, labels, folder, count=count, seed=seed, progress=progress)
+    clips = held_out_clips(
+        data, spec, labels, folder, run=run, count=count, seed=seed, progress=progress
+    )
 
     # Shares of very few clips pass or fail by chance.
     if judged is not None and len(clips) < MIN_HELD_OUT:

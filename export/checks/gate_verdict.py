@@ -59,6 +59,8 @@ class GateVerdict:
     """Share of the rightly decided clips that reach it; None without labels or background."""
     teacher_agreement: float | None = None
     """Share of clips with the class that the teacher predicts; None without a teacher."""
+    trained_on: bool = False
+    """Whether the model was trained on the clips, so that only their agreement is judged."""
 
     def __bool__(self) -> bool:
         return not self.reasons
@@ -83,7 +85,8 @@ class GateVerdict:
             )
 
         result = "passes" if self else "FAILS: " + "; ".join(self.reasons)
-        clips = f"{self.clips} held-out clips ({self.engine})"
+        kind = "training" if self.trained_on else "held-out"
+        clips = f"{self.clips} {kind} clips ({self.engine})"
         return f"{self.precision} on {clips}: {figures}: {result}"
 
     def measured(self) -> Measured:

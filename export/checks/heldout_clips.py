@@ -14,13 +14,14 @@ from gasmcast.calibration.clip_store import CalibrationSet
 from gasmcast.data.annotations import Sample, read_labels, read_split
 from gasmcast.data.clip_reader import clip_length_s, read_sample
 from gasmcast.errors import SourceError, UsageError
+from gasmcast.evaluation.out_of_fold import count_trained
 from gasmcast.labels import Labels
 from gasmcast.progress import Progress, silent
 from gasmcast.spec import ClipSpec
 
 __all__ = ["Clips", "background_clips", "held_out_clips", "made_up_clips", "stored_clips"]
 
-ClipOrigin = Literal["validation", "calibration", "made up", "background"]
+ClipOrigin = Literal["validation", "training", "calibration", "made up", "background"]
 _SEED = 0
 """Seed of the made-up clips."""
 
@@ -33,7 +34,8 @@ class Clips:
     """`(N, 1 + S, F, H, W, 3)`."""
     ids: tuple[str, ...]
     labels: NDArray[np.int64] | None
-    """Class of each clip; None if the set's classes are not the model's."""
+    """Class of each clip; None if only agreement can be judged: the set's classes are not the
+    model's, or the model was trained on the clips."""
     origin: ClipOrigin
     unread: tuple[str, ...] = ()
     """Identifiers of clips that could not be decoded."""
@@ -53,6 +55,7 @@ def held_out_clips(
     labels: Labels,
     folder: Path,
     *,
+    run: Path | None = None,
     count: int,
     seed: int = 0,
     progress: Progress = silent,
@@ -65,6 +68,8 @@ def held_out_clips(
         labels: the model's classes. If the set has others, the clips have no labels and only
             agreement can be judged.
         folder: folder of the memory map.
+        run: run folder of the model. If it was trained on any of the clips, they are training
+            clips without labels.
         count: largest number of clips.
         seed: seed of the draw.
         progress: called after each clip.
@@ -88,13 +93,14 @@ def held_out_clips(
             "Check the videos, and `gasmcast doctor`.",
         )
 
-    # Indices of other classes would be counted as mistakes.
-    same_classes = read_labels(data) == labels
+    # Indices of other classes would be counted as mistakes, and clips that were learned flatter.
+    is_trained = run is not None and count_trained(run, read) > 0
+    is_judge = read_labels(data) == labels and not is_trained
     return Clips(
         pixels=pixels,
         ids=tuple(s.id for s in read),
-        labels=np.asarray([s.label for s in read], np.int64) if same_classes else None,
-        origin="validation",
+        labels=np.asarray([s.label for s in read], np.int64) if is_judge else None,
+        origin="training" if is_trained else "validation",
         unread=tuple(unread),
     )
 

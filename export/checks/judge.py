@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.comparison import Comparison
-from gasmcast.export.checks.accuracy_gate import judge_precision
+from gasmcast.export.checks.accuracy_gate import FittedElsewhere, judge_precision
 from gasmcast.export.checks.gate_verdict import GateRecipe, GateVerdict
 from gasmcast.export.checks.heldout_clips import Clips
 from gasmcast.export.checks.reference_engines import open_for
@@ -53,7 +53,7 @@ class Judge:
     """Judge of one export: applies the accuracy gate to one precision after another, FP32 first.
 
     Args:
-        clips: held-out clips with labels.
+        clips: held-out clips with labels, or clips for agreement alone.
         known: FP32's features and logits of the first clips, from the parity check. They are not
             computed again, and other precisions are compared with them component by component.
         recipe: thresholds of the gate.
@@ -61,6 +61,7 @@ class Judge:
         progress: called after each clip.
         background: windows in which no action happens; None: there are none.
         teacher: class that the teacher predicts for each clip, by clip id; None: no teacher.
+        fitted: temperature and threshold of clips without labels; None: neutral ones.
     """
 
     def __init__(
@@ -73,9 +74,10 @@ class Judge:
         *,
         background: Clips | None = None,
         teacher: Mapping[str, int] | None = None,
+        fitted: FittedElsewhere | None = None,
     ) -> None:
         self._clips, self._known, self._recipe = clips, known, recipe
-        self._background, self._teacher = background, teacher or {}
+        self._background, self._teacher, self._fitted = background, teacher or {}, fitted
         self._threads, self._progress = threads, progress
         self._fp32: NDArray[np.float32] | None = None
 
@@ -99,8 +101,13 @@ class Judge:
             self._clips.labels,
             recipe=self._recipe,
             background=self._run_background(precision, paths),
+            fitted=self._fitted,
         )
-        verdict = replace(verdict, teacher_agreement=self._agree_with_teacher(outcome.logits))
+        verdict = replace(
+            verdict,
+            teacher_agreement=self._agree_with_teacher(outcome.logits),
+            trained_on=self._clips.origin == "training",
+        )
         return JudgedPrecision(verdict, outcome.deviation)
 
     def _agree_with_teacher(self, logits: NDArray[np.float32]) -> float | None:

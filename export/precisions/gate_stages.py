@@ -32,6 +32,7 @@ def gate_fp32(export: ExportState) -> Judge:
         export.progress,
         background=export.background,
         teacher=export.source.teacher,
+        fitted=export.fitted,
     )
     with export.timed("fp32"):
         judged = judge("fp32", export.paths)

@@ -54,7 +54,9 @@ def render_page(report: dict[str, Any], labels: Labels, clips: Clips | None) -> 
 def _judged_on(clips: dict[str, Any]) -> str:
     origin = "held-out" if clips["origin"] == "validation" else clips["origin"]
     sentence = f"Judged on {clips['count']} {origin} clips"
-    if not clips["labeled"]:
+    if clips["origin"] == "training":
+        sentence += ", which the model has learned: agreement only"
+    elif not clips["labeled"]:
         sentence += ", without labels of its classes: agreement only"
     return sentence
 

@@ -39,10 +39,12 @@ class EnoughResult:
     """Class names."""
     page: Path
     """HTML page."""
+    leak: str = ""
+    """Warning of sources that are in train and in another split; empty without any."""
 
     @property
     def verdict(self) -> tuple[str, ...]:
-        """Answer in a few sentences."""
+        """Answer in a few sentences, after the warning of a leak."""
         overall = self.study.overall
         more = overall.more_sources
         low, high = (100 * bound for bound in more.interval)
@@ -55,7 +57,7 @@ class EnoughResult:
             f"3 more sources of each class would bring about {percent(more.accuracy)}"
             f" ({low:.0f} to {high:.0f} %). Record {self.study.next_class!r} next."
         )
-        sentences = [reached, forecast]
+        sentences = [self.leak, reached, forecast] if self.leak else [reached, forecast]
         if suspects := len(self.study.suspects):
             sentences.append(f"Look at {suspects} clips that other clips contradict.")
         return tuple(sentences)
@@ -117,6 +119,7 @@ def enough(
         >>> result = gasmcast.enough(data="clips", out="enough")
         >>> print(result.study.next_class)
     """
+    from gasmcast.data.set_check import check_data  # noqa: PLC0415 - imports numpy and PyAV
     from gasmcast.studies.enough.enough_answer import (  # noqa: PLC0415 - imports numpy
         study_features,
     )
@@ -142,7 +145,13 @@ def enough(
         progress=progress,
     )
     page = out / "enough.html"
-    result = EnoughResult(study=study, samples=samples, names=tuple(names), page=page)
+    result = EnoughResult(
+        study=study,
+        samples=samples,
+        names=tuple(names),
+        page=page,
+        leak=check_data(folder),
+    )
     html = render_enough(
         study,
         samples,

@@ -147,7 +147,7 @@ def evaluate(
         batch_size: clips in a batch.
         workers: decoding processes; 0 decodes in this process.
         data_format: format of the annotations, as `--format` takes it; None: detected.
-        allow_leak: accept sources in both train and validation; every report says so.
+        allow_leak: accept sources in train and in another split; every report says so.
         context_s: seconds before and after an annotated span that its windows may show.
         progress: called as clips are done.
 
@@ -222,17 +222,16 @@ def evaluate(
 
 def _trained_on(checkpoint: Path | None, evaluation: Evaluation) -> str:
     """Return a warning if a run with folds was trained on clips of the evaluation, else empty."""
-    from gasmcast.training.stacking.out_of_fold import (  # noqa: PLC0415 - imports torch
-        judged_clips,
+    from gasmcast.evaluation.out_of_fold import (  # noqa: PLC0415 - imports torch
+        count_trained,
         read_out_of_fold,
     )
 
     judged = None if checkpoint is None else read_out_of_fold(checkpoint.parent)
     if checkpoint is None or judged is None:
         return ""
-    trained = judged_clips(checkpoint.parent)
     clips = [evaluation.clips.samples[i] for i in evaluation.positions]
-    count = sum((clip.id, clip.source or clip.id) in trained for clip in clips)
+    count = count_trained(checkpoint.parent, clips)
     if not count:
         return ""
     return (

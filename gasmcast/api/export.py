@@ -89,7 +89,7 @@ def export(
         seed: seed of the choice of clips, and of random weights.
         force: replace a bundle in `out` when the export is complete.
         data_format: format of the annotations, as `--format` takes it; None: detected.
-        allow_leak: accept sources in both train and validation; every report says so.
+        allow_leak: accept sources in train and in another split; every report says so.
         context_s: seconds before and after an annotated span that its windows may show.
         progress: called with each stage.
 

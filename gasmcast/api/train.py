@@ -137,7 +137,7 @@ def train(
         background: video or folder of videos in which no action happens, or `"unlabeled"` for the
             unlabeled time of the training videos alone.
         data_format: format of the annotations, as `--format` takes it; None: detected.
-        allow_leak: accept sources in both train and validation; every report says so.
+        allow_leak: accept sources in train and in another split; every report says so.
         context_s: seconds before and after an annotated span that its windows may show.
         progress: called in the main process when the data set is open and when the stream weights
             are fitted, with a sentence as the stage.
@@ -160,6 +160,7 @@ def train(
     let_threads_sleep()
     from gasmcast.data.reading import read_as  # noqa: PLC0415 - imports numpy and PyAV
     from gasmcast.data.set_check import describe_data  # noqa: PLC0415 - as above
+    from gasmcast.evaluation.out_of_fold import read_out_of_fold  # noqa: PLC0415 - as above
     from gasmcast.training.distributed import Distributed  # noqa: PLC0415 - imports torch
     from gasmcast.training.inputs.training_set import open_training_set  # noqa: PLC0415 - as above
     from gasmcast.training.loop import train as run_training  # noqa: PLC0415 - as above
@@ -170,7 +171,6 @@ def train(
     from gasmcast.training.stacking.folds import (  # noqa: PLC0415 - as above
         describe_stream_weights,
     )
-    from gasmcast.training.stacking.out_of_fold import read_out_of_fold  # noqa: PLC0415 - as above
 
     # Weights are settings with an option of their own.
     data, out = Path(data), Path(out)
@@ -238,6 +238,7 @@ def train(
             out,
             resume=resume,
             clip_targets=opened.clip_targets,
+            warnings=opened.warnings,
         )
 
     stopped, checkpoint = summary.pop("stopped") or None, summary.pop("checkpoint", None)

@@ -185,6 +185,7 @@ def _train_and_score(training_set: TrainingSet, folder: Path) -> Hits:
             training_set.labels,
             folder,
             resume=True,
+            warnings=training_set.warnings,
         )
         stopped = summary["stopped"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def train(
     *,
     resume: bool = False,
     clip_targets: ClipTargets | None = None,
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train a model and write a run folder.
 
@@ -51,6 +53,7 @@ def train(
         folder: the run folder.
         resume: resume from the folder's newest complete state; start a new run if it has none.
         clip_targets: targets of clips that differ from their class.
+        warnings: what the user was told about data and settings, for the report.
 
     Returns:
         The summary: figures of the best epoch, counts, speed, and `stopped` (the name of a signal,
@@ -68,7 +71,14 @@ def train(
     try:
         with lock:
             run = start_run(
-                config, clips, validation, labels, folder, resume=resume, clip_targets=clip_targets
+                config,
+                clips,
+                validation,
+                labels,
+                folder,
+                resume=resume,
+                clip_targets=clip_targets,
+                warnings=warnings,
             )
             return _train(run, validation)
 

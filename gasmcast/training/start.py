@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ def start_run(
     *,
     resume: bool,
     clip_targets: ClipTargets | None = None,
+    warnings: Sequence[str] = (),
 ) -> TrainingRun:
     """Build a run; the order of the stages matters for what is drawn at random.
 
@@ -58,6 +59,7 @@ def start_run(
         folder: the run folder.
         resume: resume from the folder's newest complete state, if it holds one.
         clip_targets: targets of clips that differ from their class.
+        warnings: what the user was told about data and settings, for the report.
 
     Raises:
         UsageError: the folder holds another run, a data set that cannot be trained on, or
@@ -141,7 +143,7 @@ def start_run(
         progress = _rescale(progress, state.record["steps"], steps, processes, display)
 
     # Files for people, in the main process.
-    records = RunFolder(folder, config, progress.updates) if processes.is_main else None
+    records = RunFolder(folder, config, progress.updates, warnings) if processes.is_main else None
     if precision_note:
         display.note(f"note: {precision_note}")
     display.note(describe_loss(config, len(labels), guarded=model.head.guarded))

@@ -5,9 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gasmcast.export.checks.accuracy_gate import judge_precision
+from gasmcast.evaluation.out_of_fold import OutOfFold
+from gasmcast.export.checks.accuracy_gate import FittedElsewhere, judge_precision
 from gasmcast.export.checks.gate_verdict import GateRecipe
-from gasmcast.export.notes import chance_note, few_clips_note, live_note, overflow_notes
+from gasmcast.export.notes import (
+    chance_note,
+    few_clips_note,
+    live_note,
+    overflow_notes,
+    trained_note,
+)
 
 
 def verdict(precision, right, labels, classes):
@@ -34,6 +41,23 @@ def test_a_model_near_chance_is_named(clips, right, classes, hardly):
     assert bool(note) == hardly
     if hardly:
         assert "hardly better than chance" in note
+
+
+@pytest.mark.parametrize(
+    ("fitted", "by_eval", "says"),
+    [
+        (FittedElsewhere(1.5, 2.0), False, "in FP32, give temperature and threshold."),
+        (FittedElsewhere(1.5, 2.0), True, "in FP32, give the no-action threshold."),
+        (None, False, "so temperature and threshold could not be fitted."),
+        (None, True, "so the no-action threshold could not be fitted."),
+    ],
+)
+def test_clips_that_were_trained_on_are_named(fitted, by_eval, says):
+    judged = OutOfFold(folds=3, clips=12, sources=6, top1=0.5, top1_interval=(0.3, 0.7))
+    note = trained_note(fitted, has_eval_temperature=by_eval, judged=judged)
+    assert note.startswith("WARNING: the clips were trained on: agreement is judged, accuracy and")
+    assert says in note
+    assert note.endswith("top-1 50.0 % (30.0 to 70.0 %, 95 % over sources)")
 
 
 def test_always_the_most_frequent_class_is_chance_too():

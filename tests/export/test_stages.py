@@ -11,9 +11,12 @@ from gasmcast.calibration.clip_store import write_set
 from gasmcast.calibration.tensor_stats import ActivationError
 from gasmcast.comparison import compare
 from gasmcast.data.annotations import read_labels, read_split
+from gasmcast.data.reading import read_as
 from gasmcast.errors import GateError, MachineError, UsageError
+from gasmcast.evaluation.out_of_fold import write_out_of_fold
 from gasmcast.export import export_plan, stages
 from gasmcast.export.checks import judge as judging
+from gasmcast.export.checks.accuracy_gate import FittedElsewhere, fit_elsewhere
 from gasmcast.export.checks.gate_verdict import GateRecipe
 from gasmcast.export.checks.parity import ParityReport
 from gasmcast.export.export_plan import ExportPlan, left_out, wanted_precisions
@@ -329,6 +332,93 @@ def test_clips_without_labels_of_the_model_leave_the_temperature_that_eval_fitte
     )
     assert labeled.manifest.precisions["fp32"].temperature != 1.7
     assert labeled.report["temperature_of_eval"] is None
+
+
+@pytest.mark.parametrize("stored", ["logits", "answers alone"])
+def test_clips_that_were_trained_on_judge_agreement_alone(origin, tiny_set, tmp_path, stored):
+    samples = read_split(tiny_set, "validation")
+    run, names = tmp_path / "run", origin.labels.names
+    labels = [sample.label for sample in samples]
+    logits = np.random.default_rng(0).normal(size=(12, 3)) * 3
+    write_out_of_fold(
+        run,
+        [np.arange(6), np.arange(6, 12)],
+        [logits[:6], logits[6:]],
+        SimpleNamespace(ids=[sample.id for sample in samples], labels=labels),
+        groups=[sample.id for sample in samples],
+        names=names,
+    )
+    fitted = fit_elsewhere(logits.astype(np.float32), np.array(labels), 0.05)
+    if stored == "answers alone":
+        # As in runs of older versions: nothing is fitted.
+        (run / "folds" / "out_of_fold.safetensors").unlink()
+        fitted = FittedElsewhere()
+    assert (fitted.no_action is None) == (stored == "answers alone")
+
+    result = stages.export_bundle(
+        replace(origin, run=run), tmp_path / "m.gasm", plan(precisions=("bf16",)), data=tiny_set
+    )
+    assert [verdict.precision for verdict in result.verdicts] == ["fp32", "bf16"]
+    for verdict in result.verdicts:
+        assert verdict.trained_on
+        assert verdict.agreement > 0
+        assert (verdict.top1, verdict.top1_loss, verdict.ece) == (None, None, None)
+        assert (verdict.temperature, verdict.no_action) == fitted
+    assert "bf16 on 12 training clips" in str(result)
+    assert str(result).count("the clips were trained on") == 1
+    said = "could not be fitted" if stored == "answers alone" else "give temperature and threshold"
+    assert said in str(result)
+    assert "hardly better than chance" not in str(result)
+
+    # A temperature of other clips, by `gasmcast eval`, is one of the final weights.
+    lent = replace(origin, run=run, temperature=1.7)
+    result = stages.export_bundle(lent, tmp_path / "e.gasm", plan(precisions=()), data=tiny_set)
+    fp32 = result.manifest.precisions["fp32"]
+    assert (fp32.temperature, fp32.no_action) == (1.7, fitted.no_action)
+
+    # The same clips are held out from a run of other clips.
+    answers = json.loads((run / "folds" / "out_of_fold.json").read_text())
+    for answer in answers["answers"]:
+        answer["id"] += " of another set"
+    (run / "folds" / "out_of_fold.json").write_text(json.dumps(answers))
+    other = stages.export_bundle(
+        replace(origin, run=run), tmp_path / "n.gasm", plan(precisions=()), data=tiny_set
+    )
+    assert other.verdicts[0].top1 is not None
+    assert "trained on" not in str(other)
+
+
+def test_logits_out_of_fold_that_are_damaged_stop_the_export(origin, tiny_set, tmp_path):
+    samples = read_split(tiny_set, "validation")
+    run = tmp_path / "run"
+    write_out_of_fold(
+        run,
+        [np.arange(12)],
+        [np.eye(3)[[0] * 12]],
+        SimpleNamespace(ids=[s.id for s in samples], labels=[s.label for s in samples]),
+        groups=[s.id for s in samples],
+        names=origin.labels.names,
+    )
+    file = run / "folds" / "out_of_fold.safetensors"
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(UsageError, match=r"out_of_fold\.safetensors is damaged"):
+        stages.export_bundle(
+            replace(origin, run=run), tmp_path / "m.gasm", plan(precisions=()), data=tiny_set
+        )
+    assert not (tmp_path / "m.gasm").exists()
+
+
+def test_an_allowed_leak_stands_in_the_report(origin, tiny_set, tmp_path):
+    data = shutil.copytree(tiny_set, tmp_path / "data")
+    rows = json.loads((data / "validation.json").read_text())
+    rows += json.loads((data / "train.json").read_text())[:1]
+    (data / "validation.json").write_text(json.dumps(rows))
+    read_as(allow_leak=True)
+    result = stages.export_bundle(origin, tmp_path / "m.gasm", plan(precisions=()), data=data)
+    assert "Note: WARNING: LEAK ALLOWED: " in str(result)
+    assert ".." not in str(result).split("LEAK ALLOWED")[1].split("\n")[0]
+    assert any("LEAK ALLOWED" in note for note in result.report["notes"])
+    assert "LEAK ALLOWED" in (result.path / "report.html").read_text()
 
 
 def test_an_old_bundle_survives_a_failed_export(origin, tiny_set, tmp_path, monkeypatch):

@@ -8,8 +8,8 @@ from typing import Any
 
 from gasmcast.config import parse_config
 from gasmcast.errors import UsageError
+from gasmcast.evaluation.out_of_fold import read_out_of_fold
 from gasmcast.files import read_json
-from gasmcast.training.stacking.out_of_fold import read_out_of_fold
 from gasmcast.yamlfile import read_yaml
 
 __all__ = ["IMPORTANCE", "list_runs", "read_metrics", "read_run", "render_runs"]

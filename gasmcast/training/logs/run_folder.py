@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +34,12 @@ class RunFolder:
         folder: the run folder.
         config: configuration of the run.
         first_update: weight updates made before this (re)start.
+        warnings: what the user was told before this start, such as a leak that was allowed.
     """
 
-    def __init__(self, folder: Path, config: Config, first_update: int) -> None:
+    def __init__(
+        self, folder: Path, config: Config, first_update: int, warnings: Sequence[str] = ()
+    ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -47,7 +51,8 @@ class RunFolder:
         # One entry per (re)start: a resumed run may use other versions, and that must be visible.
         environment = folder / "environment.json"
         starts = read_json(environment, list) if environment.exists() else []
-        starts.append({"from_step": first_update, **describe_environment()})
+        start = {"from_step": first_update, **describe_environment(), "warnings": list(warnings)}
+        starts.append(start)
         write_atomic(environment, json.dumps(starts, indent=1))
 
         self._board = self._open_board(first_update)

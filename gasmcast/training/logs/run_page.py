@@ -49,15 +49,20 @@ def render_run(run: Path, data: Path | None = None) -> str:
         analysis, evaluated = analyze(predictions, data), predictions.title
         tests = _time_tests(run / "eval" / "scores.json")
 
+    starts = _read_starts(run / "environment.json")
     return render(
         "run.html.j2",
         title=f"Training run {run.absolute().name}",
         summary=_summary(read_run(run)),
+        # A run that was resumed was warned again.
+        warnings=list(
+            dict.fromkeys(text for start in starts for text in start.get("warnings", ()))
+        ),
         panels=panels,
         analysis=analysis,
         evaluated=evaluated,
         time_tests=tests,
-        starts=_starts(run / "environment.json"),
+        starts=_start_table(starts),
         settings=(run / "config.yaml").read_text(encoding="utf-8"),
     )
 
@@ -119,13 +124,18 @@ def _time_tests(scores_file: Path) -> Table:
     return Table(("test", "result"), rows, numbers=(1,))
 
 
-def _starts(file: Path) -> Table:
-    """Return what each start of the run found on its machine."""
+def _read_starts(file: Path) -> list[dict[str, Any]]:
+    """Return what is stored of each start of the run."""
     starts = read_json(file, list) if file.is_file() else []
+    if not all(isinstance(start, dict) for start in starts):
+        raise UsageError(f"{file} is damaged.", "Restore it, or remove it.")
+    return starts
+
+
+def _start_table(starts: list[dict[str, Any]]) -> Table:
+    """Return what each start of the run found on its machine."""
     rows = []
     for start in starts:
-        if not isinstance(start, dict):
-            raise UsageError(f"{file} is damaged.", "Restore it, or remove it.")
         versions = start.get("packages") or {}
         rows.append(
             (

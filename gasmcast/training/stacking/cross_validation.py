@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from gasmcast.errors import UsageError
+from gasmcast.evaluation.out_of_fold import read_out_of_fold, write_out_of_fold
 from gasmcast.progress import Progress, silent
 from gasmcast.training.inputs.training_set import TrainingSet
 from gasmcast.training.stacking.folds import (
@@ -20,7 +21,6 @@ from gasmcast.training.stacking.folds import (
     train_folds,
     with_stream_weights,
 )
-from gasmcast.training.stacking.out_of_fold import read_out_of_fold, write_out_of_fold
 
 __all__ = ["cross_validate", "lone_classes", "warn_of_lone_classes"]
 
@@ -99,6 +99,7 @@ def cross_validate(
         clips,
         clips.plain(),
         groups=groups,
+        videos=[sample.path for sample in clips.samples],
         folds=folds,
         labels=training_set.labels,
         folder=folder,

@@ -21,6 +21,7 @@ from gasmcast.config import Config
 from gasmcast.data.clip_set import ClipSet, TrainingClips
 from gasmcast.data.source_folds import split_folds
 from gasmcast.errors import UsageError
+from gasmcast.evaluation.out_of_fold import write_out_of_fold
 from gasmcast.evaluation.predict import check_finite, predict
 from gasmcast.files import read_json, write_atomic
 from gasmcast.labels import Labels
@@ -31,7 +32,6 @@ from gasmcast.training.distributed import Distributed
 from gasmcast.training.inputs.training_set import TrainingSet
 from gasmcast.training.loop import train
 from gasmcast.training.stacking.clip_subset import ClipSubset, NumberedClips
-from gasmcast.training.stacking.out_of_fold import write_out_of_fold
 from gasmcast.training.stacking.stream_weights import fit_stream_weights, pool_out_of_fold
 
 __all__ = [
@@ -98,6 +98,7 @@ def with_stream_weights(
         training_set.clips,
         training_set.clips.plain(),
         groups=groups,
+        videos=[sample.path for sample in training_set.clips.samples],
         labels=training_set.labels,
         folder=folder,
         resume=resume,
@@ -130,6 +131,7 @@ def crossfit_stream_weights(
     plain: TrainingClips,
     *,
     groups: Sequence[str],
+    videos: Sequence[Path | None] | None = None,
     labels: Labels,
     folder: Path,
     resume: bool = False,
@@ -143,11 +145,12 @@ def crossfit_stream_weights(
         clips: augmented training clips.
         plain: the same clips without augmentation.
         groups: source of each clip; the clip's name if it is unknown.
+        videos: see `train_folds`.
         labels: class names.
         folder: the run folder.
         resume: continue with folds that exist, and take weights that have been fitted.
         clip_targets: targets of clips that differ from their class. Clips without a class train
-            every fold and are scored in none.
+            every fold that holds out none of their recording, and are scored in none.
         progress: called before each fold with a sentence.
 
     Raises:
@@ -168,6 +171,7 @@ def crossfit_stream_weights(
         clips,
         plain,
         groups=groups,
+        videos=videos,
         folds=config.train.stream_weight_folds,
         labels=labels,
         folder=folder,
@@ -208,6 +212,7 @@ def train_folds(
     plain: TrainingClips,
     *,
     groups: Sequence[str],
+    videos: Sequence[Path | None] | None = None,
     folds: int,
     labels: Labels,
     folder: Path,
@@ -224,6 +229,8 @@ def train_folds(
         clips: augmented training clips.
         plain: the same clips without augmentation.
         groups: source of each clip; the clip's name if it is unknown.
+        videos: video of each clip. A clip without a class does not train the fold that holds out
+            clips of its video; None: videos are unknown, and only its source counts.
         folds: number of folds.
         labels: class names.
         folder: the run folder.
@@ -251,7 +258,7 @@ def train_folds(
         chosen = np.flatnonzero(fold == k)
         sources = len({groups[i] for i in chosen.tolist()})
         progress(f"Fold {k + 1} of {folds}: {len(chosen)} clips of {sources} sources are held out.")
-        others = ClipSubset(clips, np.flatnonzero(fold != k))
+        others = ClipSubset(clips, _clips_of_other_recordings(fold, k, groups, videos))
         summary = train(
             config, others, None, labels, place, resume=resume, clip_targets=clip_targets
         )
@@ -265,6 +272,25 @@ def train_folds(
         runs.clips.append(chosen[numbers])
         check_finite(scores.transpose(1, 0, 2).reshape(len(numbers), -1), str(place))
     return runs
+
+
+def _clips_of_other_recordings(
+    fold: NDArray[np.int64], k: int, groups: Sequence[str], videos: Sequence[Path | None] | None
+) -> NDArray[np.int64]:
+    """Return the positions of the clips that train fold `k`.
+
+    Clips without a class, such as background, are in no fold (-1). Those of a recording that is
+    held out would show the model its place and light.
+    """
+    held_out = np.flatnonzero(fold == k).tolist()
+    sources = {groups[i] for i in held_out}
+    files = set() if videos is None else {videos[i] for i in held_out} - {None}
+    others = []
+    for i in np.flatnonzero(fold != k).tolist():
+        is_known = groups[i] in sources or (videos is not None and videos[i] in files)
+        if fold[i] >= 0 or not is_known:
+            others.append(i)
+    return np.array(others, np.int64)
 
 
 def _is_share(value: object) -> bool:

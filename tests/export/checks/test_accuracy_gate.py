@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from gasmcast.export.checks.accuracy_gate import judge_precision, no_action_threshold
+from gasmcast.evaluation.metrics import fit_temperature
+from gasmcast.export.checks.accuracy_gate import (
+    fit_elsewhere,
+    judge_precision,
+    no_action_threshold,
+)
 from gasmcast.export.checks.gate_verdict import GateRecipe
 
 RNG = np.random.default_rng(0)
@@ -55,6 +60,28 @@ def test_without_labels_only_agreement_counts():
     assert v
     assert v.top1 is None
     assert v.no_action is None
+
+
+def test_what_is_fitted_elsewhere_serves_clips_without_labels_alone():
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 5, 200)
+    unseen = rng.normal(0, 3, (200, 5)) + 2 * np.eye(5)[labels]
+    fitted = fit_elsewhere(unseen, labels, 0.05)
+    assert fitted == (fit_temperature(unseen, labels), no_action_threshold(unseen, labels, 0.05))
+    assert fitted.no_action is not None
+
+    # Clips that were learned, whose own temperature and threshold would be far too sure.
+    learned = 20 * np.eye(5)[labels]
+    verdict = judge_precision("fp32", "cpu", learned, learned, None, fitted=fitted)
+    assert (verdict.temperature, verdict.no_action, verdict.top1) == (*fitted, None)
+    held_out = judge_precision("fp32", "cpu", unseen / 2, unseen / 2, labels, fitted=fitted)
+    assert held_out == judge_precision("fp32", "cpu", unseen / 2, unseen / 2, labels)
+
+    # Background may still raise the threshold.
+    loud = np.full((20, 5), fitted.no_action + 1)
+    verdict = judge_precision("fp32", "cpu", learned, learned, None, fitted=fitted, background=loud)
+    assert verdict.no_action > fitted.no_action
+    assert verdict.background_reported == 0
 
 
 def test_logits_that_are_not_numbers_fail():

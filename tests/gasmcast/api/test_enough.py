@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -69,6 +70,24 @@ def test_the_verb_prints_the_verdict_or_json(tiny_set, tmp_path) -> None:
     assert "Record '" in result.stdout
     result = CliRunner().invoke(app, [*words, "--json"])
     assert json.loads(result.stdout)["overall"]["clips"] == 30
+
+
+def test_an_allowed_leak_comes_first(tiny_set, tmp_path) -> None:
+    data = shutil.copytree(tiny_set, tmp_path / "data")
+    rows = json.loads((data / "validation.json").read_text())
+    rows += json.loads((data / "train.json").read_text())[:1]
+    (data / "validation.json").write_text(json.dumps(rows))
+    words = ["enough", "--data", str(data), "--config", "demo", "--draws", "2", "--allow-leak"]
+    words += ["--out", str(tmp_path / "out")]
+    for name, value in SETTINGS.items():
+        words += ["--set", f"{name}={value}"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    sentence = "WARNING: LEAK ALLOWED: "
+    assert result.stdout.startswith(sentence)
+    assert sentence in (tmp_path / "out/enough.html").read_text(encoding="utf-8")
+    record = json.loads((tmp_path / "out/enough.json").read_text(encoding="utf-8"))
+    assert record["verdict"][0].startswith(sentence)
 
 
 def test_bad_input_is_one_sentence(tiny_set, tmp_path) -> None:

@@ -108,7 +108,9 @@ def test_the_page_of_a_run(check, tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "eval").mkdir(parents=True)
     (run / "config.yaml").write_text("{}\n")
-    (run / "environment.json").write_text('[{"from_step": 0, "python": "3.11"}]')
+    (run / "environment.json").write_text(
+        '[{"from_step": 0, "python": "3.11", "warnings": ["WARNING: LEAK ALLOWED: <set>"]}]'
+    )
     (run / "metrics.csv").write_text(
         "epoch,loss,top1,lr,wait_share\n1,2,0.5,0.1,0.2\n2,1,0.9,0,0\n"
     )
@@ -116,6 +118,7 @@ def test_the_page_of_a_run(check, tmp_path: Path) -> None:
     content = render_run(run)
     for heading in ("Confusion", "Calibration", "Most confused pairs", "Worst clips"):
         assert f"<h2>{heading}</h2>" in content
+    assert content.count('<p class="bad">WARNING: LEAK ALLOWED: &lt;set&gt;</p>') == 1
     check(write(tmp_path, content))
 
 

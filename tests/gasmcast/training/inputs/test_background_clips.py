@@ -11,13 +11,15 @@ import torch
 
 from gasmcast.data.synthetic.clips import make_set
 from gasmcast.errors import UsageError
+from gasmcast.evaluation.out_of_fold import read_out_of_fold
 from gasmcast.evaluation.predict import predict
 from gasmcast.evaluation.teacher_opinion import POOLED
 from gasmcast.models.checkpoint import load_checkpoint
 from gasmcast.training.clip_targets import ClipTargets
 from gasmcast.training.inputs.background_clips import add_background, find_background_clips
 from gasmcast.training.inputs.training_set import open_training_set
-from gasmcast.training.stacking.out_of_fold import read_out_of_fold
+from gasmcast.training.stacking import folds
+from gasmcast.training.stacking.cross_validation import cross_validate
 from tests.conftest import write_video
 from tests.gasmcast.training.inputs.tiny_training import TINY, train
 
@@ -110,6 +112,48 @@ def test_unlabeled_time_of_training_videos_alone(tmp_path: Path) -> None:
     clips = [sample for sample in opened.clips.samples if sample.id in opened.without_class()]
     assert {Path(str(clip.video)).name for clip in clips} == {"long.mp4"}
     assert all(clip.end_s <= 7 or clip.start_s >= 21 for clip in clips)
+
+
+def test_unlabeled_time_of_a_recording_trains_no_fold_that_holds_it_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = ["video,label,start,end,source"]
+    for number in range(4):
+        write_video(tmp_path / f"{number}.mp4", 20, fps=10, size=(64, 48))
+        rows += [
+            f"{number}.mp4,{('wave', 'nod')[k % 2]},{k},{k + 1},room {number // 2}"
+            for k in (8, 9, 10)
+        ]
+    table = tmp_path / "clips.csv"
+    table.write_text("\n".join(rows) + "\n")
+    opened = open_training_set(
+        "demo", table, {**TINY, "train.background": "unlabeled"}, whole=True, preload=False
+    )
+    video_of = {sample.id: Path(str(sample.video)).stem for sample in opened.clips.samples}
+    windows = opened.without_class()
+    assert windows
+
+    # Which clips train each fold; nothing is trained or scored here.
+    trained: list[set[str]] = []
+
+    def note_clips(_config, clips, *_given, **_named) -> dict[str, str]:
+        trained.append(set(clips.ids))
+        return {"stopped": "", "checkpoint": ""}
+
+    monkeypatch.setattr(folds, "train", note_clips)
+    monkeypatch.setattr(
+        folds,
+        "score_read_outs",
+        lambda _, held_out, __: (np.zeros((1, len(held_out), 2)), np.arange(len(held_out))),
+    )
+    cross_validate(opened, tmp_path / "run", 2, resume=False)
+
+    assert len(trained) == 2
+    for ids in trained:
+        rooms = {int(video_of[name]) // 2 for name in ids - windows}
+        assert len(rooms) == 1
+        assert {int(video_of[name]) // 2 for name in ids & windows} <= rooms
+    assert set().union(*trained) == set(video_of)
 
 
 @pytest.mark.parametrize(

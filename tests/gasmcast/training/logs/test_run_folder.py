@@ -14,6 +14,9 @@ from gasmcast.errors import UsageError
 from gasmcast.training.logs.environment import describe_environment
 from gasmcast.training.logs.listing import list_runs, render_runs
 from gasmcast.training.logs.run_folder import RunFolder
+from gasmcast.training.logs.run_page import render_run
+from tests.conftest import write_video
+from tests.gasmcast.training.inputs import tiny_training
 
 
 def test_a_finished_run_that_goes_on_is_unfinished_again(fake, tmp_path: Path) -> None:
@@ -24,6 +27,35 @@ def test_a_finished_run_that_goes_on_is_unfinished_again(fake, tmp_path: Path) -
     assert [row["finished"] for row in list_runs(tmp_path)] == [True]
     RunFolder(tmp_path, config, 12).close()
     assert [row["finished"] for row in list_runs(tmp_path)] == [False]
+
+
+def test_the_report_repeats_the_warnings_of_each_start_once(fake, tmp_path: Path) -> None:
+    config = fake.tiny_config()
+    RunFolder(tmp_path, config, 0, ("WARNING: LEAK ALLOWED: 1 source <a>.",)).close()
+    RunFolder(tmp_path, config, 6, ("WARNING: LEAK ALLOWED: 1 source <a>.", "Another.")).close()
+    page = render_run(tmp_path)
+    assert page.count('<p class="bad">WARNING: LEAK ALLOWED: 1 source &lt;a&gt;.</p>') == 1
+    assert '<p class="bad">Another.</p>' in page
+
+    # A run of an older version has none.
+    starts = json.loads((tmp_path / "environment.json").read_text())
+    for start in starts:
+        del start["warnings"]
+    (tmp_path / "environment.json").write_text(json.dumps(starts))
+    assert "LEAK" not in render_run(tmp_path)
+
+
+def test_an_allowed_leak_reaches_the_report_of_the_run(tmp_path: Path) -> None:
+    rows = ["video,label,source,split"]
+    for number in range(12):
+        write_video(tmp_path / f"{number}.mp4", 1, fps=10, size=(64, 48))
+        split = "train" if number < 8 else "val"
+        rows.append(f"{number}.mp4,{('up', 'down')[number % 2]},room {number % 4},{split}")
+    table = tmp_path / "clips.csv"
+    table.write_text("\n".join(rows) + "\n")
+    tiny_training.train(table, tmp_path / "run", allow_leak=True)
+    page = render_run(tmp_path / "run")
+    assert page.count("WARNING: LEAK ALLOWED: ") == 1
 
 
 @pytest.mark.parametrize("there", ["opencv-python", "opencv-python-headless"])

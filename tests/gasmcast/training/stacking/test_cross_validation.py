@@ -13,14 +13,16 @@ import yaml
 from typer.testing import CliRunner
 
 from gasmcast.api.evaluate import evaluate
+from gasmcast.api.export import export
 from gasmcast.api.train import train
 from gasmcast.cli import app
+from gasmcast.data.source_interval import source_interval
 from gasmcast.errors import UsageError
-from gasmcast.evaluation.source_interval import source_interval
+from gasmcast.evaluation.metrics import fit_temperature
+from gasmcast.evaluation.out_of_fold import read_logits, read_out_of_fold
 from gasmcast.training import loop
 from gasmcast.training.logs.listing import list_runs, render_runs
 from gasmcast.training.stacking import folds
-from gasmcast.training.stacking.out_of_fold import read_out_of_fold
 
 
 def _video(path: Path, seed: int) -> None:
@@ -117,6 +119,40 @@ def test_folds_judge_and_then_all_clips_train(fake, clips, tmp_path, read_out: s
     assert states == {path: path.stat().st_mtime_ns for path in states}
     with pytest.raises(UsageError, match=r"the result of 3 folds\. Use --folds 3"):
         train(preset, clips, run, folds=2, settings=settings, resume=True, warn=lambda _: None)
+
+
+@pytest.mark.slow
+def test_an_export_calibrates_on_the_folds_and_not_on_clips_that_were_trained_on(
+    fake, clips, tmp_path
+) -> None:
+    run = tmp_path / "run"
+    train(_preset(fake, tmp_path), clips, run, folds=3, warn=lambda _: None)
+    result = export(run, tmp_path / "m.gasm", data=clips, measure=False, threads=1)
+
+    unseen = read_logits(run, 2)
+    assert unseen is not None
+    assert unseen.logits.shape == (12, 2)
+    stored = json.loads((run / "folds" / "out_of_fold.json").read_text())
+    names = ("down", "up")
+    assert [names[i] for i in unseen.logits.argmax(1)] == [
+        answer["predicted"] for answer in stored["answers"]
+    ]
+    assert [names[i] for i in unseen.labels] == [answer["label"] for answer in stored["answers"]]
+
+    # Agreement is judged; temperature and threshold are of clips that the models had not seen.
+    fp32 = result.manifest.precisions["fp32"]
+    assert (fp32.agreement, fp32.top1, fp32.ece) == (1.0, None, None)
+    assert fp32.temperature == pytest.approx(fit_temperature(*unseen))
+    wrong = unseen.logits.argmax(1) != unseen.labels
+    assert (fp32.no_action is not None) == wrong.any()
+    assert "training clips" in str(result)
+    warning = "WARNING: the clips were trained on: agreement is judged, accuracy and calibration"
+    assert str(result).count(warning) == 1
+    assert "Out of fold, on 12 clips of 6 sources" in str(result)
+    assert any(note.startswith(warning) for note in result.report["notes"])
+    page = (result.path / "report.html").read_text()
+    assert warning in page
+    assert "which the model has learned: agreement only" in page
 
 
 def test_a_fold_that_is_finished_is_not_trained_again(fake, clips, tmp_path, monkeypatch) -> None:

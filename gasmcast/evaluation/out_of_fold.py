@@ -1,6 +1,7 @@
 """Result of cross-validation: what models say about clips of sources that they have not seen.
 
-It is kept in `folds/out_of_fold.json` of the run folder.
+It is kept in `folds/out_of_fold.json` of the run folder, and the logits beside it. The final model
+is trained on these clips, so its own logits of them cannot calibrate it; those out of fold can.
 """
 
 from __future__ import annotations
@@ -9,19 +10,30 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gasmcast.data.clip_set import TrainingClips
+from gasmcast.data.sample import Sample
+from gasmcast.data.source_interval import source_interval
 from gasmcast.errors import UsageError
-from gasmcast.evaluation.source_interval import source_interval
 from gasmcast.files import read_json, write_atomic
+from gasmcast.tensorfile import TornFileError, read_tensors, write_tensors
 
-__all__ = ["OutOfFold", "judged_clips", "read_out_of_fold", "write_out_of_fold"]
+__all__ = [
+    "OutOfFold",
+    "OutOfFoldLogits",
+    "count_trained",
+    "read_logits",
+    "read_out_of_fold",
+    "write_out_of_fold",
+]
 
 FILE = "folds/out_of_fold.json"
+LOGITS_FILE = "folds/out_of_fold.safetensors"
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,15 @@ class OutOfFold:
         return asdict(self)
 
 
+class OutOfFoldLogits(NamedTuple):
+    """Logits of clips, by models that had not seen their sources."""
+
+    logits: NDArray[np.float32]
+    """`(N, classes)`."""
+    labels: NDArray[np.int64]
+    """`(N,)`."""
+
+
 def write_out_of_fold(
     folder: Path,
     chosen: Sequence[NDArray[np.int64]],
@@ -57,7 +78,7 @@ def write_out_of_fold(
     groups: Sequence[str],
     names: Sequence[str],
 ) -> OutOfFold:
-    """Write the result of all folds, with the answer to each clip, and return its figures.
+    """Write the result of all folds, with answer and logits of each clip, and return its figures.
 
     Args:
         folder: the run folder.
@@ -98,6 +119,14 @@ def write_out_of_fold(
                 "sources": len({sources[i] for i in own}),
                 "top1": float(correct[own].mean()),
             }
+    # The JSON file comes last: with it the folds are finished.
+    labels = [clips.labels[clip] for positions in chosen for clip in positions.tolist()]
+    tensors = {
+        "logits": torch.tensor(np.concatenate(logits), dtype=torch.float32),
+        "labels": torch.tensor(labels, dtype=torch.int64),
+    }
+    (folder / LOGITS_FILE).parent.mkdir(parents=True, exist_ok=True)
+    write_tensors(folder / LOGITS_FILE, tensors, {})
     content = {**figures.to_json(), "classes": classes, "answers": answers}
     write_atomic(folder / FILE, json.dumps(content, indent=1))
     return figures
@@ -127,12 +156,49 @@ def read_out_of_fold(folder: Path) -> OutOfFold | None:
         ) from None
 
 
-def judged_clips(folder: Path) -> set[tuple[str, str]]:
-    """Return id and source of the clips that were judged out of fold, and then trained on.
+def read_logits(folder: Path, classes: int) -> OutOfFoldLogits | None:
+    """Return the logits out of fold of a run folder; None without any, as in older runs.
+
+    Args:
+        folder: the run folder.
+        classes: number of classes of its model.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    file = folder / LOGITS_FILE
+    if not file.is_file():
+        return None
+    try:
+        tensors, _ = read_tensors(file)
+        logits, labels = tensors["logits"].numpy(), tensors["labels"].numpy()
+    except (TornFileError, KeyError):
+        raise UsageError(
+            f"{file} is damaged.", "Remove it; nothing is fitted on it then."
+        ) from None
+    if logits.shape != (len(labels), classes):
+        raise UsageError(f"{file} is of other classes.", "Remove it; nothing is fitted on it then.")
+    return OutOfFoldLogits(logits, labels)
+
+
+def count_trained(folder: Path, clips: Sequence[Sample]) -> int:
+    """Return how many of the clips the final model of a run with folds was trained on.
+
+    Args:
+        folder: the run folder. Without finished folds, nothing is known and the count is 0.
+        clips: clips of a data set.
 
     Raises:
         UsageError: the file of the run folder is damaged.
     """
+    if not (folder / FILE).is_file():
+        return 0
+    trained = _judged_clips(folder)
+    return sum((clip.id, clip.source or clip.id) in trained for clip in clips)
+
+
+def _judged_clips(folder: Path) -> set[tuple[str, str]]:
+    """Return id and source of the clips that were judged out of fold, and then trained on."""
     stored = read_json(folder / FILE, dict, "answers")
     try:
         return {(str(answer["id"]), str(answer["source"])) for answer in stored["answers"]}
