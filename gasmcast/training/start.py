@@ -59,7 +59,7 @@ def start_run(
         folder: the run folder.
         resume: resume from the folder's newest complete state, if it holds one.
         clip_targets: targets of clips that differ from their class.
-        warnings: what the user was told about data and settings, for the report.
+        warnings: warnings about data and settings that the user has seen, for the report.
 
     Raises:
         UsageError: the folder holds another run, a data set that cannot be trained on, or

@@ -48,7 +48,7 @@ def trained(monkeypatch):
     """
     done, faults = [], {}
 
-    def train(config, clips, validation, labels, folder, *, resume):
+    def train(config, clips, validation, labels, folder, *, resume, warnings):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
         done.append(config.model.fusion)
