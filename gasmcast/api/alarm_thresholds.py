@@ -53,9 +53,9 @@ class ThresholdResult:
         proof = (
             f"{row.events} events in {choice.idle_hours:.2f} idle hours of {choice.cameras} "
             f"cameras: at most {row.upper_per_day:.3g} a day and camera (95 %), and "
-            f"{choice.at_most_per_day:g} were wanted. Labels with an `on` of their own count as "
-            "further events in the bound. The thresholds were chosen on these hours, so `live` "
-            "checks the rate."
+            f"{choice.at_most_per_day:g} were wanted. Labels with a threshold of their own count "
+            "as further events in the bound. The thresholds were chosen on these hours, so "
+            "gasmcast live checks the rate."
         )
         return f"{proof} {self.leak}" if self.leak else proof
 
