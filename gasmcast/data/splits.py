@@ -29,7 +29,7 @@ SHOWN = 3
 
 
 class Footage(NamedTuple):
-    """What may tell that two clips show the same."""
+    """Facts of a clip by which two clips of the same footage are found."""
 
     origin: str
     """Source: the stated one, or the video."""

@@ -38,6 +38,7 @@ def render_page(
         (title, [(data_uri(png(p.pixels), "png"), p.caption) for p in group])
         for title, group in groupby(pictures, key=lambda picture: picture.section)
     ]
+
     return render(
         "explain.html.j2",
         title=f"Why {report.labels[report.predicted]}?",
@@ -85,6 +86,7 @@ def faithfulness_table(check: Faithfulness, over: str) -> Table:
         difference = f"{gain.mean:+.3f} [{low:+.3f}, {high:+.3f}]"
         better = "yes" if gain else "no"
         rows.append((name, f"{attention:.3f}", f"{random:.3f}", difference, better))
+
     head = ("AUC", "attention", "random", f"advantage [95 % over {over}]", "better than random")
     return Table(head, rows, numbers=(1, 2, 3))
 

@@ -67,7 +67,7 @@ class Subject:
 
     @property
     def independent(self) -> bool:
-        """Whether the read-out of a stream sees that stream alone, without any exchange."""
+        """True if the read-out of each stream sees that stream alone, without any exchange."""
         model = self.config
         return model.streams != "both" or model.read_out == "guarded" or model.fusion == "late"
 

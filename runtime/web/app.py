@@ -52,7 +52,7 @@ Attention = Callable[..., dict[str, Any]]
 
 @dataclass(frozen=True)
 class Page:
-    """What the page shows beside the records."""
+    """Content of the page beside the records."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     """`engine`, `labels` and `bundle` of the run, as JSON data."""

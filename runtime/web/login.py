@@ -84,7 +84,7 @@ class Login:
         self._wrong: OrderedDict[str, list[float]] = OrderedDict()
 
     def closed(self, client: str) -> bool:
-        """Return whether a client gave so many wrong tokens that it has to wait for a minute."""
+        """Return whether a client must wait, because it gave too many wrong tokens in a minute."""
         since = self._clock() - _TRIES_S
         recent = [moment for moment in self._wrong.get(client, []) if moment > since]
         return len(recent) >= _TRIES
