@@ -76,6 +76,7 @@ class WebFeed:
         self._open_keys: dict[str, str] = {}  # of the event that is open, by camera
         self._run, self._serial = secrets.token_hex(6), itertools.count(1)
         self._stats: Stats | None = None
+        self._named: dict[str, None] = {}  # cameras that a page has heard of
 
     # Side of the runtime: called by its threads.
 
@@ -83,6 +84,8 @@ class WebFeed:
         """Take a record and pass it on to the clients."""
         key = ""
         with self._lock:
+            if not isinstance(record, Stats) and record.camera:
+                self._named[record.camera] = None
             if isinstance(record, Decision):
                 self._decisions[record.camera] = record
             elif isinstance(record, Event):
@@ -116,8 +119,8 @@ class WebFeed:
     def forget(self, camera: str) -> None:
         """Forget a camera that was removed from the run."""
         with self._lock:
-            self._pictures.pop(camera, None)
-            self._decisions.pop(camera, None)
+            for known in (self._named, self._pictures, self._decisions):
+                known.pop(camera, None)
 
     def close(self) -> None:
         """Finish the store."""
@@ -130,7 +133,7 @@ class WebFeed:
         """Return the names of the cameras, those of the last statistics first."""
         with self._lock:
             names = [] if self._stats is None else [c.camera for c in self._stats.cameras]
-            return list(dict.fromkeys([*names, *self._decisions, *self._pictures]))
+            return list(dict.fromkeys([*names, *self._named, *self._pictures]))
 
     def picture(self, camera: str) -> tuple[float, NDArray[np.uint8]] | None:
         """Return time and image of the newest picture of a camera; None before the first."""
@@ -221,7 +224,7 @@ class WebFeed:
 
     def _forget_others(self, present: set[str]) -> None:
         """Forget the cameras that are not in the run any more; the lock is held."""
-        for known in (self._pictures, self._decisions, self._open_keys):
+        for known in (self._named, self._pictures, self._decisions, self._open_keys):
             for name in [name for name in known if name not in present]:
                 del known[name]
 

@@ -74,10 +74,15 @@ class Live:
 
 
 @pytest.fixture
-def runs() -> Iterator[list[Live]]:
-    """Runs that end with their test, also if it fails."""
+def start() -> Iterator[Callable[..., Live]]:
+    """Start runs that end with their test, also if it fails."""
     started: list[Live] = []
-    yield started
+
+    def start(bundle: Path, folder: Path, *options: str, **settings: str) -> Live:
+        started.append(Live(bundle, folder, *options, **settings))
+        return started[-1]
+
+    yield start
     for run in started:
         run.process.kill()
         run.process.wait()
@@ -186,7 +191,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 def problems_of(page) -> list[str]:
     """Return a list to which the page's console and its errors are added."""
     problems: list[str] = []
-    page.on("console", lambda message: problems.append(message.text))
+    page.on("console", lambda message: problems.append(f"{message.text} {message.location}"))
     page.on("pageerror", lambda error: problems.append(str(error)))
     return problems
 
@@ -234,6 +239,16 @@ def test_tiles_show_pictures_and_decisions_soon(page) -> None:
     wait_for(lambda: page.evaluate("document.querySelector('.tile').dataset.time") != first, 10)
     assert page.locator(".bars li").count() >= 4
     wait_for(lambda: "engine busy" in page.locator("#facts").inner_text())
+
+
+def test_tiles_have_the_order_of_the_run(page) -> None:
+    names = page.locator("#cameras .name")
+    wait_for(lambda: names.all_inner_texts() == [*CAMERAS, "gate"], 10)
+    # A camera was heard before the others, as at the start of a run.
+    page.locator("#cameras").evaluate("list => list.append(list.firstElementChild)")
+    assert names.all_inner_texts() != [*CAMERAS, "gate"]
+    wait_for(lambda: names.all_inner_texts() == [*CAMERAS, "gate"], 10)
+    wait_for(lambda: has_picture(page, "front"), 10)
 
 
 def test_pictures_move(page) -> None:
@@ -344,10 +359,9 @@ def test_a_phone_can_use_it(browser, live: Live) -> None:
 
 
 def test_attention_is_drawn_over_the_picture(
-    browser, attention_folder: Path, tmp_path: Path, runs: list[Live]
+    browser, attention_folder: Path, tmp_path: Path, start: Callable[..., Live]
 ) -> None:
-    run = Live(attention_folder, tmp_path)
-    runs.append(run)
+    run = start(attention_folder, tmp_path)
     page = browser.new_page()
     problems, asked = problems_of(page), attention_requests(page)
     page.goto(run.url)
@@ -361,13 +375,14 @@ def test_attention_is_drawn_over_the_picture(
     wait_for(lambda: painted(canvas) > 0.05, 10)
     assert serious(page) == []
 
-    # The oldest segment has a map of its own.
+    # The oldest segment has a map of its own: here the left half, where the others have the right.
+    page.route("**/front/attention*", with_halves)
     maps.select_option("segments")
     time_of = tile.get_by_label("Time")
-    wait_for(lambda: time_of.is_visible() and painted(canvas) > 0.05, 10)
-    newest = canvas.screenshot()
+    wait_for(lambda: halves(canvas) == (False, True), 10)
     time_of.select_option(label="oldest")
-    assert canvas.screenshot() != newest
+    wait_for(lambda: halves(canvas) == (True, False), 10)
+    page.unroute_all(behavior="wait")
 
     # A click chooses a patch; its map alone costs a run of the encoder.
     canvas.click()
@@ -383,10 +398,9 @@ def test_attention_is_drawn_over_the_picture(
 
 
 def test_a_patch_is_chosen_with_the_keyboard(
-    browser, attention_folder: Path, tmp_path: Path, runs: list[Live]
+    browser, attention_folder: Path, tmp_path: Path, start: Callable[..., Live]
 ) -> None:
-    run = Live(attention_folder, tmp_path)
-    runs.append(run)
+    run = start(attention_folder, tmp_path)
     page = browser.new_page()
     problems, asked = problems_of(page), attention_requests(page)
     page.goto(run.url)
@@ -413,15 +427,14 @@ def test_a_patch_is_chosen_with_the_keyboard(
 
 
 def test_attention_is_asked_once_at_a_time_and_only_while_it_is_seen(
-    browser, attention_folder: Path, tmp_path: Path, runs: list[Live]
+    browser, attention_folder: Path, tmp_path: Path, start: Callable[..., Live]
 ) -> None:
-    run = Live(attention_folder, tmp_path, "--allow-browser-cameras")
-    runs.append(run)
+    run = start(attention_folder, tmp_path, "--allow-browser-cameras")
     page = browser.new_page(viewport={"width": 390, "height": 844})
     asked = attention_requests(page)
     page.goto(run.url)
     page.locator("#be-camera").click()
-    tile = page.locator(".tile", has_text="browser-")
+    tile = page.locator(".tile:last-child", has_text="browser-")
     wait_for(lambda: tile.locator(".bars li").count() > 0, 60)
     button = tile.locator(".attention button")
     button.click()
@@ -452,10 +465,9 @@ def test_attention_is_asked_once_at_a_time_and_only_while_it_is_seen(
 
 
 def test_maps_that_the_model_lacks_are_not_offered(
-    browser, attention_folder: Path, tmp_path: Path, runs: list[Live]
+    browser, attention_folder: Path, tmp_path: Path, start: Callable[..., Live]
 ) -> None:
-    run = Live(attention_folder, tmp_path)
-    runs.append(run)
+    run = start(attention_folder, tmp_path)
     page = browser.new_page()
     page.route("**/front/attention*", without_cross_attention)
     page.goto(run.url)
@@ -478,6 +490,19 @@ def without_cross_attention(route) -> None:
         route.fulfill(response=answer)
 
 
+def with_halves(route) -> None:
+    """Answer with attention on the left half for the oldest segment, right for later ones."""
+    answer = route.fetch()
+    if not answer.ok:
+        route.fulfill(response=answer)
+        return
+    body = answer.json()
+    for k, grid in enumerate(body["patches_heard"]):
+        row = [float((column < grid["cols"] // 2) == (k == 0)) for column in range(grid["cols"])]
+        grid["values"] = row * grid["rows"]
+    route.fulfill(json=body)
+
+
 def attention_requests(page) -> list[str]:
     """Return a list to which the addresses of requested maps are added."""
     asked: list[str] = []
@@ -490,20 +515,34 @@ def attention_requests(page) -> list[str]:
     return asked
 
 
-def painted(canvas) -> float:
-    """Return the share of a canvas that is not transparent, read from a copy made for reading."""
+def opacity(canvas) -> np.ndarray:
+    """Return the opacity of each pixel of a canvas (H, W), read from a copy made for reading."""
     script = """canvas => {
-        if (!canvas.width || !canvas.height) return 0;
+        if (!canvas.width || !canvas.height) return [[0]];
         const copy = document.createElement("canvas");
         copy.width = canvas.width;
         copy.height = canvas.height;
         const context = copy.getContext("2d", { willReadFrequently: true });
         context.drawImage(canvas, 0, 0);
         const { data } = context.getImageData(0, 0, copy.width, copy.height);
-        const drawn = data.filter((value, index) => index % 4 === 3 && value > 20);
-        return drawn.length * 4 / data.length;
+        const alpha = Array.from(data.filter((value, index) => index % 4 === 3));
+        return Array.from({ length: copy.height },
+            (_, row) => alpha.slice(row * copy.width, (row + 1) * copy.width));
     }"""
-    return float(canvas.evaluate(script))
+    return np.array(canvas.evaluate(script))
+
+
+def painted(canvas) -> float:
+    """Return the share of a canvas that is not transparent."""
+    return float((opacity(canvas) > 20).mean())
+
+
+def halves(canvas) -> tuple[bool, bool]:
+    """Return whether the middle of a canvas is painted, left and right of its center."""
+    opaque = opacity(canvas) > 20
+    tenth = opaque.shape[1] // 10
+    left, right = opaque[:, 3 * tenth : 4 * tenth], opaque[:, 6 * tenth : 7 * tenth]
+    return bool(left.mean() > 0.5), bool(right.mean() > 0.5)
 
 
 def test_nothing_serious_for_axe(page) -> None:
@@ -667,10 +706,10 @@ def tell(page, *records: dict[str, object]) -> None:
 
 
 def test_another_machine_logs_in(
-    browser, tiny_bundle: Path, tmp_path: Path, runs: list[Live]
+    browser, tiny_bundle: Path, tmp_path: Path, start: Callable[..., Live]
 ) -> None:
-    run = Live(tiny_bundle, tmp_path, "--quiet", address="0.0.0.0:0")  # the token is shown anyway
-    runs.append(run)
+    # The token is shown anyway.
+    run = start(tiny_bundle, tmp_path, "--quiet", address="0.0.0.0:0")
     token = re.search(r"token \(shown once\): (\S+)", run.text)
     assert token is not None
     opened = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")

@@ -139,6 +139,9 @@ function follow(cameras) {
     gone.add(camera);
     [...$("filter-camera").options].find((option) => option.value === camera)?.remove();
   }
+  // The order of the run, whichever camera was heard first.
+  const roots = cameras.map((stats) => tiles.get(stats.camera).root);
+  if (roots.some((root, k) => $("cameras").children[k] !== root)) $("cameras").append(...roots);
   $("empty").hidden = tiles.size > 0;
 }
 

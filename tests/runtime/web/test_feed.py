@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gasmcast.runtime.records import Event
+from gasmcast.runtime.records import Event, Notice
 from gasmcast.runtime.web.event_store import EventStore
 from gasmcast.runtime.web.feed import WebFeed
 from tests.runtime.web.site import EVENT, PICTURE, decision, stats
@@ -73,6 +73,20 @@ def test_events_of_an_earlier_version_have_a_key(tmp_path: Path) -> None:
     store.close()
     (found,) = store.events()
     assert found["key"] == f"stored-{found['id']}"
+
+
+def test_a_camera_that_a_page_heard_of_is_known() -> None:
+    feed = WebFeed()
+    connecting = Notice("gate", 0.0, 0.0, "state", "gate connects.")
+    feed.write(connecting)
+    assert feed.cameras() == ["gate"]
+    feed.write(stats("front door", "gate"))
+    assert feed.cameras() == ["front door", "gate"]
+    feed.write(stats("front door"))
+    assert feed.cameras() == ["front door"]
+    feed.write(connecting)
+    feed.forget("gate")
+    assert feed.cameras() == ["front door"]
 
 
 def test_cameras_that_left_are_forgotten() -> None:
