@@ -43,7 +43,7 @@ class CameraList:
     """All sources of a run.
 
     Args:
-        texts: sources as on the command line.
+        texts: sources as on the command line; none if only browsers are cameras.
         config: settings of the run.
         realtime: play files at their own pace.
         check: called with the entries before they are used; raises to reject them.
@@ -147,6 +147,8 @@ class CameraList:
         return True
 
     def _read(self) -> list[CameraEntry]:
+        if not self._texts:
+            return []  # browsers join as cameras
         try:
             opened = open_sources(self._texts, realtime=self._realtime)
             entries = [self._entry(spec, source) for spec, source in opened]

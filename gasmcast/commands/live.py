@@ -172,6 +172,8 @@ def live(
 
         gasmcast live demo: --bundle demo/demo.gasm --web
 
+        gasmcast live --bundle demo/demo.gasm --web --allow-browser-cameras
+
         gasmcast live clip.mp4 --bundle model.gasm --record run.jsonl && gasmcast replay run.jsonl
     """
     from gasmcast.runtime.camera_list import CameraList
@@ -199,7 +201,7 @@ def live(
     }
     settings = load_live_config(config, flags)
 
-    sources, bundle = _check_given(sources, bundle)
+    sources, bundle = _check_given(sources, bundle, browser_cameras=allow_browser_cameras)
 
     # Everything that a wrong flag can break comes before seconds of compiling.
     files = OutputFiles(jsonl=jsonl, save=save, record=record)
@@ -227,7 +229,7 @@ def live(
         report(f"engine: {description}")
         settings = _with_thresholds(model, settings, report)
 
-        any_live = len(cameras.files) < len(cameras.entries)
+        any_live = allow_browser_cameras or len(cameras.files) < len(cameras.entries)
         capacity = _measure(model, settings.hop, any_live, report)
         recorder = Recorder(record, model, settings, description) if record else None
         if recorder:
@@ -255,30 +257,34 @@ def live(
     if reloadable:
         reload = partial(cameras.reload, session)
         reload_signal.forward(session.request_reload)
-    errors = session.run(duration, window.pump if window else None, reload)
+    pump = window.pump if window else None
+    errors = session.run(duration, pump, reload, until_stopped=not sources)
     _raise_first(errors, ordered=session.stopped)
 
     recording = recorder.path if recorder else None
     report(_summary(session, files.written(cameras.entries, recording), recording))
 
 
-def _check_given(sources: list[str] | None, bundle: Path | None) -> tuple[list[str], Path]:
+def _check_given(
+    sources: list[str] | None, bundle: Path | None, *, browser_cameras: bool
+) -> tuple[list[str], Path]:
     """Return sources and bundle; Typer's own messages would not say what to do next.
 
     Raises:
-        UsageError: one of them is missing.
+        UsageError: there is no bundle; or no source, and no browser may become one.
     """
-    if not sources:
+    if not sources and not browser_cameras:
         raise UsageError(
             "There is no source.",
-            "Give 0, a file, rtsp://..., demo: or @cameras.yaml; see gasmcast live --help.",
+            "Give 0, a file, rtsp://..., demo: or @cameras.yaml, or take browsers as cameras by "
+            "--web --allow-browser-cameras; see gasmcast live --help.",
         )
     if bundle is None:
         raise UsageError(
             "There is no bundle.",
             "Give --bundle MODEL.gasm; `gasmcast export` makes one, `gasmcast demo` a first one.",
         )
-    return sources, bundle
+    return sources or [], bundle
 
 
 def _open_view(
@@ -364,7 +370,7 @@ def _summary(session: Session, written: list[Path], recording: Path | None) -> s
     """Return the last line: what was decided and written, and a next step."""
     lanes = session.pipeline.lanes.values()
     decisions = sum(lane.decisions for lane in lanes)
-    text = f"{decisions} decisions from {len(lanes)} source{'s' if len(lanes) > 1 else ''}."
+    text = f"{decisions} decisions from {len(lanes)} source{'' if len(lanes) == 1 else 's'}."
 
     # The next step depends on what this run left behind.
     if written:

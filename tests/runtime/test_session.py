@@ -244,6 +244,17 @@ def test_stop_finishes_what_is_under_way(opened):
     assert not [t for t in threading.enumerate() if t.name.startswith(("gasmcast-", "camera-"))]
 
 
+def test_a_run_without_a_source_waits_for_cameras_to_join(opened, moving_video):
+    sink = Kept()
+    session = Session(opened[0], LiveConfig(), [sink])
+    threading.Timer(0.5, session.add, [FileSource(moving_video, "m")]).start()
+    threading.Timer(4.0, session.stop).start()
+    started = time.monotonic()
+    assert session.run(until_stopped=True) == []
+    assert time.monotonic() - started >= 3.5
+    assert [r for r in sink.items if isinstance(r, Decision)]
+
+
 def test_one_broken_source_does_not_stop_the_others(opened, moving_video, tmp_path):
     rubbish = tmp_path / "rubbish.mp4"
     rubbish.write_bytes(b"\0" * 5000)

@@ -13,9 +13,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,13 +48,15 @@ class Live:
         *options: str,
         address: str = "127.0.0.1:0",
         gate: str | None = None,
+        names: Sequence[str] = CAMERAS,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        cameras = [{"source": "demo:", "name": name, "settings": SETTINGS} for name in CAMERAS]
+        cameras = [{"source": "demo:", "name": name, "settings": SETTINGS} for name in names]
         cameras += [{"source": gate, "name": "gate"}] if gate else []
         (folder / "cameras.yaml").write_text(yaml.safe_dump({"cameras": cameras}))
-        command = [sys.executable, "-m", "gasmcast", "live", f"@{folder / 'cameras.yaml'}"]
-        command += ["--bundle", str(bundle), "--web", address, *options]
+        command = [sys.executable, "-m", "gasmcast", "live", "--bundle", str(bundle)]
+        command += [f"@{folder / 'cameras.yaml'}"] if cameras else []
+        command += ["--web", address, *options]
         environment = {**os.environ, "XDG_STATE_HOME": str(folder)}
         self.log = folder / "log"
         with self.log.open("w") as log:
@@ -78,7 +81,7 @@ def start() -> Iterator[Callable[..., Live]]:
     """Start runs that end with their test, also if it fails."""
     started: list[Live] = []
 
-    def start(bundle: Path, folder: Path, *options: str, **settings: str) -> Live:
+    def start(bundle: Path, folder: Path, *options: str, **settings: Any) -> Live:
         started.append(Live(bundle, folder, *options, **settings))
         return started[-1]
 
@@ -330,6 +333,25 @@ def test_this_device_becomes_a_camera_and_gets_decisions(page) -> None:
     assert red > 90 > max(blue, green)
     button.click()
     wait_for(lambda: tile.count() == 0, 60)
+
+
+def test_a_browser_may_be_the_only_camera(
+    browser, tiny_bundle: Path, tmp_path: Path, start: Callable[..., Live]
+) -> None:
+    run = start(tiny_bundle, tmp_path, "--allow-browser-cameras", names=())
+    page = browser.new_page()
+    problems = problems_of(page)
+    page.goto(run.url)
+    assert page.locator("#empty").is_visible()
+    for _ in range(2):  # it may leave and come back
+        page.locator("#be-camera").click()
+        tile = page.locator(".tile", has_text="browser-")
+        wait_for(lambda tile=tile: tile.locator(".bars li").count() > 0, 60)
+        page.locator("#be-camera").click()
+        wait_for(page.locator("#empty").is_visible, 60)
+    page.close()
+    run.stop()
+    assert problems == []
 
 
 def test_a_phone_can_use_it(browser, live: Live) -> None:
