@@ -29,7 +29,7 @@ test: $(STAMP)
 BROWSER_TESTS := $(addprefix tests/gasmcast/report/,test_pages_in_browser.py \
 	test_verb_pages_in_browser.py)
 test-web: debian $(STAMP)
-	GASMCAST_NEED_BROWSER=1 $(BIN)/python -m pytest tests/web $(BROWSER_TESTS)
+	GASMCAST_NEED_DEBIAN=1 $(BIN)/python -m pytest tests/web $(BROWSER_TESTS)
 
 # What .pre-commit-config.yaml runs at a commit, over all files.
 lint: $(STAMP)
@@ -85,7 +85,7 @@ dist: $(STAMP) $(RELEASE_STAMP)
 # Libraries that OpenCV needs on a machine without a screen, and servers and tools that some fault
 # tests need (RTSP, MQTT, FFmpeg, a browser). Without them these tests are skipped with a reason.
 DEBIAN := chromium ffmpeg gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
-	gstreamer1.0-plugins-ugly libgl1 libglib2.0-0 mosquitto python3-gi
+	gstreamer1.0-plugins-ugly libgl1 libglib2.0-0 mosquitto openssl python3-gi strace
 debian:
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(DEBIAN)

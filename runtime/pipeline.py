@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from gasmcast.errors import UsageError
 from gasmcast.runtime.alarms.rate_watch import RateWatch
@@ -28,11 +29,18 @@ from gasmcast.runtime.records import Notice, Record, Stats, View
 from gasmcast.runtime.stage_threads import StageThreads
 from gasmcast.runtime.streaming_model import Model
 
-__all__ = ["Pipeline"]
+__all__ = ["Pipeline", "Totals"]
 
 _log = logging.getLogger(__name__)
 # The frames of a slow file may be seconds apart; a longer step of its time stamps is a jump.
 _FILE_GAP_S = 60.0
+
+
+class Totals(NamedTuple):
+    """Counts of a whole run."""
+
+    sources: int
+    decisions: int
 
 
 class Pipeline:
@@ -73,6 +81,7 @@ class Pipeline:
         config = with_defaults(config, model.event_defaults)
         self.config = config
         self.lanes: dict[str, Lane] = {}
+        self._left = Totals(0, 0)  # of lanes that were removed or replaced
         self.latencies = Latencies()
         self.governor = Governor(model.spec, config, self._notify, clock)
         self.governor.capacity = capacity
@@ -139,10 +148,12 @@ class Pipeline:
 
         # A name may come back once its last event has been reported.
         with self._context.changed:
-            if name in self.lanes and not self.lanes[name].ended:
+            former = self.lanes.get(name)
+            if former is not None and not former.ended:
                 raise UsageError(
                     f"There are two sources called {name!r}.", "Give each a name of its own."
                 )
+            self._leave(former)
             phases = self._phases if free_phase else None
             lane = Lane(name, live, self._context, decider, settings, gap_s=gap_s, phases=phases)
             lane.rate = RateWatch(name, settings, self.model)
@@ -162,7 +173,7 @@ class Pipeline:
             lane = self.lanes.get(name)
             if lane is not None and not changed.wait_for(lambda: lane.ended, timeout_s):
                 return False
-            self.lanes.pop(name, None)
+            self._leave(self.lanes.pop(name, None))
         return True
 
     def forget(self, name: str) -> None:
@@ -176,8 +187,12 @@ class Pipeline:
         """Start the threads of the stages."""
         self._workers.start()
 
-    def wait(self, timeout_s: float | None = None) -> bool:
+    def wait(self, timeout_s: float | None = None, *, open_ended: bool = False) -> bool:
         """Wait until every source has ended and its last decision is emitted.
+
+        Args:
+            timeout_s: seconds; None: no limit.
+            open_ended: wait on when no source is left, because one may join.
 
         Returns:
             False if the time is up first.
@@ -189,7 +204,7 @@ class Pipeline:
 
         # The short wait bounds how late the deadline is noticed.
         with self._context.changed:
-            while self._workers.failure is None and self._unfinished():
+            while self._workers.failure is None and (open_ended or self._unfinished()):
                 if deadline is not None and time.monotonic() >= deadline:
                     return False
                 self._context.changed.wait(0.2)
@@ -277,6 +292,13 @@ class Pipeline:
             sinks=self._sinks(),
         )
 
+    def totals(self) -> Totals:
+        """Return counts of the whole run, with those of sources that have left."""
+        with self._context.changed:
+            sources, decisions = self._left
+            present = sum(lane.decisions for lane in self.lanes.values())
+            return Totals(sources + len(self.lanes), decisions + present)
+
     def tick(self) -> None:
         """Update service level and turns, and report statistics if they are due."""
         now = self._context.clock()
@@ -292,6 +314,12 @@ class Pipeline:
             self._context.emit(self.stats())
         except Exception:  # noqa: BLE001 - recognition matters more than statistics
             _log.exception("the statistics failed")
+
+    def _leave(self, lane: Lane | None) -> None:
+        """Keep the counts of a lane that is removed or replaced; the lock is held."""
+        if lane is not None:
+            sources, decisions = self._left
+            self._left = Totals(sources + 1, decisions + lane.decisions)
 
     def _unfinished(self) -> list[Lane]:
         return [lane for lane in self.lanes.values() if not lane.ended]

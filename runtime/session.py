@@ -155,7 +155,7 @@ class Session:
         idle: Callable[[], bool] | None = None,
         reload: Callable[[], None] | None = None,
         *,
-        until_stopped: bool = False,
+        open_ended: bool = False,
     ) -> list[GasmcastError]:
         """Run until every source has ended, the time is up, or `stop` is called.
 
@@ -166,7 +166,7 @@ class Session:
             idle: called often on this thread; False ends the run (a window that was closed).
             reload: called on this thread after a SIGHUP, to add and remove sources; None: the
                 signal keeps its default effect.
-            until_stopped: go on while there is no source, because browsers may become cameras.
+            open_ended: go on when no source is left, because browsers may become cameras.
 
         Returns:
             The errors of single sources; the others ran on. If no source ever delivered a frame,
@@ -189,11 +189,9 @@ class Session:
                     if self._reloading and reload:
                         self._reloading = False
                         self._reload(reload)
-                    ended = self.pipeline.wait(0.0 if idle else 0.2)
-                    if (ended and not until_stopped) or (idle and not idle()):
+                    wait_s = 0.0 if idle else 0.2
+                    if self.pipeline.wait(wait_s, open_ended=open_ended) or (idle and not idle()):
                         break
-                    if ended and not idle:
-                        time.sleep(0.2)  # nothing was waited for
                     # `--jsonl - | head`: a command ends when its reader has gone.
                     if any(getattr(sink, "reader_gone", False) for sink in self.sinks):
                         self.stop()

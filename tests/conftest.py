@@ -6,7 +6,6 @@ import gc
 import importlib.util
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from gasmcast.manifest import BundleFile, Manifest, Measured
 from gasmcast.no_telemetry import disable_telemetry
 from gasmcast.sleeping_threads import let_threads_sleep
 from gasmcast.spec import ClipSpec
+from tests.debian import find_missing
 
 # Tests import ONNX Runtime and PyTorch by themselves.
 disable_telemetry()
@@ -37,15 +37,10 @@ TINY_LABELS = (
 
 
 def pytest_configure() -> None:
-    """Fail at the start where tests in a browser must run and cannot (`GASMCAST_NEED_BROWSER`)."""
-    if not os.environ.get("GASMCAST_NEED_BROWSER"):
-        return
-    packages = ("playwright", "axe_playwright_python")
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    missing += [] if shutil.which("chromium") else ["chromium"]
-    if missing:
+    """Fail at the start where tests would be skipped that must run (`GASMCAST_NEED_DEBIAN`)."""
+    if os.environ.get("GASMCAST_NEED_DEBIAN") and (missing := find_missing()):
         raise pytest.UsageError(
-            f"GASMCAST_NEED_BROWSER is set, and {', '.join(missing)} is not installed."
+            f"GASMCAST_NEED_DEBIAN is set, and {', '.join(missing)} is not installed (make debian)."
         )
 
 

@@ -27,8 +27,8 @@ from gasmcast.features.feature_dataset import FeatureDataset
 from gasmcast.models.checkpoint import load_checkpoint
 from gasmcast.training.inputs.training_set import open_training_set
 from gasmcast.training.stacking.clip_subset import ClipSubset
-from gasmcast.training.stacking.folds import READ_OUTS, score_read_outs
-from gasmcast.training.stacking.stream_weights import fit_stream_weights
+from gasmcast.training.stacking.folds import score_read_outs
+from gasmcast.training.stacking.stream_weights import READ_OUTS, fit_stream_weights
 
 DRAWS = 4000
 

@@ -13,7 +13,8 @@ from gasmcast.files import write_atomic
 from gasmcast.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from gasmcast.runtime.alarms.threshold_choice import Action, ThresholdChoice, TradeOff
+    from gasmcast.runtime.alarms.hits import Action
+    from gasmcast.runtime.alarms.threshold_choice import ThresholdChoice, TradeOff
 
 __all__ = ["ThresholdResult", "choose_threshold", "parse_rate", "render_thresholds"]
 

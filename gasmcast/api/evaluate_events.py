@@ -15,7 +15,7 @@ from gasmcast.report.percent import percent
 
 if TYPE_CHECKING:
     from gasmcast.evaluation.event_scores import EventFigures
-    from gasmcast.runtime.alarms.threshold_choice import Action
+    from gasmcast.runtime.alarms.hits import Action
     from gasmcast.runtime.records import Event
 
 __all__ = ["EventEvaluation", "annotated_actions", "evaluate_events"]
@@ -111,7 +111,7 @@ def annotated_actions(
         UsageError: as `read_timeline`, or an action has a label that the model lacks.
     """
     from gasmcast.data.timeline import read_timeline  # noqa: PLC0415 - heavy
-    from gasmcast.runtime.alarms.threshold_choice import Action  # noqa: PLC0415 - heavy
+    from gasmcast.runtime.alarms.hits import Action  # noqa: PLC0415 - heavy
 
     videos = read_timeline(data, split)
     actions = []

@@ -168,7 +168,7 @@ def train(
         cross_validate,
         warn_of_lone_classes,
     )
-    from gasmcast.training.stacking.folds import (  # noqa: PLC0415 - as above
+    from gasmcast.training.stacking.stream_weights import (  # noqa: PLC0415 - as above
         describe_stream_weights,
     )
 

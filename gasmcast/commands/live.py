@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gasmcast.commands.engine_options import MODEL, EngineChoice, Precision
+from gasmcast.commands.live_status import print_nothing, print_status, raise_first, summary
 from gasmcast.commands.output_files import OutputFiles
-from gasmcast.commands.quantities import parse_count, parse_hours, parse_seconds
-from gasmcast.commands.web_view import ADDRESS, WebView
-from gasmcast.errors import GasmcastError, UsageError
-from gasmcast.terminal_text import printable
+from gasmcast.commands.quantities import parse_count, parse_seconds
+from gasmcast.commands.web_view import ADDRESS, open_attention, open_web_view, start_web_view
+from gasmcast.errors import UsageError
 
 if TYPE_CHECKING:
-    from gasmcast.runtime.attention_view import AttentionView
     from gasmcast.runtime.capacity import Capacity
     from gasmcast.runtime.live_settings import LiveConfig
-    from gasmcast.runtime.session import Session
     from gasmcast.runtime.sinks.window import WindowSink
     from gasmcast.runtime.streaming_model import Model
 
@@ -208,7 +206,7 @@ def live(
     cameras = CameraList(sources, settings, realtime=realtime, check=files.check)
     health = Health()
     window = _open_window() if show else None
-    view = _open_view(ctx, web, keep, browser_cameras=allow_browser_cameras)
+    view = open_web_view(ctx, web, keep, browser_cameras=allow_browser_cameras)
     sinks = build_sinks(
         console=not quiet and str(jsonl) != "-",
         jsonl=jsonl,
@@ -223,7 +221,7 @@ def live(
     )
 
     # From here on sinks have threads and open files, which an error must close.
-    report = _print_nothing if quiet else _print_status
+    report = print_nothing if quiet else print_status
     try:
         model, description = open_model(bundle, engine, precision, threads)
         report(f"engine: {description}")
@@ -235,7 +233,7 @@ def live(
         if recorder:
             health.watch_trouble("recording", lambda: recorder.trouble)
 
-        attention = None if view is None else _open_attention(bundle)
+        attention = None if view is None else open_attention(bundle)
         session = Session(
             model,
             settings,
@@ -245,7 +243,7 @@ def live(
             health=health,
             on_window=attention.offer if attention else None,
         )
-        _start_view(view, session, model, description, attention, report)
+        start_web_view(view, session, model, description, attention, report)
         cameras.fill(session)
     except BaseException:
         for sink in sinks:
@@ -258,11 +256,11 @@ def live(
         reload = partial(cameras.reload, session)
         reload_signal.forward(session.request_reload)
     pump = window.pump if window else None
-    errors = session.run(duration, pump, reload, until_stopped=not sources)
-    _raise_first(errors, ordered=session.stopped)
+    errors = session.run(duration, pump, reload, open_ended=not sources)
+    raise_first(errors, ordered=session.stopped)
 
     recording = recorder.path if recorder else None
-    report(_summary(session, files.written(cameras.entries, recording), recording))
+    report(summary(session.pipeline.totals(), files.written(cameras.entries, recording), recording))
 
 
 def _check_given(
@@ -285,43 +283,6 @@ def _check_given(
             "Give --bundle MODEL.gasm; `gasmcast export` makes one, `gasmcast demo` a first one.",
         )
     return sources or [], bundle
-
-
-def _open_view(
-    ctx: typer.Context, web: str | None, keep: str | None, *, browser_cameras: bool
-) -> WebView | None:
-    """Return the web view if it is wanted; it is closed when the command ends."""
-    if web is None:
-        if keep or browser_cameras:
-            raise UsageError("--keep and --allow-browser-cameras need --web.", "Add --web.")
-        return None
-    view = WebView(web, parse_hours(keep), cameras=browser_cameras)
-    ctx.call_on_close(view.close)
-    return view
-
-
-def _start_view(
-    view: WebView | None,
-    session: Session,
-    model: Model,
-    description: str,
-    attention: AttentionView | None,
-    report: Callable[[str], None],
-) -> None:
-    """Serve the page, before the cameras start."""
-    if view is not None:
-        text = view.start(session, model, description, attention)
-        # With --quiet as well: nobody could log in with a token that was never shown.
-        (_print_status if view.token else report)(text)
-
-
-def _open_attention(bundle: Path) -> AttentionView | None:
-    """Return the attention view of a bundle; None if it was exported without attention graphs."""
-    from gasmcast.runtime.attention_view import AttentionView
-    from gasmcast.runtime.bundle import Bundle
-
-    opened = Bundle.open(bundle)
-    return AttentionView(opened) if opened.has_attention else None
 
 
 def _open_window() -> WindowSink:
@@ -353,39 +314,3 @@ def _measure(model: Model, hop: int, any_live: bool, report: Callable[[str], Non
     capacity = measure(model, batches=True)
     report(capacity.sentence(model.spec, hop))
     return capacity
-
-
-def _raise_first(errors: Sequence[GasmcastError], *, ordered: bool) -> None:
-    """Print the errors of single sources; raise the first unless the end was requested.
-
-    A requested end is no fault of the sources, so its exit status is 0.
-    """
-    for error in errors if ordered else errors[1:]:
-        typer.secho(f"error: {printable(str(error))}", fg=typer.colors.RED, err=True)
-    if errors and not ordered:
-        raise errors[0]
-
-
-def _summary(session: Session, written: list[Path], recording: Path | None) -> str:
-    """Return the last line: what was decided and written, and a next step."""
-    lanes = session.pipeline.lanes.values()
-    decisions = sum(lane.decisions for lane in lanes)
-    text = f"{decisions} decisions from {len(lanes)} source{'' if len(lanes) == 1 else 's'}."
-
-    # The next step depends on what this run left behind.
-    if written:
-        text += f" Wrote {', '.join(map(str, written))}."
-    if recording:
-        text += f" Next: gasmcast replay {recording}"
-    elif not written:
-        text += " Next: add --jsonl FILE or --save FILE.mp4."
-    return text
-
-
-def _print_status(text: str) -> None:
-    # Names of files and cameras come from outside.
-    typer.echo(printable(text), err=True)
-
-
-def _print_nothing(_: str) -> None:
-    """Ignore a status line, for `--quiet`."""

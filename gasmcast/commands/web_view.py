@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from typer.core import TyperCommand
 
-from gasmcast.errors import MachineError
+from gasmcast.commands.live_status import print_status
+from gasmcast.commands.quantities import parse_hours
+from gasmcast.errors import MachineError, UsageError
 from gasmcast.missing import install_hint
 from gasmcast.runtime.web import PORT
 
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from gasmcast.runtime.web.feed import WebFeed
     from gasmcast.runtime.web.server import WebServer
 
-__all__ = ["ADDRESS", "LiveCommand", "WebView"]
+__all__ = ["ADDRESS", "LiveCommand", "WebView", "open_attention", "open_web_view", "start_web_view"]
 
 ADDRESS = f"127.0.0.1:{PORT}"
 """Address of `--web` without one."""
@@ -121,6 +125,43 @@ class WebView:
         if self.server is not None:
             self.server.close()
         self._listener.close()
+
+
+def open_web_view(
+    ctx: typer.Context, web: str | None, keep: str | None, *, browser_cameras: bool
+) -> WebView | None:
+    """Return the web view if it is wanted; it is closed when the command ends."""
+    if web is None:
+        if keep or browser_cameras:
+            raise UsageError("--keep and --allow-browser-cameras need --web.", "Add --web.")
+        return None
+    view = WebView(web, parse_hours(keep), cameras=browser_cameras)
+    ctx.call_on_close(view.close)
+    return view
+
+
+def start_web_view(
+    view: WebView | None,
+    session: Session,
+    model: Model,
+    engine: str,
+    attention: AttentionView | None,
+    report: Callable[[str], None],
+) -> None:
+    """Serve the page, if there is one, and report its address."""
+    if view is not None:
+        text = view.start(session, model, engine, attention)
+        # With --quiet as well: nobody could log in with a token that was never shown.
+        (print_status if view.token else report)(text)
+
+
+def open_attention(bundle: Path) -> AttentionView | None:
+    """Return the attention view of a bundle; None if it was exported without attention graphs."""
+    from gasmcast.runtime.attention_view import AttentionView
+    from gasmcast.runtime.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    return AttentionView(opened) if opened.has_attention else None
 
 
 def _state_folder() -> Path:

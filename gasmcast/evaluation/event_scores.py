@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gasmcast.runtime.alarms.threshold_choice import Action
+from gasmcast.runtime.alarms.hits import Action
 from gasmcast.runtime.records import Event
 
 __all__ = [

@@ -28,7 +28,7 @@ from gasmcast.training.distributed import Distributed
 from gasmcast.training.inputs.training_set import TrainingSet
 from gasmcast.training.loop import train
 from gasmcast.training.resume.check import differences
-from gasmcast.training.stacking.folds import with_stream_weights
+from gasmcast.training.stacking.fitted_config import with_stream_weights
 from gasmcast.training.step import DivergedError
 from gasmcast.yamlfile import read_yaml
 

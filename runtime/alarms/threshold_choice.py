@@ -10,12 +10,13 @@ from typing import Any
 from gasmcast.errors import GateError
 from gasmcast.manifest import AlarmThresholds
 from gasmcast.progress import Progress, silent
+from gasmcast.runtime.alarms.hits import Action, Hits, count_hits
 from gasmcast.runtime.alarms.idle_replay import DecidedLogits, events_of
 from gasmcast.runtime.alarms.poisson_bounds import hours_to_prove, upper_bound
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.records import Event
 
-__all__ = ["FLOOR", "Action", "Hits", "ThresholdChoice", "TradeOff", "choose", "count_hits"]
+__all__ = ["FLOOR", "ThresholdChoice", "TradeOff", "choose"]
 
 ON_GRID = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999, 1.0)
 MIN_S_GRID = (0.0, 0.5, 1.0, 2.0)
@@ -23,34 +24,6 @@ OFF_SHARE = 0.6
 """`off` as a share of the smallest `on`."""
 FLOOR = OFF_SHARE * ON_GRID[0]
 """Smallest `off` of the grid."""
-WITHIN_S = 2.0
-"""Seconds after an action in which its report still counts as a hit."""
-
-
-@dataclass(frozen=True)
-class Action:
-    """Annotated action of a labeled video."""
-
-    camera: str
-    """Name of the video."""
-    start_s: float
-    end_s: float
-    label: str
-
-
-@dataclass(frozen=True)
-class Hits:
-    """Annotated actions that were reported in time."""
-
-    actions: int
-    hits: int
-    mean_delay_s: float | None
-    """Mean time from the annotated start to the report of the event."""
-
-    @property
-    def rate(self) -> float | None:
-        """Share of actions that were reported; None without actions."""
-        return self.hits / self.actions if self.actions else None
 
 
 @dataclass(frozen=True)
@@ -169,26 +142,6 @@ def choose(
         cameras=len(hours),
         events_by_camera={name: by_camera[name] for name in hours},
     )
-
-
-def count_hits(events: Sequence[Event], actions: Sequence[Action], window_s: float) -> Hits:
-    """Match reported events with annotated actions; each event counts for one action.
-
-    An action is hit when an event of its label is reported between its start and two seconds after
-    its end. A window is decided when it is full, so an action shorter than a window has that long.
-    """
-    starts = [event for event in events if event.phase == "start"]
-    delays: list[float] = []
-    for action in sorted(actions, key=lambda a: (a.camera, a.start_s)):
-        deadline_s = max(action.end_s, action.start_s + window_s) + WITHIN_S
-        for event in starts:
-            same = event.camera == action.camera and event.label == action.label
-            if same and action.start_s <= event.time_s <= deadline_s + 1e-6:
-                starts.remove(event)
-                delays.append(event.time_s - action.start_s)
-                break
-    mean = sum(delays) / len(delays) if delays else None
-    return Hits(len(actions), len(delays), mean)
 
 
 class _Trial:

@@ -51,7 +51,7 @@ class WindowSink:
         self._pictures: dict[str, tuple[float, NDArray[np.uint8]]] = {}
         self._overlays: dict[str, Overlay] = {}
         self._changed = True
-        self._closed = False
+        self._closed = self._shown = False
 
     def write(self, record: Record) -> None:
         """Store what to draw."""
@@ -81,8 +81,12 @@ class WindowSink:
         if self._closed:
             return False
 
+        # Black before the first picture: without a window no key can be pressed.
         if pictures:
             cv2.imshow(_TITLE, cv2.cvtColor(tiles(pictures, overlays), cv2.COLOR_RGB2BGR))
+        elif not self._shown:
+            cv2.imshow(_TITLE, np.zeros((_HEIGHT, _WIDTH, 3), np.uint8))
+        self._shown = True
         # OpenCV handles the window's events only inside this call; 27 is Escape.
         return cv2.waitKey(wait_ms) & 0xFF not in (ord("q"), 27)
 

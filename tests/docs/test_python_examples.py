@@ -27,6 +27,7 @@ BLOCKS = [
 
 @pytest.mark.parametrize("code", BLOCKS)
 def test_python_blocks_call_what_exists(code):
+    """The signature refuses, with a TypeError, arguments that a function does not take."""
     for node in ast.walk(ast.parse(code)):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue

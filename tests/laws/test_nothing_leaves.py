@@ -163,7 +163,7 @@ onnxruntime(), openvino()
 """
 
 
-@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed (make debian)")
 def test_native_code_contacts_no_host_either(watched, tmp_path, tiny_export):
     environment, log, home = watched
     graph = tiny_export[2]["head"]

@@ -244,13 +244,26 @@ def test_stop_finishes_what_is_under_way(opened):
     assert not [t for t in threading.enumerate() if t.name.startswith(("gasmcast-", "camera-"))]
 
 
+def test_the_totals_of_a_run_have_those_of_sources_that_left(opened, moving_video):
+    session = Session(opened[0], LiveConfig(), [])
+    session.pipeline.start()
+    session.cameras.start()
+    for _ in range(2):  # the second has the name of the first
+        session.add(FileSource(moving_video, "m"))
+        assert session.pipeline.wait(60.0)
+    assert session.pipeline.totals() == (2, 18)
+    assert session.remove("m")
+    assert session.pipeline.totals() == (2, 18)
+    session.close()
+
+
 def test_a_run_without_a_source_waits_for_cameras_to_join(opened, moving_video):
     sink = Kept()
     session = Session(opened[0], LiveConfig(), [sink])
     threading.Timer(0.5, session.add, [FileSource(moving_video, "m")]).start()
     threading.Timer(4.0, session.stop).start()
     started = time.monotonic()
-    assert session.run(until_stopped=True) == []
+    assert session.run(open_ended=True) == []
     assert time.monotonic() - started >= 3.5
     assert [r for r in sink.items if isinstance(r, Decision)]
 

@@ -81,11 +81,12 @@ def start() -> Iterator[Callable[..., Live]]:
     """Start runs that end with their test, also if it fails."""
     started: list[Live] = []
 
-    def start(bundle: Path, folder: Path, *options: str, **settings: Any) -> Live:
-        started.append(Live(bundle, folder, *options, **settings))
+    def start_one(*arguments: Any, **options: Any) -> Live:
+        """Take the arguments of `Live`."""
+        started.append(Live(*arguments, **options))
         return started[-1]
 
-    yield start
+    yield start_one
     for run in started:
         run.process.kill()
         run.process.wait()
@@ -247,7 +248,7 @@ def test_tiles_show_pictures_and_decisions_soon(page) -> None:
 def test_tiles_have_the_order_of_the_run(page) -> None:
     names = page.locator("#cameras .name")
     wait_for(lambda: names.all_inner_texts() == [*CAMERAS, "gate"], 10)
-    # A camera was heard before the others, as at the start of a run.
+    # Another order, as at the start of a run, when a camera was heard before the first one.
     page.locator("#cameras").evaluate("list => list.append(list.firstElementChild)")
     assert names.all_inner_texts() != [*CAMERAS, "gate"]
     wait_for(lambda: names.all_inner_texts() == [*CAMERAS, "gate"], 10)
@@ -288,6 +289,9 @@ def test_events_are_filtered_by_camera(page) -> None:
     wait_for(lambda: page.locator("#events li", has_text="front").count() > 0, 90)
     page.select_option("#filter-camera", "yard")
     wait_for(lambda: page.locator("#events li", has_text="front").count() == 0, 10)
+    # Events of the other camera stay, and nothing else.
+    wait_for(lambda: page.locator("#events li", has_text="yard").count() > 0, 60)
+    assert page.locator("#events li", has_not_text="yard").count() == 0
 
 
 def test_older_events_come_when_the_list_is_scrolled(page) -> None:
@@ -398,7 +402,7 @@ def test_attention_is_drawn_over_the_picture(
     assert serious(page) == []
 
     # The oldest segment has a map of its own: here the left half, where the others have the right.
-    page.route("**/front/attention*", with_halves)
+    change_maps(page, draw_halves)
     maps.select_option("segments")
     time_of = tile.get_by_label("Time")
     wait_for(lambda: halves(canvas) == (False, True), 10)
@@ -491,7 +495,7 @@ def test_maps_that_the_model_lacks_are_not_offered(
 ) -> None:
     run = start(attention_folder, tmp_path)
     page = browser.new_page()
-    page.route("**/front/attention*", without_cross_attention)
+    change_maps(page, remove_exchange)
     page.goto(run.url)
     tile = page.locator(".tile", has_text="front")
     tile.locator(".attention button").click()
@@ -503,26 +507,31 @@ def test_maps_that_the_model_lacks_are_not_offered(
     run.stop()
 
 
-def without_cross_attention(route) -> None:
-    """Answer as for a model whose two streams do not listen to each other."""
-    answer = route.fetch()
-    if answer.ok:
-        route.fulfill(json=answer.json() | {"segments_heard": None, "patches_heard": None})
-    else:
-        route.fulfill(response=answer)
+def change_maps(page, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the maps that the server answers with, before the page gets them."""
+
+    def answer(route) -> None:
+        response = route.fetch()
+        if not response.ok:
+            route.fulfill(response=response)
+            return
+        maps = response.json()
+        change(maps)
+        route.fulfill(json=maps)
+
+    page.route("**/front/attention*", answer)
 
 
-def with_halves(route) -> None:
-    """Answer with attention on the left half for the oldest segment, right for later ones."""
-    answer = route.fetch()
-    if not answer.ok:
-        route.fulfill(response=answer)
-        return
-    body = answer.json()
-    for k, grid in enumerate(body["patches_heard"]):
+def remove_exchange(maps: dict[str, Any]) -> None:
+    """Leave what a model has whose two streams do not listen to each other."""
+    maps |= {"segments_heard": None, "patches_heard": None}
+
+
+def draw_halves(maps: dict[str, Any]) -> None:
+    """Attend to the left half in the oldest segment, and to the right half in later ones."""
+    for k, grid in enumerate(maps["patches_heard"]):
         row = [float((column < grid["cols"] // 2) == (k == 0)) for column in range(grid["cols"])]
         grid["values"] = row * grid["rows"]
-    route.fulfill(json=body)
 
 
 def attention_requests(page) -> list[str]:
@@ -540,7 +549,7 @@ def attention_requests(page) -> list[str]:
 def opacity(canvas) -> np.ndarray:
     """Return the opacity of each pixel of a canvas (H, W), read from a copy made for reading."""
     script = """canvas => {
-        if (!canvas.width || !canvas.height) return [[0]];
+        if (!canvas.width || !canvas.height) return [1, 1, [0]];
         const copy = document.createElement("canvas");
         copy.width = canvas.width;
         copy.height = canvas.height;
@@ -548,10 +557,10 @@ def opacity(canvas) -> np.ndarray:
         context.drawImage(canvas, 0, 0);
         const { data } = context.getImageData(0, 0, copy.width, copy.height);
         const alpha = Array.from(data.filter((value, index) => index % 4 === 3));
-        return Array.from({ length: copy.height },
-            (_, row) => alpha.slice(row * copy.width, (row + 1) * copy.width));
+        return [copy.height, copy.width, alpha];
     }"""
-    return np.array(canvas.evaluate(script))
+    height, width, alpha = canvas.evaluate(script)
+    return np.array(alpha).reshape(height, width)
 
 
 def painted(canvas) -> float:
@@ -562,8 +571,8 @@ def painted(canvas) -> float:
 def halves(canvas) -> tuple[bool, bool]:
     """Return whether the middle of a canvas is painted, left and right of its center."""
     opaque = opacity(canvas) > 20
-    tenth = opaque.shape[1] // 10
-    left, right = opaque[:, 3 * tenth : 4 * tenth], opaque[:, 6 * tenth : 7 * tenth]
+    width = opaque.shape[1]
+    left, right = opaque[:, int(0.4 * width)], opaque[:, int(0.6 * width)]
     return bool(left.mean() > 0.5), bool(right.mean() > 0.5)
 
 
@@ -730,7 +739,7 @@ def tell(page, *records: dict[str, object]) -> None:
 def test_another_machine_logs_in(
     browser, tiny_bundle: Path, tmp_path: Path, start: Callable[..., Live]
 ) -> None:
-    # The token is shown anyway.
+    # The token is shown also with --quiet.
     run = start(tiny_bundle, tmp_path, "--quiet", address="0.0.0.0:0")
     token = re.search(r"token \(shown once\): (\S+)", run.text)
     assert token is not None

@@ -15,12 +15,9 @@ from gasmcast.errors import UsageError
 from gasmcast.evaluation.out_of_fold import read_out_of_fold, write_out_of_fold
 from gasmcast.progress import Progress, silent
 from gasmcast.training.inputs.training_set import TrainingSet
-from gasmcast.training.stacking.folds import (
-    FittedConfig,
-    fits_stream_weights,
-    train_folds,
-    with_stream_weights,
-)
+from gasmcast.training.stacking.fitted_config import FittedConfig, with_stream_weights
+from gasmcast.training.stacking.folds import train_folds
+from gasmcast.training.stacking.stream_weights import fits_stream_weights
 
 __all__ = ["cross_validate", "lone_classes", "warn_of_lone_classes"]
 

@@ -7,12 +7,38 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gasmcast.config import Config
 from gasmcast.evaluation.metrics import fit_temperature, log_softmax
 
-__all__ = ["fit_stream_weights", "pool_out_of_fold"]
+__all__ = [
+    "READ_OUTS",
+    "describe_stream_weights",
+    "fit_stream_weights",
+    "fits_stream_weights",
+    "pool_out_of_fold",
+]
 
+READ_OUTS = ("semantic", "motion", "fused")
 STEPS = 500
 RATE = 0.5
+
+
+def describe_stream_weights(config: Config) -> str:
+    """Return the fitted stream weights as a sentence; empty if the run does not fit them."""
+    if not fits_stream_weights(config):
+        return ""
+    weights = ", ".join(
+        f"{name} {weight:.2f}"
+        for name, weight in zip(READ_OUTS, config.model.stream_weights, strict=True)
+    )
+    folds = config.train.stream_weight_folds
+    return f"Stream weights, fitted on {folds} folds of the training clips: {weights}."
+
+
+def fits_stream_weights(config: Config) -> bool:
+    """Return whether the run has stream weights and asks to fit them."""
+    is_guarded = config.model.read_out == "guarded" and config.model.streams == "both"
+    return is_guarded and config.train.stream_weight_folds > 0
 
 
 def fit_stream_weights(

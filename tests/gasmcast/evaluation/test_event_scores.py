@@ -13,7 +13,7 @@ from gasmcast.evaluation.event_scores import (
     overlap,
     point_map,
 )
-from gasmcast.runtime.alarms.threshold_choice import Action
+from gasmcast.runtime.alarms.hits import Action
 from gasmcast.runtime.records import Event
 
 

@@ -80,9 +80,11 @@ def test_the_check_finds_what_is_wrong(findings, tmp_path: Path) -> None:
         "<html lang=en><title>t</title><img src=x>"
         "<p style='color:#ddd;background:#fff;width:900px'>pale</p></html>"
     )
-    severe, excess = findings(bad, 390, "light")
-    assert {one.partition(":")[0] for one in severe} >= {"image-alt", "color-contrast"}
-    assert excess > 0
+    found = findings(bad, 390, "light")
+    assert {one.partition(":")[0] for one in found.severe} >= {"image-alt", "color-contrast"}
+    assert found.excess > 0
+    assert found.broken == 1
+    assert found.headings == []
 
 
 def test_the_page_of_a_recording(check, tmp_path: Path) -> None:
@@ -91,14 +93,28 @@ def test_the_page_of_a_recording(check, tmp_path: Path) -> None:
     content = render_recording(recording(tmp_path / "run.jsonl"))
     assert "&lt;b&gt;live" in content
     assert '<td class="number">3</td>' in content  # dropped segments
-    check(write(tmp_path, content))
+    check(
+        write(tmp_path, content),
+        "Cameras",
+        "Time line of door",
+        "Latency by stage",
+        "Drops by cause",
+        "Events",
+    )
 
 
 def test_the_page_of_an_evaluation(check, tmp_path: Path) -> None:
     from gasmcast.evaluation.evaluation_page import analyze, time_tests
 
     context = {"analysis": analyze(predictions()), "time_tests": time_tests(None, None)}
-    check(write(tmp_path, render("evaluation.html.j2", title="eval", **context)))
+    check(
+        write(tmp_path, render("evaluation.html.j2", title="eval", **context)),
+        "eval",
+        "Confusion",
+        "Calibration",
+        "Most confused pairs",
+        "Worst clips",
+    )
 
 
 def test_the_page_of_a_run(check, tmp_path: Path) -> None:
@@ -119,7 +135,7 @@ def test_the_page_of_a_run(check, tmp_path: Path) -> None:
     for heading in ("Confusion", "Calibration", "Most confused pairs", "Worst clips"):
         assert f"<h2>{heading}</h2>" in content
     assert content.count('<p class="bad">WARNING: LEAK ALLOWED: &lt;set&gt;</p>') == 1
-    check(write(tmp_path, content))
+    check(write(tmp_path, content), "Training", "Evaluation", "Confusion", "Settings")
 
 
 def test_the_page_of_a_bundle(check, tmp_path: Path) -> None:
@@ -154,7 +170,13 @@ def test_the_page_of_a_bundle(check, tmp_path: Path) -> None:
         disagreements=[],
         rules=Table(("file", "", "nodes"), [("head.onnx", False, 3)], (2,)),
     )
-    check(write(tmp_path, content))
+    check(
+        write(tmp_path, content),
+        "Export report",
+        "Accuracy gate",
+        "Parity with torch, FP32",
+        "Sensitivity of int8",
+    )
 
 
 def test_the_page_of_a_demo(check, tmp_path: Path) -> None:
@@ -173,4 +195,4 @@ def test_the_page_of_a_demo(check, tmp_path: Path) -> None:
         confusion="",
         times=Table(("", "s"), [("gasmcast train", "3")], (1,)),
     )
-    check(write(tmp_path, content))
+    check(write(tmp_path, content), "gasmcast demo", "Results", "Live", "Seconds for each step")

@@ -28,7 +28,12 @@ def run(*words: object) -> None:
 def test_the_page_of_a_clip(check, tiny_run: Path, tiny_set: Path, tmp_path: Path) -> None:
     clip = tiny_set / "videos/0.mp4"
     explain_clip(open_checkpoint(tiny_run), clip, tmp_path / "why", orders=2)
-    check(tmp_path / "why/index.html")
+    check(
+        tmp_path / "why/index.html",
+        "Does the order in time matter?",
+        "Is the attention faithful?",
+        "What each fusion layer adds",
+    )
 
 
 @pytest.mark.timeout(900)
@@ -36,7 +41,7 @@ def test_the_page_of_faithfulness(check, tiny_run: Path, tiny_set: Path, tmp_pat
     subject = open_checkpoint(tiny_run)
     found = measure_faithfulness(subject, tiny_set, clips=4, orders=2)
     write_faithfulness(found, subject, tiny_set, tmp_path)
-    check(tmp_path / "index.html")
+    check(tmp_path / "index.html", "Deletion and insertion")
 
 
 @pytest.mark.timeout(900)
@@ -45,12 +50,12 @@ def test_the_page_of_features(check, tiny_run: Path, tiny_set: Path, tmp_path: P
     from gasmcast.explain.feature_report import explain_features
 
     explain_features(tiny_run, tiny_set, tmp_path / "out", cache=tmp_path / "cache")
-    check(tmp_path / "out/index.html")
+    check(tmp_path / "out/index.html", "Which tap carries what?", "What do the tokens see?")
 
 
 def test_the_page_of_a_data_set(check, tiny_set: Path, tmp_path: Path) -> None:
     run("data", "check", tiny_set, "--out", tmp_path)
-    check(next(tmp_path.glob("*.html")))
+    check(next(tmp_path.glob("*.html")), "Findings", "Classes", "One clip of each class", "Files")
 
 
 def test_the_page_of_enough(check, tiny_set: Path, tmp_path: Path) -> None:
@@ -60,13 +65,13 @@ def test_the_page_of_enough(check, tiny_set: Path, tmp_path: Path) -> None:
         *("enough", "--data", tiny_set, "--config", "demo", "--draws", 2, "--out", tmp_path),
         *("--semantic-weights", "random", "--motion-weights", "random", *words),
     )
-    check(tmp_path / "enough.html")
+    check(tmp_path / "enough.html", "What more data would bring")
 
 
 def test_the_page_of_a_proof(check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_proof, "LIMITS_S", {"environment": 120.0, "no such stage": 60.0})
     gpu_proof.prove(tmp_path, rehearse=True)
-    check(tmp_path / "gpu-proof.html")
+    check(tmp_path / "gpu-proof.html", "Proof on a GPU")
 
 
 def test_the_page_of_thresholds(check, tmp_path: Path) -> None:
@@ -84,4 +89,6 @@ def test_the_page_of_thresholds(check, tmp_path: Path) -> None:
 
     assert page.count("chosen</td>") == 1
     assert "&lt;b&gt;wave&lt;/b&gt; 0.9, pour 0.8" in page
-    check(tmp_path / "page.html")
+    check(
+        tmp_path / "page.html", "What every choice would do", "Events of the idle hours by camera"
+    )

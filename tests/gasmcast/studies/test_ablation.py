@@ -20,7 +20,7 @@ from gasmcast.studies.study import STUDIES, Study, base_config, read_study, row_
 from gasmcast.training.inputs import training_set
 from gasmcast.training.inputs.training_set import TrainingSet
 from gasmcast.training.stacking import cross_validation
-from gasmcast.training.stacking.folds import FittedConfig
+from gasmcast.training.stacking.fitted_config import FittedConfig
 from gasmcast.training.step import DivergedError
 
 SIZE = Counts(

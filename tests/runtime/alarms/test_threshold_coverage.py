@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from gasmcast.runtime.alarms import threshold_choice
+from gasmcast.runtime.alarms.hits import Action
 from gasmcast.runtime.alarms.idle_replay import decide
-from gasmcast.runtime.alarms.threshold_choice import FLOOR, Action, choose
+from gasmcast.runtime.alarms.threshold_choice import FLOOR, choose
 from gasmcast.runtime.live_settings import LiveConfig
 from tests.runtime.alarms.made_up_idle import idle_logits
 

@@ -28,6 +28,7 @@ from gasmcast.runtime.sources.open_sources import open_sources
 from gasmcast.runtime.sources.supervisor import Cameras
 from gasmcast.runtime.streaming_model import Model
 from gasmcast.spec import ClipSpec
+from tests.debian import has_rtsp_server
 
 HERE = Path(__file__).parent
 SPEC = ClipSpec(
@@ -90,12 +91,7 @@ class RtspServer:
 
 @pytest.fixture
 def rtsp():
-    probe = "import gi; gi.require_version('GstRtspServer', '1.0')"
-    python = Path("/usr/bin/python3")
-    if (
-        not python.exists()
-        or subprocess.run([python, "-c", probe], capture_output=True, check=False).returncode
-    ):
+    if not has_rtsp_server():
         pytest.skip("GStreamer's RTSP server is not installed (make debian)")
     servers = []
 

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from rich.console import Console
 
 from gasmcast.errors import MachineError
 from gasmcast.runtime.records import Notice
+from gasmcast.runtime.sinks import window
 from gasmcast.runtime.sinks.console import ConsoleSink
 from gasmcast.runtime.sinks.draw import Overlay
 from gasmcast.runtime.sinks.window import WindowSink, tiles
@@ -80,6 +82,22 @@ def test_a_screen_that_is_named_but_not_there_is_one_sentence_not_the_end_of_the
     monkeypatch.setenv("DISPLAY", ":987")
     with pytest.raises(MachineError, match="cannot open a window"):
         WindowSink()
+
+
+def test_a_window_is_there_before_the_first_picture(monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(window, "_window_opens", lambda: True)
+    shown, waited = [], []
+    monkeypatch.setattr(cv2, "imshow", lambda _, picture: shown.append(picture))
+    monkeypatch.setattr(cv2, "waitKey", lambda wait_ms: waited.append(wait_ms) or -1)
+    sink = WindowSink()
+    assert sink.pump()
+    assert sink.pump()
+    assert [picture.max() for picture in shown] == [0]  # once, black
+    sink.frame("front", 0.0, np.full((90, 160, 3), 200, np.uint8))
+    assert sink.pump()
+    assert shown[-1].max() > 0
+    assert waited == [20, 20, 20]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 16])

@@ -207,7 +207,7 @@ def test_a_camera_that_serves_rtsp_over_udp_only_names_the_setting():
 def test_a_certificate_is_verified_unless_the_camera_is_set_otherwise(camera, tmp_path):
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.skip("openssl is not installed")
+        pytest.skip("openssl is not installed (make debian)")
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     command += ["-keyout", key, "-out", certificate, "-subj", "/CN=IPC"]

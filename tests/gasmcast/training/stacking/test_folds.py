@@ -26,7 +26,7 @@ from gasmcast.training.inputs.fit import fit_epochs, fit_window
 from gasmcast.training.inputs.training_set import open_training_set
 from gasmcast.training.loop import train
 from gasmcast.training.stacking.clip_subset import ClipSubset
-from gasmcast.training.stacking.folds import crossfit_stream_weights
+from gasmcast.training.stacking.fitted_config import crossfit_stream_weights
 from gasmcast.training.stacking.stream_weights import pool_out_of_fold
 
 
