@@ -46,15 +46,15 @@ def main() -> None:
 
     for name, speed in ROWS.items():
         settings = {**args.settings, "augment.speed": list(speed), "train.workers": 0}
-        cache = encode(args, data, settings, args.folder / f"features-{speed[1]:g}")
+        cache = encode(args.preset, data, settings, args.folder / f"features-{speed[1]:g}")
 
         scores: dict[str, list[float]] = {campaign: [] for campaign in campaigns}
         for seed in range(args.seeds):
             run = args.folder / f"speed-{speed[1]:g}-{seed}"
             if not (run / "summary.json").exists():
-                drawn = {**settings, "train.seed": seed}
+                seeded = {**settings, "train.seed": seed}
                 if not gasmcast.train(
-                    args.preset, data, run, settings=drawn, cache=cache, resume=True
+                    args.preset, data, run, settings=seeded, cache=cache, resume=True
                 ):
                     sys.exit("Stopped; the next call goes on.")
             for campaign, place in campaigns.items():
@@ -81,14 +81,12 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def encode(
-    args: argparse.Namespace, data: Path, settings: dict[str, Any], cache: Path
-) -> Path | None:
+def encode(preset: str, data: Path, settings: dict[str, Any], cache: Path) -> Path | None:
     """Fill the cache of a row, if the preset trains on features, and return its folder."""
-    views = load_config(args.preset, settings).train.cache_views
+    views = load_config(preset, settings).train.cache_views
     if not views:
         return None
-    command = [sys.executable, "-m", "gasmcast", "cache", args.preset, "--data", str(data)]
+    command = [sys.executable, "-m", "gasmcast", "cache", preset, "--data", str(data)]
     command += ["--out", str(cache), "--views", str(views)]
     for key, value in settings.items():
         command += ["--set", f"{key}={value}"]
