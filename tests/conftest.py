@@ -18,6 +18,7 @@ from gasmcast.data.reading import read_as
 from gasmcast.files import sha256_of
 from gasmcast.manifest import BundleFile, Manifest, Measured
 from gasmcast.no_telemetry import disable_telemetry
+from gasmcast.runtime.service import threads
 from gasmcast.sleeping_threads import let_threads_sleep
 from gasmcast.spec import ClipSpec
 from tests.debian import find_missing
@@ -42,6 +43,19 @@ def pytest_configure() -> None:
         raise pytest.UsageError(
             f"GASMCAST_NEED_DEBIAN is set, and {', '.join(missing)} is not installed (make debian)."
         )
+
+
+@pytest.fixture(autouse=True)
+def no_sudden_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail a test in which the command line would end the process past a hung thread.
+
+    That would be the end of the tests, and the cause of it would stay unknown.
+    """
+
+    def fail(status: int) -> None:
+        pytest.fail(f"the process would have ended with status {status}")
+
+    monkeypatch.setattr(threads, "exit_now", fail)
 
 
 @pytest.fixture(autouse=True)

@@ -595,9 +595,9 @@ def test_what_a_segment_takes_is_measured_for_files_too(
             super().__init__(*args, capacity=capacity, health=health, **rest)
             seen.append(health.patience_s)
 
-        def run(self, *rest):
+        def run(self, *args, **rest):
             self.stop()
-            return super().run(*rest)
+            return super().run(*args, **rest)
 
     def measure(model, repeats=3, **_):
         seen.append(repeats)
