@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def check_data(data: Path) -> str:
 def find_sample_leaks(train: Sequence[Sample], validation: Sequence[Sample]) -> list[Leak]:
     """Return the sources, videos and ids that are in both splits."""
     left, right = (
-        [Footage(sample.origin, sample.video, sample.id) for sample in samples]
+        Counter(Footage(sample.origin, sample.video, sample.id) for sample in samples)
         for samples in (train, validation)
     )
     return find_leaks(left, right)

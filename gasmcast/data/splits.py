@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -108,27 +108,30 @@ def with_split(index: ClipIndex, share: float = VALIDATION_SHARE, seed: int = 0)
 
 
 def find_leaks(
-    training: Iterable[Footage], held_out: Iterable[Footage], split: str = "validation"
+    training: Mapping[Footage, int], held_out: Mapping[Footage, int], split: str = "validation"
 ) -> list[Leak]:
     """Return the sources, videos and names of clips that are on both sides.
 
     Args:
-        training: footage of each training clip.
-        held_out: footage of each clip of the other split.
+        training: number of training clips by their footage.
+        held_out: number of clips of the other split by their footage.
         split: name of the other split.
     """
-    left = list(training)
-    sources = Counter(one.origin for one in left)
-    videos = Counter(one.video for one in left)
-    names = Counter(one.name for one in left)
+    sources: Counter[str] = Counter()
+    videos: Counter[str | None] = Counter()
+    names: Counter[str | None] = Counter()
+    for (origin, video, name), clips in training.items():
+        sources[origin] += clips
+        videos[video] += clips
+        names[name] += clips
 
     # One video or name may stand under two stated sources, or under one and none.
     shared: Counter[str] = Counter()
     training_clips: dict[str, int] = {}
-    for origin, video, name in held_out:
+    for (origin, video, name), clips in held_out.items():
         for key, counts in ((origin, sources), (video, videos), (name, names)):
             if key is not None and key in counts:
-                shared[key] += 1
+                shared[key] += clips
                 training_clips[key] = counts[key]
                 break
     return [Leak(key, training_clips[key], count, split) for key, count in shared.items()]
