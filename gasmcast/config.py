@@ -148,6 +148,11 @@ class TrainConfig(Frozen):
         description="frozen backbones: encode this number of views per clip before training; "
         "0 trains from clips",
     )
+    cache_encoder: Literal["torch", "openvino"] = Field(
+        default="torch",
+        description="what encodes on a CPU: PyTorch, or OpenVINO, which is two to three times as "
+        "fast and computes in BF16 where the CPU does; a GPU always encodes in PyTorch",
+    )
     fit_window: bool = Field(
         default=False,
         description="choose spec.segment_s so that the window covers 75 % of the training clips",

@@ -16,6 +16,7 @@ __all__ = ["INDEX", "CacheIndex", "facts_key", "read_index", "write_index"]
 
 INDEX = "index.json"
 _DTYPES = ("float16", "float32")
+_ENCODERS = ("torch", "openvino")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class CacheIndex:
     def views(self) -> int:
         """Views per clip."""
         return int(self.facts["views"][0])
+
+    @property
+    def encoder(self) -> str:
+        """What computed the rows on a CPU: `torch` or `openvino`."""
+        return str(self.facts.get("encoder", "torch"))
 
 
 def facts_key(facts: dict[str, Any]) -> str:
@@ -58,7 +64,8 @@ def read_index(path: Path) -> CacheIndex:
     is_views = isinstance(views, list) and views and type(views[0]) is int and views[0] > 0
     widths = [facts.get(f"{stream} width", 0) for stream in ("semantic", "motion")]
     is_widths = all(type(width) is int and width >= 0 for width in widths) and any(widths)
-    if not is_views or not is_widths or facts.get("dtype") not in _DTYPES:
+    is_known = facts.get("dtype") in _DTYPES and facts.get("encoder", "torch") in _ENCODERS
+    if not is_views or not is_widths or not is_known:
         raise _damaged(path, "its facts are incomplete")
     return CacheIndex(tree["key"], facts, tuple(labels))
 

@@ -29,7 +29,7 @@ from gasmcast.features.cache_index import facts_key, read_index
 from gasmcast.features.fingerprints import clips_sha, weights_sha
 from gasmcast.models.model import GasmCast
 
-__all__ = ["FORMAT", "CachePlan", "Precision", "plan_cache"]
+__all__ = ["FORMAT", "CachePlan", "Encoder", "Precision", "plan_cache"]
 
 FORMAT = "gasmcast features 5"
 SHARD_ROWS = 16
@@ -37,6 +37,7 @@ SHARD_ROWS = 16
 MAX_SHARDS = 4096
 """Above 65,536 rows, shards grow instead of their number."""
 Precision = Literal["float16", "float32"]
+Encoder = Literal["torch", "openvino"]
 
 # Settings of each stream's backbone that change what it computes.
 _SETTINGS = {
@@ -71,6 +72,8 @@ class CachePlan:
     """Part of a row that belongs to the model."""
     dtype: Precision
     """Number type of the stored rows."""
+    encoder: Encoder
+    """What computes the rows on a CPU."""
     shard_rows: int
     """Rows per shard; the last shard may have fewer."""
 
@@ -113,6 +116,7 @@ def plan_cache(
     *,
     views: int = 1,
     dtype: Precision = "float16",
+    encoder: Encoder | None = None,
 ) -> CachePlan:
     """Plan the cache of `samples`.
 
@@ -127,6 +131,8 @@ def plan_cache(
         views: views per clip. The first is the one of evaluation; the others are drawn as training
             draws in epochs 1, 2, ...
         dtype: number type of the stored rows.
+        encoder: what computes the rows on a CPU; None: `train.cache_encoder`, or PyTorch where
+            OpenVINO cannot, because the motion backbone sees the whole clip at once.
 
     Raises:
         UsageError: the backbones train, or there are no views or no clips.
@@ -142,7 +148,11 @@ def plan_cache(
         )
 
     # A finished cache of both streams saves encoding one of them again.
-    facts = _facts(model, config, samples, views=views, dtype=dtype)
+    if encoder is None:
+        encoder = config.train.cache_encoder
+    if config.model.motion_context == "clip":
+        encoder = "torch"
+    facts = _facts(model, config, samples, views=views, dtype=dtype, encoder=encoder)
     both = _find_both_streams(out, split, facts)
     if both is None:
         columns = Columns(0, _width(facts))
@@ -161,12 +171,19 @@ def plan_cache(
         width=_width(facts),
         columns=columns,
         dtype=dtype,
+        encoder=encoder,
         shard_rows=min(rows, max(SHARD_ROWS, -(-rows // MAX_SHARDS))),
     )
 
 
 def _facts(
-    model: GasmCast, config: Config, samples: Sequence[Sample], *, views: int, dtype: Precision
+    model: GasmCast,
+    config: Config,
+    samples: Sequence[Sample],
+    *,
+    views: int,
+    dtype: Precision,
+    encoder: Encoder,
 ) -> dict[str, Any]:
     """Return everything that the content of a cache depends on, as JSON types."""
     # One view draws nothing, so augmentation is no fact of it. Mixing happens after the cache.
@@ -174,7 +191,7 @@ def _facts(
     if views > 1:
         drawn.append(config.augment.model_dump(mode="json", exclude={"mixup", "cutmix"}))
 
-    return {
+    facts = {
         "format": FORMAT,
         **_stream_facts(model, config),
         "spec": config.spec.model_dump(mode="json"),
@@ -182,6 +199,10 @@ def _facts(
         "dtype": dtype,
         "set": clips_sha(samples),
     }
+    # Caches that were filled before there was a choice keep their keys.
+    if encoder != "torch":
+        facts["encoder"] = encoder
+    return facts
 
 
 def _stream_facts(model: GasmCast, config: Config) -> dict[str, Any]:
@@ -223,6 +244,7 @@ def _find_both_streams(
     for index in sorted(out.glob(f"{split}-*/index.json")):
         theirs = read_index(index).facts
         has_ours = all(theirs.get(name) == value for name, value in ours.items())
+        has_ours = has_ours and theirs.get("encoder") == ours.get("encoder")
         if has_ours and _width(theirs) > _width(ours):
             semantic = int(theirs["semantic width"])
             if "semantic width" in ours:

@@ -21,6 +21,7 @@ from gasmcast.data.malloc import keep_memory
 from gasmcast.errors import MachineError, UsageError
 from gasmcast.features.cache_index import write_index
 from gasmcast.features.cache_plan import CachePlan
+from gasmcast.features.openvino_taps import OpenVinoTaps
 from gasmcast.features.shards import check_shard, write_shard
 from gasmcast.models.model import GasmCast
 from gasmcast.progress import Progress, silent
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 STAGE = "encoding clips"
+TapFunction = Callable[[Tensor], Tensor]
+"""Function from clips `(B, 1+S, F, H, W, 3)` uint8 to rows `(B, X)`."""
 
 
 @worker_deaths("what is encoded is kept, so the same command goes on")
@@ -67,7 +70,7 @@ def fill_cache(
         Names of the clips that did not decode; they are left out.
 
     Raises:
-        MachineError: the disk is too small, or a worker died.
+        MachineError: the disk is too small, a worker died, or OpenVINO cannot run the backbones.
         SourceError: more than 1 % of the clips do not decode.
         UsageError: float16 cannot hold a value; or the cache holds both streams, lacks a shard, and
             the model has one stream.
@@ -88,9 +91,10 @@ def fill_cache(
         views, batch_sampler=order, num_workers=workers if missing else 0
     )
     done = plan.rows - sum(len(plan.shard_range(number)) for number in missing)
-    encode_shards(
-        plan, model.to(device).eval(), loader, device=device, done=done, progress=progress
-    )
+    progress(STAGE, done, plan.rows)
+    if missing:
+        taps = _open_taps(plan, model, device)
+        encode_shards(plan, taps, loader, device=device, done=done, progress=progress)
 
     return undecodable_clips(plan, samples, finish_cache(plan))
 
@@ -130,12 +134,12 @@ def shard_encoder(
     The arguments are those of `fill_cache`.
     """
     views = _Views(plan, samples, config, swap)
-    encoder = model.to(device).eval()
+    taps = _open_taps(plan, model, device)
 
     def encode(number: int) -> None:
         order = [list(batch) for batch in _batches(plan.shard_range(number), batch_size)]
         loader: DataLoader[Any] = DataLoader(views, batch_sampler=order)
-        encode_shards(plan, encoder, loader, device=device, done=0, progress=silent)
+        encode_shards(plan, taps, loader, device=device, done=0, progress=silent)
 
     return encode
 
@@ -178,7 +182,7 @@ def check_room(plan: CachePlan, missing: Sequence[int]) -> None:
 
 def encode_shards(
     plan: CachePlan,
-    model: GasmCast,
+    taps: TapFunction,
     loader: DataLoader[Any],
     *,
     device: str,
@@ -189,17 +193,16 @@ def encode_shards(
 
     Args:
         plan: of the cache.
-        model: on `device`, in eval mode.
+        taps: encodes batches on `device`.
         loader: batches `(clips, labels, rows)` in the order of the shards, none across two shards.
         device: torch device that encodes.
         done: rows that are stored already.
         progress: called after each batch.
     """
-    progress(STAGE, done, plan.rows)
     values: list[Tensor] = []
     labels: list[Tensor] = []
     for clips, batch_labels, rows in iterate_loader(loader):
-        values.append(_encode(model, clips.to(device), plan))
+        values.append(_encode(taps, clips.to(device), plan))
         labels.append(batch_labels)
         done += len(clips)
         progress(STAGE, done, plan.rows)
@@ -250,9 +253,17 @@ def _batches(rows: range, size: int) -> list[range]:
     return [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
-def _encode(model: GasmCast, clips: Tensor, plan: CachePlan) -> Tensor:
+def _open_taps(plan: CachePlan, model: GasmCast, device: str) -> TapFunction:
+    """Return what encodes the cache on this machine."""
+    model.to(device).eval()
+    if device == "cpu" and plan.encoder == "openvino":
+        return OpenVinoTaps(model)
+    return model.backbone_taps
+
+
+def _encode(taps: TapFunction, clips: Tensor, plan: CachePlan) -> Tensor:
     """Return the rows `(B, X)` of a batch in the number type of the cache, on the CPU."""
-    rows = model.backbone_taps(clips)
+    rows = taps(clips)
     if rows.shape[1] != plan.width:
         raise UsageError(
             f"These backbones give {rows.shape[1]} numbers a clip, not the {plan.width} that their"

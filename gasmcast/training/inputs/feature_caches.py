@@ -13,7 +13,7 @@ from gasmcast.config import Config
 from gasmcast.data.annotations import Sample
 from gasmcast.errors import UsageError
 from gasmcast.features.cache_index import read_index
-from gasmcast.features.cache_plan import CachePlan, Precision, plan_cache
+from gasmcast.features.cache_plan import CachePlan, Encoder, Precision, plan_cache
 from gasmcast.features.feature_dataset import FeatureDataset
 from gasmcast.models.checkpoint import build_or_reload
 from gasmcast.models.model import GasmCast, build_model
@@ -46,9 +46,10 @@ class FeatureCaches:
 
     @property
     def name(self) -> str:
-        """Folder name, views and number type of the training cache."""
+        """Folder name, views, number type and encoder of the training cache."""
         plan = self.parts["train"].plan
-        return f"{plan.folder.name} (views {plan.views}, {plan.dtype})"
+        by = "" if plan.encoder == "torch" else f", {plan.encoder}"
+        return f"{plan.folder.name} (views {plan.views}, {plan.dtype}{by})"
 
     @property
     def is_complete(self) -> bool:
@@ -114,8 +115,8 @@ def find_caches(
 ) -> FeatureCaches:
     """Find the feature caches in `folder` that fit the model and the data set.
 
-    When several fit, `train.cache_views` decides. When none fits, the caches that would fit are
-    returned, and opening them explains what is missing.
+    When several fit, `train.cache_views` and `train.cache_encoder` decide. When none fits, the
+    caches that would fit are returned, and opening them explains what is missing.
 
     Args:
         config: configuration of the run.
@@ -126,24 +127,35 @@ def find_caches(
         UsageError: several caches fit, or an index is damaged.
         MachineError: pretrained weights are not available.
     """
-    # Views and number type are part of a cache's key, so each pair in the folder is tried.
+    # Views, number type and encoder are parts of a cache's key, so all in the folder are tried.
     kinds = set()
     for index in folder.glob("train-*/index.json"):
         content = read_index(index)
-        kinds.add((content.views, str(content.facts["dtype"])))
+        kinds.add((content.views, str(content.facts["dtype"]), content.encoder))
 
     # A cache fits if its key is that of a plan for this model and data set.
     model = _build(config, None)
     fitting = []
-    for views, dtype in sorted(kinds):
-        caches = _plan(config, model, samples, folder, views=views, dtype=cast("Precision", dtype))
+    for views, dtype, encoder in sorted(kinds):
+        caches = _plan(
+            config,
+            model,
+            samples,
+            folder,
+            views=views,
+            dtype=cast("Precision", dtype),
+            encoder=cast("Encoder", encoder),
+        )
         if caches.parts["train"].is_complete:
             fitting.append(caches)
 
-    # The wanted number of views chooses, where there is a choice.
-    wanted = config.train.cache_views
-    if wanted and len(fitting) > 1:
-        exact = [caches for caches in fitting if caches.parts["train"].plan.views == wanted]
+    # What the run would fill itself chooses, where there is a choice.
+    wanted = config.train
+    if wanted.cache_views and len(fitting) > 1:
+        exact = [c for c in fitting if c.parts["train"].plan.views == wanted.cache_views]
+        fitting = exact or fitting
+    if len(fitting) > 1:
+        exact = [c for c in fitting if c.parts["train"].plan.encoder == wanted.cache_encoder]
         fitting = exact or fitting
 
     if len(fitting) > 1:
@@ -155,7 +167,7 @@ def find_caches(
 
     # Without a cache that fits, opening this plan explains what is missing.
     if not fitting:
-        return _plan(config, model, samples, folder, views=wanted or 1, dtype="float16")
+        return _plan(config, model, samples, folder, views=wanted.cache_views or 1, dtype="float16")
     return fitting[0]
 
 
@@ -173,11 +185,14 @@ def _plan(
     *,
     views: int,
     dtype: Precision,
+    encoder: Encoder | None = None,
 ) -> FeatureCaches:
     """Plan the caches of all splits for a model that is built already."""
     parts = {}
     for split, clips in samples.items():
         count = views if split == "train" else 1
-        plan = plan_cache(model, config, clips, folder, split, views=count, dtype=dtype)
+        plan = plan_cache(
+            model, config, clips, folder, split, views=count, dtype=dtype, encoder=encoder
+        )
         parts[split] = CachePart(clips, plan)
     return FeatureCaches(config, model, parts)
