@@ -186,6 +186,7 @@ def write_manifest(
     checkpoint_sha256: str,
     precisions: dict[str, Measured],
     maps: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType({}),
+    fits_clips: bool = False,
 ) -> Manifest:
     """Write `manifest.json` for all files in a folder.
 
@@ -198,6 +199,7 @@ def write_manifest(
         checkpoint_sha256: digest of the checkpoint.
         precisions: what each precision was measured to do.
         maps: file name of an attention twin -> shape of each attention output.
+        fits_clips: the window was fitted to the length of the training clips.
     """
     files = {}
     for path in sorted(folder.iterdir()):
@@ -225,6 +227,7 @@ def write_manifest(
         files=files,
         precisions=precisions,
         counts=count(config).to_json(),
+        fits_clips=fits_clips,
     )
     write_atomic(folder / "manifest.json", manifest.model_dump_json(indent=1))
     return manifest

@@ -291,6 +291,7 @@ def _report(export: ExportState) -> Manifest:
         checkpoint_sha256=source.sha256,
         precisions=_measured(export, eval_temperature),
         maps=export.maps,
+        fits_clips=source.config.train.fit_window,
     )
 
 

@@ -138,6 +138,10 @@ class Manifest(Frozen):
         default=None,
         description="parameters and multiply-adds by part, as `gasmcast inspect` prints them",
     )
+    fits_clips: bool = Field(
+        default=False,
+        description="the window was fitted to the length of the training clips",
+    )
 
     @field_validator("labels")
     @classmethod

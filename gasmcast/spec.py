@@ -7,7 +7,6 @@ Segment -1, the first lead-in, repeats the first frame of the source.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -48,17 +47,17 @@ class ClipSpec(Frozen):
             raise ValueError(f"pixels {self.pixels} is not a multiple of 32")
         return self
 
-    @cached_property
+    @property
     def fps(self) -> float:
         """Slots of the time grid per second."""
         return self.motion_frames / self.segment_s
 
-    @cached_property
+    @property
     def window_s(self) -> float:
         """Duration of a window in seconds, without the lead-in."""
         return self.segments * self.segment_s
 
-    @cached_property
+    @property
     def semantic_indices(self) -> tuple[int, ...]:
         """Indices of the semantic frames in a segment: centers of equal parts (2 and 6 of 8)."""
         return tuple(
@@ -66,15 +65,24 @@ class ClipSpec(Frozen):
             for i in range(self.semantic_frames)
         )
 
-    @cached_property
+    @property
     def clip_shape(self) -> tuple[int, int, int, int, int]:
         """`(1 + segments, motion_frames, pixels, pixels, 3)`: lead-in and window, uint8 RGB."""
         return (1 + self.segments, self.motion_frames, self.pixels, self.pixels, 3)
 
-    @cached_property
+    @property
     def pair_shape(self) -> tuple[int, int, int, int, int]:
         """`(2, motion_frames, pixels, pixels, 3)`: previous and current segment, uint8 RGB."""
         return (2, *self.clip_shape[1:])
+
+    def at_tempo(self, tempo: float) -> ClipSpec:
+        """Return the spec for actions that are `tempo` times as fast as those it was made for.
+
+        Example:
+            >>> ClipSpec(segment_s=0.5).at_tempo(2).segment_s
+            0.25
+        """
+        return self.model_copy(update={"segment_s": self.segment_s / tempo})
 
     def centered_start(self, length_s: float) -> float:
         """Return the start of the centered window in a video of `length_s` seconds.

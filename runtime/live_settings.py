@@ -14,7 +14,7 @@ from gasmcast.yamlfile import read_yaml
 __all__ = ["LiveConfig", "load_live_config", "with_defaults", "with_settings"]
 
 # Settings of the whole run, which no single camera can override.
-_RUN_WIDE = ("budget_s", "max_cameras", "degrade", "batch", "stats_s")
+_RUN_WIDE = ("tempo", "budget_s", "max_cameras", "degrade", "batch", "stats_s")
 
 
 class LiveConfig(Frozen):
@@ -24,6 +24,13 @@ class LiveConfig(Frozen):
     model_config = ConfigDict(allow_inf_nan=False)
 
     hop: int = Field(default=1, ge=1, description="segments between decisions")
+    tempo: float = Field(
+        default=1.0,
+        ge=0.25,
+        le=4,
+        description="how many times as fast as in the training the actions are: windows and "
+        "segments are that much shorter",
+    )
     smooth_s: float = Field(
         default=0.5,
         ge=0,

@@ -131,7 +131,9 @@ def open_model(
     engine: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
+    *,
     verify: bool = True,
+    tempo: float = 1.0,
 ) -> OpenedModel:
     """Compile the streaming pair of a bundle for this machine.
 
@@ -141,6 +143,7 @@ def open_model(
         precision: `auto` for the fastest one on that backend, or a precision of the bundle.
         threads: CPU threads; None: all cores.
         verify: compare the checksum of every file.
+        tempo: how many times as fast as in the training the actions are.
 
     Raises:
         UsageError: not a bundle, altered, without that precision, or without streaming graphs.
@@ -156,7 +159,7 @@ def open_model(
         return Model(
             encoder=opened.engine("encoder", chosen, backend, threads),
             head=opened.engine("head", chosen, backend, threads),
-            spec=opened.manifest.spec,
+            spec=opened.manifest.spec.at_tempo(tempo),
             labels=opened.labels,
             temperature=measured.temperature,
             no_action=measured.no_action,

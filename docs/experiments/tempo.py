@@ -1,4 +1,4 @@
-r"""Measure `augment.speed` on a campaign that is recorded at another tempo.
+r"""Measure other recording campaigns: with `augment.speed`, and with windows of their own length.
 
     python docs/experiments/tempo.py FOLDER
     python docs/experiments/tempo.py FOLDER --preset small-data --clips 300 --seeds 2 \
@@ -8,7 +8,9 @@ A call that is stopped goes on where it was. A preset with `train.cache_views` t
 which all seeds of a row share.
 
 The training clips are those of a synthetic set. The judged campaigns are its validation clips, and
-the same clips played twice as fast and half as fast.
+the same clips encoded again, played faster or slower, or smaller on another background at half the
+frame rate. Each is judged with the window of the training, and with the default of `gasmcast eval`,
+whose windows follow the length of the clips.
 """
 
 from __future__ import annotations
@@ -18,21 +20,42 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 import gasmcast
 from gasmcast.config import load_config
 from gasmcast.data.synthetic.clips import make_set
-from gasmcast.evaluation.classifier import open_classifier
-from gasmcast.evaluation.predict import predict
 from gasmcast.training.inputs.training_set import open_training_set
 from gasmcast.video.reader import read_frames
 
-SPEEDS = {"as recorded": 1.0, "twice as fast": 2.0, "half as fast": 0.5}
+
+class Campaign(NamedTuple):
+    """How the judged clips differ from the training clips."""
+
+    speed: float = 1.0
+    every: int = 1
+    """Every frame is kept, or every second one, ..."""
+    size: float = 1.0
+    """Share of the frame that the picture covers; gray noise surrounds it."""
+    shake: float = 0.0
+    """How far the camera wanders, as a share of the width: a hand-held one."""
+
+
+CAMPAIGNS = {
+    "as recorded": None,
+    "encoded again": Campaign(),
+    "twice as fast": Campaign(2.0),
+    "half as fast": Campaign(0.5),
+    "half the frames": Campaign(every=2),
+    "three quarters of the size": Campaign(size=0.75),
+    "twice as fast, half the frames, smaller": Campaign(2.0, every=2, size=0.75),
+    "hand-held": Campaign(shake=0.03),
+}
 ROWS = {"without": (1.0, 1.0), "augment.speed [0.5, 2]": (0.5, 2.0)}
 
 
@@ -42,13 +65,16 @@ def main() -> None:
     data = args.folder / "data"
     if not data.exists():
         make_set(data, clips=args.clips)
-    campaigns = {name: replayed(data, args.folder, speed) for name, speed in SPEEDS.items()}
+    campaigns = {
+        name: data if how is None else recorded_again(data, args.folder, how)
+        for name, how in CAMPAIGNS.items()
+    }
 
-    for name, speed in ROWS.items():
+    for name, speed in list(ROWS.items())[: args.rows]:
         settings = {**args.settings, "augment.speed": list(speed), "train.workers": 0}
         cache = encode(args.preset, data, settings, args.folder / f"features-{speed[1]:g}")
 
-        scores: dict[str, list[float]] = {campaign: [] for campaign in campaigns}
+        scores: dict[tuple[str, str], list[float]] = {}
         for seed in range(args.seeds):
             run = args.folder / f"speed-{speed[1]:g}-{seed}"
             if not (run / "summary.json").exists():
@@ -58,11 +84,15 @@ def main() -> None:
                 ):
                     sys.exit("Stopped; the next call goes on.")
             for campaign, place in campaigns.items():
-                scores[campaign].append(100 * accuracy(run, place))
+                trained = gasmcast.evaluate(run, place, tempo=1.0, out=args.folder / "eval")
+                fitted = gasmcast.evaluate(run, place, out=args.folder / "eval")
+                rows = {"tempo 1": trained, f"tempo {fitted.tempo:g} by length": fitted}
+                for tempo, result in rows.items():
+                    scores.setdefault((campaign, tempo), []).append(100 * result.scores.top1)
 
-        for campaign, top1 in scores.items():
+        for (campaign, tempo), top1 in scores.items():
             listed = ", ".join(f"{value:.1f}" for value in top1)
-            print(f"{name}, {campaign}: top-1 {mean(top1):.1f} % ({listed})", flush=True)
+            print(f"{name}, {campaign}, {tempo}: {mean(top1):.1f} % ({listed})", flush=True)
 
 
 def parse_args() -> argparse.Namespace:
@@ -74,6 +104,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--preset", default="demo")
     parser.add_argument("--clips", type=int, default=450)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=len(ROWS), help="1: without drawn speeds alone")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
     pairs = [item.partition("=") for item in args.set]
@@ -94,11 +125,9 @@ def encode(preset: str, data: Path, settings: dict[str, Any], cache: Path) -> Pa
     return cache
 
 
-def replayed(data: Path, folder: Path, speed: float) -> Path:
-    """Return the set with its validation videos at another tempo; frames are the same."""
-    if speed == 1.0:
-        return data
-    place = folder / f"speed{speed:g}"
+def recorded_again(data: Path, folder: Path, how: Campaign) -> Path:
+    """Return the set with its validation videos as another campaign would show them."""
+    place = folder / "campaign-{:g}-{}-{:g}-{:g}".format(*how)
     if place.exists():
         return place
     opened = open_training_set("demo", data, preload=False)
@@ -111,28 +140,46 @@ def replayed(data: Path, folder: Path, speed: float) -> Path:
         if sample in opened.clips.samples:
             target.symlink_to(sample.path.resolve())
         else:
-            write_faster(sample.path, target, speed)
+            write_again(sample.path, target, how)
     return place
 
 
-def write_faster(video: Path, target: Path, speed: float) -> None:
-    """Write the frames of a video at `speed` times its frame rate."""
+def wander(frames: int, step_s: float, seed: int) -> NDArray[np.float64]:
+    """Return the path `(frames, 2)` of a hand-held camera, within -1 and 1.
+
+    It is the sum of sways of 0.5 to 5 Hz, slower ones larger.
+    """
+    rng = np.random.default_rng(seed)
+    times_s = np.arange(frames)[:, None] * step_s
+    hertz = rng.uniform(0.5, 5, (1, 2 * 6))
+    sways = np.sin(2 * np.pi * (hertz * times_s + rng.uniform(0, 1, hertz.shape))) / hertz
+    path: NDArray[np.float64] = sways.reshape(frames, 2, 6).sum(2)
+    return path / np.abs(path).max()
+
+
+def write_again(video: Path, target: Path, how: Campaign) -> None:
+    """Write a video in MPEG-4 as a campaign shows it."""
     stamps, frames = zip(*read_frames(video), strict=True)
-    fps = speed / float(np.median(np.diff(stamps)))
-    size = (frames[0].shape[1], frames[0].shape[0])
+    fps = how.speed / float(np.median(np.diff(stamps))) / how.every
+    height, width = frames[0].shape[:2]
+    small = (round(width * how.size), round(height * how.size))
+    x, y = (width - small[0]) // 2, (height - small[1]) // 2
+    noise = np.random.default_rng(0).integers(60, 160, (height, width, 1), np.uint8)
+    ground = np.repeat(cv2.blur(noise, (5, 5))[..., None], 3, axis=2)
+
     code = cv2.VideoWriter.fourcc(*"mp4v")
-    writer = cv2.VideoWriter(str(target), cv2.CAP_FFMPEG, code, fps, size)
-    for frame in frames:
-        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    writer = cv2.VideoWriter(str(target), cv2.CAP_FFMPEG, code, fps, (width, height))
+    kept = frames[:: how.every]
+    offsets = how.shake * width * wander(len(kept), 1 / fps, seed=len(frames))
+    for frame, (dx, dy) in zip(kept, offsets, strict=True):
+        picture = ground.copy()
+        picture[y : y + small[1], x : x + small[0]] = cv2.resize(
+            frame, small, interpolation=cv2.INTER_AREA
+        )
+        move = np.array([[1, 0, dx], [0, 1, dy]])
+        picture = cv2.warpAffine(picture, move, (width, height), borderMode=cv2.BORDER_REFLECT)
+        writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     writer.release()
-
-
-def accuracy(run: Path, data: Path) -> float:
-    """Return top-1 on the validation clips."""
-    opened = open_training_set(run / "config.yaml", data, {"train.cache_views": 0}, preload=False)
-    assert opened.validation is not None
-    scores, labels = predict(open_classifier(run).logits, opened.validation)
-    return float((scores.argmax(1) == labels).mean())
 
 
 if __name__ == "__main__":

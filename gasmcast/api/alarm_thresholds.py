@@ -161,7 +161,9 @@ def choose_threshold(
         read_as(data_format, allow_leak=allow_leak)
         leak = check_data(Path(data))
         videos, actions, _ = annotated_actions(Path(data), split, manifest.labels)
-        model, _ = open_model(folder, engine, precision, threads, verify=False)
+        model, _ = open_model(
+            folder, engine, precision, threads, verify=False, tempo=settings.tempo
+        )
         labeled = decided(run_files(model, settings, videos, progress=progress))
 
     choice = choose(

@@ -41,6 +41,8 @@ class EvaluationResult:
     split: str
     views: str
     """Windows x crops of each clip, such as "1x1"."""
+    tempo: float
+    """How many times as fast as in the training the actions are taken to be."""
     scores: Scores
     reversal: ReversalScores | None
     """Scores of the clips played backwards, if asked for."""
@@ -58,6 +60,17 @@ class EvaluationResult:
 
     def __bool__(self) -> bool:
         return not self.unreadable
+
+    @property
+    def tempo_note(self) -> str:
+        """Sentence about another tempo than that of the training, else empty."""
+        if self.tempo == 1:
+            return ""
+        return (
+            f"Judged at tempo {self.tempo:g}: windows are {self.tempo:g} times as short as in the"
+            f" training, as `gasmcast live --tempo {self.tempo:g}` has them."
+            " `--tempo 1` judges with those of the training."
+        )
 
     @property
     def caution(self) -> str:
@@ -89,6 +102,7 @@ class EvaluationResult:
             "classifier": self.classifier,
             "split": self.split,
             "views": self.views,
+            "tempo": self.tempo,
             **self.scores.to_json(),
         }
 
@@ -114,6 +128,7 @@ def evaluate(
     precision: str = "fp32",
     engine: Backend = "auto",
     views: str = "1x1",
+    tempo: float | None = None,
     reversed: bool = False,  # noqa: A002 - named like the verb's flag
     shuffled: bool = False,
     analyze: Path | str | None = None,
@@ -139,6 +154,8 @@ def evaluate(
         precision: fp32, bf16 or fp16 of a checkpoint; one of its precisions of a bundle.
         engine: backend that runs a bundle. PyTorch runs a checkpoint, whatever the engine.
         views: windows x crops whose softmax is averaged: "1x1", "1x3" or "2x3".
+        tempo: how many times as fast as in the training the actions are. None: 1; or by the length
+            of the clips, if the window was fitted to that of the training clips.
         reversed: also classify every clip played backwards.
         shuffled: also classify every clip with its frames shuffled.
         analyze: folder for an error analysis (one HTML page), which includes both time tests.
@@ -179,6 +196,7 @@ def evaluate(
         backwards=reversed or analyze is not None,
         shuffled=shuffled or analyze is not None,
         views=views,
+        tempo=tempo,
         batch_size=batch_size,
         workers=workers,
         progress=progress,
@@ -200,6 +218,7 @@ def evaluate(
         fits_temperature=split == "validation"
         and precision == "fp32"
         and views == "1x1"
+        and evaluation.tempo == 1
         and not seen,
     )
     result = EvaluationResult(
@@ -208,6 +227,7 @@ def evaluate(
         checkpoint=classifier.checkpoint,
         split=split,
         views=views,
+        tempo=evaluation.tempo,
         scores=evaluation.scores,
         reversal=evaluation.reversal,
         shuffle=evaluation.shuffle,

@@ -184,7 +184,7 @@ def evaluate_events(
 
     # Thresholds that the bundle states count where the user's settings name none.
     settings = load_live_config(config)
-    model, _ = open_model(Path(bundle), engine, precision, threads)
+    model, _ = open_model(Path(bundle), engine, precision, threads, tempo=settings.tempo)
     settings = with_defaults(settings, model.event_defaults)
     videos, actions, seconds = annotated_actions(Path(data), split, model.labels.names)
 

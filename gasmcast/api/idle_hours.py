@@ -89,7 +89,7 @@ def record_background(
     settings = load_live_config(config)
     cameras = CameraList(sources, settings)
     manifest = read_manifest(Path(bundle), verify=False)
-    model, _ = open_model(Path(bundle), engine, precision, threads)
+    model, _ = open_model(Path(bundle), engine, precision, threads, tempo=settings.tempo)
     head = idle_head(model, settings, manifest.checkpoint_sha256)
 
     # What an earlier run has recorded is continued, also after a power failure.

@@ -62,7 +62,7 @@ def live(
     config = check_settings(LiveConfig, dict(settings or {}), "settings")
     cameras = CameraList(texts, config, realtime=realtime)
 
-    model, _ = open_model(Path(bundle), engine, precision, threads)
+    model, _ = open_model(Path(bundle), engine, precision, threads, tempo=config.tempo)
     run = _Run(Session(model, config, (sink := _EventQueue(),), capacity=measure(model, repeats=1)))
     cameras.fill(run.session)
     return run.events(sink, duration_s)

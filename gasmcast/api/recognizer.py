@@ -59,7 +59,7 @@ def load(
         ...     print(event.phase, event.label, event.onset_s)
     """
     config = check_settings(LiveConfig, dict(settings or {}), "settings")
-    model, description = open_model(Path(bundle), engine, precision, threads)
+    model, description = open_model(Path(bundle), engine, precision, threads, tempo=config.tempo)
     return Recognizer(model, config, description)
 
 

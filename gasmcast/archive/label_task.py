@@ -60,14 +60,16 @@ class LabelTask:
         """
         folder = OutputFolder(self.out)
         folder.check(self.facts)
-        model, description = open_model(self.bundle, self.engine, self.precision, self.threads)
+        config = LiveConfig(**self.settings).model_copy(update={"batch": self.batch})
+        model, description = open_model(
+            self.bundle, self.engine, self.precision, self.threads, tempo=config.tempo
+        )
         # The path may hold another bundle on another machine.
         if sha256_of(self.bundle / "manifest.json") != self.facts["bundle"]:
             raise UsageError(
                 f"{self.bundle} is another bundle than that of the main process.",
                 "Copy the same bundle to all machines.",
             )
-        config = LiveConfig(**self.settings).model_copy(update={"batch": self.batch})
         labeler = VideoLabeler(model, config)
         facts = {"bundle": str(self.facts["bundle"]), "engine": description}
 

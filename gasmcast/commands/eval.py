@@ -42,6 +42,15 @@ def eval(  # noqa: A001 - the name of the verb
     views: Annotated[
         str, typer.Option(help="Windows x crops whose softmax is averaged: 1x1, 1x3 or 2x3.")
     ] = "1x1",
+    tempo: Annotated[
+        float | None,
+        typer.Option(
+            min=0.25,
+            max=4.0,
+            help="How many times as fast as in the training the actions are; by default 1, or by "
+            "the length of the clips if the window was fitted to it (small-data).",
+        ),
+    ] = None,
     backwards: Annotated[
         bool, typer.Option("--reversed", help="Also classify every clip played backwards.")
     ] = False,
@@ -94,6 +103,11 @@ def eval(  # noqa: A001 - the name of the verb
     from gasmcast.report.progress_bars import progress_bars
 
     if events:
+        if tempo:
+            raise UsageError(
+                "--tempo does not go with --events.",
+                "Write `tempo: 2` into the YAML file of --config.",
+            )
         if context:
             raise UsageError(
                 "--context does not go with --events.",
@@ -121,6 +135,7 @@ def eval(  # noqa: A001 - the name of the verb
             precision=precision,
             engine=engine,
             views=views,
+            tempo=tempo,
             reversed=backwards,
             shuffled=shuffled,
             analyze=analyze,
@@ -141,6 +156,8 @@ def eval(  # noqa: A001 - the name of the verb
     if result.leak:
         typer.secho(result.leak, fg=typer.colors.RED, bold=True, err=True)
     _print(result)
+    if result.tempo_note:
+        typer.echo(result.tempo_note)
     if result.caution:
         typer.echo(result.caution)
     if result.files:

@@ -94,6 +94,15 @@ def live(
         int | None,
         typer.Option(min=1, help="Segments between decisions.", rich_help_panel=_BEHAVIOR),
     ] = None,
+    tempo: Annotated[
+        float | None,
+        typer.Option(
+            min=0.25,
+            max=4.0,
+            help="How many times as fast as in the training the actions are.",
+            rich_help_panel=_BEHAVIOR,
+        ),
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(help="Target latency, as 150ms or 0.5s.", rich_help_panel=_BEHAVIOR),
@@ -194,6 +203,7 @@ def live(
 
     flags = {
         "hop": hop,
+        "tempo": tempo,
         "budget_s": parse_seconds(budget),
         "max_cameras": parse_count(max_cameras),
     }
@@ -223,7 +233,7 @@ def live(
     # From here on sinks have threads and open files, which an error must close.
     report = print_nothing if quiet else print_status
     try:
-        model, description = open_model(bundle, engine, precision, threads)
+        model, description = open_model(bundle, engine, precision, threads, tempo=settings.tempo)
         report(f"engine: {description}")
         settings = _with_thresholds(model, settings, report)
 

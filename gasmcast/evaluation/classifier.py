@@ -38,6 +38,8 @@ class Classifier:
     labels: Labels
     checkpoint: Path | None
     """Weights file of a checkpoint; None for a bundle."""
+    fits_clips: bool = False
+    """Whether the window was fitted to the length of the training clips."""
 
 
 def open_classifier(target: Path, precision: str = "fp32", engine: str = "auto") -> Classifier:
@@ -142,6 +144,7 @@ def _open_bundle(target: Path, precision: str, engine: str) -> Classifier:
         spec=bundle.manifest.spec,
         labels=bundle.labels,
         checkpoint=None,
+        fits_clips=bundle.manifest.fits_clips,
     )
 
 
@@ -166,4 +169,5 @@ def _open_checkpoint(target: Path, precision: str) -> Classifier:
         spec=config.spec,
         labels=labels,
         checkpoint=file,
+        fits_clips=config.train.fit_window,
     )

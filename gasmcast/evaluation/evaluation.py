@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gasmcast.data.annotations import Split, read_labels, read_split, usable
 from gasmcast.data.clip_set import ClipSet
+from gasmcast.data.clip_window import fit_tempo
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.data.set_check import check_data
 from gasmcast.data.views import ViewClips, parse_views
@@ -42,6 +43,9 @@ class Evaluation:
     """
 
     classifier: Classifier
+    """Classifier with the clip spec of the evaluation."""
+    tempo: float
+    """How many times as fast as in the training the actions are taken to be."""
     title: str
     """Classifier and split, for people."""
     leak: str
@@ -119,6 +123,7 @@ def evaluate_split(
     backwards: bool = False,
     shuffled: bool = False,
     views: str = "1x1",
+    tempo: float | None = None,
     batch_size: int = 8,
     workers: int = 0,
     progress: Progress = silent,
@@ -132,6 +137,8 @@ def evaluate_split(
         backwards: also classify every clip played backwards.
         shuffled: also classify every clip with its frames shuffled.
         views: windows x crops whose softmax is averaged, such as "2x3".
+        tempo: how many times as fast as in the training the actions are. None: 1; or by the length
+            of the clips, if the window was fitted to that of the training clips.
         batch_size: clips in a batch.
         workers: decoding processes; 0 decodes in this process.
         progress: reports clips done.
@@ -151,8 +158,12 @@ def evaluate_split(
     windows, crops = parse_views(views)
     view_count = windows * crops
 
-    # 1x1 is the plain set; views of one window and one crop would give the same clips.
     samples = usable(read_split(data, split), data)
+    if tempo is None:
+        tempo = fit_tempo(classifier.spec, samples) if classifier.fits_clips else 1.0
+    classifier = replace(classifier, spec=classifier.spec.at_tempo(tempo))
+
+    # 1x1 is the plain set; views of one window and one crop would give the same clips.
     clips: ClipDataset | ViewClips
     if view_count == 1:
         clips = ClipDataset(samples, classifier.spec)
@@ -178,7 +189,8 @@ def evaluate_split(
     names = classifier.labels.names
     return Evaluation(
         classifier=classifier,
-        title=f"{classifier.name} on {data.name}/{split}" + (f" ({leak})" if leak else ""),
+        tempo=tempo,
+        title=_title(classifier, data, split, tempo=tempo, leak=leak),
         leak=leak,
         clips=clips,
         view_count=view_count,
@@ -190,6 +202,12 @@ def evaluate_split(
         reversal=score_reversed(logits, parts[1], labels, names) if backwards else None,
         shuffle=score_shuffled(logits, parts[-1], labels, names) if shuffled else None,
     )
+
+
+def _title(classifier: Classifier, data: Path, split: Split, *, tempo: float, leak: str) -> str:
+    """Return what was evaluated, for people."""
+    at = "" if tempo == 1 else f" at tempo {tempo:g}"
+    return f"{classifier.name} on {data.name}/{split}{at}" + (f" ({leak})" if leak else "")
 
 
 def _predict(

@@ -63,7 +63,7 @@ def test_every_option_and_setting_says_what_it_means(site, page):
 def test_settings_that_no_camera_can_have_for_itself_are_marked(site):
     page = (site / "reference" / "settings.md").read_text(encoding="utf-8")
     marked = set(re.findall(r"^\| `(\w+)` \\\*", page, re.MULTILINE))
-    assert marked == {"budget_s", "max_cameras", "degrade", "batch", "stats_s"}
+    assert marked == {"tempo", "budget_s", "max_cameras", "degrade", "batch", "stats_s"}
 
 
 def test_every_public_name_is_in_the_api_reference(site):

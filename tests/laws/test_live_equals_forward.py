@@ -200,6 +200,16 @@ def test_live_equals_torch_forward_and_the_complete_graph(model, bundle, engines
     np.testing.assert_array_equal(clips[-1], read_clip(video, spec, float(starts[-1])))
 
 
+def test_live_at_another_tempo_equals_torch_forward_on_shorter_windows(model, bundle, video):
+    fast = open_model(bundle, "onnxruntime", "fp32", 1, tempo=2).model
+    assert fast.reopen().spec == fast.spec == model.spec.at_tempo(2)
+    windows, decisions, _ = live(fast, video)
+    clips, starts = clips_of(fitted(video, fast.spec), fast)
+    assert [d.time_s for d in decisions] == [t + model.spec.window_s / 2 for t in starts]
+    got = np.array([w["logits"] for w in windows], np.float32)
+    np.testing.assert_allclose(got, torch_logits(model, clips), rtol=0, atol=FP32)
+
+
 def test_cached_equals_uncached_to_the_bit(engines, video):
     """Compare each window from the ring with one whose segments are all encoded again."""
     made = engines["onnxruntime"]

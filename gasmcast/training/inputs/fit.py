@@ -1,49 +1,14 @@
-"""Fit the settings of a run to its data set: window, number of epochs, batch size."""
+"""Fit the settings of a run to its data set: number of epochs, batch size."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.config import TrainConfig
-from gasmcast.data.annotations import Sample
-from gasmcast.data.clip_reader import clip_length_s
 from gasmcast.errors import UsageError
-from gasmcast.spec import ClipSpec
 
-__all__ = ["check_counts", "fit_epochs", "fit_window", "updates_per_epoch"]
-
-SHORTEST_SEGMENT_S = 0.125  # 64 frames per second at 8 motion frames
-LONGEST_SEGMENT_S = 1.0
-
-
-def fit_window(spec: ClipSpec, samples: Sequence[Sample]) -> ClipSpec:
-    """Return the spec with segments so long that the window covers three quarters of the clips.
-
-    A segment lasts between 0.125 s and 1 s. Clips of unknown duration are ignored.
-
-    Args:
-        spec: the clip spec whose `segment_s` is replaced.
-        samples: the training clips.
-    """
-    # Durations come from the headers of the videos; nothing is decoded.
-    durations_s = []
-    for sample in samples:
-        duration = 0.0 if sample.path is None else clip_length_s(sample)
-        if duration > 0:
-            durations_s.append(duration)
-
-    if not durations_s:
-        return spec
-
-    # The window is the upper quartile of the durations, divided into the segments of the spec.
-    durations_s.sort()
-    quartile = min(len(durations_s) - 1, 3 * len(durations_s) // 4)
-    segment_s = durations_s[quartile] / spec.segments
-    segment_s = round(min(LONGEST_SEGMENT_S, max(SHORTEST_SEGMENT_S, segment_s)), 3)
-    return spec.model_copy(update={"segment_s": segment_s})
+__all__ = ["check_counts", "fit_epochs", "updates_per_epoch"]
 
 
 def updates_per_epoch(clips: int, train: TrainConfig, world: int) -> int:

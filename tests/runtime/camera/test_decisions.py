@@ -212,8 +212,9 @@ def test_settings_from_yaml_with_flags_on_top(tmp_path):
     )
     assert with_settings(LiveConfig(), {}, "x") is None
     assert with_settings(LiveConfig(hop=3), {"on": 0.9}, "x") == LiveConfig(hop=3, on=0.9)
-    with pytest.raises(UsageError, match="camera yard: budget_s holds for all cameras"):
-        with_settings(LiveConfig(), {"budget_s": 0.2}, "camera yard")
+    for name in ("budget_s", "tempo"):
+        with pytest.raises(UsageError, match=f"camera yard: {name} holds for all cameras"):
+            with_settings(LiveConfig(), {name: 2}, "camera yard")
 
 
 @pytest.mark.parametrize(

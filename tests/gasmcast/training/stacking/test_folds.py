@@ -12,17 +12,15 @@ import torch
 from safetensors.torch import save_file
 
 from gasmcast.config import TrainConfig
-from gasmcast.data.annotations import Sample
 from gasmcast.errors import UsageError
 from gasmcast.evaluation.predict import predict
 from gasmcast.features.feature_dataset import FeatureDataset
 from gasmcast.labels import Labels
 from gasmcast.models.checkpoint import load_checkpoint
 from gasmcast.models.model import build_model
-from gasmcast.spec import ClipSpec
 from gasmcast.training.inputs.feature_caches import FeatureCaches, plan_caches
 from gasmcast.training.inputs.fill import fill_caches
-from gasmcast.training.inputs.fit import fit_epochs, fit_window
+from gasmcast.training.inputs.fit import fit_epochs
 from gasmcast.training.inputs.training_set import open_training_set
 from gasmcast.training.loop import train
 from gasmcast.training.stacking.clip_subset import ClipSubset
@@ -37,23 +35,6 @@ def _video(path: Path, frames: int, seed: int = 0) -> Path:
         writer.write(np.kron(rng.integers(0, 256, (6, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8))
     writer.release()
     return path
-
-
-@pytest.mark.parametrize(
-    ("frames", "segment_s"), [((20, 20, 20, 40), 1.0), ((8, 8, 16, 16), 0.4), ((2, 2, 2, 2), 0.125)]
-)
-def test_the_window_is_fitted_to_three_quarters_of_the_clips(
-    tmp_path: Path, frames: tuple[int, ...], segment_s: float
-) -> None:
-    samples = [Sample(str(i), 0, _video(tmp_path / f"{i}.mp4", n)) for i, n in enumerate(frames)]
-    fitted = fit_window(ClipSpec(segments=4, segment_s=0.5), samples)
-    assert fitted.segment_s == pytest.approx(segment_s)
-    assert fitted.segments == 4
-
-
-def test_clips_of_unknown_length_leave_the_window_alone() -> None:
-    spec = ClipSpec(segments=4, segment_s=0.3)
-    assert fit_window(spec, [Sample("0", 0, None)]) == spec
 
 
 @pytest.mark.parametrize(
