@@ -101,7 +101,7 @@ def enough(
 
     Args:
         run: run folder, whose settings and feature caches are used.
-        data: data set; the default is the one that `gasmcast eval` read for the run.
+        data: data set; the default is the one that the run was trained on.
         out: folder to write.
         preset: preset or YAML file of the backbones, where no run is given.
         cache: folder of feature caches.
@@ -168,7 +168,8 @@ def enough(
 
 
 def _find_data(run: Path | None, data: str | Path | None) -> Path:
-    """Return the data set that is given, or the one that a run was evaluated on."""
+    """Return the data set that is given, or the one that a run was trained or evaluated on."""
+    from gasmcast.data.set_place import read_data_place  # noqa: PLC0415 - imports numpy
     from gasmcast.evaluation.predictions import (  # noqa: PLC0415 - imports numpy
         FILE_NAME,
         read_predictions,
@@ -181,7 +182,9 @@ def _find_data(run: Path | None, data: str | Path | None) -> Path:
     if not (run / "config.yaml").is_file():
         raise UsageError(f"{run} is no run folder.", "Give the folder of `gasmcast train`.")
 
-    # A run does not keep the place of its data; its evaluation does.
+    if (trained_on := read_data_place(run)) is not None:
+        return trained_on
+    # Older runs do not say it, but their evaluation does.
     predictions = run / "eval" / FILE_NAME
     if not predictions.is_file():
         raise UsageError(f"{run} does not say where its data set is.", "Give --data DATA.")

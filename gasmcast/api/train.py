@@ -160,6 +160,7 @@ def train(
     let_threads_sleep()
     from gasmcast.data.reading import read_as  # noqa: PLC0415 - imports numpy and PyAV
     from gasmcast.data.set_check import describe_data  # noqa: PLC0415 - as above
+    from gasmcast.data.set_place import write_data_place  # noqa: PLC0415 - as above
     from gasmcast.evaluation.out_of_fold import read_out_of_fold  # noqa: PLC0415 - as above
     from gasmcast.training.distributed import Distributed  # noqa: PLC0415 - imports torch
     from gasmcast.training.inputs.training_set import open_training_set  # noqa: PLC0415 - as above
@@ -194,7 +195,7 @@ def train(
         overrides,
         cache=None if cache is None else Path(cache),
         run_folder=out,
-        whole=folds > 0 and cache is None,
+        folds=folds,
     )
     opened = warn_of_lone_classes(opened, folds)
     counts = {
@@ -240,6 +241,8 @@ def train(
             clip_targets=opened.clip_targets,
             warnings=opened.warnings,
         )
+        if is_main:
+            write_data_place(out, data)
 
     stopped, checkpoint = summary.pop("stopped") or None, summary.pop("checkpoint", None)
     return TrainResult(

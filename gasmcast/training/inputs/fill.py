@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
+from rich.console import Console
 
 from gasmcast.features.encode import fill_cache
 from gasmcast.labels import Labels
+from gasmcast.progress import silent
 from gasmcast.report.progress_bars import progress_bars
 from gasmcast.training.inputs.feature_caches import FeatureCaches
+from gasmcast.training.inputs.forecast import Forecast
 
 __all__ = ["fill_caches"]
 
 
 def fill_caches(
-    caches: FeatureCaches, labels: Labels, *, batch_size: int = 2, workers: int = 0
+    caches: FeatureCaches,
+    labels: Labels,
+    *,
+    batch_size: int = 2,
+    workers: int = 0,
+    then_s: float | None = None,
 ) -> list[str]:
     """Encode what the caches lack; shards that are complete are kept.
 
@@ -22,6 +32,8 @@ def fill_caches(
         labels: classes of the data set; mirrored clips change theirs.
         batch_size: clips that are encoded at once.
         workers: processes that decode.
+        then_s: seconds of the training that follows; the time of both is printed after the first
+            rows. None: no training follows.
 
     Returns:
         Names of the clips that did not decode; they are left out.
@@ -35,14 +47,28 @@ def fill_caches(
     undecodable: list[str] = []
 
     # One bar per split; rows that are stored already count as done.
+    console = Console(stderr=True)
+    forecast = Forecast(
+        sum(part.plan.rows for part in caches.parts.values()),
+        then_s or 0.0,
+        silent if then_s is None else partial(console.print, highlight=False, soft_wrap=True),
+    )
+    before = 0
     with progress_bars() as bars:
         for split, part in caches.parts.items():
             rows, stage = part.plan.rows, f"encoding {split}"
 
             def show(
-                _: str, done: int = 0, __: int = 0, *, stage: str = stage, rows: int = rows
+                _: str,
+                done: int = 0,
+                __: int = 0,
+                *,
+                stage: str = stage,
+                rows: int = rows,
+                before: int = before,
             ) -> None:
                 bars(stage, done, rows)
+                forecast.update(before + done)
 
             undecodable += fill_cache(
                 part.plan,
@@ -55,4 +81,5 @@ def fill_caches(
                 device=device,
                 progress=show,
             )
+            before += rows
     return undecodable

@@ -22,6 +22,7 @@ from gasmcast.data.annotations import (
     states_split,
     usable,
 )
+from gasmcast.data.clip_window import fit_window
 from gasmcast.data.dataset import ClipDataset
 from gasmcast.data.set_check import describe_faults
 from gasmcast.errors import UsageError
@@ -32,7 +33,8 @@ from gasmcast.training.distributed import Distributed
 from gasmcast.training.inputs.background_clips import add_background, find_background_clips
 from gasmcast.training.inputs.feature_caches import find_caches, plan_caches
 from gasmcast.training.inputs.fill import fill_caches
-from gasmcast.training.inputs.fit import fit_epochs, fit_window
+from gasmcast.training.inputs.fit import fit_epochs
+from gasmcast.training.inputs.forecast import training_s
 from gasmcast.training.inputs.teach import teach
 
 __all__ = ["TrainingSet", "open_training_set"]
@@ -81,7 +83,7 @@ def open_training_set(
     cache: Path | None = None,
     run_folder: Path | None = None,
     preload: bool = True,
-    whole: bool = False,
+    folds: int = 0,
 ) -> TrainingSet:
     """Open a data set with the settings of a run.
 
@@ -97,7 +99,8 @@ def open_training_set(
         run_folder: folder of the run; its `features` folder takes the encoded features, and frozen
             backbones that it stores are used again.
         preload: decode the clips into memory if they fit into `train.memory_gb`.
-        whole: train on all clips of a set that states no split.
+        folds: cross-validation folds that the run trains by itself. A set that states no split is
+            then trained on as a whole, except from a `cache`, whose training clips are taken.
 
     Raises:
         UsageError: an unknown preset or setting, a wrong value, a missing data set or video; no
@@ -120,11 +123,9 @@ def open_training_set(
     _check_flip(config, labels)
     _check_teacher(config)
 
-    train_samples, validation_samples = _read_clips(data, whole=whole)
+    train_samples, validation_samples = _read_clips(data, whole=folds > 0 and cache is None)
 
-    # Settings that depend on the training clips.
-    if config.train.fit_window and "spec.segment_s" not in settings:
-        config = config.model_copy(update={"spec": fit_window(config.spec, train_samples)})
+    config = _fit_spec(config, train_samples, is_given="spec.segment_s" in settings)
 
     # Probabilities of the teacher. Clips without a class and background join the training clips.
     annotated, lesson = train_samples, None
@@ -157,10 +158,25 @@ def open_training_set(
     if cache is not None:
         return _from_caches(opened, cache)
     if train.cache_views and run_folder is not None and world == 1:
-        return _encode_first(opened, run_folder)
+        return _encode_first(opened, run_folder, folds)
     if preload:
         opened.preload()
     return opened
+
+
+def _fit_spec(config: Config, samples: list[Sample], *, is_given: bool) -> Config:
+    """Return the configuration with its window fitted to the clips, if it asks for it.
+
+    Args:
+        config: configuration of the run.
+        samples: the training clips.
+        is_given: the user has given the window, which then does not count as fitted.
+    """
+    if is_given:
+        return _update(config, "train", fit_window=False)
+    if not config.train.fit_window:
+        return config
+    return config.model_copy(update={"spec": fit_window(config.spec, samples)})
 
 
 def _read_clips(data: Path, *, whole: bool) -> tuple[list[Sample], list[Sample]]:
@@ -256,8 +272,11 @@ def _from_caches(opened: TrainingSet, folder: Path) -> TrainingSet:
     return replace(opened, warnings=(*opened.warnings, f"Clips come from {folder}: {caches.name}."))
 
 
-def _encode_first(opened: TrainingSet, run_folder: Path) -> TrainingSet:
-    """Return the set with its clips from a cache in the run folder, which is filled first."""
+def _encode_first(opened: TrainingSet, run_folder: Path, folds: int) -> TrainingSet:
+    """Return the set with its clips from a cache in the run folder, which is filled first.
+
+    The time that encoding and the training of all folds take is printed after the first rows.
+    """
     config = _update(opened.config, "train", memory_gb=0.0)
     caches = plan_caches(
         config,
@@ -267,11 +286,25 @@ def _encode_first(opened: TrainingSet, run_folder: Path) -> TrainingSet:
         run_folder=run_folder,
     )
 
+    # A guarded model trains folds in any case.
+    if not folds and config.model.read_out == "guarded":
+        folds = config.train.stream_weight_folds
+
     # A resumed run finds its caches complete and says nothing.
+    then_s = None
     if not caches.is_complete:
+        plan = caches.parts["train"].plan
+        then_s = training_s(
+            config,
+            caches.model,
+            width=plan.width,
+            clips=plan.clips,
+            validation=0 if opened.validation is None else len(opened.validation),
+            folds=folds,
+        )
         text = f"Encoding first: {caches.describe_size()}"
         Console(stderr=True).print(text, highlight=False, soft_wrap=True)
-    fill_caches(caches, opened.labels, workers=min(1, config.train.workers))
+    fill_caches(caches, opened.labels, workers=min(1, config.train.workers), then_s=then_s)
 
     # The digests have just been compared, while missing shards were looked for.
     return _with_features(opened, config, caches.open(verify=False))

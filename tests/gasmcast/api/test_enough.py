@@ -8,6 +8,7 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
+import gasmcast
 from gasmcast.api.enough import enough
 from gasmcast.cli import app
 from gasmcast.errors import UsageError
@@ -97,3 +98,15 @@ def test_bad_input_is_one_sentence(tiny_set, tmp_path) -> None:
         enough(tmp_path, out=tmp_path / "out")
     with pytest.raises(UsageError, match=r"model\.freeze=true"):
         enough(data=tiny_set, out=tmp_path / "out", preset="demo")
+
+
+def test_a_run_says_what_it_was_trained_on(tiny_set, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tiny_set.parent)
+    run = tmp_path / "run"
+    settings = {**SETTINGS, "train.epochs": 1, "train.batch_size": 8, "train.cache_views": 1}
+    assert gasmcast.train("demo", tiny_set.name, run, settings=settings, warn=print)
+
+    # From any folder, without an evaluation.
+    monkeypatch.chdir(tmp_path)
+    result = enough(run, out=tmp_path / "out", draws=2)
+    assert len(result.samples) == 30

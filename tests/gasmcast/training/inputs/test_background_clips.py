@@ -127,7 +127,7 @@ def test_unlabeled_time_of_a_recording_trains_no_fold_that_holds_it_out(
     table = tmp_path / "clips.csv"
     table.write_text("\n".join(rows) + "\n")
     opened = open_training_set(
-        "demo", table, {**TINY, "train.background": "unlabeled"}, whole=True, preload=False
+        "demo", table, {**TINY, "train.background": "unlabeled"}, folds=2, preload=False
     )
     video_of = {sample.id: Path(str(sample.video)).stem for sample in opened.clips.samples}
     windows = opened.without_class()
