@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gasmcast.data.check.check_result import Finding
 from gasmcast.data.check.file_look import FileLook
 from gasmcast.data.check.label_check import similar_labels
@@ -127,23 +130,52 @@ def _duplicates(samples: Sequence[Sample], index: ClipIndex, looked: FileLook) -
     numbers = list(looked.pictures)
     training = [i for i in numbers if index.clips[i].split == "train"]
     validation = [i for i in numbers if index.clips[i].split == "validation"]
-    pairs = near_duplicates(
-        [looked.pictures[i] for i in training], [looked.pictures[i] for i in validation]
-    )
-    if not pairs:
-        return []
+    findings = []
+    if texts := _alike(samples, looked, validation, training, np.ones((1, 1), np.bool_)):
+        text = (
+            f"NEAR-DUPLICATES across the split: {len(texts)} of {len(validation)} validation clips"
+            f" ({_some(texts)})."
+        )
+        findings.append(Finding("warning", text))
 
-    texts = (
-        f"{samples[validation[pair.validation]].id} looks like"
-        f" {samples[training[pair.training]].id}"
-        for pair in pairs
+    # Folds are made by source, so a copy under another source is on both sides of one.
+    origins = np.array([index.clips[i].origin for i in training])
+    is_later = np.tri(len(training), k=-1, dtype=np.bool_)  # each pair once
+    is_foreign = (origins[:, None] != origins) & is_later
+    if texts := _alike(samples, looked, training, training, is_foreign):
+        text = (
+            f"NEAR-DUPLICATES across sources: {len(texts)} of {len(training)} training clips"
+            f" ({_some(texts)}). Give them one source, or --folds judges a model on what it has"
+            " learned."
+        )
+        findings.append(Finding("warning", text))
+    return findings
+
+
+def _alike(
+    samples: Sequence[Sample],
+    looked: FileLook,
+    clips: Sequence[int],
+    others: Sequence[int],
+    may_match: NDArray[np.bool_],
+) -> list[str]:
+    """Return a text for each of `clips` that looks like one of `others`.
+
+    Args:
+        samples: all clips.
+        looked: their pictures.
+        clips: positions of N clips.
+        others: positions of M clips.
+        may_match: the pairs that count, of a shape that becomes `(N, M)`.
+    """
+    pairs = near_duplicates(
+        [looked.pictures[i] for i in clips],
+        [looked.pictures[i] for i in others],
+        np.broadcast_to(may_match, (len(clips), len(others))),
     )
     return [
-        Finding(
-            "warning",
-            f"NEAR-DUPLICATES across the split: {len(pairs)} of {len(validation)} validation clips"
-            f" ({_some(texts)}).",
-        )
+        f"{samples[clips[pair.clip]].id} looks like {samples[others[pair.other]].id}"
+        for pair in pairs
     ]
 
 

@@ -44,12 +44,12 @@ class ClipPictures:
 
 
 class NearDuplicate(NamedTuple):
-    """Validation clip that looks like a training clip."""
+    """Clip that looks like another one."""
 
-    training: int
-    """Position of the training clip."""
-    validation: int
-    """Position of the validation clip."""
+    clip: int
+    """Position of the clip."""
+    other: int
+    """Position of the clip that it looks like."""
     similarity: float
     """Cosine of the two scenes, 0..1."""
 
@@ -71,28 +71,30 @@ def clip_pictures(sample: Sample) -> ClipPictures:
 
 
 def near_duplicates(
-    training: Sequence[ClipPictures], validation: Sequence[ClipPictures]
+    clips: Sequence[ClipPictures], others: Sequence[ClipPictures], may_match: NDArray[np.bool_]
 ) -> list[NearDuplicate]:
-    """Return each validation clip that looks like a training clip, with the most similar one.
+    """Return each clip that looks like one of the others, with the most similar one.
 
     Args:
-        training: pictures of training clips.
-        validation: pictures of validation clips.
+        clips: pictures of N clips.
+        others: pictures of M clips.
+        may_match: `(N, M)`: the pairs that count.
     """
-    if not training or not validation:
+    if not clips or not others:
         return []
-    scenes = np.stack([clip.scene for clip in training])  # (T, D)
-    changes = np.stack([clip.change for clip in training])
+    scenes = np.stack([clip.scene for clip in others])  # (M, D)
+    changes = np.stack([clip.change for clip in others])
 
     pairs = []
-    for number, clip in enumerate(validation):
+    for number, clip in enumerate(clips):
         scene, change = scenes @ clip.scene, changes @ clip.change
         # A still clip has no changes: its scene must be the same almost exactly.
         is_still = ~changes.any(axis=1) & ~clip.change.any()
         is_near = (scene >= SAME_SCENE) & ((change >= SAME_CHANGE) | (is_still & (scene > 0.999)))
+        is_near &= may_match[number]
         if is_near.any():
             best = int(np.where(is_near, scene, -1.0).argmax())
-            pairs.append(NearDuplicate(best, number, float(scene[best])))
+            pairs.append(NearDuplicate(number, best, float(scene[best])))
     return pairs
 
 

@@ -96,9 +96,19 @@ def break_duplicates(root: Path) -> None:
         (root / name).rmdir()
 
 
+def break_folds(root: Path) -> None:
+    for name in ("closing", "opening"):
+        (root / "train").mkdir(exist_ok=True)
+        (root / name).rename(root / "train" / name)
+    # Another file is another source, whatever it shows.
+    for i, name in enumerate(("closing", "opening", "opening")):
+        make_video(root / "train" / name / f"copy{i}.mp4", 100 * (name == "opening") + i, size=48)
+
+
 @pytest.mark.parametrize(
     ("change", "level", "says"),
     [
+        (break_folds, "warning", "NEAR-DUPLICATES across sources: 3 of 27 training clips"),
         (break_nothing_read, "error", "3 of 24 videos cannot be read"),
         (break_shortcut, "warning", "SHORTCUT: resolution predicts the class of 100 %"),
         (break_balance, "warning", "Fewer than 10 clips: opening (3)"),
