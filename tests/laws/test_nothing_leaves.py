@@ -88,7 +88,7 @@ background film.mp4 --bundle m.gasm --hours 1 --out idle.npz
 classify film.mp4 --bundle m.gasm --out labels --workers 1
 enough --data data --config demo --out enough --draws 2 --set model.freeze=true
 plan --cameras 10 --clips 10
-cache demo --data data --out cache --set model.freeze=true
+cache demo --data data --out cache --set model.freeze=true --set train.cache_encoder=openvino
 """
 
 OTHERS = {
