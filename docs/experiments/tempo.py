@@ -35,7 +35,7 @@ from gasmcast.video.reader import read_frames
 
 
 class Campaign(NamedTuple):
-    """How the judged clips differ from the training clips."""
+    """Describe how the judged clips differ from the training clips."""
 
     speed: float = 1.0
     every: int = 1

@@ -67,9 +67,9 @@ class EvaluationResult:
         if self.tempo == 1:
             return ""
         return (
-            f"Judged at tempo {self.tempo:g}: windows are {self.tempo:g} times as short as in the"
-            f" training, as `gasmcast live --tempo {self.tempo:g}` has them."
-            " `--tempo 1` judges with those of the training."
+            f"Judged at tempo {self.tempo:g}: a window has {1 / self.tempo:.0%} of its length in"
+            f" the training, as with `gasmcast live --tempo {self.tempo:g}`."
+            " `--tempo 1` judges with the window of the training."
         )
 
     @property

@@ -37,7 +37,7 @@ class CacheIndex:
 
     @property
     def encoder(self) -> str:
-        """What computed the rows on a CPU: `torch` or `openvino`."""
+        """Return what encodes the rows on a CPU, `torch` or `openvino`."""
         return str(self.facts.get("encoder", "torch"))
 
 

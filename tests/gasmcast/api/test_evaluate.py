@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
-from gasmcast.api.evaluate import evaluate
+from gasmcast.api.evaluate import EvaluationResult, evaluate
 from gasmcast.cli import app
 from gasmcast.errors import UsageError
 
@@ -87,3 +88,9 @@ def test_a_split_without_labels_is_refused(tiny_run, tiny_set):
 def test_the_module_imports_without_torch():
     code = "import sys; sys.modules['torch'] = None; import gasmcast.api.evaluate"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("tempo", "said"), [(2.0, "50%"), (0.5, "200%"), (1.0, None)])
+def test_another_tempo_is_said_with_the_length_of_the_window(tempo, said) -> None:
+    note = EvaluationResult.tempo_note.fget(SimpleNamespace(tempo=tempo))
+    assert note == "" if said is None else f"a window has {said} of its length" in note
