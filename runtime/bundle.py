@@ -182,7 +182,13 @@ class Bundle:
         return self.manifest.file(graph, precision)
 
     def engine(
-        self, graph: Graph, precision: str, backend: str = "auto", threads: int | None = None
+        self,
+        graph: Graph,
+        precision: str,
+        backend: str = "auto",
+        threads: int | None = None,
+        *,
+        throughput: bool = False,
     ) -> Engine:
         """Compile a graph of the bundle for this machine.
 
@@ -191,6 +197,7 @@ class Bundle:
             precision: a precision of the bundle.
             backend: `auto`, `tensorrt`, `openvino` or `onnxruntime`.
             threads: CPU threads; None: all cores.
+            throughput: compute several rows of a batch at the same time.
 
         Raises:
             UsageError: the bundle has no such graph or precision, a file is not the one that was
@@ -207,6 +214,7 @@ class Bundle:
             sha256,
             bf16=in_bf16(precision),
             weights_sha256=weights_sha256,
+            throughput=throughput,
         )
         self._check_ports(name, graph, engine)
         return engine

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from gasmcast.runtime.camera.ring import Window
+from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.streaming_model import Model
 from gasmcast.spec import ClipSpec
 from gasmcast.stopwatch import fastest_s
 
-__all__ = ["Capacity", "measure"]
+__all__ = ["Capacity", "Fitted", "fit", "measure"]
 
 # Share of the time that may be planned for.
 _MAX_LOAD = 0.9
@@ -24,24 +26,52 @@ _PATIENCE = 5
 
 @dataclass(frozen=True)
 class Capacity:
-    """Measured cost of one segment on this machine."""
+    """Measured cost of one segment and one window on this machine."""
 
     encode_s: float
     """Seconds that the encoder takes for one segment, alone."""
     fuse_s: float
     """Seconds that the head takes for one window, alone."""
-    encode_pair_s: float | None = None
-    """Seconds that the encoder takes for two segments in one batch; None: not measured."""
+    encode_each_s: float | None = None
+    """Seconds of the encoder for each segment of a batch; None: not measured."""
+    fuse_each_s: float | None = None
+    """Seconds of the head for each window of a batch; None: not measured."""
 
     @property
     def batches(self) -> bool:
         """Return whether a batch is cheaper than its segments one by one; True if not measured."""
-        return self.encode_pair_s is None or self.encode_pair_s < 2 * _MIN_GAIN * self.encode_s
+        return self.encode_each_s is None or self.encode_each_s < _MIN_GAIN * self.encode_s
+
+    @property
+    def decision_s(self) -> float:
+        """Return the seconds that a segment takes from the encoder to its decision, alone."""
+        return self.encode_s + self.fuse_s
+
+    @property
+    def encode_cost_s(self) -> float:
+        """Return the seconds that a segment costs where several cameras are served."""
+        if self.encode_each_s is None or not self.batches:
+            return self.encode_s
+        return self.encode_each_s
+
+    @property
+    def fuse_cost_s(self) -> float:
+        """Return the seconds that a window costs where several cameras are served."""
+        if self.fuse_each_s is None or not self.batches:
+            return self.fuse_s
+        return min(self.fuse_s, self.fuse_each_s)
+
+    def cost_s(self, hop: int = 1) -> float:
+        """Return the seconds that a segment and its share of a window cost among other cameras.
+
+        Args:
+            hop: segments between two decisions.
+        """
+        return self.encode_cost_s + self.fuse_cost_s / hop
 
     def cameras(self, spec: ClipSpec, hop: int = 1) -> int:
         """Return how many cameras can have a decision every `hop` segments; at least 1."""
-        cost_s = self.encode_s + self.fuse_s / hop
-        return max(1, math.floor(_MAX_LOAD * spec.segment_s / cost_s))
+        return max(1, math.floor(_MAX_LOAD * spec.segment_s / self.cost_s(hop)))
 
     def patience_s(self, batch: int) -> float:
         """Return the seconds after which a stage that computes a batch counts as hanging."""
@@ -54,6 +84,8 @@ class Capacity:
             f"encoder {1000 * self.encode_s:.0f} ms a segment, "
             f"head {1000 * self.fuse_s:.0f} ms a window"
         )
+        if self.encode_cost_s < self.encode_s:
+            cost += f", {1000 * self.cost_s(hop):.0f} ms for both among several cameras"
 
         if self.encode_s + self.fuse_s / hop > spec.segment_s:
             return (
@@ -66,13 +98,51 @@ class Capacity:
         return f"This machine serves {cameras} with a decision every {every_s:g} s ({cost})."
 
 
+class Fitted(NamedTuple):
+    """Model whose engines suit a number of cameras, and what it can serve."""
+
+    model: Model
+    capacity: Capacity
+
+
+def fit(model: Model, config: LiveConfig, cameras: int) -> Fitted:
+    """Measure the machine; compile the engines for throughput if that serves several cameras best.
+
+    Engines for throughput compute as many segments at a time as suits the processor, which saves
+    the waits of its cores for each other. A segment alone takes longer. They are taken if all of
+    these hold: there are several cameras, a segment costs less, and a decision that has to wait for
+    another one still comes within the budget.
+
+    Args:
+        model: engines compiled for latency.
+        config: its `budget_s` and `hop` are used.
+        cameras: live cameras; files wait, so for them alone the machine is measured once, for the
+            time after which a stage counts as hanging.
+    """
+    if cameras == 0:
+        return Fitted(model, measure(model, repeats=1))
+    latency = measure(model, batches=True)
+
+    # Engines for throughput decide later, so a machine that is late already needs no try.
+    budget_s = config.budget_s or model.spec.segment_s
+    if cameras == 1 or model.for_throughput is None or 2 * latency.decision_s > budget_s:
+        return Fitted(model, latency)
+
+    wide = model.for_throughput()
+    throughput = measure(wide, batches=True)
+    in_time = 2 * throughput.decision_s <= budget_s
+    if in_time and throughput.cost_s(config.hop) < latency.cost_s(config.hop):
+        return Fitted(wide, throughput)
+    return Fitted(model, latency)
+
+
 def measure(model: Model, repeats: int = 3, *, batches: bool = False) -> Capacity:
     """Measure a segment and a window on this machine, alone.
 
     Args:
         model: engines to measure.
         repeats: runs of each engine, of which the fastest counts; one warm-up run comes before.
-        batches: also measure two segments in one batch, to know whether batches pay.
+        batches: also measure a batch, to know whether batches pay.
     """
     # The values do not matter for the time, so zeros will do.
     pair = np.zeros((1, *model.spec.pair_shape), np.uint8)  # (1, 2, F, H, W, 3)
@@ -85,8 +155,14 @@ def measure(model: Model, repeats: int = 3, *, batches: bool = False) -> Capacit
 
     encode_s = fastest_s(lambda: model.encode(pair), repeats)
     fuse_s = fastest_s(lambda: model.fuse([window]), repeats)
-    encode_pair_s = None
-    if batches:
-        two = np.repeat(pair, 2, axis=0)
-        encode_pair_s = fastest_s(lambda: model.encode(two), repeats)
-    return Capacity(encode_s, fuse_s, encode_pair_s)
+    if not batches:
+        return Capacity(encode_s, fuse_s)
+
+    rows = max(2, model.rows_at_once)
+    pairs = np.repeat(pair, rows, axis=0)
+    return Capacity(
+        encode_s,
+        fuse_s,
+        encode_each_s=fastest_s(lambda: model.encode(pairs), repeats) / rows,
+        fuse_each_s=fastest_s(lambda: model.fuse([window] * rows), repeats) / rows,
+    )

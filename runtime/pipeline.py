@@ -87,7 +87,8 @@ class Pipeline:
         self.governor.capacity = capacity
 
         # Without a gain from batches, each segment runs alone and its window is decided at once.
-        self._batch = config.batch if capacity is None or capacity.batches else 1
+        batches = capacity is None or capacity.batches
+        self._batch = max(config.batch, model.rows_at_once) if batches else 1
         self._phases = Phases(model.spec.segment_s)
         self._labels = LabelView(model.labels, config)
         self._sinks = sinks

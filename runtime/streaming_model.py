@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +43,10 @@ class Model:
     """Threshold on the largest smoothed logit; None: there is always an action."""
     reopen: Callable[[], Model] | None = None
     """Compiles the engines again, to replace one that hangs."""
+    for_throughput: Callable[[], Model] | None = None
+    """Compiles the engines for several rows at a time; None: they are, or cannot be."""
+    rows_at_once: int = 1
+    """Rows of a batch that the engines compute at the same time, each on threads of its own."""
     alarms: AlarmThresholds | None = None
     """Thresholds of events that `gasmcast threshold` chose for this precision."""
     precision: str = ""
@@ -155,20 +159,24 @@ def open_model(
     measured = opened.measured(chosen)
 
     # A function, because a stage that hangs in an engine needs new ones.
-    def compile_pair() -> Model:
+    def compile_pair(*, throughput: bool) -> Model:
+        encoder = opened.engine("encoder", chosen, backend, threads, throughput=throughput)
+        several = backend == "openvino" and not throughput
         return Model(
-            encoder=opened.engine("encoder", chosen, backend, threads),
-            head=opened.engine("head", chosen, backend, threads),
+            encoder=encoder,
+            head=opened.engine("head", chosen, backend, threads, throughput=throughput),
             spec=opened.manifest.spec.at_tempo(tempo),
             labels=opened.labels,
             temperature=measured.temperature,
             no_action=measured.no_action,
-            reopen=compile_pair,
+            reopen=partial(compile_pair, throughput=throughput),
+            for_throughput=partial(compile_pair, throughput=True) if several else None,
+            rows_at_once=getattr(encoder, "rows_at_once", 1),
             alarms=measured.alarms,
             precision=chosen,
         )
 
-    model = compile_pair()
+    model = compile_pair(throughput=False)
     mismatch = _mismatch(model)
     if mismatch:
         raise UsageError(f"{bundle}: {mismatch}.", "Export the bundle again.")

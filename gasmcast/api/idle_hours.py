@@ -79,7 +79,7 @@ def record_background(
     from gasmcast.runtime.alarms.idle_store import merge_parts, read_idle  # noqa: PLC0415 - heavy
     from gasmcast.runtime.alarms.run_files import idle_head  # noqa: PLC0415 - heavy
     from gasmcast.runtime.camera_list import CameraList  # noqa: PLC0415 - heavy
-    from gasmcast.runtime.capacity import measure  # noqa: PLC0415 - heavy
+    from gasmcast.runtime.capacity import fit  # noqa: PLC0415 - heavy
     from gasmcast.runtime.live_settings import load_live_config  # noqa: PLC0415 - heavy
     from gasmcast.runtime.session import Session  # noqa: PLC0415 - heavy
     from gasmcast.runtime.streaming_model import open_model  # noqa: PLC0415 - heavy
@@ -112,7 +112,8 @@ def record_background(
 
     # The cameras run as in `live`, with a recorder in place of sinks.
     recorder = IdleRecorder(path, head, first_run=first_run)
-    session = Session(model, settings, [], recorder=recorder, capacity=measure(model, repeats=1))
+    model, capacity = fit(model, settings, len(live_names))
+    session = Session(model, settings, [], recorder=recorder, capacity=capacity)
     for entry in entries:
         session.add(entry.source, entry.config, entry.recorded_as, entry.crop)
 

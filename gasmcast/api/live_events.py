@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gasmcast.runtime.camera_list import CameraList
-from gasmcast.runtime.capacity import measure
+from gasmcast.runtime.capacity import fit
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.records import Event, Record
 from gasmcast.runtime.session import Session
@@ -63,7 +63,8 @@ def live(
     cameras = CameraList(texts, config, realtime=realtime)
 
     model, _ = open_model(Path(bundle), engine, precision, threads, tempo=config.tempo)
-    run = _Run(Session(model, config, (sink := _EventQueue(),), capacity=measure(model, repeats=1)))
+    model, capacity = fit(model, config, len(cameras.entries) - len(cameras.files))
+    run = _Run(Session(model, config, (sink := _EventQueue(),), capacity=capacity))
     cameras.fill(run.session)
     return run.events(sink, duration_s)
 

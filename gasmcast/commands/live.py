@@ -18,10 +18,11 @@ from gasmcast.commands.web_view import ADDRESS, open_attention, open_web_view, s
 from gasmcast.errors import UsageError
 
 if TYPE_CHECKING:
+    from gasmcast.runtime.camera_list import CameraList
     from gasmcast.runtime.capacity import Capacity
     from gasmcast.runtime.live_settings import LiveConfig
     from gasmcast.runtime.sinks.window import WindowSink
-    from gasmcast.runtime.streaming_model import Model
+    from gasmcast.runtime.streaming_model import Model, OpenedModel
 
 __all__ = ["live"]
 
@@ -233,12 +234,11 @@ def live(
     # From here on sinks have threads and open files, which an error must close.
     report = print_nothing if quiet else print_status
     try:
-        model, description = open_model(bundle, engine, precision, threads, tempo=settings.tempo)
-        report(f"engine: {description}")
-        settings = _with_thresholds(model, settings, report)
-
-        any_live = allow_browser_cameras or len(cameras.files) < len(cameras.entries)
-        capacity = _measure(model, settings.hop, any_live, report)
+        opened = open_model(bundle, engine, precision, threads, tempo=settings.tempo)
+        report(f"engine: {opened.description}")
+        settings = _with_thresholds(opened.model, settings, report)
+        several = allow_browser_cameras or reloadable
+        (model, description), capacity = _fit(opened, settings, cameras, report, several=several)
         recorder = Recorder(record, model, settings, description) if record else None
         if recorder:
             health.watch_trouble("recording", lambda: recorder.trouble)
@@ -313,14 +313,32 @@ def _with_thresholds(
     return settings
 
 
-def _measure(model: Model, hop: int, any_live: bool, report: Callable[[str], None]) -> Capacity:
-    """Measure the machine; report what it can serve if there are live cameras."""
-    from gasmcast.runtime.capacity import measure
+def _fit(
+    opened: OpenedModel,
+    settings: LiveConfig,
+    cameras: CameraList,
+    report: Callable[[str], None],
+    *,
+    several: bool,
+) -> tuple[OpenedModel, Capacity]:
+    """Fit the engines to the live cameras; report what the machine can serve.
 
-    # Files wait, so for them only the time after which a stage counts as hanging matters.
-    if not any_live:
-        return measure(model, repeats=1)
+    Args:
+        opened: engines compiled for latency.
+        settings: settings of the run.
+        cameras: the sources.
+        report: prints a line.
+        several: cameras may join the run.
+    """
+    from gasmcast.runtime.capacity import fit
+    from gasmcast.runtime.streaming_model import OpenedModel
 
-    capacity = measure(model, batches=True)
-    report(capacity.sentence(model.spec, hop))
-    return capacity
+    live = len(cameras.entries) - len(cameras.files) + 2 * several
+    model, capacity = fit(opened.model, settings, live)
+    description = opened.description
+    if model.rows_at_once > 1:
+        report(f"Several cameras: {model.rows_at_once} segments are computed at a time.")
+        description += f", {model.rows_at_once} segments at a time"
+    if live:
+        report(capacity.sentence(model.spec, settings.hop))
+    return OpenedModel(model, description), capacity

@@ -51,7 +51,10 @@ def answer_machine(
         )
 
     if bundle is not None:
-        candidates, origin = _measure_bundle(bundle), f"{bundle}, measured on this machine now"
+        candidates, origin = (
+            _measure_bundle(bundle, cameras),
+            f"{bundle}, measured on this machine now",
+        )
     elif device is not None:
         candidates, origin = _of_table(device)
     else:
@@ -71,13 +74,14 @@ def answer_machine(
         _print(plan, origin)
 
 
-def _measure_bundle(path: Path) -> list[Candidate]:
-    """Measure every precision of a bundle that runs here."""
+def _measure_bundle(path: Path, cameras: int) -> list[Candidate]:
+    """Measure every precision of a bundle that runs here, with engines for that many cameras."""
     from gasmcast.plan.one_machine import Candidate
     from gasmcast.precision import in_bf16
     from gasmcast.runtime.bundle import Bundle
-    from gasmcast.runtime.capacity import measure
+    from gasmcast.runtime.capacity import fit
     from gasmcast.runtime.engines import choose_backend, missing_bf16
+    from gasmcast.runtime.live_settings import LiveConfig
     from gasmcast.runtime.streaming_model import open_model
 
     bundle = Bundle.open(path, verify=False)
@@ -91,13 +95,13 @@ def _measure_bundle(path: Path) -> list[Candidate]:
             continue
         typer.echo(f"measuring {precision} ...", err=True)
         model = open_model(path, "auto", precision, verify=False).model
-        cost = measure(model, repeats=5)
+        cost = fit(model, LiveConfig(), cameras).capacity
         found.append(
             Candidate(
                 path.name,
                 precision,
-                1000 * cost.encode_s,
-                1000 * cost.fuse_s,
+                1000 * cost.encode_cost_s,
+                1000 * cost.fuse_cost_s,
                 bundle.manifest.spec.segment_s,
             )
         )

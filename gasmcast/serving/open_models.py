@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gasmcast.errors import UsageError
+from gasmcast.runtime.capacity import fit
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.streaming_model import open_model
 from gasmcast.serving.sequence_model import SequenceModel
@@ -15,6 +16,9 @@ from gasmcast.serving.served_engines import ServedEngines
 from gasmcast.serving.served_models import ClipModel, ServedModel
 
 __all__ = ["OpenedModels", "model_name", "open_models"]
+
+# A server is for several clients, whose number is not known when it starts.
+_CLIENTS = 2
 
 
 class OpenedModels(NamedTuple):
@@ -69,6 +73,7 @@ def open_models(
             )
 
         model, description = open_model(bundle, engine, precision, threads, tempo=config.tempo)
+        model = fit(model, config, _CLIENTS).model
         engines = ServedEngines(model, max_batch=max_batch, delay_s=delay_s, name=name)
         opened.engines[name] = engines
         opened.models[name] = ClipModel(name, engines, max_batch)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.runtime.bench.task import Task, Turn, rss_mb
-from gasmcast.runtime.capacity import Capacity, measure
+from gasmcast.runtime.capacity import Capacity, fit
 from gasmcast.runtime.frames import Frame
 from gasmcast.runtime.live_settings import LiveConfig
 from gasmcast.runtime.pipeline import Pipeline
@@ -33,16 +33,17 @@ def prepare_cameras(task: Task) -> Turn:
     model, _ = open_model(
         Path(task.bundle), task.engine, task.precision, task.threads, verify=False
     )
+    # As in `gasmcast live`: engines for the number of cameras, and a batch only where it pays.
+    model, capacity = fit(model, LiveConfig(), task.cameras)
     # The first run of a batch size chooses kernels and allocates memory.
-    for batch in range(1, min(task.cameras, LiveConfig().batch) + 1):
+    largest = max(LiveConfig().batch, model.rows_at_once)
+    for batch in range(1, min(task.cameras, largest) + 1):
         encoded = model.encoder.run({"segments": noise_pixels((batch, *model.spec.pair_shape))})
         window = {
             name: np.repeat(value[:, None], model.spec.segments, axis=1)  # (B, S, ...)
             for name, value in encoded.items()
         }
         model.head.run(window)
-    # As in `gasmcast live`: segments share a batch only where that is cheaper.
-    capacity = measure(model, repeats=2, batches=task.cameras > 1)
     return lambda: _serve(model, task, capacity)
 
 

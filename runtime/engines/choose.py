@@ -65,6 +65,7 @@ def open_engine(
     *,
     bf16: bool = False,
     weights_sha256: str | None = None,
+    throughput: bool = False,
 ) -> Engine:
     """Compile a graph for this machine.
 
@@ -77,6 +78,8 @@ def open_engine(
         bf16: compute in BF16 what the file leaves in FP32.
         weights_sha256: checksum that its external weights must have; required with `sha256` if it
             has some.
+        throughput: compute several rows at the same time where the backend can be told to; a row
+            alone then takes longer.
 
     Raises:
         UsageError: no such file, not a network, another checksum, no such backend.
@@ -94,8 +97,9 @@ def open_engine(
             "Use --precision auto, or one without bf16 in its name.",
         )
 
-    # Only backends that support BF16 have the argument.
-    options = {"bf16": True} if bf16 else {}
+    # Only OpenVINO has these arguments. The others refuse BF16 above, and run the rows of a batch
+    # together in any case.
+    options = {"bf16": bf16, "throughput": throughput} if name == "openvino" else {}
     module = import_module(f"gasmcast.runtime.engines.{name}")
     engine: Engine = module.compile_graph(
         path, threads, sha256, weights_sha256=weights_sha256, **options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import ExitStack
 from threading import Lock
 from typing import Any
 
@@ -11,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gasmcast.errors import MachineError
-from gasmcast.runtime.engines.protocol import TensorSpec, check_feeds, join_batches
+from gasmcast.runtime.engines.protocol import TensorSpec, check_feeds
 from gasmcast.runtime.engines.shortage import raise_if_shortage
 
 __all__ = ["OpenVinoEngine", "last_line"]
 
 
 class OpenVinoEngine:
-    """A network compiled by OpenVINO.
+    """A network compiled by OpenVINO; callers see a free batch.
 
     Args:
         compiled: the compiled model.
@@ -45,19 +46,19 @@ class OpenVinoEngine:
             name: _spec(port) for name, port in zip(outputs, compiled.outputs, strict=True)
         }
 
-        # One request, as its outputs are read where it wrote them.
-        self._request = compiled.create_infer_request()
+        # One request per row that is computed at the same time; each has memory of its own.
+        self.rows_at_once: int = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        """Rows of a batch that are computed at the same time."""
+        self._requests = [compiled.create_infer_request() for _ in range(self.rows_at_once)]
         self._lock = Lock()
         self._single_row = single_row
-        # Callers see a free batch; `run` divides it into rows.
-        if single_row:
-            self.inputs, self.outputs = _free_batch(self.inputs), _free_batch(self.outputs)
 
         threads = compiled.get_property("INFERENCE_NUM_THREADS")
         hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        rows = f", {self.rows_at_once} rows at once" if self.rows_at_once > 1 else ""
         rest = ", the rest in BF16" if hint == "bf16" else ""
         widened = "; its FP16 computed in FP32" if stored_fp16 else ""
-        self._line = f"openvino {version} on {device}, {threads} threads{rest}{widened}"
+        self._line = f"openvino {version} on {device}, {threads} threads{rows}{rest}{widened}"
 
     def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         """Compute all outputs; the arrays returned belong to the caller.
@@ -67,30 +68,45 @@ class OpenVinoEngine:
             MachineError: OpenVINO failed.
         """
         batch = check_feeds(self.inputs, feeds)
-        if not self._single_row or batch == 1:
-            return self._run(feeds)
-
-        rows = [
-            self._run({name: array[row : row + 1] for name, array in feeds.items()})
-            for row in range(batch)
-        ]
-        return join_batches(rows)
-
-    def _run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
-        # Inputs are shared without a copy; outputs are the request's own memory and are copied.
+        contiguous = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+        results = {
+            name: np.empty([batch if size is None else size for size in spec.shape], np.float32)
+            for name, spec in self.outputs.items()
+        }
         with self._lock:
-            try:
-                results = self._request.infer(
-                    {name: np.ascontiguousarray(array) for name, array in feeds.items()},
-                    share_inputs=True,
-                    share_outputs=True,
-                )
-            except (RuntimeError, MemoryError) as error:
-                raise_if_shortage(error, "OpenVINO failed")
-                raise MachineError(
-                    f"OpenVINO failed ({last_line(error)}).", "Try --engine onnxruntime."
-                ) from None
-            return {name: np.array(results[name], dtype=np.float32) for name in self.outputs}
+            step = 1 if self._single_row else batch
+            parts = [slice(first, first + step) for first in range(0, batch, step)]
+            for first in range(0, len(parts), self.rows_at_once):
+                self._run_parts(contiguous, results, parts[first : first + self.rows_at_once])
+        return results
+
+    def _run_parts(
+        self,
+        feeds: Mapping[str, NDArray[np.generic]],
+        results: Mapping[str, NDArray[np.float32]],
+        parts: list[slice],
+    ) -> None:
+        """Compute some rows at the same time, a part on each request; write them to `results`."""
+        running = []
+        try:
+            with ExitStack() as waits:
+                for rows, request in zip(parts, self._requests, strict=False):
+                    # Inputs are shared without a copy.
+                    feed = {name: array[rows] for name, array in feeds.items()}
+                    request.start_async(feed, share_inputs=True)
+                    running.append((rows, request))
+                    # Also after an error: a request that runs on reads the caller's arrays.
+                    waits.callback(request.wait)
+        except (RuntimeError, MemoryError) as error:
+            raise_if_shortage(error, "OpenVINO failed")
+            raise MachineError(
+                f"OpenVINO failed ({last_line(error)}).", "Try --engine onnxruntime."
+            ) from None
+
+        for rows, request in running:
+            # Copied, because the request's next run overwrites its memory.
+            for name, tensor in zip(results, request.output_tensors, strict=True):
+                results[name][rows] = tensor.data
 
     def times_ms(self) -> Counter[str]:
         """Return milliseconds of the last run by kind of layer and number type.
@@ -98,7 +114,7 @@ class OpenVinoEngine:
         The network must be compiled with `PERF_COUNT`.
         """
         times: Counter[str] = Counter()
-        for node in self._request.profiling_info:
+        for node in self._requests[0].profiling_info:
             # `exec_type` ends in the number type, as in `brgemm_avx512_I8`.
             number_type = node.exec_type.rpartition("_")[2]
             times[f"{node.node_type} {number_type}"] += node.real_time.total_seconds() * 1000.0
@@ -110,13 +126,9 @@ class OpenVinoEngine:
 
 
 def _spec(port: Any) -> TensorSpec:  # noqa: ANN401 - the package is untyped
-    # Free axes have no length.
-    shape = tuple(int(d.get_length()) if d.is_static else None for d in port.get_partial_shape())
+    # `run` divides any batch into rows.
+    shape = (None, *(int(size.get_length()) for size in list(port.get_partial_shape())[1:]))
     return TensorSpec(shape, np.dtype(port.get_element_type().to_dtype()))
-
-
-def _free_batch(specs: dict[str, TensorSpec]) -> dict[str, TensorSpec]:
-    return {name: TensorSpec((None, *spec.shape[1:]), spec.dtype) for name, spec in specs.items()}
 
 
 def last_line(error: Exception) -> str:

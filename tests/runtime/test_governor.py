@@ -530,10 +530,10 @@ def test_a_run_after_a_gap_takes_a_free_phase_again():
     assert (starts[0] - (1010.0 + 6 / 16)) % 0.5 == pytest.approx(0.25, abs=0.07)
 
 
-@pytest.mark.parametrize(("pair_s", "batch"), [(None, 4), (0.2, 1), (0.19, 1), (0.12, 4)])
-def test_segments_run_alone_where_a_batch_saves_nothing(pair_s, batch):
+@pytest.mark.parametrize(("each_s", "batch"), [(None, 4), (0.1, 1), (0.095, 1), (0.06, 4)])
+def test_segments_run_alone_where_a_batch_saves_nothing(each_s, batch):
     clock, pipeline, lanes, _, encoder, _ = world(
-        LiveConfig(batch=4), 4, 0.1, capacity=Capacity(0.1, 0.0, pair_s)
+        LiveConfig(batch=4), 4, 0.1, capacity=Capacity(0.1, 0.0, each_s)
     )
     for _ in range(8):
         clock.now += 1 / 16

@@ -123,6 +123,51 @@ def test_a_cache_that_cannot_be_written_is_done_without(tiny_bundle, tmp_path, m
     assert open_engine(tiny_bundle / "head.onnx", "openvino", 1).outputs
 
 
+@pytest.mark.parametrize("throughput", [False, True])
+def test_openvino_computes_rows_in_turn_or_at_once(tiny_bundle, throughput, monkeypatch):
+    monkeypatch.setattr("gasmcast.runtime.engines.openvino._SINGLE_ROW_BYTES", 0)
+    spec = Bundle.open(tiny_bundle).manifest.spec
+    feeds = {"segments": pair(spec, 5)}
+    engine = open_engine(tiny_bundle / "encoder.onnx", "openvino", 2, throughput=throughput)
+    assert engine.inputs["segments"].shape == (None, *spec.pair_shape)
+    assert engine.rows_at_once == (2 if throughput else 1)
+    assert ("2 rows at once" in engine.describe()) == throughput
+    together = engine.run(feeds)
+    for row in range(5):
+        alone = engine.run({"segments": feeds["segments"][row : row + 1]})
+        for name, value in alone.items():
+            np.testing.assert_array_equal(together[name][row : row + 1], value)
+
+
+def test_a_row_that_fails_waits_for_the_other_rows(tiny_bundle, monkeypatch):
+    spec = Bundle.open(tiny_bundle).manifest.spec
+    monkeypatch.setattr("gasmcast.runtime.engines.openvino._SINGLE_ROW_BYTES", 0)
+    engine = open_engine(tiny_bundle / "encoder.onnx", "openvino", 2, throughput=True)
+    want = engine.run({"segments": pair(spec, 2)})
+    first, second = engine._requests
+
+    class Failing:
+        """Request that is started and fails."""
+
+        def start_async(self, *args, **kwargs):
+            second.start_async(*args, **kwargs)
+
+        def wait(self):
+            second.wait()
+            raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(engine, "_requests", [Failing(), first])
+    with pytest.raises(MachineError, match="the device is gone"):
+        engine.run({"segments": pair(spec, 2)})
+    assert first.latency > 0  # waited for: reading it from a running request would raise
+
+    # The next call finds idle requests.
+    monkeypatch.setattr(engine, "_requests", [first, second])
+    again = engine.run({"segments": pair(spec, 2)})
+    for name, value in again.items():
+        np.testing.assert_array_equal(value, want[name])
+
+
 def test_a_graph_that_openvino_compiles_for_one_row_only_runs_row_by_row(tiny_bundle, monkeypatch):
     openvino = load_openvino()
     spec = Bundle.open(tiny_bundle).manifest.spec
