@@ -10,7 +10,7 @@ import numpy as np
 
 from gasmcast.runtime.camera.ring import Window
 from gasmcast.runtime.live_settings import LiveConfig
-from gasmcast.runtime.streaming_model import Model
+from gasmcast.runtime.streaming_model import Model, OpenedModel
 from gasmcast.spec import ClipSpec
 from gasmcast.stopwatch import fastest_s
 
@@ -102,38 +102,44 @@ class Fitted(NamedTuple):
     """Model whose engines suit a number of cameras, and what it can serve."""
 
     model: Model
+    description: str
+    """One line about the engines, as that of `open_model`."""
     capacity: Capacity
 
 
-def fit(model: Model, config: LiveConfig, cameras: int) -> Fitted:
-    """Measure the machine; compile the engines for throughput if that serves several cameras best.
+def fit(opened: OpenedModel, config: LiveConfig, cameras: int) -> Fitted:
+    """Measure the machine, and compile the engines for throughput where that serves more cameras.
 
-    Engines for throughput compute as many segments at a time as suits the processor, which saves
-    the waits of its cores for each other. A segment alone takes longer. They are taken if all of
-    these hold: there are several cameras, a segment costs less, and a decision that has to wait for
-    another one still comes within the budget.
+    Engines for throughput compute several segments at a time, each on a part of the cores, which
+    saves the waits of the cores for each other. A segment alone takes longer. They are taken if
+    there are several cameras, a segment costs less, and a decision that has to wait for another one
+    still comes within the budget.
 
     Args:
-        model: engines compiled for latency.
+        opened: engines compiled for latency.
         config: its `budget_s` and `hop` are used.
-        cameras: live cameras; files wait, so for them alone the machine is measured once, for the
+        cameras: live cameras. Files wait, so for them alone the machine is measured once, for the
             time after which a stage counts as hanging.
+
+    Raises:
+        MachineError: the engines cannot be compiled or run.
     """
+    model, description = opened
     if cameras == 0:
-        return Fitted(model, measure(model, repeats=1))
+        return Fitted(model, description, measure(model, repeats=1))
     latency = measure(model, batches=True)
 
     # Engines for throughput decide later, so a machine that is late already needs no try.
     budget_s = config.budget_s or model.spec.segment_s
     if cameras == 1 or model.for_throughput is None or 2 * latency.decision_s > budget_s:
-        return Fitted(model, latency)
+        return Fitted(model, description, latency)
 
     wide = model.for_throughput()
     throughput = measure(wide, batches=True)
     in_time = 2 * throughput.decision_s <= budget_s
-    if in_time and throughput.cost_s(config.hop) < latency.cost_s(config.hop):
-        return Fitted(wide, throughput)
-    return Fitted(model, latency)
+    if not in_time or throughput.cost_s(config.hop) >= latency.cost_s(config.hop):
+        return Fitted(model, description, latency)
+    return Fitted(wide, f"{description}, {wide.rows_at_once} segments at a time", throughput)
 
 
 def measure(model: Model, repeats: int = 3, *, batches: bool = False) -> Capacity:

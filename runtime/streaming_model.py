@@ -44,7 +44,7 @@ class Model:
     reopen: Callable[[], Model] | None = None
     """Compiles the engines again, to replace one that hangs."""
     for_throughput: Callable[[], Model] | None = None
-    """Compiles the engines for several rows at a time; None: they are, or cannot be."""
+    """Compiles the engines for several rows at a time; None: done already, or not supported."""
     rows_at_once: int = 1
     """Rows of a batch that the engines compute at the same time, each on threads of its own."""
     alarms: AlarmThresholds | None = None

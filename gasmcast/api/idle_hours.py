@@ -89,8 +89,8 @@ def record_background(
     settings = load_live_config(config)
     cameras = CameraList(sources, settings)
     manifest = read_manifest(Path(bundle), verify=False)
-    model, _ = open_model(Path(bundle), engine, precision, threads, tempo=settings.tempo)
-    head = idle_head(model, settings, manifest.checkpoint_sha256)
+    opened = open_model(Path(bundle), engine, precision, threads, tempo=settings.tempo)
+    head = idle_head(opened.model, settings, manifest.checkpoint_sha256)
 
     # What an earlier run has recorded is continued, also after a power failure.
     merge_parts(path)
@@ -112,7 +112,7 @@ def record_background(
 
     # The cameras run as in `live`, with a recorder in place of sinks.
     recorder = IdleRecorder(path, head, first_run=first_run)
-    model, capacity = fit(model, settings, len(live_names))
+    model, _, capacity = fit(opened, settings, len(live_names))
     session = Session(model, settings, [], recorder=recorder, capacity=capacity)
     for entry in entries:
         session.add(entry.source, entry.config, entry.recorded_as, entry.crop)

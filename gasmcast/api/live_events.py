@@ -62,8 +62,8 @@ def live(
     config = check_settings(LiveConfig, dict(settings or {}), "settings")
     cameras = CameraList(texts, config, realtime=realtime)
 
-    model, _ = open_model(Path(bundle), engine, precision, threads, tempo=config.tempo)
-    model, capacity = fit(model, config, len(cameras.entries) - len(cameras.files))
+    opened = open_model(Path(bundle), engine, precision, threads, tempo=config.tempo)
+    model, _, capacity = fit(opened, config, len(cameras.entries) - len(cameras.files))
     run = _Run(Session(model, config, (sink := _EventQueue(),), capacity=capacity))
     cameras.fill(run.session)
     return run.events(sink, duration_s)

@@ -19,7 +19,7 @@ from gasmcast.errors import UsageError
 
 if TYPE_CHECKING:
     from gasmcast.runtime.camera_list import CameraList
-    from gasmcast.runtime.capacity import Capacity
+    from gasmcast.runtime.capacity import Fitted
     from gasmcast.runtime.live_settings import LiveConfig
     from gasmcast.runtime.sinks.window import WindowSink
     from gasmcast.runtime.streaming_model import Model, OpenedModel
@@ -238,7 +238,7 @@ def live(
         report(f"engine: {opened.description}")
         settings = _with_thresholds(opened.model, settings, report)
         several = allow_browser_cameras or reloadable
-        (model, description), capacity = _fit(opened, settings, cameras, report, several=several)
+        model, description, capacity = _fit(opened, settings, cameras, report, several=several)
         recorder = Recorder(record, model, settings, description) if record else None
         if recorder:
             health.watch_trouble("recording", lambda: recorder.trouble)
@@ -320,7 +320,7 @@ def _fit(
     report: Callable[[str], None],
     *,
     several: bool,
-) -> tuple[OpenedModel, Capacity]:
+) -> Fitted:
     """Fit the engines to the live cameras; report what the machine can serve.
 
     Args:
@@ -331,14 +331,11 @@ def _fit(
         several: cameras may join the run.
     """
     from gasmcast.runtime.capacity import fit
-    from gasmcast.runtime.streaming_model import OpenedModel
 
-    live = len(cameras.entries) - len(cameras.files) + 2 * several
-    model, capacity = fit(opened.model, settings, live)
-    description = opened.description
-    if model.rows_at_once > 1:
-        report(f"Several cameras: {model.rows_at_once} segments are computed at a time.")
-        description += f", {model.rows_at_once} segments at a time"
-    if live:
-        report(capacity.sentence(model.spec, settings.hop))
-    return OpenedModel(model, description), capacity
+    live = len(cameras.entries) - len(cameras.files)
+    fitted = fit(opened, settings, max(live, 2) if several else live)
+    if fitted.model is not opened.model:
+        report(f"Several cameras: {fitted.model.rows_at_once} segments are computed at a time.")
+    if live or several:
+        report(fitted.capacity.sentence(fitted.model.spec, settings.hop))
+    return fitted

@@ -51,10 +51,8 @@ def answer_machine(
         )
 
     if bundle is not None:
-        candidates, origin = (
-            _measure_bundle(bundle, cameras),
-            f"{bundle}, measured on this machine now",
-        )
+        candidates = _measure_bundle(bundle, cameras)
+        origin = f"{bundle}, measured on this machine now"
     elif device is not None:
         candidates, origin = _of_table(device)
     else:
@@ -94,8 +92,8 @@ def _measure_bundle(path: Path, cameras: int) -> list[Candidate]:
         if (in_bf16(precision) and no_bf16) or (backend == "openvino" and "fp16" in precision):
             continue
         typer.echo(f"measuring {precision} ...", err=True)
-        model = open_model(path, "auto", precision, verify=False).model
-        cost = fit(model, LiveConfig(), cameras).capacity
+        opened = open_model(path, "auto", precision, verify=False)
+        cost = fit(opened, LiveConfig(), cameras).capacity
         found.append(
             Candidate(
                 path.name,

@@ -72,8 +72,8 @@ def open_models(
                 f"There are two models called {name}.", "Give the folder of one another name."
             )
 
-        model, description = open_model(bundle, engine, precision, threads, tempo=config.tempo)
-        model = fit(model, config, _CLIENTS).model
+        first = open_model(bundle, engine, precision, threads, tempo=config.tempo)
+        model, description, _ = fit(first, config, _CLIENTS)
         engines = ServedEngines(model, max_batch=max_batch, delay_s=delay_s, name=name)
         opened.engines[name] = engines
         opened.models[name] = ClipModel(name, engines, max_batch)

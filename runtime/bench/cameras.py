@@ -30,11 +30,9 @@ def prepare_cameras(task: Task) -> Turn:
     A turn returns `late` (dropped segments), `decisions`, `kept_up`, `latency_ms` by stage, `busy`
     (share of the time in which an engine computes) and `rss_mb`.
     """
-    model, _ = open_model(
-        Path(task.bundle), task.engine, task.precision, task.threads, verify=False
-    )
+    opened = open_model(Path(task.bundle), task.engine, task.precision, task.threads, verify=False)
     # As in `gasmcast live`: engines for the number of cameras, and a batch only where it pays.
-    model, capacity = fit(model, LiveConfig(), task.cameras)
+    model, _, capacity = fit(opened, LiveConfig(), task.cameras)
     # The first run of a batch size chooses kernels and allocates memory.
     largest = max(LiveConfig().batch, model.rows_at_once)
     for batch in range(1, min(task.cameras, largest) + 1):

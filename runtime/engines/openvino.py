@@ -140,12 +140,12 @@ class _Graph:
 
     def compile(self, version: str, settings: dict[str, Any]) -> OpenVinoEngine:
         """Compile it, for any batch if it is small and OpenVINO can."""
-        # Small networks keep a free batch, unless OpenVINO's low-precision passes fail on it. The
-        # batch is one row for OpenVINO, so it gets all threads in any case.
+        # Small networks keep a free batch, unless OpenVINO's low-precision passes fail on it. Such
+        # a batch is one request, so also for throughput it is computed on all threads.
         if self._size <= _SINGLE_ROW_BYTES:
             try:
-                whole = {**settings, "PERFORMANCE_HINT": "LATENCY"}
-                return self._compile(version, whole, single_row=False)
+                on_all_threads = {**settings, "PERFORMANCE_HINT": "LATENCY"}
+                return self._compile(version, on_all_threads, single_row=False)
             except RuntimeError as error:
                 raise_if_shortage(error, "OpenVINO cannot compile")
 
