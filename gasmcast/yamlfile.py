@@ -85,6 +85,8 @@ def read_yaml(
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}).", hint) from None
+    except ValueError as error:  # a null byte in the name
+        raise UsageError(f"{str(path)!r} cannot be read ({error}).", hint) from None
     return parse_yaml(content, str(path))
 
 

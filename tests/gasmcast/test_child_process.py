@@ -53,6 +53,14 @@ def wait_until(condition, seconds: float = 60.0):
     return result
 
 
+@pytest.fixture(autouse=True)
+def as_in_the_foreground():
+    """Tests that a shell runs in the background ignore SIGINT, and so would their processes."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def end_and_check(words: list[str], number: signal.Signals, tmp_path: Path, least: int = 1) -> None:
     with (tmp_path / "errors").open("w") as errors:
         process = subprocess.Popen(

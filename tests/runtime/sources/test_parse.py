@@ -6,7 +6,7 @@ import os
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gasmcast.errors import GasmcastError, SourceError, UsageError
@@ -191,6 +191,7 @@ def test_the_example_in_deploy_is_good():
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.text(max_size=60).filter(lambda text: not text.startswith("/")))
+@example("@\0")
 def test_any_text_gives_sources_or_one_sentence(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
     with contextlib.suppress(GasmcastError):  # anything else is the failure
