@@ -1,7 +1,8 @@
 """OpenVINO on the CPU: the default of a machine without an NVIDIA GPU.
 
-For latency, a row of a batch runs on all threads; for throughput, rows of a large network run at
-the same time, each on threads of its own.
+Each network is compiled for one row, and a batch is computed row by row. For latency, a row runs on
+all threads; for throughput, several rows run at the same time, each on threads of its own. A free
+batch was slower for one row, and less exact in INT8 (docs/decisions/0198-one-row.md).
 
 What OpenVINO compiles is kept in the user's cache, outside the bundle, in a folder named after the
 graph's checksum and the version of OpenVINO, so that a second start maps it from disk. The file is
@@ -25,15 +26,6 @@ from gasmcast.runtime.engines.openvino_linears import lacks_vnni, linears_to_con
 from gasmcast.runtime.engines.shortage import raise_if_shortage
 
 __all__ = ["OpenVinoEngine", "compile_graph", "missing", "missing_bf16", "the_core"]
-
-
-_SINGLE_ROW_BYTES = 8_000_000
-"""Networks above this size (with external weights) are compiled for a batch of 1.
-
-One row then fills all cores: larger batches gained 0 to 15 % and took 250 MB each at real size. A
-batch of 1 is also what OpenVINO's low-precision passes handle most reliably. Small networks keep
-the batch, which makes them three times as fast.
-"""
 
 
 def missing() -> str:
@@ -88,7 +80,7 @@ def compile_graph(
     try:
         with verified_graph(path, sha256, weights_sha256) as copy:
             model = the_core().read_model(copy.source)
-        graph = _Graph(model, copy.size, openvino)
+        graph = _Graph(model, openvino)
 
         # The key is the digest of what was read, so a file that was swapped has a key of its own.
         hint = settings["INFERENCE_PRECISION_HINT"]
@@ -110,6 +102,9 @@ def _properties(threads: int | None, *, bf16: bool, throughput: bool) -> dict[st
         # No cache of kernels shared among nodes: with it, 2026.4 gave 34 dB on the complete graph
         # of `fusion` = add, without it 134 dB.
         "CPU_RUNTIME_CACHE_CAPACITY": "0",
+        # No generated kernels for attention: for heads with few tokens 2026.4 gave 37 to 78 dB,
+        # without them 120 dB and more. No backbone or head became slower.
+        "SNIPPETS_MODE": "DISABLE",
         "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
     }
     if threads:
@@ -122,13 +117,11 @@ class _Graph:
 
     Args:
         model: what OpenVINO read.
-        size: bytes of its files.
         openvino: the package.
     """
 
-    def __init__(self, model: Any, size: int, openvino: Any) -> None:  # noqa: ANN401 - untyped
+    def __init__(self, model: Any, openvino: Any) -> None:  # noqa: ANN401 - untyped
         self._model = model
-        self._size = size
         self._outputs = [port.get_any_name() for port in model.outputs]
         self._stored_fp16 = any(
             port.get_element_type() == openvino.Type.f16
@@ -139,32 +132,18 @@ class _Graph:
             linears_to_convolutions(model)
 
     def compile(self, version: str, settings: dict[str, Any]) -> OpenVinoEngine:
-        """Compile it, for any batch if it is small and OpenVINO can."""
-        # Small networks keep a free batch, unless OpenVINO's low-precision passes fail on it. Such
-        # a batch is one request, so also for throughput it is computed on all threads.
-        if self._size <= _SINGLE_ROW_BYTES:
-            try:
-                on_all_threads = {**settings, "PERFORMANCE_HINT": "LATENCY"}
-                return self._compile(version, on_all_threads, single_row=False)
-            except RuntimeError as error:
-                raise_if_shortage(error, "OpenVINO cannot compile")
-
+        """Compile it for one row."""
         shapes = {
             port.get_any_name(): [1, *list(port.get_partial_shape())[1:]]
             for port in self._model.inputs
         }
         self._model.reshape(shapes)
-        return self._compile(version, settings, single_row=True)
 
-    def _compile(
-        self, version: str, settings: dict[str, Any], *, single_row: bool
-    ) -> OpenVinoEngine:
         core = the_core()
         return OpenVinoEngine(
             core.compile_model(self._model, "CPU", settings),
             self._outputs,
             version,
             core.get_property("CPU", "FULL_DEVICE_NAME"),
-            single_row=single_row,
             stored_fp16=self._stored_fp16,
         )

@@ -19,7 +19,7 @@ __all__ = ["OpenVinoEngine", "last_line"]
 
 
 class OpenVinoEngine:
-    """A network compiled by OpenVINO; callers see a free batch.
+    """A network that OpenVINO compiled for one row; a batch is computed row by row.
 
     Args:
         compiled: the compiled model.
@@ -27,7 +27,6 @@ class OpenVinoEngine:
             that were fused into an output, in any order.
         version: of OpenVINO.
         device: name of the processor.
-        single_row: compiled for a batch of 1; larger batches run row by row.
         stored_fp16: the file contains FP16, which is computed in FP32.
     """
 
@@ -38,7 +37,6 @@ class OpenVinoEngine:
         version: str,
         device: str,
         *,
-        single_row: bool = False,
         stored_fp16: bool = False,
     ) -> None:
         self.inputs = {port.get_any_name(): _spec(port) for port in compiled.inputs}
@@ -51,7 +49,6 @@ class OpenVinoEngine:
         """Rows of a batch that are computed at the same time."""
         self._requests = [compiled.create_infer_request() for _ in range(self.rows_at_once)]
         self._lock = Lock()
-        self._single_row = single_row
 
         threads = compiled.get_property("INFERENCE_NUM_THREADS")
         hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
@@ -74,27 +71,27 @@ class OpenVinoEngine:
             for name, spec in self.outputs.items()
         }
         with self._lock:
-            step = 1 if self._single_row else batch
-            parts = [slice(first, first + step) for first in range(0, batch, step)]
-            for first in range(0, len(parts), self.rows_at_once):
-                self._run_parts(contiguous, results, parts[first : first + self.rows_at_once])
+            for first in range(0, batch, self.rows_at_once):
+                self._run_rows(
+                    contiguous, results, range(first, min(first + self.rows_at_once, batch))
+                )
         return results
 
-    def _run_parts(
+    def _run_rows(
         self,
         feeds: Mapping[str, NDArray[np.generic]],
         results: Mapping[str, NDArray[np.float32]],
-        parts: list[slice],
+        rows: range,
     ) -> None:
-        """Compute some rows at the same time, a part on each request; write them to `results`."""
+        """Compute some rows at the same time, one on each request; write them to `results`."""
         running = []
         try:
             with ExitStack() as waits:
-                for rows, request in zip(parts, self._requests, strict=False):
+                for row, request in zip(rows, self._requests, strict=False):
                     # Inputs are shared without a copy.
-                    feed = {name: array[rows] for name, array in feeds.items()}
+                    feed = {name: array[row : row + 1] for name, array in feeds.items()}
                     request.start_async(feed, share_inputs=True)
-                    running.append((rows, request))
+                    running.append((row, request))
                     # Also after an error: a request that runs on reads the caller's arrays.
                     waits.callback(request.wait)
         except (RuntimeError, MemoryError) as error:
@@ -103,10 +100,10 @@ class OpenVinoEngine:
                 f"OpenVINO failed ({last_line(error)}).", "Try --engine onnxruntime."
             ) from None
 
-        for rows, request in running:
+        for row, request in running:
             # Copied, because the request's next run overwrites its memory.
             for name, tensor in zip(results, request.output_tensors, strict=True):
-                results[name][rows] = tensor.data
+                results[name][row] = tensor.data[0]
 
     def times_ms(self) -> Counter[str]:
         """Return milliseconds of the last run by kind of layer and number type.

@@ -61,8 +61,7 @@ def test_capacity_counts_what_a_segment_costs_among_others():
     assert "for both" not in FAST.sentence(SPEC)
 
 
-def test_engines_for_throughput_compute_the_same(tiny_bundle, monkeypatch):
-    monkeypatch.setattr("gasmcast.runtime.engines.openvino._SINGLE_ROW_BYTES", 0)
+def test_engines_for_throughput_compute_the_same(tiny_bundle):
     model = open_model(tiny_bundle, "openvino", "fp32", 2).model
     wide = model.for_throughput()
     assert (model.rows_at_once, wide.rows_at_once) == (1, 2)

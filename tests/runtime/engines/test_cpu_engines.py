@@ -11,7 +11,6 @@ from gasmcast.files import sha256_of
 from gasmcast.manifest import Measured
 from gasmcast.runtime.bundle import Bundle, fastest_on_cpu
 from gasmcast.runtime.engines import choose, choose_backend, missing_bf16, open_engine
-from gasmcast.runtime.engines.openvino_import import load_openvino
 
 
 @pytest.fixture(params=["onnxruntime", "openvino"])
@@ -124,8 +123,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tiny_bundle, tmp_path, m
 
 
 @pytest.mark.parametrize("throughput", [False, True])
-def test_openvino_computes_rows_in_turn_or_at_once(tiny_bundle, throughput, monkeypatch):
-    monkeypatch.setattr("gasmcast.runtime.engines.openvino._SINGLE_ROW_BYTES", 0)
+def test_openvino_computes_rows_in_turn_or_at_once(tiny_bundle, throughput):
     spec = Bundle.open(tiny_bundle).manifest.spec
     feeds = {"segments": pair(spec, 5)}
     engine = open_engine(tiny_bundle / "encoder.onnx", "openvino", 2, throughput=throughput)
@@ -141,7 +139,6 @@ def test_openvino_computes_rows_in_turn_or_at_once(tiny_bundle, throughput, monk
 
 def test_a_row_that_fails_waits_for_the_other_rows(tiny_bundle, monkeypatch):
     spec = Bundle.open(tiny_bundle).manifest.spec
-    monkeypatch.setattr("gasmcast.runtime.engines.openvino._SINGLE_ROW_BYTES", 0)
     engine = open_engine(tiny_bundle / "encoder.onnx", "openvino", 2, throughput=True)
     want = engine.run({"segments": pair(spec, 2)})
     first, second = engine._requests
@@ -166,42 +163,6 @@ def test_a_row_that_fails_waits_for_the_other_rows(tiny_bundle, monkeypatch):
     again = engine.run({"segments": pair(spec, 2)})
     for name, value in again.items():
         np.testing.assert_array_equal(value, want[name])
-
-
-def test_a_graph_that_openvino_compiles_for_one_row_only_runs_row_by_row(tiny_bundle, monkeypatch):
-    openvino = load_openvino()
-    spec = Bundle.open(tiny_bundle).manifest.spec
-    feeds = {"segments": pair(spec, 3)}
-    want = open_engine(tiny_bundle / "encoder.onnx", "openvino", 1).run(feeds)
-    real = openvino.Core.compile_model
-
-    def fails_on_a_free_batch(core, model, *rest):
-        if model.inputs[0].get_partial_shape().is_dynamic:
-            raise RuntimeError("Check 'in_out_elements_equal' failed")
-        return real(core, model, *rest)
-
-    monkeypatch.setattr(openvino.Core, "compile_model", fails_on_a_free_batch)
-    engine = open_engine(tiny_bundle / "encoder.onnx", "openvino", 1)
-    assert engine.inputs["segments"].shape == (None, *spec.pair_shape)
-    for name, value in engine.run(feeds).items():
-        np.testing.assert_allclose(value, want[name], atol=1e-5)
-
-
-def test_weights_beside_a_graph_count_for_its_size(tiny_bundle, tmp_path, monkeypatch):
-    import onnx
-
-    model = onnx.load(tiny_bundle / "encoder.onnx")
-    onnx.save(
-        model,
-        tmp_path / "big.onnx",
-        save_as_external_data=True,
-        location="big.onnx.data",
-        size_threshold=0,
-    )
-    weights = (tmp_path / "big.onnx.data").stat().st_size
-    assert (tmp_path / "big.onnx").stat().st_size < weights
-    monkeypatch.setattr("gasmcast.runtime.engines.openvino._SINGLE_ROW_BYTES", weights)
-    assert open_engine(tmp_path / "big.onnx", "openvino", 1)._single_row
 
 
 def test_what_an_export_tries_leaves_nothing_in_the_cache(tiny_bundle, tmp_path, monkeypatch):
